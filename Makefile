@@ -1,0 +1,54 @@
+# Two commands on a bare machine: `make demo` and `make test`. Everything is installed in .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# A sourced /opt/ros must not leak into the virtual environment, which brings ROS 2 as wheels.
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: help setup demo test test-compat test-deep test-slam test-long lint format benchmark benchmark-gpu gpu clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## make .venv and install the package in it
+	@VENV=$(VENV) .ci/setup
+
+demo: setup  ## run both nodes on a simulated robot and show what was recognised
+	@$(BIN)/segvlad demo
+
+test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
+	@VENV=$(VENV) .ci/setup dev
+	$(BIN)/pytest -m "not deep and not slam and not long"
+
+test-compat:  ## the unit tests against the oldest NumPy and OpenCV a robot may have
+	@VENV=$(VENV) .ci/setup dev
+	.ci/test-compat
+
+test-deep:  ## the tests of SAM, DINOv2 and the nodes with them (installs about 5 GB)
+	@VENV=$(VENV) .ci/setup dev deep
+	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m deep
+
+test-long:  ## fuzzing, kill loops, soak, a million segments
+	@VENV=$(VENV) .ci/setup dev
+	$(BIN)/pytest -m long
+
+lint:  ## ruff over everything
+	@VENV=$(VENV) .ci/setup dev
+	$(BIN)/ruff check .
+
+benchmark:  ## the speed comparisons of benchmark/ on this machine
+	@VENV=$(VENV) .ci/setup dev deep
+	$(BIN)/segvlad benchmark stock
+
+benchmark-gpu:  ## SAM ViT-H + DINOv2 ViT-g at full size on a CUDA GPU, by stage
+	@VENV=$(VENV) .ci/setup dev deep
+	$(BIN)/python benchmark/gpu_keyframe.py --device cuda
+
+gpu: setup  ## replace faiss-cpu by faiss-gpu in .venv
+	$(BIN)/pip uninstall -y faiss-cpu && $(BIN)/pip install faiss-gpu-cu12
+
+clean:  ## remove what was built, .venv included
+	rm -rf build install log dist *.egg-info $(VENV) .venv-compat .pytest_cache .ruff_cache segvlad_ros/*.so segvlad_ros/msg segvlad_ros/srv

@@ -1,0 +1,281 @@
+"""The few types that travel between the rooms of the house.
+
+Arrays are numpy. Images are RGB uint8 of shape (height, width, 3). Lengths are metres, angles radians,
+stamps integer nanoseconds; boxes are pixels of the image as the camera delivered it. Poses follow the
+``a_from_b`` naming: ``a_from_b`` maps coordinates of frame b to frame a.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+
+class SegvladError(Exception):
+    """An input, file or configuration that cannot be used; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """The grid of square feature cells that lies over a prepared image, anchored at its top left pixel.
+
+    :ivar width, height: size of the prepared image, pixels
+    :ivar cell: side of a cell, pixels; a remainder at the right or bottom belongs to the last column or row
+    """
+
+    width: int
+    height: int
+    cell: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of cells."""
+        return self.height // self.cell
+
+    @property
+    def cols(self) -> int:
+        """Columns of cells."""
+        return self.width // self.cell
+
+    @property
+    def cells(self) -> int:
+        """Number of cells N = rows x cols, numbered row by row."""
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What a segmenter finds, in its own order and at its own resolution.
+
+    :ivar masks: (M, h, w) bool; masks may overlap, nest and leave pixels uncovered. A numpy array, or a torch
+        tensor that stays on its device until the cells are known.
+    :ivar quality: (M,) float32, the segmenter's own confidence in [0, 1]; 1 where it has none
+    """
+
+    masks: object
+    quality: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """M segments of one image on its cell grid.
+
+    :ivar incidence: (M, N) bool, which cells a segment touches
+    :ivar centroids: (M, 2) float64, mean column and mean row of the mask, mask pixels
+    :ivar boxes: (M, 4) float64, x, y, width, height as fractions of the image's width and height
+    :ivar areas: (M,) float64, share of the image's pixels that the segment covers, in [0, 1]
+    :ivar quality: (M,) float32, see :class:`Masks`
+    """
+
+    incidence: np.ndarray
+    centroids: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    quality: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """One feature a cell: (rows x cols, D) float32, numbered row by row. Rows of zeros are cells without texture."""
+
+    features: np.ndarray
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Local features of one keyframe, for geometric verification.
+
+    :ivar positions: (P, 2) float32, u (right) and v (down), pixels of the camera's image
+    :ivar descriptors: (P, B) uint8
+    :ivar depths: (P,) float32 metres along the optical axis, NaN where unknown
+    """
+
+    positions: np.ndarray
+    descriptors: np.ndarray
+    depths: np.ndarray
+
+
+@dataclass(frozen=True)
+class PlaceDescription:
+    """An image as the map sees it.
+
+    :ivar descriptors: (M, d) float32, unit rows, one a segment; M may be 0
+    :ivar boxes: (M, 4) int32, x, y, width, height, pixels of the camera's image
+    :ivar pixels: (M,) int64, area, pixels of the camera's image
+    :ivar rejected: '' or the one-line reason why the image cannot be recognised (blank, dark, too few segments)
+    :ivar timings: seconds by stage name
+    """
+
+    descriptors: np.ndarray
+    boxes: np.ndarray
+    pixels: np.ndarray
+    rejected: str = ''
+    keypoints: Keypoints | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A rigid transform ``parent_from_child``.
+
+    :ivar translation: (3,) float64, metres
+    :ivar quaternion: (4,) float64, x y z w, unit
+    :ivar frame: name of the parent frame; '' if unknown
+    :ivar covariance: (6, 6) float64 in the order x y z roll pitch yaw, or None if unknown
+    """
+
+    translation: np.ndarray
+    quaternion: np.ndarray
+    frame: str = ''
+    covariance: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """Pinhole intrinsics of the camera's image (CameraInfo).
+
+    :ivar width, height: pixels
+    :ivar matrix: (3, 3) float64, K
+    :ivar distortion: (n,) float64 plumb_bob or rational_polynomial coefficients; empty for a rectified image
+    """
+
+    width: int
+    height: int
+    matrix: np.ndarray
+    distortion: np.ndarray
+    distortion_model: str = 'plumb_bob'
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image and what is known about it.
+
+    :ivar rgb: (height, width, 3) uint8
+    :ivar stamp_ns: header stamp of the image, nanoseconds
+    :ivar camera: camera's name, '' with a single camera
+    :ivar frame_id: optical frame of the image
+    :ivar pose: pose of the robot's base in its odometry or map frame, or None
+    :ivar depth: (height, width) float32 metres along the optical axis, NaN where unknown, or None
+    :ivar base_from_camera: pose of the optical frame in the base frame (``frame`` names the base frame), or None
+    """
+
+    rgb: np.ndarray
+    stamp_ns: int
+    camera: str = ''
+    frame_id: str = ''
+    pose: Pose | None = None
+    depth: np.ndarray | None = None
+    camera_model: CameraModel | None = None
+    base_from_camera: Pose | None = None
+
+
+@dataclass(frozen=True, order=True)
+class KeyframeId:
+    """Identity of a keyframe (msg/KeyframeId): index counts from 1 within (robot, session) and is never reused."""
+
+    robot_id: int
+    session_id: str
+    index: int
+    stamp_ns: int
+    camera: str = ''
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A described frame: all that the map stores and that a second node needs.
+
+    :ivar thumbnail: JPEG bytes, b'' if none
+    """
+
+    id: KeyframeId
+    description: PlaceDescription
+    frame_id: str = ''
+    pose: Pose | None = None
+    camera_model: CameraModel | None = None
+    base_from_camera: Pose | None = None
+    thumbnail: bytes = b''
+
+
+class Status(IntEnum):
+    """The answer to one query; values of msg/PlaceMatchArray."""
+
+    MATCHED = 0
+    NO_MATCH_LOW_SCORE = 1
+    NO_MATCH_AMBIGUOUS = 2
+    NO_MATCH_TEMPORAL = 3
+    NO_MATCH_GEOMETRIC = 4
+    MAP_EMPTY = 5
+    MAP_ONLY_RECENT = 6
+    QUERY_REJECTED = 7
+
+
+class Verification(IntEnum):
+    """How far a candidate was tested; values of msg/PlaceMatch."""
+
+    UNVERIFIED = 0
+    TEMPORAL = 1
+    GEOMETRIC = 2
+    REJECTED = 3
+
+
+@dataclass(frozen=True)
+class SegmentMatch:
+    """One query segment and the map segment that voted for the match; similarity is their cosine in [-1, 1]."""
+
+    query_segment: int
+    match_segment: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One map keyframe that the query may show.
+
+    :ivar entry: position of the keyframe in the searched map (see ``SegmentIndex``)
+    :ivar score: mean over query segments of the best clipped vote weight for this keyframe, in [0, 1]
+    :ivar ambiguity: best score outside this keyframe's covisible neighbourhood divided by its score
+    :ivar probability: calibrated P(same place), NaN without a calibration
+    :ivar matched_segments: query segments that voted for this keyframe
+    :ivar supporting_queries: consecutive queries that agree, this one included
+    :ivar query_pose_in_match: T_match_query in base frames, metric, or None
+    :ivar scale_source: 'depth', 'stereo', 'odometry' or '': where the metric scale came from
+    """
+
+    entry: int
+    id: KeyframeId
+    score: float
+    ambiguity: float
+    matched_segments: int
+    probability: float = float('nan')
+    supporting_queries: int = 1
+    verification: Verification = Verification.UNVERIFIED
+    inliers: int = 0
+    query_pose_in_match: Pose | None = None
+    scale_source: str = ''
+    evidence: tuple[SegmentMatch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The answer to one query: a status with its reason, and the candidates, best first.
+
+    :ivar timings: seconds by stage name
+    """
+
+    status: Status
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+    map_keyframes: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
