@@ -1,0 +1,210 @@
+"""The one way from image bytes to arrays: sensor_msgs Image and CompressedImage by their plain fields, without ROS.
+
+Encodings are those of ``sensor_msgs/image_encodings.hpp``. Results equal cv_bridge's where cv_bridge is right, and are
+also right for padded rows and big-endian data. Every size is checked against the data before memory is taken.
+"""
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+
+from segvlad_ros.io.image_header import image_size
+from segvlad_ros.types import SegvladError
+
+MAX_PIXELS = 100_000_000
+"""Compressed images with more pixels than this are refused (300 MB when decoded)."""
+
+_DEPTH_DTYPE = {'8U': 'u1', '8S': 'i1', '16U': 'u2', '16S': 'i2', '32S': 'i4', '32F': 'f4', '64F': 'f8'}
+_LAYOUT = {
+    'mono8': ('u1', 1), 'mono16': ('u2', 1), 'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4),
+    'bgra8': ('u1', 4), 'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
+    'yuv422': ('u1', 2), 'uyvy': ('u1', 2), 'yuv422_yuy2': ('u1', 2), 'yuyv': ('u1', 2),
+    # generic types carry no colour order; OpenCV's own is what their publishers use
+    '8UC1': ('u1', 1), '8UC3': ('u1', 3), '8UC4': ('u1', 4),
+}
+_BAYER_TO_RGB = {
+    # OpenCV names a Bayer pattern by its second row, second and third pixel
+    'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
+    'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB,
+}
+_TO_RGB = {
+    'mono': cv2.COLOR_GRAY2RGB, '8UC1': cv2.COLOR_GRAY2RGB, 'bgr': cv2.COLOR_BGR2RGB, '8UC3': cv2.COLOR_BGR2RGB,
+    'rgba': cv2.COLOR_RGBA2RGB, 'bgra': cv2.COLOR_BGRA2RGB, '8UC4': cv2.COLOR_BGRA2RGB,
+    'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'uyvy': cv2.COLOR_YUV2RGB_UYVY,
+    'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2, 'yuyv': cv2.COLOR_YUV2RGB_YUY2,
+}
+
+
+def _layout(encoding: str) -> tuple[str, int]:
+    """Numpy type and channels of one pixel."""
+    if encoding in _LAYOUT:
+        return _LAYOUT[encoding]
+    if encoding.startswith('bayer_') and encoding[6:10] in _BAYER_TO_RGB and encoding[10:] in ('8', '16'):
+        return ('u2' if encoding.endswith('16') else 'u1'), 1
+    depth, _, channels = encoding.partition('C')
+    if depth in _DEPTH_DTYPE and channels in ('1', '2', '3', '4'):
+        return _DEPTH_DTYPE[depth], int(channels)
+    raise SegvladError(f'unknown image encoding {encoding!r}; publish e.g. rgb8, bgr8 or mono8')
+
+
+def decode_array(*, height: int, width: int, encoding: str, is_bigendian: bool, step: int, data) -> np.ndarray:
+    """The pixels of a raw image as they are, without colour conversion.
+
+    :param step: bytes from one row to the next, padding included
+    :param data: bytes or any buffer of them, at least ``step * height``
+    :returns: (height, width) or (height, width, channels), native byte order, own memory
+    :raises SegvladError: unknown encoding, sizes that do not fit the data
+    """
+    code, channels = _layout(encoding)
+    dtype = np.dtype(code).newbyteorder('>' if is_bigendian else '<')
+    if height < 1 or width < 1:
+        raise SegvladError(f'empty image: {width} x {height} pixels')
+    row = width * channels * dtype.itemsize
+    buffer = np.frombuffer(data, np.uint8)
+    if step < row or len(buffer) < step * height:
+        raise SegvladError(f'image data too short for {width} x {height} {encoding}: {len(buffer)} bytes, '
+                           f'step {step}, a row needs {row}')
+    rows = np.array(buffer[:step * height].reshape(height, step)[:, :row], order='C')
+    pixels = rows.view(dtype).astype(dtype.newbyteorder('='), copy=False)
+    return pixels.reshape(height, width, channels) if channels > 1 else pixels
+
+
+def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, step: int, data) -> np.ndarray:
+    """A raw colour or grey image, see :func:`decode_array`.
+
+    :returns: (height, width, 3) uint8 RGB
+    :raises SegvladError: as :func:`decode_array`, and for encodings that are no picture (depth, labels)
+    """
+    pixels = decode_array(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian, step=step,
+                          data=data)
+    if encoding == 'rgb8':
+        return pixels
+    colour = encoding
+    if encoding.startswith('bayer_'):
+        code = _BAYER_TO_RGB[encoding[6:10]]
+    else:
+        if encoding not in _TO_RGB:  # rgb, bgr, rgba, bgra, mono with their bits behind
+            colour = encoding.rstrip('0123456789')
+        if colour not in _TO_RGB and colour != 'rgb':
+            hint = '; this is a depth image' if encoding in ('16UC1', '32FC1') else ''
+            raise SegvladError(f'no colour conversion from encoding {encoding!r}{hint}; '
+                               'connect a topic with rgb8, bgr8 or mono8')
+        code = _TO_RGB.get(colour)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / 65535.0)
+    if code is None:
+        return pixels
+    try:
+        return cv2.cvtColor(pixels, code)
+    except cv2.error:  # e.g. packed YUV of odd width, a Bayer image of one row
+        raise SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: the size does not fit the encoding'
+                           ) from None
+
+
+def depth_from_millimetres(depth: np.ndarray) -> np.ndarray:
+    """REP 118: uint16 millimetres, 0 unknown -> (h, w) float32 metres, NaN unknown."""
+    metres = depth.astype(np.float32) * np.float32(0.001)
+    metres[depth == 0] = np.nan
+    return metres
+
+
+def _depth_from_metres(depth: np.ndarray) -> np.ndarray:
+    """float32 metres with 0, negative, infinite or NaN for unknown -> the same with NaN only."""
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+
+
+def decode_depth(*, height: int, width: int, encoding: str, is_bigendian: bool, step: int, data) -> np.ndarray:
+    """A raw depth image (REP 118), see :func:`decode_array`.
+
+    :param encoding: 16UC1 or mono16 (millimetres), 32FC1 (metres)
+    :returns: (height, width) float32 metres, NaN where unknown
+    """
+    if encoding not in ('16UC1', 'mono16', '32FC1'):
+        raise SegvladError(f'encoding {encoding!r} is no depth image; connect a topic with 16UC1 or 32FC1')
+    pixels = decode_array(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian, step=step,
+                          data=data)
+    return _depth_from_metres(pixels) if encoding == '32FC1' else depth_from_millimetres(pixels)
+
+
+def _decode(data, flags: int, max_pixels: int) -> np.ndarray:
+    data = bytes(data)
+    width, height = image_size(data)
+    if width * height > max_pixels:
+        raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise SegvladError(f'compressed image of {width} x {height} pixels ({len(data)} bytes) is damaged')
+    return pixels
+
+
+def decode_compressed(data, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A JPEG, PNG, WebP, BMP or PNM image, e.g. the data of a CompressedImage.
+
+    :param data: bytes or any buffer of them
+    :param max_pixels: larger images are refused before they are decoded
+    :returns: (h, w, 3) uint8 RGB
+    :raises SegvladError: unknown format, damaged, cut off, too large
+    """
+    return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR, max_pixels), cv2.COLOR_BGR2RGB)
+
+
+_DEPTH_HEADER = struct.Struct('<iff')
+"""Of image_transport's compressedDepth: format (0 = inverse depth), quantisation A and B."""
+
+
+def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:  # noqa: A002
+    """A depth CompressedImage: PNG of 16UC1 behind the 12-byte header of ``compressedDepth``, or a plain 16-bit PNG.
+
+    :param format: the message's ``format``, e.g. ``16UC1; compressedDepth png``
+    :returns: (h, w) float32 metres, NaN where unknown
+    """
+    data = bytes(data)
+    encoding = format.split(';', maxsplit=1)[0].strip()
+    with_header = 'compressedDepth' in format
+    if with_header and 'rvl' in format:
+        raise SegvladError("compressedDepth with RVL cannot be read; set the publisher's format to png")
+    if with_header and len(data) < _DEPTH_HEADER.size:
+        raise SegvladError(f'compressed depth image of {len(data)} bytes is cut off')
+    pixels = _decode(data[_DEPTH_HEADER.size:] if with_header else data, cv2.IMREAD_UNCHANGED, max_pixels)
+    if pixels.dtype != np.uint16 or pixels.ndim != 2:
+        raise SegvladError(f'compressed image with format {format!r} is no 16-bit depth image')
+    if not with_header or encoding != '32FC1':
+        return depth_from_millimetres(pixels)
+    _, quantum_a, quantum_b = _DEPTH_HEADER.unpack_from(data)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        depth = np.float32(quantum_a) / (pixels.astype(np.float32) - np.float32(quantum_b))
+    return _depth_from_metres(np.where(pixels == 0, np.nan, depth))
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int = 85) -> bytes:
+    """JPEG bytes of an (h, w, 3) uint8 RGB image.
+
+    :param quality: 1 to 100
+    """
+    encoded, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise SegvladError(f'cannot encode an image of shape {rgb.shape} as JPEG')
+    return data.tobytes()
+
+
+def encode_depth(depth: np.ndarray) -> np.ndarray:
+    """REP 118: (h, w) float32 metres, NaN unknown -> uint16 millimetres; unknown or beyond 65.535 m become 0."""
+    with np.errstate(invalid='ignore'):
+        millimetres = np.round(np.asarray(depth, np.float64) * 1000)
+        return np.where((millimetres > 0) & (millimetres < 65536), millimetres, 0).astype(np.uint16)
+
+
+def encode_compressed_depth(depth: np.ndarray) -> bytes:
+    """The data of a CompressedImage with format ``16UC1; compressedDepth png``.
+
+    :param depth: (h, w) float32 metres, NaN where unknown
+    """
+    encoded, data = cv2.imencode('.png', encode_depth(depth), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not encoded:
+        raise SegvladError(f'cannot encode a depth image of shape {depth.shape} as PNG')
+    return _DEPTH_HEADER.pack(0, 0.0, 0.0) + data.tobytes()

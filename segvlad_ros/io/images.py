@@ -1,0 +1,75 @@
+"""Image files: one image, a folder of them, or a text file that lists them."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.io.image_codec import decode_compressed
+from segvlad_ros.types import SegvladError
+
+SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm', '.pnm'})
+MAX_FILE_BYTES = 500_000_000
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key in which numbers count as numbers: ``out2`` before ``out10`` (segvlad-spec.md 1)."""
+    parts = re.split(r'(\d+)', name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file.
+
+    :returns: (h, w, 3) uint8 RGB
+    :raises SegvladError: naming the file, when it is missing, no image or damaged
+    """
+    try:
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise SegvladError(f'{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB, no image that can be used')
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
+    try:
+        return decode_compressed(data)
+    except SegvladError as error:
+        raise SegvladError(f'{path}: {error}') from None
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text('utf-8').splitlines()
+    except (UnicodeDecodeError, ValueError):
+        raise SegvladError(f'{path}: neither a folder of images nor a text file with one image path a line') from None
+    images = [path.parent / line.strip() for line in lines if line.strip()]
+    try:
+        missing = next((image for image in images if not image.is_file()), None)
+    except (OSError, ValueError):  # a line that no file system takes for a path
+        raise SegvladError(f'{path}: neither a folder of images nor a text file with one image path a line') from None
+    if missing is not None:
+        raise SegvladError(f"{path}: lists {missing}, which is no file; paths are relative to the list's folder")
+    return images
+
+
+def list_images(source: str | Path) -> list[Path]:
+    """The images of a folder in natural order, or those that a text file lists, in its order.
+
+    :param source: folder (its own files, not those of folders inside), or text file with one path a line, relative to
+        the folder of the text file; empty lines are skipped
+    :raises SegvladError: nothing there, or a listed file is missing
+    """
+    source = Path(source)
+    try:
+        if source.is_dir():
+            images = [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+            images.sort(key=lambda path: natural_key(path.name))
+        elif source.is_file():
+            images = _listed(source)
+        else:
+            raise SegvladError(f'{source}: no such folder or list of images')
+    except OSError as error:
+        raise SegvladError(f'{source}: cannot be read ({error.strerror})') from None
+    if not images:
+        raise SegvladError(f'{source}: holds no images ({", ".join(sorted(SUFFIXES))})')
+    return images

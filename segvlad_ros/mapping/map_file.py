@@ -1,0 +1,259 @@
+"""The map file below its content: connections, locks, transactions, and files that appear whole or not at all."""
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from segvlad_ros.mapping.map_format import APPLICATION_ID, FORMAT_VERSION, MAX_DIMENSION, STATEMENTS, digest
+from segvlad_ros.types import SegvladError
+
+_WAIT_S = 30.0
+"""How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
+
+
+@contextmanager
+def reporting(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into one line that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if 'not a database' in text:
+            raise SegvladError(f'{path}: is no map file') from None
+        if 'malformed' in text or 'corrupt' in text:
+            raise SegvladError(f'{path}: is damaged ({text}); restore a copy of the file') from None
+        raise SegvladError(f'{path}: {text}') from None
+    except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
+        raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
+    except OSError as error:
+        raise SegvladError(f'{path}: {error.strerror or error}') from None
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    database = sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', uri=True, isolation_level=None,
+                               timeout=_WAIT_S, check_same_thread=False)
+    try:
+        for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'foreign_keys = ON', 'mmap_size = 0',
+                       'temp_store = MEMORY', 'synchronous = FULL'):
+            database.execute(f'PRAGMA {pragma}')
+        database.execute('SELECT count(*) FROM sqlite_master').fetchone()  # reads the file for the first time
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    """Open an existing map file.
+
+    What an interrupted writer left behind is rolled back first, also for readers.
+
+    :raises SegvladError: missing, unreadable, no SQLite file
+    """
+    if path.is_dir():
+        raise SegvladError(f'{path}: is a folder, no map file')
+    if not path.is_file():
+        raise SegvladError(f'{path}: no such map file')
+    with reporting(path):
+        try:
+            return _connect(path, 'ro' if read_only else 'rw')
+        except sqlite3.OperationalError:  # a read-only connection cannot roll back
+            if not read_only or not Path(f'{path}-journal').exists():
+                raise
+        _connect(path, 'rw').close()
+        return _connect(path, 'ro')
+
+
+def become_writer(database: sqlite3.Connection, path: Path) -> None:
+    """Keep all others from writing until :func:`disconnect`.
+
+    :raises SegvladError: another process writes
+    """
+    with reporting(path):
+        # TRUNCATE syncs the end of a transaction too; DELETE could bring the journal back after a power cut
+        database.execute('PRAGMA journal_mode = TRUNCATE')
+    _reserve(database, path, wait_s=0.0)
+
+
+def disconnect(database: sqlite3.Connection, read_only: bool) -> None:
+    """Close a connection; a writer leaves no journal file behind."""
+    with suppress(sqlite3.Error):
+        if not read_only:
+            if database.in_transaction:
+                database.execute('ROLLBACK')
+            database.execute('PRAGMA journal_mode = DELETE')
+    database.close()
+
+
+def _reserve(database: sqlite3.Connection, path: Path, wait_s: float = _WAIT_S) -> None:
+    """Begin the next transaction at once: its lock lets readers in and writers not, and ends with the process."""
+    with reporting(path):
+        database.execute(f'PRAGMA busy_timeout = {round(wait_s * 1000)}')
+        try:
+            database.execute('BEGIN IMMEDIATE')
+        except sqlite3.OperationalError as error:
+            if 'locked' not in str(error):
+                raise
+            raise SegvladError(f'{path}: is being written by another process; stop that one, or open it read-only'
+                               ) from None
+        database.execute(f'PRAGMA busy_timeout = {round(_WAIT_S * 1000)}')
+
+
+@contextmanager
+def reading(lock: threading.RLock, database: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """One thread at a time on the connection, and one state of the file for all statements within."""
+    with lock, reporting(path):
+        begin = not database.in_transaction
+        if begin:
+            database.execute('BEGIN')
+        try:
+            yield
+        finally:
+            if begin:
+                database.execute('ROLLBACK')
+
+
+@contextmanager
+def transaction(lock: threading.RLock, database: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All or nothing; between two transactions the write lock is held by an empty one (:func:`_reserve`)."""
+    with lock, reporting(path):
+        if not database.in_transaction:  # an earlier _reserve failed, or SQLite rolled back by itself
+            _reserve(database, path)
+        try:
+            yield
+            database.execute('COMMIT')
+        except BaseException:
+            with suppress(sqlite3.Error):
+                database.execute('ROLLBACK')
+            with suppress(SegvladError):
+                _reserve(database, path)
+            raise
+        _reserve(database, path)
+
+
+def metadata_digest(texts: Mapping[str, str]) -> str:
+    """Digest of all metadata but the digest itself."""
+    return digest(*(part for key in sorted(texts) if key != 'digest' for part in (key, texts[key]))).hex()
+
+
+def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a map without keyframes.
+
+    :param fields: the metadata
+    """
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute(f'PRAGMA application_id = {APPLICATION_ID}')
+        database.execute(f'PRAGMA user_version = {FORMAT_VERSION}')
+        database.execute('BEGIN')
+        for statement in STATEMENTS.values():
+            database.execute(statement)
+        try:
+            texts = {key: json.dumps(value, sort_keys=True, allow_nan=False) for key, value in fields.items()}
+        except (TypeError, ValueError) as error:
+            raise SegvladError(f'the fingerprint cannot be written as JSON: {error}') from None
+        texts['digest'] = metadata_digest(texts)
+        database.executemany('INSERT INTO metadata VALUES (?, ?)', sorted(texts.items()))
+        database.execute('COMMIT')
+    finally:
+        database.close()
+
+
+def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """Refuse what is no sound map of this format.
+
+    :returns: the metadata
+    """
+    application, = database.execute('PRAGMA application_id').fetchone()
+    version, = database.execute('PRAGMA user_version').fetchone()
+    if application != APPLICATION_ID:
+        raise SegvladError(f'{path}: is an SQLite file but no segvlad map')
+    if version != FORMAT_VERSION:
+        raise SegvladError(f'{path}: has map format {version}, this program reads {FORMAT_VERSION}; use the release '
+                           'that wrote it, or build the map again')
+    schema = database.execute('SELECT type, name, sql FROM sqlite_master').fetchall()
+    tables = {name: sql for kind, name, sql in schema if kind == 'table'}
+    if any(tables.get(name) != sql for name, sql in STATEMENTS.items()) or any(
+            kind not in ('table', 'index') for kind, *_ in schema) or database.execute(
+            'PRAGMA journal_mode').fetchone()[0] == 'wal':
+        raise SegvladError(f'{path}: its tables are not those of a segvlad map; restore a copy of the file')
+    size = database.execute('SELECT page_count * page_size FROM pragma_page_count, pragma_page_size').fetchone()[0]
+    if path.stat().st_size < size:
+        raise SegvladError(f'{path}: is cut off, {path.stat().st_size} of {size} bytes; restore a copy of the file')
+    problem, = database.execute('PRAGMA quick_check(1)').fetchone()
+    if problem != 'ok':
+        raise SegvladError(f'{path}: is damaged ({" ".join(problem.split())}); restore a copy of the file')
+    texts = dict(database.execute('SELECT key, value FROM metadata').fetchall())
+    try:
+        if metadata_digest(texts) != texts['digest']:
+            raise ValueError('digest')
+        fields = {key: json.loads(text) for key, text in texts.items() if key != 'digest'}
+        if not (1 <= fields['dimension'] <= MAX_DIMENSION and isinstance(fields['fingerprint'], dict)
+                and isinstance(fields['map_id'], str)):
+            raise ValueError('field')
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise SegvladError(f'{path}: its metadata is damaged; restore a copy of the file') from None
+    return fields
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a map, also while it is written: through a connection of its own, page by page."""
+    reader = _connect(source, 'ro')
+    try:
+        writer = sqlite3.connect(target, isolation_level=None)
+        try:
+            writer.execute('PRAGMA synchronous = OFF')  # published() syncs the whole file
+            reader.backup(writer)
+        finally:
+            writer.close()
+    finally:
+        reader.close()
+
+
+@contextmanager
+def published(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place once it is complete and on the disk.
+
+    :raises SegvladError: ``path`` exists and may not be overwritten, or cannot be written
+    """
+    if not path.parent.is_dir():
+        raise SegvladError(f'{path}: the folder {path.parent} does not exist')
+    if path.is_dir():
+        raise SegvladError(f'{path}: is a folder')
+    taken = SegvladError(f'{path}: exists already; give another name')
+    if path.exists() and not overwrite:
+        raise taken
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
+    try:
+        yield temporary
+        with reporting(path):
+            _sync(temporary)
+            if overwrite:
+                os.replace(temporary, path)
+            else:
+                try:
+                    os.link(temporary, path)  # unlike a rename, never replaces what appeared meanwhile
+                except FileExistsError:
+                    raise taken from None
+                except OSError:  # file systems without links
+                    os.rename(temporary, path)
+            _sync(path.parent)
+    finally:
+        for left in (temporary, Path(f'{temporary}-journal')):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

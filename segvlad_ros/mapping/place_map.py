@@ -1,0 +1,278 @@
+"""The map: one SQLite file of keyframes that a power cut cannot ruin.
+
+One writer, any number of readers, also while it is written. Each keyframe is one transaction (rollback journal,
+``synchronous=FULL``): after a kill the file holds every keyframe but at most the one in flight, and opening it cleans
+up. The format is in :mod:`segvlad_ros.mapping.map_format`.
+"""
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segvlad_ros.mapping import map_file, map_format, map_rows
+from segvlad_ros.mapping.map_file import reporting
+from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegvladError
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one robot.
+
+    :ivar created_ns: wall clock when it began
+    :ivar last_index: highest index ever given to a keyframe, 0 if none
+    :ivar keyframes: how many the map holds now
+    """
+
+    robot_id: int
+    session_id: str
+    name: str
+    created_ns: int
+    last_index: int
+    keyframes: int
+
+
+class PlaceMap:
+    """A map file that is open. Thread-safe; a context manager that closes it.
+
+    Made by :meth:`create` or :meth:`open`.
+
+    :ivar path: the file
+    :ivar map_id: identity of this map, kept by its snapshots
+    :ivar fingerprint: named fields of all that shapes a descriptor
+    :ivar dimension: d of the descriptors
+    """
+
+    def __init__(self, path: Path, read_only: bool):
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.RLock()
+        self._db = map_file.connect(path, read_only)
+        try:
+            with reporting(path):
+                fields = map_file.check(self._db, path)
+            if not read_only:
+                map_file.become_writer(self._db, path)
+            self._recount()
+        except BaseException:
+            self._db.close()
+            raise
+        self.map_id: str = fields['map_id']
+        self.fingerprint: dict[str, Any] = fields['fingerprint']
+        self.dimension: int = fields['dimension']
+
+    @classmethod
+    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int) -> PlaceMap:
+        """Start a new map and open it for writing.
+
+        :param fingerprint: what can be written as JSON
+        :raises SegvladError: the file exists, or cannot be written
+        """
+        path = Path(path)
+        if not 1 <= dimension <= map_format.MAX_DIMENSION:
+            raise SegvladError(f'descriptor dimension {dimension} must be 1 to {map_format.MAX_DIMENSION}')
+        fields = {'map_id': uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
+                  'fingerprint': dict(fingerprint)}
+        with map_file.published(path, overwrite=False) as temporary, reporting(path):
+            map_file.make_empty(temporary, fields)
+        return cls(path, read_only=False)
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = True, fingerprint: Mapping[str, Any] | None = None,
+             full_check: bool = False) -> PlaceMap:
+        """Open a map file.
+
+        :param read_only: False appends, which one process at a time may do
+        :param fingerprint: of the pipeline that will use the map; None does not compare
+        :param full_check: check every keyframe's digest now, not only the structure of the file; a keyframe's digest
+            is checked in any case when it is read
+        :raises SegvladError: missing, no map, damaged, another version or fingerprint, or (writing) in use by a writer
+        """
+        place_map = cls(Path(path), read_only)
+        try:
+            wanted = place_map.fingerprint if fingerprint is None else fingerprint
+            if different := map_format.fingerprint_difference(place_map.fingerprint, wanted):
+                raise SegvladError(f'{path}: made with another preset or model: {different}; use the one that made '
+                                   'the map, or build the map again')
+            if full_check and (problems := place_map.verify()):
+                raise SegvladError(f'{path}: {problems[0]}; restore a copy of the file')
+        except BaseException:
+            place_map.close()
+            raise
+        return place_map
+
+    def __enter__(self) -> PlaceMap:
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock:
+            map_file.disconnect(self._db, self.read_only)
+
+    @property
+    def count(self) -> int:
+        """Number of keyframes."""
+        return self._keyframes
+
+    @property
+    def segments(self) -> int:
+        """Number of segments."""
+        return self._segments
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        with reporting(self.path):
+            return self.path.stat().st_size
+
+    def new_session(self, robot_id: int = 0, name: str = '') -> str:
+        """Begin a session.
+
+        :returns: its id, a random UUID as 32 hexadecimal digits
+        """
+        session_id = uuid.uuid4().hex
+        with self._writing():
+            map_rows.session(self._db, robot_id, session_id, name)
+        return session_id
+
+    def sessions(self) -> list[Session]:
+        """All sessions, oldest first."""
+        with self._reading():
+            rows = self._db.execute(
+                'SELECT robot_id, uuid, name, created_ns, last_number, (SELECT count(*) FROM keyframes k WHERE'
+                ' k.session = s.id) FROM sessions s ORDER BY id').fetchall()
+        return [Session(*row) for row in rows]
+
+    def last_index(self, robot_id: int, session_id: str) -> int:
+        """The highest index that a keyframe of the session ever had, removed ones included; 0 if none."""
+        with self._reading():
+            row = self._db.execute('SELECT last_number FROM sessions WHERE robot_id = ? AND uuid = ?',
+                                   (robot_id, session_id)).fetchone()
+        return row[0] if row else 0
+
+    def append(self, keyframe: Keyframe) -> int:
+        """Store a keyframe; when this returns, it is on the disk.
+
+        :returns: its row, counted from 1 and never reused
+        :raises SegvladError: it does not fit the map, is in it already, or the disk is full (the map stays as it was)
+        """
+        row = map_format.pack(keyframe, self.dimension)
+        with self._writing():
+            at = map_rows.insert(self._db, keyframe.id, row)
+            if at is None:
+                raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
+                                   'in the map already')
+        self._keyframes += 1
+        self._segments += row.segment_count
+        return at
+
+    def keyframe(self, which: int | KeyframeId) -> Keyframe:
+        """One keyframe, checked against its digest.
+
+        :param which: its row, or its identity (robot, session and index count)
+        :raises SegvladError: not in the map, or damaged
+        """
+        with self._reading():
+            row = map_rows.find(self._db, which) if isinstance(which, KeyframeId) else which
+            keyframe = None if row is None else map_rows.read(self._db, self.path, row, self.dimension)
+        if keyframe is None:
+            raise SegvladError(f'{self.path}: keyframe {which} is not in the map')
+        return keyframe
+
+    def keyframes(self) -> Iterator[Keyframe]:
+        """All keyframes in the order in which they were stored. The map may be written meanwhile."""
+        row = 0
+        while True:
+            # one statement a keyframe: a cursor left open would keep the writer from committing
+            with self._reading():
+                found = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()[0]
+                keyframe = None if found is None else map_rows.read(self._db, self.path, found, self.dimension)
+            if keyframe is None:
+                return
+            row = found
+            yield keyframe
+
+    def ids(self) -> list[KeyframeId]:
+        """Identities of all keyframes in the order in which they were stored."""
+        with self._reading():
+            rows = self._db.execute('SELECT robot_id, uuid, number, stamp_ns, camera FROM keyframes k JOIN sessions s'
+                                    ' ON s.id = k.session ORDER BY k.id').fetchall()
+        return [KeyframeId(*row) for row in rows]
+
+    def remove(self, ids: Iterable[KeyframeId]) -> int:
+        """Remove keyframes, all or (on an error) none; those not in the map are passed over.
+
+        :returns: how many were removed
+        """
+        with self._writing():
+            rows = {row for identity in ids if (row := map_rows.find(self._db, identity)) is not None}
+            for row in rows:
+                self._db.execute('DELETE FROM keyframes WHERE id = ?', (row,))
+        self._recount()
+        return len(rows)
+
+    def update_poses(self, poses: Mapping[KeyframeId, Pose]) -> int:
+        """Store optimised poses, which from now on stand in for the measured ones; all or (on an error) none.
+
+        :param poses: those of keyframes that are not in the map are passed over
+        :returns: how many were stored
+        """
+        stored = 0
+        with self._writing():
+            for identity, pose in poses.items():
+                row = map_rows.find(self._db, identity)
+                if row is None:
+                    continue
+                map_rows.replace_pose(self._db, row, pose)
+                stored += 1
+        return stored
+
+    def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write a consistent copy of the map as it is now, whole or not at all. Appending goes on meanwhile.
+
+        :raises SegvladError: the file exists and ``overwrite`` is False, it is this map, or it cannot be written
+        """
+        path = Path(path)
+        if path.exists() and path.samefile(self.path):
+            raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
+        with map_file.published(path, overwrite) as temporary, reporting(path):
+            map_file.copy(self.path, temporary)
+
+    def verify(self) -> list[str]:
+        """Check structure and every digest.
+
+        :returns: one line a problem, empty when the map is sound
+        """
+        with self._reading():
+            problems = [f'structure: {line}' for line, in self._db.execute('PRAGMA integrity_check(20)').fetchall()
+                        if line != 'ok']
+            problems += [f'table {table} refers to a missing row'
+                         for table, *_ in self._db.execute('PRAGMA foreign_key_check').fetchmany(20)]
+            rows = [row for row, in self._db.execute('SELECT id FROM keyframes ORDER BY id').fetchall()]
+        for row in rows:
+            try:
+                with self._reading():
+                    map_rows.read(self._db, self.path, row, self.dimension)
+            except SegvladError as error:
+                problems.append(str(error).removeprefix(f'{self.path}: '))
+        return problems
+
+    def _reading(self):
+        return map_file.reading(self._lock, self._db, self.path)
+
+    def _writing(self):
+        if self.read_only:
+            raise SegvladError(f'{self.path}: is open read-only')
+        return map_file.transaction(self._lock, self._db, self.path)
+
+    def _recount(self) -> None:
+        with self._reading():
+            self._keyframes, self._segments = self._db.execute(
+                'SELECT count(*), coalesce(sum(segment_count), 0) FROM keyframes').fetchone()

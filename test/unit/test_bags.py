@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import logging
+import random
+
+import cv2
+import numpy as np
+import pytest
+
+from segvlad_ros.io import bag_types
+from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.io.bags import bag_info, read_messages, read_poses
+from segvlad_ros.io.geometry import rotation_angle
+from segvlad_ros.types import CameraModel, Pose, SegvladError
+
+START = 1_700_000_000_000_000_000
+STEP = 100_000_000
+CAMERA = CameraModel(64, 48, np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]), np.array([0.1, 0.2, 0, 0, 0]))
+MOUNT = Pose(np.array([0.1, 0.0, 0.5]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
+
+
+def picture(number: int) -> np.ndarray:
+    small = np.random.default_rng(number).integers(0, 255, (3, 4, 3), np.uint8)
+    return cv2.resize(small, (64, 48), interpolation=cv2.INTER_LINEAR)
+
+
+def depth_of(number: int) -> np.ndarray:
+    depth = np.full((48, 64), 1 + number / 10, np.float32)
+    depth[0] = np.nan
+    return depth
+
+
+def at_x(x: float, frame='odom') -> Pose:
+    return Pose(np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), frame, np.eye(6))
+
+
+def write_run(path, storage='mcap', images=6, compressed=True):
+    with BagWriter(path, storage) as bag:
+        bag.write_static_transform(START, MOUNT, 'camera')
+        for number in range(images):
+            stamp = START + number * STEP
+            bag.write_odometry('/odom', stamp - 30_000_000, at_x(number - 0.3))
+            if compressed:
+                bag.write_image_jpeg('/camera/image_raw/compressed', stamp, 'camera', picture(number), quality=98)
+                bag.write_depth_compressed('/camera/depth/image_raw/compressedDepth', stamp + 5_000_000, 'camera',
+                                           depth_of(number))
+            else:
+                bag.write_image('/camera/image_raw', stamp, 'camera', picture(number))
+                bag.write_depth('/camera/depth/image_raw', stamp - 5_000_000, 'camera', depth_of(number))
+            bag.write_camera_info('/camera/camera_info', stamp, 'camera', CAMERA)
+            bag.write_camera_info('/camera/depth/camera_info', stamp, 'camera', CAMERA)
+            bag.write_odometry('/odom', stamp + 20_000_000, at_x(number + 0.2))
+            bag.write_pose('/truth', stamp, at_x(number, 'map'))
+            bag.write_transform(stamp, at_x(number), 'base_link')
+            bag.write_clock(stamp)
+    return path
+
+
+def refused(says, function, *args, **kwargs):
+    with pytest.raises(SegvladError, match=says) as error:
+        function(*args, **kwargs)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('compressed', [True, False])
+def test_frames_with_all_that_belongs_to_them(tmp_path, storage, compressed):
+    reader = read_frames(write_run(tmp_path / 'run', storage, compressed=compressed))
+    frames = list(reader)
+    assert (reader.total, reader.frames, reader.skipped, reader.without_pose, reader.without_depth) == (6, 6, 0, 0, 0)
+    for number, frame in enumerate(frames):
+        assert frame.stamp_ns == START + number * STEP
+        assert frame.frame_id == 'camera'
+        error = np.abs(frame.rgb.astype(int) - picture(number))
+        assert error.mean() < 3 if compressed else error.max() == 0
+        np.testing.assert_allclose(frame.pose.translation, [number, 0, 0], atol=1e-9)
+        assert frame.pose.frame == 'odom'
+        np.testing.assert_array_equal(frame.pose.covariance, np.eye(6))
+        np.testing.assert_allclose(frame.depth, depth_of(number), atol=1e-3)
+        np.testing.assert_array_equal(frame.camera_model.matrix, CAMERA.matrix)
+        np.testing.assert_array_equal(frame.camera_model.distortion, CAMERA.distortion)
+        np.testing.assert_array_equal(frame.base_from_camera.translation, MOUNT.translation)
+        assert rotation_angle(frame.base_from_camera, MOUNT) < 1e-9
+        assert frame.base_from_camera.frame == 'base_link'
+    again = list(reader)
+    assert all((a.rgb == b.rgb).all() and a.stamp_ns == b.stamp_ns for a, b in zip(frames, again))
+    assert len(again) == 6
+
+
+def test_bare_file(tmp_path):
+    for storage, pattern in (('mcap', '*.mcap'), ('sqlite3', '*.db3')):
+        file, = write_run(tmp_path / storage, storage).glob(pattern)
+        assert len(list(read_frames(file))) == 6
+
+
+def test_info_and_messages(tmp_path):
+    path = write_run(tmp_path / 'run')
+    info = bag_info(path)
+    topics = {topic.name: topic for topic in info.topics}
+    assert topics['/odom'].count == 12
+    assert topics['/camera/image_raw/compressed'].msgtype == bag_types.COMPRESSED_IMAGE
+    assert [name for name, topic in topics.items() if topic.latched] == ['/tf_static']
+    assert info.messages == sum(topic.count for topic in info.topics)
+    assert info.duration_s == pytest.approx(0.55)
+    assert info.start_ns == START - 30_000_000
+    messages = list(read_messages(path))
+    assert len(messages) == info.messages
+    stamps = [message.stamp_ns for message in messages]
+    assert stamps == sorted(stamps)
+    clock = next(m for m in messages if m.topic == '/clock')
+    assert bag_types.typestore().deserialize_cdr(clock.data, clock.msgtype).clock.sec == START // 10**9
+    assert {m.topic for m in read_messages(path, {'/truth'})} == {'/truth'}
+
+
+def test_messages_are_ros_2s(tmp_path):
+    """The bytes are those that rclpy reads."""
+    serialization = pytest.importorskip('rclpy.serialization')
+    odometry = pytest.importorskip('nav_msgs.msg').Odometry
+    message = next(iter(read_messages(write_run(tmp_path / 'run'), {'/odom'})))
+    read = serialization.deserialize_message(message.data, odometry)
+    assert (read.header.frame_id, read.child_frame_id, read.pose.pose.position.x) == ('odom', 'base_link', -0.3)
+
+
+def test_poses(tmp_path):
+    path = write_run(tmp_path / 'run')
+    stamps, poses = read_poses(path, '/truth')
+    np.testing.assert_array_equal(stamps, START + np.arange(6) * STEP)
+    assert [pose.translation[0] for pose in poses] == [0, 1, 2, 3, 4, 5]
+    assert poses[0].frame == 'map'
+    assert len(read_poses(path, '/odom')[1]) == 12
+    refused(r"no poses on '/none'; topics with poses: /odom, /truth", read_poses, path, '/none')
+
+
+class TestTopics:
+    def test_what_is_not_obvious_has_to_be_named(self, tmp_path):
+        path = tmp_path / 'two'
+        with BagWriter(path) as bag:
+            for name in ('left', 'right'):
+                bag.write_image(f'/{name}/image_raw', START, name, picture(0))
+                bag.write_image_jpeg(f'/{name}/image_raw/compressed', START, name, picture(0))
+                bag.write_odometry(f'/{name}/odom', START, at_x(0))
+        refused(r'2 colour image topics: /left/image_raw \(1\), /right/image_raw \(1\)', read_frames, path)
+        refused("no images on '/middle'", read_frames, path, BagTopics(image='/middle'))
+        refused("no odometry on '/odom'; topics of that type: /left/odom, /right/odom", read_frames, path,
+                BagTopics(image='/left/image_raw', odom='/odom'))
+        reader = read_frames(path, BagTopics(image='/left/image_raw', odom='/right/odom'))
+        assert reader.topics == BagTopics('/left/image_raw', '', '', '/right/odom')
+        assert next(iter(reader)).frame_id == 'left'
+        assert read_frames(path, BagTopics(image='/right/image_raw')).topics.odom == ''
+
+    def test_raw_name_finds_the_compressed_topic(self, tmp_path):
+        reader = read_frames(write_run(tmp_path / 'run'), BagTopics(
+            image='/camera/image_raw', depth='/camera/depth/image_raw', odom='', camera_info=''))
+        assert reader.topics.image == '/camera/image_raw/compressed'
+        assert reader.topics.depth == '/camera/depth/image_raw/compressedDepth'
+        frame = next(iter(reader))
+        assert frame.depth is not None
+        assert (frame.pose, frame.camera_model, frame.base_from_camera) == (None, None, None)
+
+    def test_base_frame_without_odometry(self, tmp_path):
+        frame = next(iter(read_frames(write_run(tmp_path / 'run'), BagTopics(odom=''), base_frame='base_link')))
+        np.testing.assert_array_equal(frame.base_from_camera.translation, MOUNT.translation)
+
+    def test_no_images(self, tmp_path):
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_depth('/depth', START, 'camera', depth_of(1))
+            bag.write_odometry('/odom', START, at_x(0))
+        refused('has 0 colour image topics', read_frames, tmp_path / 'run')
+
+
+class TestMissingAndDamaged:
+    def test_damaged_images_are_counted_and_passed_over(self, tmp_path, caplog):
+        store = bag_types.typestore()
+        header = store.types['std_msgs/msg/Header'](store.types['builtin_interfaces/msg/Time'](1, 0), 'camera')
+        compressed = store.types[bag_types.COMPRESSED_IMAGE]
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
+            for data in (b'', b'junk', b'\xff\xd8\xff\xe0'):
+                bag.write('/image/compressed', compressed(header, 'jpeg', np.frombuffer(data, np.uint8)), START + 1)
+            bag.write_image_jpeg('/image/compressed', START + STEP, 'camera', picture(1))
+        reader = read_frames(tmp_path / 'run')
+        with caplog.at_level(logging.WARNING):
+            assert [frame.stamp_ns for frame in reader] == [START, START + STEP]
+        assert (reader.total, reader.frames, reader.skipped) == (5, 2, 3)
+        assert len(caplog.records) == 3
+
+    def test_depth_and_odometry_only_where_they_belong(self, tmp_path):
+        with BagWriter(tmp_path / 'run') as bag:
+            for number in range(6):
+                stamp = START + number * STEP
+                bag.write_image('/image', stamp, 'camera', picture(number))
+                if number in (0, 1):
+                    bag.write_odometry('/odom', stamp, at_x(number))
+                if number == 3:  # late, and after the next image in the bag
+                    late = depth_of(number)
+                elif number == 4:
+                    bag._writer.write(bag._connections['/depth'], stamp + 1, bag_bytes(bag, START + 3 * STEP, late))
+                else:
+                    bag.write_depth('/depth', stamp + (50_000_000 if number == 2 else 4_000_000), 'camera',
+                                    depth_of(number))
+        reader = read_frames(tmp_path / 'run')
+        frames = list(reader)
+        assert [frame.stamp_ns for frame in frames] == [START + n * STEP for n in range(6)]
+        assert [frame.depth is not None for frame in frames] == [True, True, False, True, False, True]
+        assert frames[3].depth[5, 5] == pytest.approx(1.3)
+        assert [frame.pose is not None for frame in frames] == [True, True, False, False, False, False]
+        assert (reader.without_pose, reader.without_depth) == (4, 2)
+
+    def test_depth_of_another_size_is_not_used(self, tmp_path, caplog):
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_image('/image', START, 'camera', picture(0))
+            bag.write_depth('/depth', START, 'camera', depth_of(0)[:24])
+        with caplog.at_level(logging.WARNING):
+            frame, = read_frames(tmp_path / 'run')
+        assert frame.depth is None
+        assert 'registered' in caplog.text
+
+    def test_poses_that_are_none(self, tmp_path):
+        nothing = Pose(np.zeros(3), np.zeros(4), 'odom')
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_image('/image', START, 'camera', picture(0))
+            bag.write_odometry('/odom', START, nothing)
+            bag.write_odometry('/odom', START + 1, Pose(np.full(3, np.nan), np.array([0, 0, 0, 1.0]), 'odom'))
+        frame, = read_frames(tmp_path / 'run')
+        assert frame.pose is None
+        assert read_poses(tmp_path / 'run', '/odom')[1] == []
+
+    def test_no_bags(self, tmp_path):
+        refused('no such bag', bag_info, tmp_path / 'none')
+        refused('without metadata.yaml', bag_info, tmp_path)
+        other = tmp_path / 'run.txt'
+        other.write_text('x')
+        refused('is no bag', bag_info, other)
+        refused('rosbags-convert', bag_info, _with(tmp_path / 'old.bag', b'#ROSBAG V2.0'))
+
+    @pytest.mark.parametrize('suffix', ['.mcap', '.db3'])
+    def test_random_bytes(self, tmp_path, suffix):
+        rng = random.Random(1)
+        magic = {'.mcap': b'\x89MCAP0\r\n', '.db3': b'SQLite format 3\0'}[suffix]
+        for content in (b'', b'x', rng.randbytes(5000), magic, magic + rng.randbytes(5000),
+                        magic + rng.randbytes(500) + magic):
+            refused('bag', bag_info, _with(tmp_path / f'run{suffix}', content))
+
+    @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'- 1', b'rosbag2_bagfile_information:\n  version: 9\n',
+                                         b'rosbag2_bagfile_information: 7', b'{{{{'])
+    def test_metadata(self, tmp_path, content):
+        _with(tmp_path / 'metadata.yaml', content)
+        refused('cannot be read as a ROS 2 bag', read_frames, tmp_path)
+
+    @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+    def test_damaged_storage_ends_with_one_line_or_not_at_all(self, tmp_path, storage):
+        path = write_run(tmp_path / 'run', storage, images=3)
+        file, = path.glob('run.*')
+        whole = file.read_bytes()
+        rng = random.Random(2)
+        refusals = 0
+        for turn in range(24):
+            damaged = bytearray(whole[:rng.randrange(len(whole))] if turn % 3 == 0 else whole)
+            for _ in range(0 if turn % 3 == 0 else 20):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            file.write_bytes(damaged)
+            try:
+                list(read_frames(path))
+            except SegvladError as error:
+                refusals += 1
+                assert '\n' not in str(error)
+        assert refusals > 4
+
+
+def bag_bytes(bag: BagWriter, stamp: int, depth: np.ndarray) -> bytes:
+    """A depth message whose stamp is not its time in the bag."""
+    store = bag._store
+    message = store.types[bag_types.IMAGE](bag._header(stamp, 'camera'), *depth.shape, '16UC1', 0, 2 * depth.shape[1],
+                                           np.frombuffer(np.nan_to_num(depth * 1000).astype('<u2').tobytes(), np.uint8))
+    return bytes(store.serialize_cdr(message, bag_types.IMAGE))
+
+
+def _with(path, content):
+    path.write_bytes(content)
+    return path
+
+
+class TestWriter:
+    def test_nothing_is_overwritten(self, tmp_path):
+        refused('exists already', BagWriter, tmp_path)
+        refused('unknown bag storage', BagWriter, tmp_path / 'x', 'rosbag')
+
+    def test_one_type_a_topic(self, tmp_path):
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_clock(START)
+            refused('/clock holds', bag.write_pose, '/clock', START, at_x(0))
+
+    def test_an_unfinished_bag_is_no_bag(self, tmp_path):
+        with pytest.raises(RuntimeError), BagWriter(tmp_path / 'run') as bag:
+            bag.write_clock(START)
+            raise RuntimeError('stopped')
+        refused('not finished', bag_info, tmp_path / 'run')

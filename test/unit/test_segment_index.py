@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import threading
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.types import SegvladError
+
+
+def unit(rng, count, dimension=16):
+    rows = rng.standard_normal((count, dimension)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def build(rng, counts, dimension=16):
+    index = SegmentIndex(dimension)
+    parts = [unit(rng, count, dimension) for count in counts]
+    assert [index.add(part) for part in parts] == list(range(len(counts)))
+    rows = np.vstack([np.empty((0, dimension), np.float32), *parts])
+    owners = np.repeat(np.arange(len(counts)), counts)
+    segments = np.concatenate([np.arange(0), *map(np.arange, counts)])
+    return index, rows, owners, segments
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 30), st.integers(0, 40),
+       st.sets(st.integers(-2, 14)), st.integers(0, 2**32 - 1))
+def test_equals_brute_force(counts, k, queries, excluded, seed):
+    rng = np.random.default_rng(seed)
+    index, rows, owners, segments = build(rng, counts)
+    wanted = unit(rng, queries)
+    similarities, found_owners, found_segments = index.search(wanted, k, excluded)
+
+    expected = wanted @ rows.T
+    expected[:, np.isin(owners, list(excluded))] = -np.inf
+    order = np.argsort(-expected, axis=1, kind='stable')[:, :k]
+    values = np.take_along_axis(expected, order, 1)
+    usable = values.shape[1]
+    np.testing.assert_allclose(similarities[:, :usable], values, atol=1e-5)
+    real = np.isfinite(values)
+    np.testing.assert_array_equal(np.where(real, owners[order], -1) if len(rows) else order,
+                                  found_owners[:, :usable])
+    np.testing.assert_array_equal(np.where(real, segments[order], -1) if len(rows) else order,
+                                  found_segments[:, :usable])
+    assert (found_owners[:, usable:] == -1).all()
+    assert np.isneginf(similarities[:, usable:]).all()
+    assert (similarities.dtype, found_owners.dtype, found_segments.dtype) == (np.float32, np.int64, np.int32)
+
+
+def test_counts_and_growth():
+    rng = np.random.default_rng(0)
+    index, rows, owners, _ = build(rng, [7] * 400)
+    assert (index.entries, index.segments) == (400, 2800)
+    _, found, _ = index.search(rows[::100], 1)
+    np.testing.assert_array_equal(found[:, 0], owners[::100])
+
+
+def test_an_entry_without_segments_is_never_found():
+    rng = np.random.default_rng(0)
+    index, rows, _, _ = build(rng, [3, 0, 2])
+    _, owners, segments = index.search(rows, 5)
+    assert set(owners.ravel()) == {0, 2}
+    assert owners[4, 0] == 2
+    assert segments[4, 0] == 1
+
+
+def test_equal_rows_come_in_the_order_of_the_map():
+    row = unit(np.random.default_rng(0), 1)
+    index = SegmentIndex(16)
+    for _ in range(9):
+        index.add(row)
+    _, owners, _ = index.search(row, 9, excluded=[2, 5])
+    np.testing.assert_array_equal(owners[0], [0, 1, 3, 4, 6, 7, 8, -1, -1])
+
+
+def test_the_process_keeps_its_threads():
+    index, rows, _, _ = build(np.random.default_rng(0), [30])
+    threads = faiss.omp_get_max_threads()
+    index.search(rows, 3)
+    assert faiss.omp_get_max_threads() == threads
+
+
+def test_adding_while_searching():
+    rng = np.random.default_rng(0)
+    index, rows, owners, _ = build(rng, [5] * 50)
+    wrong = []
+
+    def search():
+        for _ in range(50):
+            _, found, _ = index.search(rows, 1)
+            wrong.extend(np.flatnonzero(found[:, 0] != owners))
+
+    searcher = threading.Thread(target=search)
+    searcher.start()
+    while searcher.is_alive():
+        index.add(unit(rng, 5))
+        if index.entries > 5000:
+            break
+    searcher.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize('rows', [np.zeros((2, 15), np.float32), np.zeros(16, np.float32),
+                                  np.full((1, 16), np.nan, np.float32)])
+def test_what_does_not_fit_is_refused(rows):
+    index = SegmentIndex(16)
+    for call in (lambda: index.add(rows), lambda: index.search(rows, 1)):
+        with pytest.raises(SegvladError):
+            call()
+    assert index.entries == 0
+    with pytest.raises(SegvladError):
+        index.search(np.zeros((1, 16), np.float32), 0)
+    with pytest.raises(SegvladError):
+        SegmentIndex(0)
