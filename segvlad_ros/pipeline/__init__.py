@@ -1,0 +1,1 @@
+"""The core that nodes and tools share: presets, mapping, recognition."""

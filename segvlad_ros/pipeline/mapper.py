@@ -1,0 +1,130 @@
+"""From camera frames to described keyframes, and into the map."""
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from segvlad_ros.io.image_codec import encode_jpeg
+from segvlad_ros.types import Frame, Keyframe, KeyframeId
+
+if TYPE_CHECKING:
+    from segvlad_ros.description.describer import Describer
+    from segvlad_ros.mapping.keyframes import KeyframeGate
+    from segvlad_ros.mapping.place_map import PlaceMap
+
+THUMBNAIL_WIDTH = 320
+THUMBNAIL_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class MappingResult:
+    """What became of one frame.
+
+    :ivar keyframe: the described keyframe, or None where the gate let the frame pass by
+    :ivar stored: whether the keyframe went into the map
+    :ivar reason: the gate's word, see :class:`segvlad_ros.mapping.keyframes.GateAnswer`; '' without a gate
+    """
+
+    keyframe: Keyframe | None
+    stored: bool
+    reason: str
+
+
+class Mapper:
+    """Gate, describe, store.
+
+    A keyframe whose image cannot be recognised (blank, dark) is handed back without segments and with the reason in
+    ``description.rejected``: it takes an index, for every keyframe is answered, but it is not stored.
+    After a jump of the clock a new session begins, for time and odometry do not go on from before.
+
+    :param gate: decides which frames become keyframes; None takes every frame
+    :param place_map: where keyframes are stored, or None to only make them
+    :param session_id: session of the keyframes; '' begins a new one, in the map if there is one
+    """
+
+    def __init__(self, describer: Describer, gate: KeyframeGate | None = None, place_map: PlaceMap | None = None,
+                 *, robot_id: int = 0, session_id: str = '') -> None:
+        self._describer = describer
+        self._gate = gate
+        self._map = place_map
+        self._robot_id = robot_id
+        self._session_id = session_id
+        self._next_index = 1
+        if not session_id:
+            self.new_session()
+
+    @property
+    def session_id(self) -> str:
+        """Session of the next keyframe."""
+        return self._session_id
+
+    def new_session(self) -> None:
+        """Begin a session: indices count from 1 again, and the next frame becomes a keyframe."""
+        self._session_id = self._map.new_session(self._robot_id) if self._map is not None else uuid.uuid4().hex
+        self._next_index = 1
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last keyframe, so that the next frame becomes one; indices go on counting."""
+        if self._gate is not None:
+            self._gate.reset()
+
+    def process(self, frame: Frame) -> MappingResult:
+        """Take one frame.
+
+        :raises SegvladError: the frame cannot be described or the map not be written
+        """
+        reason = ''
+        if self._gate is not None:
+            answer = self._gate.check(frame.stamp_ns, frame.pose)
+            reason = answer.reason
+            if not answer.accept:
+                return MappingResult(None, False, reason)
+            if reason == 'clock_jump':
+                self.new_session()
+                self._gate.check(frame.stamp_ns, frame.pose)  # the first keyframe of the new session
+        keyframe = self.make_keyframe(frame)
+        stored = self._map is not None and not keyframe.description.rejected
+        if stored:
+            self._map.append(keyframe)
+        return MappingResult(keyframe, stored, reason)
+
+    def make_keyframe(self, frame: Frame) -> Keyframe:
+        """Describe a frame whatever the gate says, under the next index."""
+        description = self._describer.describe(frame.rgb, frame.depth)
+        rows = description.descriptors.reshape(-1, self._describer.dimension)  # (0, d) of a rejected image too
+        description = replace(description, descriptors=as_stored(rows))
+        begin = time.perf_counter()
+        picture = thumbnail(frame.rgb)
+        timings = {**description.timings, 'thumbnail': time.perf_counter() - begin}
+        identity = KeyframeId(self._robot_id, self._session_id, self._next_index, frame.stamp_ns, frame.camera)
+        self._next_index += 1
+        return Keyframe(identity, replace(description, timings=timings), frame.frame_id, frame.pose,
+                        frame.camera_model, frame.base_from_camera, picture)
+
+
+def as_stored(descriptors: np.ndarray) -> np.ndarray:
+    """Descriptors as the map file and a message hand them back, so that a live keyframe scores like a loaded one.
+
+    :param descriptors: (M, d) float32 unit rows
+    :return: rounded to float16 and normalised again; float32
+    """
+    rows = descriptors.astype(np.float16).astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def thumbnail(rgb: np.ndarray) -> bytes:
+    """A small JPEG of an image, never enlarged.
+
+    :param rgb: (height, width, 3) uint8
+    """
+    height, width = rgb.shape[:2]
+    if width > THUMBNAIL_WIDTH:
+        size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return encode_jpeg(rgb, quality=THUMBNAIL_QUALITY)

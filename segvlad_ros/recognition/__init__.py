@@ -1,0 +1,1 @@
+"""From searched segments to an answer: votes, decision, agreement over time."""

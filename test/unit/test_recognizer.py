@@ -1,0 +1,287 @@
+"""The recogniser and the mapper on made descriptors: every status, exclusion, links, determinism."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.presets import (
+    DecisionSettings,
+    ExcludeSettings,
+    RecognitionSettings,
+    SearchSettings,
+    VoteSettings,
+)
+from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, PlaceDescription, Pose, SegvladError, Status, Verification
+
+DIMENSION = 32
+SEGMENTS = 12
+SETTINGS = RecognitionSettings(
+    SearchSettings(20), VoteSettings(0.3), DecisionSettings(0.4, 0.8, 3, covisible_keyframes=2,
+                                                            covisible_distance_m=1.0), ExcludeSettings(5.0, 2.0))
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def place(number):
+    """The segments of one made place."""
+    return unit(np.random.default_rng(number).normal(size=(SEGMENTS, DIMENSION)))
+
+
+def seen(number, noise=0.02, view=0):
+    """A place as one view shows it."""
+    return unit(place(number) + np.random.default_rng([number, view]).normal(size=(SEGMENTS, DIMENSION)) * noise)
+
+
+def keyframe(rows, index, session='map', seconds=None, x=None):
+    count = len(rows)
+    pose = None if x is None else Pose(np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
+    stamp = int((index if seconds is None else seconds) * 1e9)
+    description = PlaceDescription(rows, np.zeros((count, 4), np.int32), np.ones(count, np.int64))
+    return Keyframe(KeyframeId(0, session, index, stamp), description, pose=pose)
+
+
+def map_of(places, settings=SETTINGS):
+    recognizer = Recognizer(settings, DIMENSION)
+    for index, number in enumerate(places, 1):
+        recognizer.add(keyframe(seen(number, view=1), index))
+    return recognizer
+
+
+def ask(recognizer, places, session='query', **options):
+    options = {'exclude_recent': True, **options}
+    return [recognizer.recognize(keyframe(seen(number, view=2), index, session), **options)
+            for index, number in enumerate(places, 1)]
+
+
+def test_revisit_is_matched_after_three_that_agree():
+    answers = ask(map_of(range(20)), [7, 8, 9, 10])
+    assert [answer.status for answer in answers] == [Status.NO_MATCH_TEMPORAL] * 2 + [Status.MATCHED] * 2
+    best = answers[2].candidates[0]
+    assert (best.entry, best.id.index, best.supporting_queries) == (9, 10, 3)
+    assert best.verification == Verification.TEMPORAL
+    assert best.score > 0.9 and best.ambiguity < 0.5 and best.matched_segments == SEGMENTS
+    assert np.isnan(best.probability) and best.query_pose_in_match is None
+    assert answers[2].map_keyframes == 20
+    assert {'search', 'vote', 'decision'} <= answers[2].timings.keys()
+    assert "keyframe 10 of session 'map'" in answers[2].reason
+
+
+def test_route_driven_backwards_is_matched():
+    assert ask(map_of(range(20)), [10, 9, 8])[2].status == Status.MATCHED
+
+
+def test_evidence_names_the_segments():
+    evidence = ask(map_of(range(20)), [7])[0].candidates[0].evidence
+    assert {(match.query_segment, match.match_segment) for match in evidence} == {(n, n) for n in range(SEGMENTS)}
+
+
+def test_new_place_has_a_low_score():
+    answer = ask(map_of(range(20)), [99])[0]
+    assert answer.status == Status.NO_MATCH_LOW_SCORE
+    assert 'below 0.400' in answer.reason
+
+
+def test_twin_places_are_ambiguous():
+    recognizer = map_of([*range(10), *range(100, 110), 5])
+    answer = ask(recognizer, [5])[0]
+    assert answer.status == Status.NO_MATCH_AMBIGUOUS
+    assert answer.candidates[0].ambiguity > 0.9
+
+
+def test_neighbouring_keyframes_of_one_place_are_not_ambiguous():
+    answer = ask(map_of([1, 2, 5, 5, 3, 4]), [5], independent=True)[0]
+    assert answer.status == Status.MATCHED
+    assert answer.candidates[0].ambiguity < 0.8
+
+
+def test_accepted_revisits_join_their_places():
+    """Three laps: in the third, the first two are one place, although no pose says so."""
+    recognizer = Recognizer(SETTINGS, DIMENSION)
+    statuses = []
+    for index in range(60):
+        now = keyframe(seen(index % 20, view=index // 20), index + 1, 'laps')
+        statuses.append(recognizer.recognize(now, exclude_recent=True).status)
+        recognizer.add(now)
+    assert set(statuses[23:40]) == {Status.MATCHED}
+    assert set(statuses[43:]) == {Status.MATCHED}
+
+
+def test_empty_map_and_rejected_query():
+    recognizer = Recognizer(SETTINGS, DIMENSION)
+    assert ask(recognizer, [1])[0].status == Status.MAP_EMPTY
+    blank = keyframe(np.zeros((0, DIMENSION), np.float32), 1, 'query')
+    blank = replace(blank, description=replace(blank.description, rejected='blank image'))
+    for searched in (recognizer, map_of(range(3))):
+        answer = searched.recognize(blank, exclude_recent=True)
+        assert (answer.status, answer.reason) == (Status.QUERY_REJECTED, 'blank image')
+
+
+def test_rejected_query_neither_supports_nor_breaks_agreement():
+    recognizer = map_of(range(20))
+    blank = keyframe(np.zeros((0, DIMENSION), np.float32), 3, 'query', seconds=2.5)
+    ask(recognizer, [7, 8])
+    recognizer.recognize(blank, exclude_recent=True)
+    answer = recognizer.recognize(keyframe(seen(9, view=2), 4, 'query', seconds=3), exclude_recent=True)
+    assert answer.status == Status.MATCHED
+
+
+def test_only_recent_keyframes():
+    recognizer = map_of([1, 2, 3])
+    now = keyframe(seen(3, view=2), 4, 'map')
+    assert recognizer.recognize(now, exclude_recent=True).status == Status.MAP_ONLY_RECENT
+    assert recognizer.recognize(now, exclude_recent=False).candidates[0].entry == 2
+
+
+def test_exclusion_by_time_and_by_travel():
+    recognizer = Recognizer(SETTINGS, DIMENSION)
+    for index, (seconds, x) in enumerate([(0, 0.0), (100, 10.0), (200, 11.0), (300, 12.5)], 1):
+        recognizer.add(keyframe(seen(index), index, seconds=seconds, x=x))
+    query = keyframe(seen(1), 5, seconds=303, x=12.6)
+    assert recognizer.excluded(query, True).tolist() == [False, False, True, True]
+    assert recognizer.excluded(query, False).tolist() == [False] * 4
+    assert recognizer.excluded(query, False, exclude_frames=3).tolist() == [False, False, True, True]
+
+
+def test_sessions_restrict_the_search():
+    recognizer = map_of(range(5))
+    recognizer.add(keyframe(seen(50), 1, 'other'))
+    query = keyframe(seen(3, view=2), 1, 'query')
+    answer = recognizer.recognize(query, exclude_recent=False, sessions=['other'])
+    assert {candidate.id.session_id for candidate in answer.candidates} <= {'other'}
+    assert recognizer.recognize(query, exclude_recent=False).candidates[0].id.session_id == 'map'
+
+
+def test_independent_queries_do_not_count_for_others():
+    recognizer = map_of(range(20))
+    assert ask(recognizer, [7], independent=True)[0].status == Status.MATCHED
+    assert [answer.candidates[0].supporting_queries for answer in ask(recognizer, [7, 8])] == [1, 2]
+
+
+def test_reset_short_term_starts_agreement_again():
+    recognizer = map_of(range(20))
+    ask(recognizer, [7, 8])
+    recognizer.reset_short_term()
+    answer = recognizer.recognize(keyframe(seen(9, view=2), 3, 'query'), exclude_recent=True)
+    assert (answer.status, recognizer.count) == (Status.NO_MATCH_TEMPORAL, 20)
+
+
+def test_map_with_fewer_segments_than_neighbours():
+    recognizer = Recognizer(SETTINGS, DIMENSION)
+    recognizer.add(keyframe(seen(1)[:2], 1))
+    answer = ask(recognizer, [1])[0]
+    assert answer.candidates[0].matched_segments == 2
+    assert 0 < answer.candidates[0].score < 0.3
+
+
+def test_keyframe_of_another_dimension_is_refused():
+    with pytest.raises(SegvladError, match='describe it with the preset of the map'):
+        map_of([1]).add(keyframe(np.ones((2, 5), np.float32), 9))
+
+
+def test_same_calls_give_the_same_answers():
+    def run():
+        return [(answer.status, answer.reason, answer.candidates)
+                for answer in ask(map_of([*range(20), 5, 6, 7]), [7, 8, 9, 99, 5, 6])]
+
+    assert repr(run()) == repr(run())  # repr, for NaN differs from itself
+
+
+class ColourDescriber:
+    """Describes an image by its mean colour, for the mapper's own logic."""
+
+    dimension = 3
+
+    def describe(self, rgb, depth=None):
+        colour = rgb.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+        if not colour.any():
+            return PlaceDescription(np.zeros((0, 0), np.float32), np.zeros((0, 4), np.int32), np.zeros(0, np.int64),
+                                    'dark image')
+        return PlaceDescription(unit(colour[None] + [[0, 0, 0], [9, 0, 0]]), np.zeros((2, 4), np.int32),
+                                np.ones(2, np.int64))
+
+
+def frame(seconds, colour=(10, 200, 30)):
+    return Frame(np.full((48, 64, 3), colour, np.uint8), int(seconds * 1e9))
+
+
+def test_mapper_stores_what_it_hands_back(tmp_path):
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, 3) as place_map:
+        mapper = Mapper(ColourDescriber(), KeyframeGate(GateSettings()), place_map, robot_id=4)
+        results = [mapper.process(frame(seconds)) for seconds in (1, 1.1, 2, 3)]
+        assert [result.stored for result in results] == [True, False, True, True]
+        assert [result.reason for result in results] == ['first', 'too_soon', 'interval', 'interval']
+        kept = [result.keyframe for result in results if result.stored]
+        assert [entry.id.index for entry in kept] == [1, 2, 3]
+        for made, loaded in zip(kept, place_map.keyframes()):
+            assert made.id == loaded.id and made.thumbnail == loaded.thumbnail
+            assert np.array_equal(made.description.descriptors, loaded.description.descriptors)
+        assert cv2.imdecode(np.frombuffer(kept[0].thumbnail, np.uint8), cv2.IMREAD_COLOR).shape == (48, 64, 3)
+
+
+def test_rejected_image_takes_an_index_and_is_not_stored(tmp_path):
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, 3) as place_map:
+        mapper = Mapper(ColourDescriber(), None, place_map)
+        dark = mapper.process(frame(1, (0, 0, 0)))
+        assert not dark.stored and dark.keyframe.description.rejected == 'dark image'
+        assert dark.keyframe.description.descriptors.shape == (0, 3)
+        assert mapper.process(frame(2)).keyframe.id.index == 2
+        assert place_map.count == 1
+
+
+def test_clock_jump_begins_a_session(tmp_path):
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, 3) as place_map:
+        mapper = Mapper(ColourDescriber(), KeyframeGate(GateSettings()), place_map)
+        results = [mapper.process(frame(seconds)) for seconds in (100, 101, 5, 5.1, 6)]
+        assert [result.reason for result in results] == ['first', 'interval', 'clock_jump', 'too_soon', 'interval']
+        assert [entry.id.index for entry in place_map.keyframes()] == [1, 2, 1, 2]
+        assert len({entry.id.session_id for entry in place_map.keyframes()}) == 2
+
+
+def test_loaded_map_answers_as_the_live_one(tmp_path):
+    live = Recognizer(SETTINGS, 3)
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, 3) as place_map:
+        mapper = Mapper(ColourDescriber(), None, place_map)
+        for second in range(1, 6):
+            live.add(mapper.process(frame(second, (10 * second, 200, 30 * second))).keyframe)
+        loaded = Recognizer(SETTINGS, 3)
+        assert loaded.load(place_map) == 5
+    query = Mapper(ColourDescriber(), None, session_id='query').process(frame(9, (31, 200, 92))).keyframe
+    answers = [recognizer.recognize(query, exclude_recent=True) for recognizer in (live, loaded)]
+    assert repr(answers[0].candidates) == repr(answers[1].candidates)
+    loaded.clear()
+    assert loaded.recognize(query, exclude_recent=True).status == Status.MAP_EMPTY
+
+
+def test_weak_candidates_support_nobody():
+    """In a new place the best candidates are chance, even where they happen to lie together."""
+    recognizer = map_of([1, 2, 3])
+    weak = [keyframe(np.vstack([seen(2, view=2)[:3], place(90 + index)[:9]]), index, 'query') for index in (1, 2, 3)]
+    answers = [recognizer.recognize(query, exclude_recent=True) for query in weak]
+    assert {answer.candidates[0].entry for answer in answers} == {1}
+    assert [answer.candidates[0].supporting_queries for answer in answers] == [1, 1, 1]
+    answer = recognizer.recognize(keyframe(seen(2, view=3), 4, 'query'), exclude_recent=True)
+    assert (answer.status, answer.candidates[0].supporting_queries) == (Status.NO_MATCH_TEMPORAL, 1)
+
+
+def test_map_of_two_runs_is_not_ambiguous_in_itself():
+    recognizer = map_of(range(20))
+    for index, number in enumerate(range(20), 1):
+        recognizer.add(keyframe(seen(number, view=5), index, 'second run'))
+    answers = ask(recognizer, range(5, 15))
+    assert {answer.candidates[0].id.session_id for answer in answers} == {'map', 'second run'}
+    assert [answer.status for answer in answers] == [Status.NO_MATCH_TEMPORAL] * 2 + [Status.MATCHED] * 8
+
+
+def test_answer_does_not_depend_on_how_many_candidates_are_reported():
+    few, many = (ask(map_of([*range(20), *range(5, 9)]), range(5, 12), top_k=top_k) for top_k in (1, 20))
+    assert [answer.reason for answer in few] == [answer.reason for answer in many]
+    assert {len(answer.candidates) for answer in few} == {1}
