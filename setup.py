@@ -74,7 +74,7 @@ class CMakeBuild(build_ext):
     def get_source_files(self):  # for sdist
         folders = (*GENERATED, "launch", "config", "cmake")
         return ["CMakeLists.txt", "package.xml"] + [
-            str(p.relative_to(HERE)) for f in folders for p in (HERE / f).glob("*") if p.is_file()]
+            str(p.relative_to(HERE)) for f in folders for p in (HERE / f).rglob("*") if p.is_file()]
 
     def get_outputs(self):
         return []

@@ -1,0 +1,1 @@
+"""Lifecycle nodes: they subscribe, call the pipeline and publish; no algorithm lives here."""

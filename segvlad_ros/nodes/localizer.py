@@ -1,0 +1,239 @@
+"""localizer: every keyframe, of its own camera or of a map_builder, is answered with the place it shows."""
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.msg import LoopClosure, PlaceMatchArray, SegVladStatus
+from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.ros import qos
+from segvlad_ros.ros.base_node import SegvladNode
+from segvlad_ros.ros.conversions import (
+    from_keyframe_id,
+    from_time,
+    to_loop_closure,
+    to_place_descriptor,
+    to_place_match,
+    to_place_match_array,
+)
+from segvlad_ros.ros.image_input import ImageInput
+from segvlad_ros.ros.keyframe_input import KeyframeInput
+from segvlad_ros.ros.map_directory import MapDirectory
+from segvlad_ros.ros.markers import Link, keyframe_markers, marker_array, match_markers
+from segvlad_ros.ros.pipeline_setup import load_describer, load_node_preset
+from segvlad_ros.ros.run import run_node
+from segvlad_ros.ros.status import MapFacts
+from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
+from segvlad_ros.types import Frame, Keyframe, Recognition, SegvladError, Status
+
+
+class Localizer(SegvladNode):
+    """Searches a map that it loads read-only, that it follows live, or both."""
+
+    ACTIVE_STATE = SegVladStatus.LOCALIZING
+
+    def __init__(self) -> None:
+        super().__init__('localizer')
+        self._maps: list[PlaceMap] = []
+        self._recognizer: Recognizer | None = None
+        self._input: KeyframeInput | None = None
+        self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
+        self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
+        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
+        self._accepted: list[Link] = []
+        self.serve(LoadMap, '~/load_map', self._load_map)
+        self.serve(Trigger, '~/reset_map', self._reset_map)
+        self.serve(RecognizeImage, '~/recognize_image', self._recognize_image)
+        self.serve(GetKeyframe, '~/get_keyframe', self._get_keyframe)
+
+    def configure(self) -> None:
+        """See :class:`SegvladNode`."""
+        parameters = self.parameters
+        self._preset = load_node_preset(parameters['preset'])
+        self._fields = self._preset.fingerprint()
+        self.fingerprint = self._fields['digest']
+        self._directory = MapDirectory(parameters['map_directory'])
+        self._describer = self._mapper = None
+        if parameters['source'] == 'images':
+            self._configure_images()
+        else:
+            self._input = KeyframeInput(self, self.fingerprint, self._answer,
+                                        self._add if parameters['follow'] else None)
+        if parameters['map']:
+            self._load(parameters['map'], append=False)
+
+    def _configure_images(self) -> None:
+        parameters = self.parameters
+        self._describer = load_describer(self._preset, parameters['device'])
+        gate = KeyframeGate(GateSettings(
+            parameters['keyframe.min_interval_s'], parameters['keyframe.min_distance_m'],
+            parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
+        self._mapper = Mapper(self._describer, gate, robot_id=parameters['robot_id'])
+        self.images = ImageInput(self)
+
+    def cleanup(self) -> None:
+        """See :class:`SegvladNode`."""
+        for place_map in self._maps:
+            place_map.close()
+        self._maps, self._accepted, self._recognizer, self._input = [], [], None, None
+        self._describer = self._mapper = None
+
+    def activate(self) -> None:
+        """See :class:`SegvladNode`."""
+        if self._input is not None:
+            self._input.open()
+
+    def deactivate(self) -> None:
+        """See :class:`SegvladNode`."""
+        if self._input is not None:
+            self._input.close()
+
+    def process_frame(self, frame: Frame) -> dict[str, float] | None:
+        """See :class:`SegvladNode`."""
+        keyframe = self._mapper.process(frame).keyframe
+        return None if keyframe is None else self._answer(keyframe)
+
+    def forget_recent(self) -> None:
+        """See :class:`SegvladNode`."""
+        if self._mapper is not None:
+            self._mapper.new_session()
+        if self._recognizer is not None:
+            self._recognizer.reset_short_term()
+
+    def map_facts(self) -> MapFacts:
+        """See :class:`SegvladNode`."""
+        recognizer = self._recognizer
+        if recognizer is None:
+            return MapFacts()
+        return MapFacts(self._map_id(), recognizer.count, recognizer.segments,
+                        sum(place_map.bytes for place_map in self._maps))
+
+    # recognition; all of it in the worker's thread
+
+    def _answer(self, keyframe: Keyframe) -> dict[str, float]:
+        recognition = self._searched(keyframe).recognize(
+            keyframe, exclude_recent=True, top_k=self.parameters['top_k'])
+        self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))
+        if recognition.status == Status.MATCHED:
+            self.statistics.matched()
+            best = recognition.candidates[0]
+            if best.query_pose_in_match is not None:
+                self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
+        self._show(keyframe, recognition)
+        return recognition.timings
+
+    def _show(self, keyframe: Keyframe, recognition: Recognition) -> None:
+        candidate = None
+        if recognition.candidates and keyframe.pose is not None:
+            match = self._recognizer.keyframe(recognition.candidates[0].entry)
+            candidate = None if match.pose is None else (keyframe.pose, match.pose)
+        if candidate is not None and recognition.status == Status.MATCHED:
+            self._accepted.append(candidate)
+            candidate = None
+        if self._markers.get_subscription_count():
+            poses = (self._recognizer.keyframe(entry).pose for entry in range(self._recognizer.count))
+            stamp_ns = keyframe.id.stamp_ns
+            self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
+                                               + match_markers(self._accepted, candidate, stamp_ns)))
+
+    def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
+        matches = [to_place_match(keyframe, candidate, rank, self._recognizer.keyframe(candidate.entry), evidence)
+                   for rank, candidate in enumerate(recognition.candidates)]
+        return to_place_match_array(keyframe, recognition, matches, base_frame=self.parameters['base_frame'],
+                                    map_id=self._map_id(), now_ns=self.now_ns())
+
+    def _add(self, keyframe: Keyframe) -> None:
+        if len(keyframe.description):
+            self._searched(keyframe).add(keyframe)
+
+    def _searched(self, keyframe: Keyframe) -> Recognizer:
+        """The recogniser; without a describer the first keyframe tells the dimension."""
+        if self._recognizer is None:
+            self._recognizer = Recognizer(self._preset.recognition, keyframe.description.descriptors.shape[1])
+        return self._recognizer
+
+    def _map_id(self) -> str:
+        return '+'.join(place_map.map_id for place_map in self._maps)
+
+    def _load(self, name: str, append: bool) -> None:
+        place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
+        if not append:
+            self._forget_map()
+        if self._recognizer is None:
+            self._recognizer = Recognizer(self._preset.recognition, place_map.dimension)
+        self._maps.append(place_map)
+        for keyframe in place_map.keyframes():
+            self._recognizer.add(keyframe)
+            if self._input is not None and self._input.follower is not None:
+                self._input.follower.known(keyframe)
+        self.get_logger().info(f'loaded {name}: {place_map.count} keyframes')
+
+    def _forget_map(self) -> None:
+        for place_map in self._maps:
+            place_map.close()
+        self._maps, self._recognizer, self._accepted = [], None, []
+        if self._input is not None and self._input.follower is not None:
+            self._input.follower.clear()
+
+    # services
+
+    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> str:
+        if not request.read_only:
+            raise SegvladError('a localizer only reads maps: load with read_only true')
+        self.on_worker(lambda: self._load(request.name, request.append))
+        response.map_id, response.keyframes = self._map_id(), self._recognizer.count
+        return f'loaded {request.name}'
+
+    def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        self.on_worker(self._forget_map)
+        return 'the searched map is empty; no file was changed'
+
+    def _recognize_image(self, request: RecognizeImage.Request, response: RecognizeImage.Response) -> str:
+        response.result = self.on_worker(lambda: self._recognize_once(request))
+        return response.result.reason
+
+    def _recognize_once(self, request: RecognizeImage.Request) -> PlaceMatchArray:
+        if self._describer is None:
+            raise SegvladError('this localizer does not describe images (source: descriptors): ask one with '
+                               'source: images')
+        message = request.image if request.image.data else request.compressed
+        frame = Frame(self.images.decoder.decode(message), from_time(message.header.stamp),
+                      frame_id=message.header.frame_id)
+        keyframe, top_k = self._mapper.make_keyframe(frame), request.top_k or self.parameters['top_k']
+        recognition = self._searched(keyframe).recognize(
+            keyframe, exclude_recent=False, top_k=self._recognizer.count if request.sessions else top_k,
+            independent=True)
+        if request.sessions:
+            recognition = _within(recognition, set(request.sessions), top_k)
+        return self._message(keyframe, recognition, evidence=True)
+
+    def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
+        if not self._maps:
+            raise SegvladError('no map file is loaded: ask the map_builder')
+        keyframe = self._maps[-1].keyframe(from_keyframe_id(request.keyframe))
+        response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
+        return 'found'
+
+
+def _within(recognition: Recognition, sessions: set[str], top_k: int) -> Recognition:
+    """The candidates of some sessions only; without the best one there is no match."""
+    kept = tuple(candidate for candidate in recognition.candidates if candidate.id.session_id in sessions)
+    if kept[:1] == recognition.candidates[:1]:
+        return replace(recognition, candidates=kept[:top_k])
+    return replace(recognition, status=Status.NO_MATCH_LOW_SCORE, candidates=kept[:top_k],
+                   reason='the best place is not in the sessions asked for')
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node."""
+    sys.exit(run_node(Localizer, args))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""Everything that speaks ROS: conversions, parameters, QoS, the worker, synchronisation, TF, diagnostics."""

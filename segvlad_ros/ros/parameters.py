@@ -1,0 +1,230 @@
+"""The one table of the nodes' parameters: declaration, validation and the README's tables come from it."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from segvlad_ros.types import SegvladError
+
+BOTH = ('map_builder', 'localizer')
+BUILDER = ('map_builder',)
+LOCALIZER = ('localizer',)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One node parameter.
+
+    :ivar name: with its unit as suffix where it has one
+    :ivar default: also fixes the type: bool, int, float, str, or a list of float
+    :ivar description: one sentence for people
+    :ivar minimum, maximum: inclusive range of a number, or None
+    :ivar one_of: the allowed strings; empty: any
+    :ivar read_only: True: takes effect when the node is configured, and cannot change while it is; False: at once
+    :ivar nodes: the nodes that have it
+    """
+
+    name: str
+    default: Any
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    one_of: tuple[str, ...] = ()
+    read_only: bool = True
+    nodes: tuple[str, ...] = BOTH
+
+    @property
+    def type_name(self) -> str:
+        """The type as ROS users call it."""
+        names = {bool: 'bool', int: 'integer', float: 'double', str: 'string', list: 'double array'}
+        return names[type(self.default)]
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, for people; '' if any."""
+        if self.one_of:
+            return ', '.join(f'`{value}`' for value in self.one_of)
+        if self.minimum is None and self.maximum is None:
+            return ''
+        if self.maximum is None:
+            return f'>= {self.minimum}'
+        return f'{self.minimum} to {self.maximum}'
+
+    def check(self, value: Any) -> str:
+        """'' if the value is allowed, else one line that says what is."""
+        if self.one_of and value not in self.one_of:
+            return f'{self.name} is {value!r}: use one of {", ".join(self.one_of)}'
+        if isinstance(self.default, list):
+            if len(value) != len(self.default) or not all(map(math.isfinite, value)):
+                return f'{self.name} needs {len(self.default)} finite numbers'
+            return ''
+        if isinstance(self.default, (int, float)) and not isinstance(self.default, bool):
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            if not low <= value <= high:
+                return f'{self.name} is {value}: use {self.allowed.replace("`", "")}'
+        return ''
+
+
+TABLE: tuple[Parameter, ...] = (
+    Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.'),
+    Parameter('device', 'cpu', 'Where the networks of a torch preset run: cpu, cuda, cuda:1, ...'),
+    Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.'),
+    Parameter('map_directory', '~/segvlad_maps', 'Folder of the maps; map names cannot leave it.'),
+    Parameter('map', '', 'Name of the map to write; empty: a new name with the date.', nodes=BUILDER),
+    Parameter('map', '', 'Name of the map to load, read-only; empty: none.', nodes=LOCALIZER),
+    Parameter('append', False, 'Add a session to an existing map; false: refuse to start if the map exists.',
+              nodes=BUILDER),
+    Parameter('source', 'images', "What is localised: the camera's images, or the keyframes of a map_builder.",
+              one_of=('images', 'descriptors'), nodes=LOCALIZER),
+    Parameter('follow', True, 'With source descriptors: add each received keyframe to the searched map, so that '
+              'loops are found.', nodes=LOCALIZER),
+    Parameter('robot_id', 0, 'Number of this robot in its keyframe ids; 0 in single-robot use.',
+              minimum=0, maximum=2**32 - 1),
+    Parameter('camera', '', 'Name of this camera in its keyframe ids; empty with a single camera.'),
+    Parameter('image_transport', 'raw', 'Subscribe to <image> (raw) or to <image>/compressed.',
+              one_of=('raw', 'compressed')),
+    Parameter('image_decoder', 'auto', 'auto takes cv_bridge if it imports and passes a self-test.',
+              one_of=('auto', 'builtin', 'cv_bridge')),
+    Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth and odometry.',
+              minimum=0.0, maximum=10.0),
+    Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth.',
+              minimum=0.0, maximum=10.0),
+    Parameter('odom_max_gap_s', 0.5, 'Longest gap between two odometry messages that is interpolated.',
+              minimum=0.0, maximum=60.0),
+    Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame."),
+    Parameter('base_from_camera', [0.0] * 7, "Pose of the camera's optical frame in base_frame: x y z (metres), "
+              'quaternion x y z w; all zero: look it up in TF.'),
+    Parameter('keyframe.min_interval_s', 0.5, 'No keyframe sooner than this after the last one, by image stamps.',
+              minimum=0.0, maximum=3600.0),
+    Parameter('keyframe.min_distance_m', 0.5, 'With odometry: a keyframe after this distance, or after the rotation.',
+              minimum=0.0, maximum=1000.0),
+    Parameter('keyframe.min_angle_rad', 0.35, 'With odometry: a keyframe after this rotation.',
+              minimum=0.0, maximum=3.14159),
+    Parameter('keyframe.no_odometry_interval_s', 1.0, 'Without odometry: a keyframe each time this has passed.',
+              minimum=0.0, maximum=3600.0),
+    Parameter('top_k', 5, 'Most candidates in a PlaceMatchArray.',
+              minimum=1, maximum=1000, read_only=False, nodes=LOCALIZER),
+    Parameter('publish_evidence', False, 'Fill PlaceMatch.evidence: which segments voted.',
+              read_only=False, nodes=LOCALIZER),
+    Parameter('allow_removal', False, 'Let the service remove_keyframes remove keyframes.',
+              read_only=False, nodes=BUILDER),
+    Parameter('service_timeout_s', 10.0, "Longest time a service call waits for the node's worker.",
+              minimum=0.1, maximum=600.0, read_only=False),
+    Parameter('diagnostics.no_images_warn_s', 5.0, 'WARN after this time without an image.',
+              minimum=0.1, maximum=3600.0, read_only=False),
+    Parameter('diagnostics.drop_ratio_warn', 0.9, 'WARN above this share of images that were replaced unprocessed.',
+              minimum=0.0, maximum=1.0, read_only=False),
+    Parameter('diagnostics.drop_ratio_error', 0.99, 'ERROR above this share of images that were replaced.',
+              minimum=0.0, maximum=1.0, read_only=False),
+    Parameter('diagnostics.latency_warn_s', 1.0, 'WARN above this 95th percentile from receipt to result.',
+              minimum=0.0, maximum=3600.0, read_only=False),
+    Parameter('diagnostics.latency_error_s', 5.0, 'ERROR above this 95th percentile from receipt to result.',
+              minimum=0.0, maximum=3600.0, read_only=False),
+    Parameter('diagnostics.worker_errors_error', 3, 'ERROR after this many failures of the worker in a row.',
+              minimum=1, maximum=1000, read_only=False),
+)
+
+
+def table_of(node: str) -> tuple[Parameter, ...]:
+    """The parameters of one node.
+
+    :param node: 'map_builder' or 'localizer'
+    """
+    return tuple(entry for entry in TABLE if node in entry.nodes)
+
+
+def markdown() -> str:
+    """The README's table of all parameters."""
+    lines = ['| parameter | node | type | default | allowed | changes | meaning |', '|---|---|---|---|---|---|---|']
+    for entry in TABLE:
+        nodes = 'both' if entry.nodes == BOTH else ', '.join(entry.nodes)
+        default = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
+        shown = f'`{default}`' if default != '' else '(empty)'
+        when = 'at configure' if entry.read_only else 'at once'
+        lines.append(f'| `{entry.name}` | {nodes} | {entry.type_name} | {shown} | {entry.allowed} | {when} | '
+                     f'{entry.description} |')
+    return '\n'.join(lines)
+
+
+class NodeParameters:
+    """A node's declared parameters, read by name: ``parameters['top_k']``.
+
+    :param node: the rclpy node
+    :param name: whose table: 'map_builder' or 'localizer'
+    :param is_configured: tells whether read-only parameters are locked
+    """
+
+    def __init__(self, node, name: str, is_configured) -> None:
+        self._node = node
+        self._table = {entry.name: entry for entry in table_of(name)}
+        self._is_configured = is_configured
+        for entry in self._table.values():
+            self._declare(entry)
+        node.add_on_set_parameters_callback(self._validate)
+
+    def _declare(self, entry: Parameter) -> None:
+        from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+        try:
+            self._node.declare_parameter(entry.name, entry.default, _descriptor(entry))
+        except InvalidParameterTypeException as error:
+            raise SegvladError(f'parameter {entry.name} must be of type {entry.type_name}, such as {entry.default!r}'
+                               ) from error
+        except InvalidParameterValueException as error:
+            raise SegvladError(f'parameter {entry.name}: use {entry.allowed.replace("`", "")}') from error
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._node.get_parameter(name).value
+        return list(value) if isinstance(self._table[name].default, list) else value
+
+    def check(self) -> None:
+        """Check all values, those of the command line and parameter files too.
+
+        :raises SegvladError: one is not allowed
+        """
+        for entry in self._table.values():
+            problem = entry.check(self[entry.name])
+            if problem:
+                raise SegvladError(problem)
+
+    def _validate(self, changes):
+        from rcl_interfaces.msg import SetParametersResult
+        for change in changes:
+            entry = self._table.get(change.name)
+            if entry is None:
+                continue
+            if entry.read_only and self._is_configured():
+                return SetParametersResult(
+                    successful=False, reason=f'{entry.name} takes effect at configure: clean up the node first')
+            problem = entry.check(change.value)
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(entry: Parameter):
+    """The rcl_interfaces descriptor of a parameter."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    descriptor = ParameterDescriptor(description=entry.description)
+    if entry.one_of:
+        descriptor.additional_constraints = 'one of: ' + ', '.join(entry.one_of)
+    if entry.read_only:
+        descriptor.additional_constraints += ('; ' if entry.one_of else '') + 'takes effect at configure'
+    if entry.minimum is not None and entry.maximum is not None:
+        if isinstance(entry.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=entry.minimum, to_value=entry.maximum)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=entry.minimum, to_value=entry.maximum)]
+    return descriptor
+
+
+def main() -> None:
+    """Print the README's table."""
+    import sys
+    sys.stdout.write(markdown() + '\n')
+
+
+if __name__ == '__main__':
+    main()

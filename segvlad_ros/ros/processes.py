@@ -1,0 +1,101 @@
+"""Starts nodes as processes without ``ros2 launch``, which a pip installation does not have."""
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segvlad_ros.types import Pose, SegvladError
+
+END_S = 10.0
+
+
+@dataclass(frozen=True)
+class NodeCommand:
+    """How to start one node.
+
+    :ivar name: 'map_builder' or 'localizer'
+    :ivar remaps: topics and services, from and to
+    :ivar parameters: values as in a ``-p name:=value`` argument
+    """
+
+    name: str
+    remaps: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    def line(self) -> list[str]:
+        """The command line, with the running interpreter."""
+        line = [sys.executable, '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args']
+        for name, target in self.remaps.items():
+            line += ['-r', f'{name}:={target}']
+        for name, value in self.parameters.items():
+            line += ['-p', f'{name}:={value}']
+        return line
+
+
+class NodeProcesses:
+    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``.
+
+    :param commands: what to start
+    :param logs: folder of the logs
+    """
+
+    def __init__(self, commands: list[NodeCommand], logs: Path) -> None:
+        self._commands, self._logs = commands, logs
+        self._processes: dict[str, subprocess.Popen] = {}
+
+    def __enter__(self) -> NodeProcesses:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for command in self._commands:
+            with self._log(command.name).open('w') as log:
+                self._processes[command.name] = subprocess.Popen(command.line(), stdout=log, stderr=log)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._processes.values():
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def check(self) -> None:
+        """See that all nodes run.
+
+        :raises SegvladError: one has ended
+        """
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                words = self._log(name).read_text(errors='replace').strip().splitlines() or ['(no output)']
+                raise SegvladError(f'{name} ended with status {process.returncode}: {words[-1]} '
+                                   f'(see {self._log(name)})')
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f'{name}.log'
+
+
+def loop_closure_nodes(preset: str, maps: Path, mount: Pose, camera: str = '/camera') -> list[NodeCommand]:
+    """A map_builder that describes a camera's images, and a localizer that answers its keyframes.
+
+    :param maps: folder of the map
+    :param mount: the camera's optical frame in the base frame
+    :param camera: namespace of the topics ``image_raw/compressed``, ``camera_info`` and ``depth/image_raw``
+    """
+    depth = f'{camera}/depth/image_raw'
+    return [
+        NodeCommand('map_builder',
+                    {'image': f'{camera}/image_raw', 'camera_info': f'{camera}/camera_info', 'depth': depth,
+                     'odom': '/odom'},
+                    {'preset': preset, 'map_directory': str(maps), 'image_transport': 'compressed',
+                     'base_from_camera': str([float(value) for value in (*mount.translation, *mount.quaternion)]),
+                     # Fast DDS loses best-effort messages that do not fit its shared memory, as raw depth does not
+                     f'qos_overrides.{depth}.subscription.reliability': 'reliable'}),
+        NodeCommand('localizer',
+                    {'keyframes': '/map_builder/keyframes', 'get_keyframe': '/map_builder/get_keyframe'},
+                    {'preset': preset, 'source': 'descriptors', 'publish_evidence': 'true'}),
+    ]

@@ -1,0 +1,81 @@
+"""The newest messages of one topic, asked for by stamp: message_filters' Cache where it imports, else its equal."""
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+def stamp_ns(message: Any) -> int:
+    """Header stamp of a message, nanoseconds."""
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+class StampCache(Protocol):
+    """The last messages of a topic."""
+
+    def add(self, message: Any) -> None:
+        """Keep a message; the oldest goes when the cache is full."""
+
+    def nearest(self, stamp: int) -> Any | None:
+        """The message whose stamp is nearest to a stamp in nanoseconds, or None without any."""
+
+
+class BuiltinCache:
+    """The stand-in: nothing but a short list.
+
+    :param size: most messages that are kept
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._messages: list[Any] = []
+
+    def add(self, message: Any) -> None:
+        """See :class:`StampCache`."""
+        self._messages.append(message)
+        del self._messages[:-self._size]
+
+    def nearest(self, stamp: int) -> Any | None:
+        """See :class:`StampCache`."""
+        before = [m for m in self._messages if stamp_ns(m) <= stamp]
+        after = [m for m in self._messages if stamp_ns(m) >= stamp]
+        return _nearer(before[-1] if before else None, after[0] if after else None, stamp)
+
+
+class MessageFiltersCache:
+    """The same on ``message_filters.Cache``.
+
+    :param size: most messages that are kept
+    """
+
+    def __init__(self, size: int) -> None:
+        import message_filters
+        self._input = message_filters.SimpleFilter()
+        self._cache = message_filters.Cache(self._input, size)
+
+    def add(self, message: Any) -> None:
+        """See :class:`StampCache`."""
+        self._input.signalMessage(message)
+
+    def nearest(self, stamp: int) -> Any | None:
+        """See :class:`StampCache`."""
+        from rclpy.clock import ClockType
+        from rclpy.time import Time
+        time = Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
+        return _nearer(self._cache.getElemBeforeTime(time), self._cache.getElemAfterTime(time), stamp)
+
+
+def make_cache(size: int) -> StampCache:
+    """The cache this machine has.
+
+    :param size: most messages that are kept
+    """
+    try:
+        return MessageFiltersCache(size)
+    except ImportError:
+        return BuiltinCache(size)
+
+
+def _nearer(before: Any | None, after: Any | None, stamp: int) -> Any | None:
+    found = [message for message in (before, after) if message is not None]
+    return min(found, key=lambda message: abs(stamp_ns(message) - stamp), default=None)

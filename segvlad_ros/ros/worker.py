@@ -1,0 +1,165 @@
+"""The one thread that does a node's work: a slot for the newest image, and a short queue of jobs."""
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from segvlad_ros.types import SegvladError
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """A thread that handles the newest item of a one-slot box, and jobs that other threads submit.
+
+    ``put`` replaces an item that was not taken yet (newest wins, the replaced one is reported). Jobs are handled
+    in order and before the box, since somebody waits for them or they must not be lost. No exception ends the
+    thread: it is reported, counted, and the next item is taken.
+
+    :param process: handles one item of the box, in the worker's thread
+    :param on_error: receives what ``process``, ``on_idle`` or a job nobody waits for raised
+    :param on_drop: receives an item that was replaced before it was handled
+    :param on_idle: called after an item or a job when nothing else waits
+    :param max_jobs: longest queue of jobs; a submission beyond it is refused
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Any], None],
+        *,
+        on_error: Callable[[Exception], None],
+        on_drop: Callable[[Any], None] = lambda item: None,
+        on_idle: Callable[[], None] = lambda: None,
+        max_jobs: int = 100,
+        name: str = 'worker',
+    ) -> None:
+        self._process = process
+        self._on_error = on_error
+        self._on_drop = on_drop
+        self._on_idle = on_idle
+        self._max_jobs = max_jobs
+        self._changed = threading.Condition()
+        self._box: list[Any] = []
+        self._jobs: deque[tuple[Callable[[], Any], Future | None]] = deque()
+        self._busy = False
+        self._stopping = False
+        self.dropped = 0
+        self.errors = 0
+        self.consecutive_errors = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: Any) -> None:
+        """Leave an item to be handled; one that still waits in the box is dropped."""
+        with self._changed:
+            if self._stopping:
+                return
+            replaced, self._box = self._box, [item]
+            self.dropped += len(replaced)
+            self._changed.notify_all()
+        for old in replaced:
+            self._on_drop(old)
+
+    def submit(self, job: Callable[[], Any]) -> Future:
+        """Queue a job for the worker's thread.
+
+        :return: the future with its result or exception; a job that was not begun when the worker stops is cancelled
+        :raises SegvladError: the queue is full, or the worker has stopped
+        """
+        future: Future = Future()
+        self._queue(job, future)
+        return future
+
+    def post(self, job: Callable[[], Any]) -> None:
+        """Queue a job whose result nobody waits for; what it raises goes to ``on_error``.
+
+        :raises SegvladError: the queue is full, or the worker has stopped
+        """
+        self._queue(job, None)
+
+    def _queue(self, job: Callable[[], Any], future: Future | None) -> None:
+        with self._changed:
+            if self._stopping:
+                raise SegvladError('the node is being stopped')
+            if len(self._jobs) >= self._max_jobs:
+                raise SegvladError(f'{self._max_jobs} requests wait already: try again later')
+            self._jobs.append((job, future))
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Drop what waits in the box and wait until all jobs and the item in hand are done.
+
+        :return: False if that took longer than ``timeout_s``
+        """
+        with self._changed:
+            replaced, self._box = self._box, []
+            self.dropped += len(replaced)
+            done = self._changed.wait_for(lambda: not self._busy and not self._jobs, timeout_s)
+        for old in replaced:
+            self._on_drop(old)
+        return done
+
+    def stop(self) -> None:
+        """End the thread after the item in hand; what waits is dropped or cancelled. May be called twice."""
+        with self._changed:
+            self._stopping = True
+            replaced, self._box = self._box, []
+            self.dropped += len(replaced)
+            cancelled, self._jobs = list(self._jobs), deque()
+            self._changed.notify_all()
+        for old in replaced:
+            self._on_drop(old)
+        for _, future in cancelled:
+            if future is not None:
+                future.cancel()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._jobs or self._box)
+                if self._stopping:
+                    return
+                self._busy = True
+                if self._jobs:
+                    work, future = self._jobs.popleft()
+                else:
+                    work, future = functools.partial(self._process, self._box.pop()), None
+            if future is None:
+                self._guarded(work)
+            else:
+                self._do_job(work, future)
+            with self._changed:
+                idle = not self._jobs and not self._box
+            if idle:
+                self._guarded(self._on_idle, counts_as_success=False)
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+
+    def _do_job(self, job: Callable[[], Any], future: Future) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(job())
+        except Exception as error:  # its waiter decides what it means
+            future.set_exception(error)
+
+    def _guarded(self, call: Callable[[], Any], counts_as_success: bool = True) -> None:
+        try:
+            call()
+            if counts_as_success:
+                self.consecutive_errors = 0
+        except Exception as error:
+            self.errors += 1
+            self.consecutive_errors += 1
+            try:
+                self._on_error(error)
+            except Exception:  # a reporter that fails must not end the thread either
+                logger.exception('could not report a worker error')

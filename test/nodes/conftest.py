@@ -1,0 +1,80 @@
+"""Fixtures of the node tests: a ROS domain of its own, processes that are stopped, a peer."""
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+import rclpy
+from node_harness import NodeProcess, Peer, Robot
+
+DOMAINS = range(1, 101)  # above 101 the ports meet Linux' ephemeral ones
+
+
+@pytest.fixture(scope='session')
+def domain():
+    """A domain id that no other test run on this machine has; parallel runs would see each other."""
+    for number in random.sample(DOMAINS, len(DOMAINS)):
+        with (Path(tempfile.gettempdir()) / f'segvlad_ros_domain_{number}.lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+            yield number
+            return
+    pytest.fail('all ROS domains are taken')
+
+
+@pytest.fixture(scope='session')
+def context(domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def namespace(request):
+    """A namespace of its own for each test, so that none sees the nodes of the one before."""
+    return '/' + ''.join(c if c.isalnum() else '_' for c in request.node.name).strip('_')[:60]
+
+
+@pytest.fixture
+def peer(context, namespace):
+    peer = Peer(context, namespace)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def launch(domain, namespace, tmp_path):
+    """Starts node processes; at the end each one must stop cleanly."""
+    started = []
+
+    def start(executable, parameters=None, remappings=None, **named):
+        log = tmp_path / f'{executable}_{len(started)}.log'
+        defaults = {'map_directory': tmp_path / 'maps'}
+        node = NodeProcess(executable, namespace, log, {**defaults, **(parameters or {}), **named}, remappings or {})
+        started.append(node)
+        return node
+    yield start
+    ended = [node for node in started if node.process.poll() is None]
+    statuses = [node.stop() for node in ended]
+    for node, status in zip(ended, statuses):
+        assert status == 0, f'{node.name} ended with {status}:\n{node.text()}'
+        assert 'Traceback' not in node.text(), node.text()
+
+
+@pytest.fixture
+def robot(peer, launch):
+    """Starts one node and waits until it is active."""
+    def start(executable, parameters=None, remappings=None, wait=True):
+        robot = Robot(peer, launch(executable, parameters, remappings))
+        if wait:
+            robot.running()
+        return robot
+    return start

@@ -1,0 +1,395 @@
+"""map_builder as a process: images of every kind become keyframes, bad ones are counted, the map survives a kill."""
+import time
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import Odometry, Path
+from node_harness import (
+    EVERY_IMAGE,
+    Robot,
+    compressed_message,
+    image_message,
+    real_images,
+    stamped,
+)
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import MarkerArray
+
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.msg import SegVladStatus
+from segvlad_ros.ros.conversions import from_place_descriptor
+from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
+
+SENSORS = ('image', 'image/compressed', 'camera_info', 'depth', 'odom')
+
+
+def reliable(namespace, *topics):
+    """Parameters that make sensor subscriptions reliable, so that each image that is sent arrives."""
+    return {f'qos_overrides.{namespace}/{topic}.subscription.reliability': 'reliable' for topic in topics}
+
+
+@pytest.fixture(scope='module')
+def pictures():
+    return real_images('hololens_office/images', [0, 40, 80, 120, 160, 200])
+
+
+@pytest.fixture
+def builder(robot, namespace):
+    def start(parameters=None, **named):
+        return robot('map_builder', {**EVERY_IMAGE, **reliable(namespace, *SENSORS),
+                                     'map': 'office', **(parameters or {})}, **named)
+    return start
+
+
+def test_every_encoding_gives_the_same_keyframe(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    kinds = [('rgb8', 0), ('bgr8', 0), ('bgra8', 0), ('rgb8', 5), ('mono8', 3), ('mono8', 0)]
+    for number, (encoding, padding) in enumerate(kinds, start=1):
+        robot.send(camera, image_message(pictures[0], number, encoding, padding))
+        assert robot.keyframe(number).keyframe.index == number
+    rows = [from_place_descriptor(message).description.descriptors for message in robot.keyframes]
+    assert len(rows[0]) > 10
+    for row in rows[1:4]:
+        np.testing.assert_array_equal(row, rows[0])
+    np.testing.assert_array_equal(rows[4], rows[5])
+    assert rows[4].shape[1] == rows[0].shape[1]
+    status = robot.statuses[-1]
+    assert (status.keyframes, status.keyframes_processed, status.images_rejected) == (6, 6, 0)
+    assert list(status.stages)
+    assert all(seconds > 0 for seconds in status.stage_p95_seconds)
+
+
+def test_compressed_images(builder, pictures):
+    robot = builder({'image_transport': 'compressed'})
+    camera = robot.camera(CompressedImage, 'image/compressed')
+    robot.send(camera, compressed_message(pictures[0], 1.0))
+    first = from_place_descriptor(robot.keyframe(1))
+    assert first.id.stamp_ns == 10**9
+    assert first.frame_id == 'camera_optical'
+    broken = compressed_message(pictures[0], 2.0)
+    broken.data = broken.data[:200]
+    status = robot.send(camera, broken)
+    assert status.images_rejected == 1
+    robot.send(camera, compressed_message(pictures[1], 3.0))
+    assert robot.keyframe(2).keyframe.index == 2
+
+
+@pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE])
+def test_publishers_of_either_reliability(robot, pictures, reliability):
+    robot = robot('map_builder', EVERY_IMAGE)
+    camera = robot.camera(reliability=reliability)
+    small = np.ascontiguousarray(pictures[0][::2, ::2])
+    for attempt in range(1, 6):  # best effort may lose one
+        camera.publish(image_message(small, attempt))
+        try:
+            robot.peer.wait(lambda: robot.keyframes, 'a keyframe', deadline_s=10)
+            return
+        except AssertionError:
+            continue
+    pytest.fail(robot.node.text())
+
+
+def test_bad_images_are_reported_counted_and_survived(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    robot.send(camera, image_message(pictures[0], 100.0))
+    corrupt = image_message(pictures[0], 101.0)
+    corrupt.data = corrupt.data[:1000]
+    unknown = image_message(pictures[0], 102.0)
+    unknown.encoding = 'holographic8'
+    bad = [(corrupt, 'too short'), (image_message(pictures[0], 0.0), 'stamp is zero'), (unknown, 'holographic8'),
+           (image_message(pictures[0], 50.0), 'jumped back')]
+    for number, (message, words) in enumerate(bad, start=1):
+        status = robot.send(camera, message)
+        assert status.images_rejected == number
+        assert words in status.message
+        assert status.state == SegVladStatus.MAPPING
+    status = robot.send(camera, image_message(pictures[1], 51.0))
+    assert (status.images_received, status.images_rejected, status.keyframes) == (6, 4, 2)
+    assert status.message == ''
+    assert robot.keyframe(2).header.stamp.sec == 51
+    values = robot.peer.wait(lambda: _values(robot, 'input', lambda v: v['images rejected'] == '4'), 'diagnostics')
+    assert values['backwards clock jumps'] == '1'
+
+
+def test_missing_odometry_is_reported_and_not_waited_for(builder, pictures):
+    robot = builder({'sync_timeout_s': 0.3})
+    robot.peer.matched(robot.peer.publisher(Odometry, 'odom'))
+    camera = robot.camera()
+    begin = time.monotonic()
+    status = robot.send(camera, image_message(pictures[0], 10.0))
+    assert time.monotonic() - begin >= 0.3
+    assert 'odom' in status.message
+    assert robot.keyframe(1).pose_frame == ''
+    values = robot.peer.wait(lambda: _values(robot, 'input', lambda v: v['images with a missing input'] == '1'),
+                             'diagnostics')
+    assert values['images rejected'] == '0'
+
+
+def test_odometry_is_interpolated_at_the_stamp_of_the_image(builder, pictures):
+    robot = builder({'sync_timeout_s': 10.0})
+    markers = robot.peer.listen(MarkerArray, 'map_builder/markers')
+    robot.peer.wait(lambda: robot.peer.node.count_publishers(f'{robot.node.name}/markers'), 'the markers')
+    odometry = robot.peer.publisher(Odometry, 'odom')
+    robot.peer.matched(odometry)
+    camera = robot.camera()
+    before = robot.statuses[-1].images_received
+    camera.publish(image_message(pictures[0], 10.0))
+    for seconds, x in ((9.9, 1.0), (10.1, 3.0)):
+        message = stamped(Odometry(child_frame_id='base_link'), seconds, 'odom')
+        message.pose.pose.position.x, message.pose.pose.orientation.w = x, 1.0
+        odometry.publish(message)
+    robot.status(lambda s: s.images_received > before, 'the image')
+    keyframe = robot.keyframe(1)
+    assert keyframe.pose_frame == 'odom'
+    assert keyframe.pose.pose.position.x == pytest.approx(2.0, abs=1e-6)
+    dots = robot.peer.wait(lambda: markers and markers[0].markers, 'markers')[-1]
+    assert (dots.header.frame_id, dots.points[0].x) == ('odom', pytest.approx(2.0))
+
+
+def test_depth_camera_info_and_the_mount_reach_the_keyframe(builder, pictures):
+    mount = [0.1, 0.0, 0.5, -0.5, 0.5, -0.5, 0.5]
+    robot = builder({'sync_timeout_s': 10.0, 'base_from_camera': mount})
+    depth, info = robot.peer.publisher(Image, 'depth'), robot.peer.publisher(CameraInfo, 'camera_info')
+    robot.peer.matched(depth)
+    robot.peer.matched(info)
+    camera = robot.camera()
+    before = robot.statuses[-1].images_received
+    camera.publish(image_message(pictures[0], 5.0))
+    metres = np.full(pictures[0].shape[:2], 2000, '<u2')
+    depth.publish(stamped(Image(height=360, width=480, encoding='16UC1', step=960, data=metres.tobytes()), 5.01))
+    info.publish(stamped(CameraInfo(height=360, width=480, k=[400.0, 0, 240, 0, 400, 180, 0, 0, 1]), 4.0))
+    status = robot.status(lambda s: s.images_received > before, 'the image')
+    assert status.message == ''
+    keyframe = from_place_descriptor(robot.keyframe(1))
+    assert keyframe.camera_model.matrix[0, 0] == 400.0
+    assert keyframe.base_from_camera.frame == 'base_link'
+    np.testing.assert_allclose([*keyframe.base_from_camera.translation, *keyframe.base_from_camera.quaternion], mount)
+    broken = Image(height=360, width=480, encoding='rgb8', step=960, data=metres.tobytes())
+    depth.publish(stamped(broken, 6.0))
+    status = robot.send(camera, image_message(pictures[0], 6.0))
+    assert 'depth image not used' in status.message
+    assert (status.keyframes, status.images_rejected) == (2, 0)
+
+
+def test_optimised_poses_and_removals_reach_the_map(builder, pictures, tmp_path):
+    robot = builder({'allow_removal': True})
+    path = robot.peer.publisher(Path, 'optimized_path')
+    robot.peer.matched(path)
+    camera = robot.camera()
+    for number in (1, 2, 3):
+        robot.send(camera, image_message(pictures[number], number))
+    message = stamped(Path(), 9.0, 'map')
+    for seconds in (1.0, 3.0):
+        pose = stamped(PoseStamped(), seconds, 'map')
+        pose.pose.position.x, pose.pose.orientation.w = seconds * 10, 1.0
+        message.poses.append(pose)
+    path.publish(message)
+    call = robot.peer.call
+
+    def moved():
+        answer = call(GetKeyframe, 'map_builder/get_keyframe', keyframe=robot.keyframe(2).keyframe)
+        return answer.descriptor if answer.descriptor.pose_frame == 'map' else None
+    assert robot.peer.wait(moved, 'the optimised pose').pose.pose.position.x == pytest.approx(20.0)
+    removed = call(RemoveKeyframes, 'map_builder/remove_keyframes', keyframes=[robot.keyframe(2).keyframe])
+    assert (removed.success, removed.removed) == (True, 1), removed.message
+    assert not call(RemoveKeyframes, 'map_builder/remove_keyframes').success
+    assert _set_parameter(robot, 'allow_removal', False).successful
+    refused = call(RemoveKeyframes, 'map_builder/remove_keyframes', session_id=robot.keyframe(1).keyframe.session_id)
+    assert not refused.success
+    assert 'allow_removal' in refused.message
+    with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
+        assert [identity.index for identity in place_map.ids()] == [1, 3]
+
+
+def test_the_gate_works_on_stamps(builder, pictures):
+    robot = builder({'keyframe.min_interval_s': 0.5, 'keyframe.no_odometry_interval_s': 1.0})
+    camera = robot.camera()
+    for seconds in (1.0, 1.1, 1.9, 2.1):
+        status = robot.send(camera, image_message(pictures[0], seconds))
+    assert (status.images_received, status.keyframes_processed, status.images_dropped) == (4, 2, 0)
+
+
+def test_a_blank_image_is_published_but_not_stored(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    status = robot.send(camera, image_message(np.full_like(pictures[0], 128), 1.0))
+    assert robot.keyframe(1).segment_count == 0
+    assert (status.keyframes, status.keyframes_processed) == (0, 1)
+    assert 'rejected' in status.message
+
+
+def test_services(builder, pictures, tmp_path):
+    robot = builder()
+    camera = robot.camera()
+    for number, picture in enumerate(pictures[:3], start=1):
+        robot.send(camera, image_message(picture, number))
+    call = robot.peer.call
+
+    saved = call(SaveMap, 'map_builder/save_map', name='copy')
+    assert (saved.success, saved.keyframes) == (True, 3), saved.message
+    with PlaceMap.open(tmp_path / 'maps' / 'copy.segvlad', full_check=True) as copy:
+        assert copy.count == 3
+        assert saved.bytes == copy.bytes
+    for name in ('../copy', '/tmp/copy', 'a/../../copy', ''):
+        refused = call(SaveMap, 'map_builder/save_map', name=name, overwrite=True)
+        assert not refused.success
+        assert 'map name' in refused.message
+    refused = call(SaveMap, 'map_builder/save_map', name='copy')
+    assert not refused.success
+    assert 'exists' in refused.message
+    assert call(SaveMap, 'map_builder/save_map', name='copy', overwrite=True).success
+    assert not call(SaveMap, 'map_builder/save_map', name='office', overwrite=True).success
+
+    published = robot.keyframe(2)
+    fetched = call(GetKeyframe, 'map_builder/get_keyframe', keyframe=published.keyframe)
+    assert fetched.success
+    assert fetched.descriptor == published
+    published.keyframe.index = 99
+    assert not call(GetKeyframe, 'map_builder/get_keyframe', keyframe=published.keyframe).success
+
+    assert call(SetBool, 'map_builder/pause', data=True).success
+    robot.status(lambda s: s.state == SegVladStatus.PAUSED, 'pause')
+    assert call(SetBool, 'map_builder/pause', data=False).success
+    robot.running()
+
+    assert call(Trigger, 'map_builder/reset_map').success
+    robot.status(lambda s: s.keyframes == 0, 'an empty map')
+    loaded = call(LoadMap, 'map_builder/load_map', name='copy')
+    assert (loaded.success, loaded.keyframes) == (True, 3), loaded.message
+    status = robot.send(camera, image_message(pictures[3], 4.0))
+    assert status.keyframes == 4
+    assert status.map_id == loaded.map_id
+    assert not call(LoadMap, 'map_builder/load_map', name='copy', read_only=True).success
+    assert not call(LoadMap, 'map_builder/load_map', name='copy', append=True).success
+    assert not call(LoadMap, 'map_builder/load_map', name='nowhere').success
+
+
+def test_the_lifecycle_goes_round_twice(builder, pictures):
+    robot = builder({'autostart': False, 'append': True}, wait=False)
+    robot.status(lambda s: s.state == SegVladStatus.UNCONFIGURED, 'an unconfigured node')
+    assert not robot.transition(Transition.TRANSITION_ACTIVATE)
+    assert not robot.peer.call(SaveMap, 'map_builder/save_map', name='x').success
+    for turn in (1, 2):
+        assert robot.transition(Transition.TRANSITION_CONFIGURE)
+        assert robot.state() == 'inactive'
+        assert robot.transition(Transition.TRANSITION_ACTIVATE)
+        robot.running()
+        camera = robot.camera()
+        status = robot.send(camera, image_message(pictures[turn], turn))
+        assert (status.keyframes, status.images_received) == (turn, 1)
+        assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+        robot.abandon(camera)
+        assert robot.transition(Transition.TRANSITION_CLEANUP)
+        assert robot.state() == 'unconfigured'
+    assert robot.transition(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert robot.state() == 'finalized'
+
+
+def test_a_failed_configure_says_why_and_can_be_repeated(builder):
+    robot = builder({'autostart': False, 'preset': 'nonsense'}, wait=False)
+    robot.status(lambda s: s.state == SegVladStatus.UNCONFIGURED, 'an unconfigured node')
+    assert not robot.transition(Transition.TRANSITION_CONFIGURE)
+    status = robot.status(lambda s: s.state == SegVladStatus.ERROR, 'an error')
+    assert 'nonsense' in status.message
+    assert robot.state() == 'unconfigured'
+    _set_parameter(robot, 'preset', 'classic')
+    assert robot.transition(Transition.TRANSITION_CONFIGURE)
+    assert not _set_parameter(robot, 'preset', 'nonsense').successful
+    assert not _set_parameter(robot, 'diagnostics.drop_ratio_warn', 7.0).successful
+    assert _set_parameter(robot, 'diagnostics.drop_ratio_warn', 0.5).successful
+
+
+def test_a_start_that_fails_ends_with_one_line(launch, tmp_path):
+    (tmp_path / 'maps').mkdir()
+    (tmp_path / 'maps' / 'office.segvlad').write_bytes(b'no map')
+    nodes = []
+    for parameters, words in (({'map': 'office', 'append': True}, 'office.segvlad'), ({'map': 'office'}, 'exists'),
+                              ({'preset': 'nonsense'}, 'unknown preset'), ({'map': '../x'}, 'map directory'),
+                              ({'keyframe.min_distance_m': 'far'}, 'must be of type double')):
+        nodes.append((launch('map_builder', parameters), words))
+    for node, words in nodes:
+        assert node.wait() == 1
+        assert words in node.text()
+        assert 'Traceback' not in node.text()
+
+
+def test_a_kill_loses_at_most_the_keyframe_in_flight(builder, pictures, tmp_path):
+    robot = builder()
+    camera = robot.camera()
+    for number in range(1, 7):
+        camera.publish(image_message(pictures[number % len(pictures)], number))
+        robot.keyframe(number)
+    camera.publish(image_message(pictures[0], 7.0))  # in flight
+    robot.node.kill()
+    published = len(robot.keyframes)
+    with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad', read_only=False) as survivor:
+        assert survivor.verify() == []
+        indices = [identity.index for identity in survivor.ids()]
+    assert indices == list(range(1, len(indices) + 1))
+    assert published <= len(indices) <= 7
+
+
+def test_a_free_running_camera_drops_and_counts(builder, pictures):
+    robot = builder()
+    camera = robot.camera(reliability=ReliabilityPolicy.RELIABLE, depth=1)
+    message, sent = image_message(np.ascontiguousarray(pictures[0][::2, ::2]), 1.0), []
+
+    def publish():
+        sent.append(1.0 + 0.02 * len(sent))
+        camera.publish(stamped(message, sent[-1]))
+    timer = robot.peer.node.create_timer(0.02, publish)
+    robot.status(lambda s: s.images_dropped > 3 and s.keyframes_processed > 3, 'drops and keyframes')
+    timer.cancel()
+    status = robot.status(lambda s: s.images_received == s.images_dropped + s.keyframes_processed, 'the end of work')
+    assert status.images_received <= len(sent)
+    assert status.images_rejected == 0
+    values = robot.peer.wait(lambda: _values(robot, 'input', lambda v: int(v['images dropped']) > 3), 'diagnostics')
+    assert 0 < float(values['drop ratio']) < 1
+    assert float(values['input rate [Hz]']) > 1
+
+
+def test_silence_and_a_wrong_qos_are_named(robot, namespace):
+    robot = robot('map_builder', {**reliable(namespace, 'image'), 'diagnostics.no_images_warn_s': 0.5})
+    values = robot.peer.wait(lambda: _status(robot, 'input', lambda s: s.level == DiagnosticStatus.WARN), 'a warning')
+    assert f'on {namespace}/image' in values.message
+    robot.peer.publisher(Image, 'image', reliability=ReliabilityPolicy.BEST_EFFORT)
+    robot.peer.wait(lambda: robot.warnings('incompatible RELIABILITY'), 'the QoS warning')
+    robot.node.stop()
+    assert robot.warnings('incompatible RELIABILITY') == 1
+    assert robot.warnings(f'no images for . s on {namespace}/image') == 1
+
+
+def test_two_builders_cannot_write_one_map(builder, launch):
+    builder()
+    second = launch('map_builder', {'map': 'office', 'append': True}, {'__node': 'second'})
+    assert second.wait() == 1
+    assert 'office.segvlad' in second.text()
+
+
+def _status(robot: Robot, part: str, condition):
+    for message in reversed(robot.diagnostics):
+        for status in message.status:
+            if status.name == f'{robot.node.name}: {part}' and condition(status):
+                return status
+    return None
+
+
+def _values(robot: Robot, part: str, condition):
+    found = _status(robot, part, lambda s: condition({v.key: v.value for v in s.values}))
+    return found and {value.key: value.value for value in found.values}
+
+
+def _set_parameter(robot: Robot, name: str, value):
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+    message = Parameter(name, value=value).to_parameter_msg()
+    return robot.peer.call(SetParameters, f'{robot.private}/set_parameters', parameters=[message]).results[0]
+
+

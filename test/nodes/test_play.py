@@ -1,0 +1,158 @@
+"""`segvlad play` as a process: what it publishes, and how it waits for those who listen."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+from nav_msgs.msg import Odometry
+from node_harness import DEADLINE_S, LATCHED, Robot
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+
+from segvlad_ros.io.bags import read_messages
+from segvlad_ros.msg import SegVladStatus
+from segvlad_ros.ros.conversions import from_time
+from segvlad_ros.simulation.recording import IMAGE_TOPIC, ODOMETRY_TOPIC, write_bag
+from segvlad_ros.simulation.robot import SimulatedRobot
+from segvlad_ros.simulation.scenario import load_scenario
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    """A drive of 11 s with six images."""
+    path = tmp_path_factory.mktemp('bags') / 'run'
+    write_bag(SimulatedRobot(load_scenario('demo', start_m=30.0, speed=3.0, image_rate_hz=0.5,
+                                           odometry_rate_hz=10.0)), path)
+    return path
+
+
+@pytest.fixture
+def play(domain, namespace, tmp_path):
+    """Starts `segvlad play` with the bag's topics in the test's namespace."""
+    started = []
+
+    def start(bag, *arguments):
+        remaps = [f'--remap={old}:={namespace}/{new}' for old, new in (
+            (IMAGE_TOPIC, 'image/compressed'), (ODOMETRY_TOPIC, 'odom'), ('/camera/camera_info', 'camera_info'),
+            ('/camera/depth/image_raw', 'depth'))]
+        command = [sys.executable, '-m', 'segvlad_ros.cli', 'play', str(bag), *remaps, *arguments]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=os.environ))
+        return started[-1]
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait(DEADLINE_S)
+
+
+def ended(process):
+    """Exit status, output and errors."""
+    out, errors = process.communicate(timeout=2 * DEADLINE_S)
+    return process.returncode, out, errors
+
+
+def stamps_of(bag, topic):
+    return [message.stamp_ns for message in read_messages(bag) if message.topic == topic]
+
+
+def _as_many(received, expected):
+    return len(received) >= len(expected)
+
+
+def active_status(images_received=0):
+    return SegVladStatus(state=SegVladStatus.LOCALIZING, images_received=images_received)
+
+
+def test_everything_is_published_in_order_with_a_clock(bag, play, peer, namespace):
+    images = peer.listen(CompressedImage, 'image/compressed', 100)
+    odometry = peer.listen(Odometry, 'odom', 1000)
+    clock = peer.listen(Clock, '/clock', 10000)
+    status, out, errors = ended(play(bag, '--rate', '4'))
+    assert status == 0, errors
+    assert '6 images' in out
+    for received, topic in ((images, IMAGE_TOPIC), (odometry, ODOMETRY_TOPIC)):
+        expected = stamps_of(bag, topic)
+        peer.wait(partial(_as_many, received, expected), f'all of {topic}')
+        assert [from_time(message.header.stamp) for message in received] == expected
+    ticks = [from_time(message.clock) for message in clock]
+    assert ticks == sorted(ticks)
+    assert len(ticks) > 2 * len(odometry)  # it goes on between messages
+    assert ticks[-1] <= stamps_of(bag, ODOMETRY_TOPIC)[-1]
+
+
+def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer, launch, namespace):
+    """Every image reaches the map_builder, every keyframe the localizer, however slow they are."""
+    builder = Robot(peer, launch('map_builder', {
+        'image_transport': 'compressed', 'keyframe.min_interval_s': 3.0,
+        f'qos_overrides.{namespace}/depth.subscription.reliability': 'reliable'}))
+    localizer = Robot(peer, launch('localizer', {'source': 'descriptors'}, {
+        'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
+    status, _, errors = ended(play(bag, '--paced', f'--wait-for={namespace}/map_builder',
+                                   f'--wait-for={namespace}/localizer', '--deadline', str(DEADLINE_S)))
+    assert status == 0, errors + builder.node.text() + localizer.node.text()
+    last = builder.status(lambda s: s.images_received == 6, 'six images')
+    assert (last.images_dropped, last.images_rejected) == (0, 0)
+    assert last.keyframes_processed == 3  # two seconds between the images, three asked for
+    localizer.status(lambda s: s.keyframes_processed == 3, 'three answers')
+    assert [answer.query.index for answer in localizer.matches] == [1, 2, 3]
+    assert all(keyframe.pose_frame == 'odom' for keyframe in builder.keyframes)
+
+
+def test_no_image_goes_out_before_the_one_before_is_dealt_with(bag, play, peer, namespace):
+    statuses = peer.node.create_publisher(SegVladStatus, '~/status', LATCHED)
+    log = []
+
+    def take(image):
+        log.append('image')
+        timer = peer.node.create_timer(0.15, lambda: finish(timer))
+
+    def finish(timer):
+        timer.cancel()
+        log.append('done')
+        statuses.publish(active_status(images_received=100 + log.count('done')))
+
+    peer.node.create_subscription(CompressedImage, 'image/compressed', take, 10)
+    heartbeat = peer.node.create_timer(
+        0.2, lambda: statuses.publish(active_status(images_received=100 + log.count('done'))))
+    status, _, errors = ended(play(bag, '--paced'))
+    heartbeat.cancel()
+    assert status == 0, errors
+    assert log == ['image', 'done'] * 6
+
+
+def test_a_node_that_never_answers_is_reported_not_waited_for_forever(bag, play, peer):
+    statuses = peer.node.create_publisher(SegVladStatus, '~/status', LATCHED)
+    images = peer.listen(CompressedImage, 'image/compressed', 100)
+    heartbeat = peer.node.create_timer(0.1, lambda: statuses.publish(active_status()))
+    status, out, errors = ended(play(bag, '--paced', '--deadline', '8'))
+    heartbeat.cancel()
+    assert status == 1
+    assert '6 images were not dealt with in time' in out
+    assert 'has not dealt with an image after 8 s' in errors
+    peer.wait(lambda: len(images) == 6, 'all images all the same')
+
+
+@pytest.mark.parametrize(('arguments', 'problem'), [
+    (['--deadline', '1'], 'nobody subscribes'),
+    (['--remap=/nope:=/x'], 'has no topic /nope'),
+    (['--remap=nope'], 'write /from:=/to'),
+    (['--image-topic', '/front'], 'has no image topic /front'),
+    (['--rate', '0'], 'not a number above 0'),
+])
+def test_what_cannot_be_played_ends_with_status_2_and_one_line(bag, play, arguments, problem):
+    status, _, errors = ended(play(bag, *arguments))
+    assert status == 2
+    assert problem in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_random_bytes_and_missing_bags_end_with_status_2(play, tmp_path):
+    (tmp_path / 'junk.mcap').write_bytes(os.urandom(2000))
+    for path in (tmp_path / 'junk.mcap', tmp_path / 'missing'):
+        status, _, errors = ended(play(path))
+        assert status == 2
+        assert len(errors.strip().splitlines()) == 1
