@@ -49,7 +49,7 @@ class SamSettings:
     """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`; the defaults are the stock masks (segvlad-spec.md 4)."""
 
     kind: str
-    model: str = setting(choices=('vit_h', 'vit_l', 'vit_b'))
+    model: str = setting(choices=('vit_h', 'vit_l', 'vit_b', 'auto'))
     weights: Path | None = None
     mode: str = setting('grid', choices=('grid', 'stock'))
     precision: str = setting('float32', choices=('float32', 'bfloat16'))
@@ -65,7 +65,7 @@ class Dinov2Settings:
     """See :class:`segvlad_ros.features.dinov2.Dinov2Extractor`."""
 
     kind: str
-    model: str = setting(choices=('vits14', 'vitb14', 'vitl14', 'vitg14'))
+    model: str = setting(choices=('vits14', 'vitb14', 'vitl14', 'vitg14', 'auto'))
     weights: Path | None = None
     block: int = setting(31, low=0, high=39)
     facet: str = setting('value', choices=('query', 'key', 'value', 'token', 'patches'))
@@ -99,9 +99,11 @@ def build_extractor(settings: RootSiftSettings | Dinov2Settings, device: str) ->
         return RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
     from segvlad_ros.features.dinov2 import Dinov2Extractor
 
+    last = settings.facet == 'patches'  # the normalised output of the last block, whichever that is
     return Dinov2Extractor.from_checkpoint(
-        existing_file(settings.weights, 'features.weights'), settings.model, facet=settings.facet,
-        block=settings.block, device=device, precision=settings.precision)
+        existing_file(settings.weights, 'features.weights'), None if settings.model == 'auto' else settings.model,
+        facet='final' if last else settings.facet, block=None if last else settings.block, device=device,
+        precision=settings.precision)
 
 
 def existing_file(path: Path | None, name: str) -> Path:

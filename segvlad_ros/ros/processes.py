@@ -40,24 +40,25 @@ class NodeProcesses:
 
     :param commands: what to start
     :param logs: folder of the logs
+    :ivar processes: by name of the node
     """
 
     def __init__(self, commands: list[NodeCommand], logs: Path) -> None:
         self._commands, self._logs = commands, logs
-        self._processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> NodeProcesses:
         self._logs.mkdir(parents=True, exist_ok=True)
         for command in self._commands:
             with self._log(command.name).open('w') as log:
-                self._processes[command.name] = subprocess.Popen(command.line(), stdout=log, stderr=log)
+                self.processes[command.name] = subprocess.Popen(command.line(), stdout=log, stderr=log)
         return self
 
     def __exit__(self, *exception) -> None:
-        for process in self._processes.values():
+        for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        for process in self._processes.values():
+        for process in self.processes.values():
             try:
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
@@ -69,7 +70,7 @@ class NodeProcesses:
 
         :raises SegvladError: one has ended
         """
-        for name, process in self._processes.items():
+        for name, process in self.processes.items():
             if process.poll() is not None:
                 words = self._log(name).read_text(errors='replace').strip().splitlines() or ['(no output)']
                 raise SegvladError(f'{name} ended with status {process.returncode}: {words[-1]} '
@@ -86,15 +87,16 @@ def loop_closure_nodes(preset: str, maps: Path, mount: Pose, camera: str = '/cam
     :param mount: the camera's optical frame in the base frame
     :param camera: namespace of the topics ``image_raw/compressed``, ``camera_info`` and ``depth/image_raw``
     """
-    depth = f'{camera}/depth/image_raw'
+    topics = {'image': f'{camera}/image_raw', 'camera_info': f'{camera}/camera_info',
+              'depth': f'{camera}/depth/image_raw', 'odom': '/odom'}
+    received = (f'{topics["image"]}/compressed', topics['camera_info'], topics['depth'], topics['odom'])
     return [
-        NodeCommand('map_builder',
-                    {'image': f'{camera}/image_raw', 'camera_info': f'{camera}/camera_info', 'depth': depth,
-                     'odom': '/odom'},
-                    {'preset': preset, 'map_directory': str(maps), 'image_transport': 'compressed',
-                     'base_from_camera': str([float(value) for value in (*mount.translation, *mount.quaternion)]),
-                     # Fast DDS loses best-effort messages that do not fit its shared memory, as raw depth does not
-                     f'qos_overrides.{depth}.subscription.reliability': 'reliable'}),
+        NodeCommand('map_builder', topics, {
+            'preset': preset, 'map_directory': str(maps), 'image_transport': 'compressed',
+            'base_from_camera': str([float(value) for value in (*mount.translation, *mount.quaternion)]),
+            # a player waits for the nodes; on a busy machine they shall lose nothing either
+            'sync_timeout_s': '5.0',
+            **{f'qos_overrides.{topic}.subscription.reliability': 'reliable' for topic in received}}),
         NodeCommand('localizer',
                     {'keyframes': '/map_builder/keyframes', 'get_keyframe': '/map_builder/get_keyframe'},
                     {'preset': preset, 'source': 'descriptors', 'publish_evidence': 'true'}),

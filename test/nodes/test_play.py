@@ -87,8 +87,9 @@ def test_everything_is_published_in_order_with_a_clock(bag, play, peer, namespac
 def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer, launch, namespace):
     """Every image reaches the map_builder, every keyframe the localizer, however slow they are."""
     builder = Robot(peer, launch('map_builder', {
-        'image_transport': 'compressed', 'keyframe.min_interval_s': 3.0,
-        f'qos_overrides.{namespace}/depth.subscription.reliability': 'reliable'}))
+        'image_transport': 'compressed', 'keyframe.min_interval_s': 3.0, 'sync_timeout_s': 5.0,
+        **{f'qos_overrides.{namespace}/{topic}.subscription.reliability': 'reliable'
+           for topic in ('image/compressed', 'camera_info', 'depth', 'odom')}}))
     localizer = Robot(peer, launch('localizer', {'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
     status, _, errors = ended(play(bag, '--paced', f'--wait-for={namespace}/map_builder',
@@ -99,7 +100,7 @@ def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer,
     assert last.keyframes_processed == 3  # two seconds between the images, three asked for
     localizer.status(lambda s: s.keyframes_processed == 3, 'three answers')
     assert [answer.query.index for answer in localizer.matches] == [1, 2, 3]
-    assert all(keyframe.pose_frame == 'odom' for keyframe in builder.keyframes)
+    assert [keyframe.pose_frame for keyframe in builder.keyframes] == ['odom'] * 3, builder.node.text()
 
 
 def test_no_image_goes_out_before_the_one_before_is_dealt_with(bag, play, peer, namespace):

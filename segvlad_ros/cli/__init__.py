@@ -1,0 +1,84 @@
+"""The ``segvlad`` command: one module of this package is one subcommand.
+
+A command module has ``add_arguments(parser)`` and ``run(args) -> exit status``; only the chosen one is imported, so
+that ``segvlad --help`` is quick and works without the packages that one command needs.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from segvlad_ros.types import SegvladError
+
+# Exit statuses (design.md 7).
+OK, BELOW, USAGE = 0, 1, 2
+_INTERRUPTED = 130
+
+COMMANDS = {
+    'demo': 'run both nodes on a simulated robot and show what they recognise',
+    'simulate': 'write the run of a simulated robot as a ROS 2 bag',
+    'play': 'publish a bag on topics, with clock',
+    'describe': 'show what an image becomes: segments, descriptors, timings',
+    'map': 'show and verify map files',
+    'evaluate': 'measure recognition on images or on a bag',
+    'fit': 'make a vocabulary or a projection from your own images',
+    'weights': 'list, fetch and verify model weights',
+    'benchmark': 'measure the time of every stage on this machine',
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: arguments without the program's name; None takes the process's
+    :return: exit status: 0, 1 (result below what was asked), 2 (usage or input error)
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in arguments if not word.startswith('-')), None)
+    parser, module = _parser(chosen)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format='%(levelname)s: %(message)s')
+    try:
+        status = module.run(args)
+        sys.stdout.flush()
+        return status
+    except SegvladError as error:
+        print(f'segvlad {args.command}: {" ".join(str(error).split())}', file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away (`| head`); nothing is left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        print(f'segvlad {args.command}: {error}', file=sys.stderr)
+        return USAGE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a usage error with one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+
+def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, object]:
+    """The parser of all commands, with the arguments of the chosen one only."""
+    parser = _Parser(
+        prog='segvlad', description='Visual place recognition with segments: maps, evaluation, fitting.')
+    parser.add_argument('--verbose', action='store_true', help='log what is done')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    module = None
+    for name, help_text in COMMANDS.items():
+        if not (Path(__file__).parent / f'{name}.py').is_file():
+            continue
+        command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + '.')
+        if name == chosen:
+            module = importlib.import_module(f'{__name__}.{name}')
+            module.add_arguments(command)
+    return parser, module

@@ -1,0 +1,6 @@
+"""``python -m segvlad_ros.cli``."""
+import sys
+
+from segvlad_ros.cli import main
+
+sys.exit(main())

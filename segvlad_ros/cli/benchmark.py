@@ -1,0 +1,65 @@
+"""``segvlad benchmark``: how fast this package's stages are, on this machine."""
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import add_json
+
+HELP = 'compare this package with stock implementations, on this machine'
+STAGES = ('sam', 'dinov2', 'description', 'vote')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See :mod:`segvlad_ros.cli`."""
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    stock = actions.add_parser('stock', help='each stage against stock or literal code, on the same weights and images')
+    stock.add_argument('--stage', action='append', choices=STAGES, help='only this one; may be repeated')
+    stock.add_argument('--repeats', type=int, default=3, help='timed runs, of which the median counts (%(default)s)')
+    stock.add_argument('--points', type=int, default=16, help='side of the grid of SAM points (%(default)s)')
+    stock.add_argument('--device', default='cpu', help='torch device: cpu, cuda (%(default)s)')
+    stock.add_argument('--threads', type=int, help='torch threads (PyTorch chooses)')
+    stock.add_argument('--output', type=Path, metavar='FILE.json', help='write the result there')
+    add_json(stock)
+
+
+def run(args: argparse.Namespace) -> int:
+    """See :mod:`segvlad_ros.cli`. Exit status 1 where a ratio is below its floor."""
+    from segvlad_ros.evaluation.benchmark import stock
+    from segvlad_ros.evaluation.benchmark.measure import machine
+
+    stages = args.stage or STAGES
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    results = []
+    if 'sam' in stages:
+        results += stock.compare_sam(args.points, args.repeats, args.device)
+    if 'dinov2' in stages:
+        results.append(stock.compare_dinov2(args.repeats, args.device))
+    if 'description' in stages:
+        results.append(stock.compare_description(args.repeats))
+    if 'vote' in stages:
+        results.append(stock.compare_vote(args.repeats))
+    report = {'machine': machine(args.device), 'weights': 'seeded random', 'repeats': args.repeats,
+              'comparisons': [result.as_dict() for result in results]}
+    if args.output:
+        args.output.write_text(json.dumps(report, indent=1) + '\n')
+    print(json.dumps(report, indent=1) if args.json else _as_text(report))
+    return OK if all(row['good'] for row in report['comparisons']) else BELOW
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    facts = report['machine']
+    lines = [f'{facts.get("gpu") or facts["cpu"]}, {facts["cores"]} cores, load {facts["load_average"]:.1f}']
+    for row in report['comparisons']:
+        memory = ('' if row['ours_mb'] is None else
+                  f'; memory {row["ours_mb"]:.0f} MB, {row["baseline_mb"]:.0f} MB before')
+        lines.append(f'{"ok" if row["good"] else "BELOW":5} {row["name"]}: {row["ours_ms"]:.3g} ms, '
+                     f'{row["ratio"]:.3g} times as fast as {row["baseline"]} ({row["baseline_ms"]:.3g} ms; '
+                     f'at least {row["floor"]:g} asked){memory}')
+    return '\n'.join(lines)

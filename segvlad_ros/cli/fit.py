@@ -1,0 +1,132 @@
+"""``segvlad fit vocabulary|projection``: what a preset needs, from one's own images (segvlad-spec.md 8, 12)."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.cli.options import add_preset, chosen_preset, progress
+from segvlad_ros.pipeline.presets import Preset
+from segvlad_ros.types import SegvladError
+
+SEED = 42
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See :mod:`segvlad_ros.cli`."""
+    kinds = parser.add_subparsers(dest='kind', metavar='vocabulary|projection', required=True)
+    vocabulary = kinds.add_parser('vocabulary', help='visual words, by k-means on the features of the images')
+    vocabulary.add_argument('--words', type=_whole, default=32, metavar='K', help='number of words (%(default)s)')
+    vocabulary.add_argument('--cells', type=_whole, default=200_000, metavar='N',
+                            help='features used, drawn evenly from the images (%(default)s)')
+    _add_common(vocabulary)
+    projection = kinds.add_parser('projection', help='a PCA of the segments that the images have')
+    projection.add_argument('--dimension', type=_whole, default=512, metavar='D',
+                            help='length of a descriptor (%(default)s)')
+    projection.add_argument('--segments', type=_whole, default=20_000, metavar='N',
+                            help='segments used, drawn evenly from the images (%(default)s)')
+    projection.add_argument('--whiten', action='store_true', help='give all components the same variance')
+    projection.add_argument('--shrinkage', type=_share, default=0.0, metavar='S',
+                            help='of --whiten: from 0, which whitens fully, to 1, which does not (%(default)s)')
+    _add_common(projection)
+
+
+def run(args: argparse.Namespace) -> int:
+    """See :mod:`segvlad_ros.cli`."""
+    from segvlad_ros.cli import OK
+    from segvlad_ros.io.images import list_images
+
+    preset = chosen_preset(args)
+    images = [image for source in args.images for image in list_images(source)]
+    if args.output.suffix != '.npz':
+        raise SegvladError(f'--output {args.output}: give a file name that ends in .npz')
+    if not args.output.absolute().parent.is_dir():
+        raise SegvladError(f'--output {args.output}: the folder does not exist; make it first')
+    if args.kind == 'vocabulary':
+        _fit_vocabulary(args, preset, images)
+    else:
+        _fit_projection(args, preset, images)
+    return OK
+
+
+def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> None:
+    from segvlad_ros.description.vocabulary import fit_vocabulary
+
+    features = np.concatenate(list(_features(args, preset, images)))
+    vocabulary = fit_vocabulary(features, args.words, SEED)
+    vocabulary.save(args.output)
+    print(f'{args.output}: {len(vocabulary)} words of {vocabulary.dimension} dimensions from {len(features)} '
+          f'features of {len(images)} images; use it with --set vocabulary={args.output}')
+
+
+def _fit_projection(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> None:
+    from segvlad_ros.description.pca import PcaFit
+
+    fit = PcaFit(args.dimension)
+    for rows in _rows(args, preset, images):
+        fit.add(rows)
+    projection = fit.finish(args.whiten, args.shrinkage)
+    projection.save(args.output, 'float16')
+    print(f'{args.output}: {projection.dimension} components of {fit.count} segments of {len(images)} images; '
+          f'use it with --set projection.kind=file --set projection.path={args.output}')
+
+
+def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Textured cells of every image, at most the same number of each."""
+    import cv2
+
+    from segvlad_ros.description.arrays import to_numpy
+    from segvlad_ros.io.images import read_image
+    from segvlad_ros.pipeline.backends import build_extractor
+
+    extractor = build_extractor(preset.features, args.device)
+    size = (preset.image.width, preset.image.height)
+    generator = np.random.default_rng(SEED)
+    for path in progress(images, 'features'):
+        grid = extractor.extract(cv2.resize(read_image(path), size, interpolation=cv2.INTER_LINEAR))
+        features = to_numpy(grid.features)
+        yield _sample(features[(features != 0).any(axis=1)], -(-args.cells // len(images)), generator)
+
+
+def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Unprojected segment descriptors of every image, at most the same number of each."""
+    from segvlad_ros.io.images import read_image
+    from segvlad_ros.pipeline.presets import ProjectionNone, build_describer
+
+    describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
+    generator = np.random.default_rng(SEED)
+    for path in progress(images, 'segments'):
+        description = describer.describe(read_image(path))
+        if description.rejected:
+            print(f'{path} is left out: {description.rejected}', file=sys.stderr)
+        yield _sample(description.descriptors, -(-args.segments // len(images)), generator)
+
+
+def _sample(rows: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+    """Up to ``most`` of the rows."""
+    return rows if len(rows) <= most else rows[np.sort(generator.choice(len(rows), most, replace=False))]
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('images', nargs='+', metavar='IMAGES', help='folders of images, or text files that list them')
+    parser.add_argument('--output', required=True, type=Path, metavar='FILE.npz', help='file to write')
+    add_preset(parser)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of 1 or more')
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')

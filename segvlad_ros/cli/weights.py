@@ -1,0 +1,100 @@
+"""``segvlad weights``: the only place that downloads model weights."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import add_json
+from segvlad_ros.io.download import fetch
+from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, verify
+from segvlad_ros.types import SegvladError
+
+HELP = 'list, fetch and verify model weights'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The three actions."""
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    listing = actions.add_parser('list', help='what there is: size, licence, source, digest')
+    add_json(listing)
+    fetching = actions.add_parser('fetch', help='download and verify; continues a download that was cut')
+    fetching.add_argument('names', nargs='+', metavar='NAME', help='a name of "segvlad weights list"')
+    fetching.add_argument('--url', help='take the file from this mirror (one NAME only)')
+    verifying = actions.add_parser('verify', help='check files against published digests')
+    verifying.add_argument('files', nargs='*', metavar='NAME|FILE', help='all that are in the folder, if none is given')
+    for action in (listing, fetching, verifying):
+        action.add_argument('--folder', type=Path, default=default_folder(), help='where they are kept (%(default)s)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one action."""
+    return {'list': _list, 'fetch': _fetch, 'verify': _verify}[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    rows = [{'name': entry.name, 'file': entry.file, 'bytes': entry.size, 'licence': entry.licence,
+             'purpose': entry.purpose, 'source': entry.url, 'sha256': entry.sha256 or 'unknown',
+             'digest_source': entry.digest_source, 'here': (args.folder / entry.file).is_file()}
+            for entry in CATALOGUE.values()]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return OK
+    for row in rows:
+        size = f'{row["bytes"] / 1e6:,.1f} MB' if row['bytes'] else 'size unknown'
+        print(f'{row["name"]:18} {size:>12}  {row["licence"]:12}  {"here" if row["here"] else "-":4}  {row["purpose"]}')
+        print(f'{"":18} {row["source"]}')
+        print(f'{"":18} SHA-256 {row["sha256"]}' + (f' ({row["digest_source"]})' if row['digest_source'] else ''))
+    print(f'folder: {args.folder}')
+    return OK
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    entries = [entry_named(name) for name in args.names]
+    if args.url and len(entries) > 1:
+        raise SegvladError('--url is the address of one file; give one NAME with it')
+    for entry in entries:
+        print(f'{entry.name}: {entry.licence}, {args.url or entry.url}', file=sys.stderr)
+        path = fetch(entry, args.folder, url=args.url, progress=_Progress(entry))
+        print(path)
+    return OK
+
+
+class _Progress:
+    """How far a download is, on stderr: a line on a terminal, else one for every tenth."""
+
+    def __init__(self, entry: Weights) -> None:
+        self._name = entry.name
+        self._shown = -1
+
+    def __call__(self, done: int, total: int | None) -> None:
+        terminal = sys.stderr.isatty()
+        step = done * (100 if terminal else 10) // total if total else done // 10_000_000
+        if step == self._shown:
+            return
+        self._shown = step
+        whole = bool(total) and done >= total
+        print(f'\r{self._name}: {done / 1e6:.1f}' + (f' of {total / 1e6:.1f} MB' if total else ' MB'),
+              end='' if terminal and not whole else '\n', file=sys.stderr, flush=True)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    if args.files:
+        paths = [args.folder / CATALOGUE[name].file if name in CATALOGUE else Path(name) for name in args.files]
+    else:
+        paths = [path for entry in CATALOGUE.values() if (path := args.folder / entry.file).is_file()]
+        if not paths:
+            raise SegvladError(f'no weights are in {args.folder}: fetch some, or name files')
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise SegvladError(f'{missing[0]} does not exist; "segvlad weights list" shows what can be fetched')
+    wrong = 0
+    for path in paths:
+        try:
+            print(f'{path}: good, {verify(path)}')
+        except SegvladError as error:
+            wrong += 1
+            print(f'BAD: {error}')
+    return BELOW if wrong else OK

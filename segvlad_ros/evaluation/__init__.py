@@ -1,0 +1,1 @@
+"""Measuring recognition: data sets, ground truth, metrics, reports."""

@@ -1,0 +1,112 @@
+"""Times, peak memory and the machine that they were measured on."""
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One implementation against another, on the same input in the same run.
+
+    :ivar ours_ms, baseline_ms: medians
+    :ivar floor: smallest ratio that is good enough; 0 where none is asked
+    :ivar ours_mb, baseline_mb: most memory taken on top of what was taken before, megabytes; None if not measurable
+    """
+
+    name: str
+    baseline: str
+    ours_ms: float
+    baseline_ms: float
+    floor: float
+    ours_mb: float | None = None
+    baseline_mb: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return self.baseline_ms / self.ours_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, rounded."""
+        values = {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {**values, 'ratio': round(self.ratio, 2), 'good': self.ratio >= self.floor}
+
+
+def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int,
+              synchronise: Callable[[], None] = lambda: None) -> tuple[list[float], list[float]]:
+    """Milliseconds of two functions, called in turn so that both see the same machine; one call each warms up."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for function, taken in zip((first, second), times):
+            synchronise()
+            start = time.perf_counter()
+            function()
+            synchronise()
+            if repeat:
+                taken.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def median(values: list[float]) -> float:
+    """Middle value."""
+    return statistics.median(values)
+
+
+def peak_memory(function: Callable[[], Any], device: str = 'cpu') -> float | None:
+    """Megabytes that one call takes at most, on top of what was taken before it.
+
+    On a GPU that of PyTorch's allocator; on a CPU that of the process, which only Linux can tell.
+    """
+    if device.startswith('cuda'):
+        import torch
+
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        function()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    try:
+        before = _resident('VmRSS')
+        Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
+        function()
+        return (_resident('VmHWM') - before) / 1e6
+    except OSError:
+        return None
+
+
+def machine(device: str = 'cpu') -> dict[str, Any]:
+    """What a reader needs to judge the numbers."""
+    facts: dict[str, Any] = {'cpu': _processor(), 'cores': os.cpu_count(), 'python': platform.python_version(),
+                             'system': platform.platform(), 'load_average': os.getloadavg()[0]}
+    try:
+        import torch
+    except ImportError:
+        return facts
+    facts |= {'torch': torch.__version__, 'torch_threads': torch.get_num_threads()}
+    if device.startswith('cuda'):
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {'gpu': properties.name, 'gpu_memory_gb': round(properties.total_memory / 1e9, 1),
+                  'cuda': torch.version.cuda}
+    return facts
+
+
+def _resident(field_name: str) -> int:
+    line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith(field_name))
+    return int(line.split()[1]) * 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(':')[1].strip() for line in lines if line.startswith('model name')), platform.machine())

@@ -1,0 +1,138 @@
+"""Ranking and decision metrics, with their uncertainty."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segvlad_ros.evaluation.truth import PlaceTruth
+from segvlad_ros.types import Candidate, Recognition, Status
+
+RANKS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One query, its answer and the truth about it.
+
+    :ivar query: the query's name for reports
+    :ivar truth: in entries of the searched map
+    """
+
+    query: str
+    recognition: Recognition
+    truth: PlaceTruth
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """The candidates that count, best first."""
+        return [candidate for candidate in self.recognition.candidates if candidate.entry not in self.truth.ignored]
+
+    @property
+    def rank(self) -> int | None:
+        """Rank of the first true candidate, from 1; None if none was found."""
+        return next((rank for rank, candidate in enumerate(self.ranked, 1) if candidate.entry in self.truth.true),
+                    None)
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether the match that was made is true; None if none was made or if it counts neither way."""
+        if self.recognition.status != Status.MATCHED:
+            return None
+        entry = self.recognition.candidates[0].entry
+        return None if entry in self.truth.ignored else entry in self.truth.true
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall over all thresholds of the best candidate's score, from the highest."""
+
+    thresholds: list[float] = field(default_factory=list)
+    precision: list[float] = field(default_factory=list)
+    recall: list[float] = field(default_factory=list)
+
+
+def ranking_metrics(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+    """How well candidates are ranked, whatever is decided about them.
+
+    Recall counts the queries that have a true place; precision counts all queries with a candidate, so that one
+    without a true place counts against it. Ignored references are left out of the ranking.
+    """
+    ranks = [outcome.rank for outcome in outcomes if outcome.truth.true]
+    metrics: dict[str, float | int | None] = {'queries': len(outcomes), 'queries_with_place': len(ranks)}
+    for limit in RANKS:
+        hits = sum(rank is not None and rank <= limit for rank in ranks)
+        metrics[f'recall@{limit}'] = hits / len(ranks) if ranks else None
+    curve = precision_recall(outcomes)
+    steps = np.diff([0.0, *curve.recall])
+    perfect = [recall for precision, recall in zip(curve.precision, curve.recall) if precision == 1.0]
+    metrics['average_precision'] = float(steps @ curve.precision) if ranks else None
+    metrics['recall@100precision'] = max(perfect, default=0.0) if ranks else None
+    return metrics
+
+
+def precision_recall(outcomes: Sequence[Outcome]) -> Curve:
+    """The curve over thresholds of the score; queries of equal score enter together."""
+    positives = sum(bool(outcome.truth.true) for outcome in outcomes)
+    scored = sorted(((outcome.ranked[0].score, outcome.rank == 1) for outcome in outcomes if outcome.ranked),
+                    key=lambda item: -item[0])
+    curve = Curve()
+    correct = 0
+    for count, (score, hit) in enumerate(scored, 1):
+        correct += hit
+        if count == len(scored) or scored[count][0] != score:
+            curve.thresholds.append(score)
+            curve.precision.append(correct / count)
+            curve.recall.append(correct / positives if positives else 0.0)
+    return curve
+
+
+def decision_metrics(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """How good the accepted matches are; bounds are 95% Clopper-Pearson intervals.
+
+    A match with an ignored reference counts neither as accepted nor as found.
+    """
+    accepted = [outcome.accepted for outcome in outcomes if outcome.accepted is not None]
+    positives = sum(bool(outcome.truth.true) for outcome in outcomes)
+    correct = sum(accepted)
+    statuses = Counter(outcome.recognition.status.name for outcome in outcomes)
+    return {
+        'accepted': len(accepted),
+        'precision': correct / len(accepted) if accepted else None,
+        'precision_bounds': clopper_pearson(correct, len(accepted)),
+        'recall': correct / positives if positives else None,
+        'recall_bounds': clopper_pearson(correct, positives),
+        'statuses': {status.name: statuses[status.name] for status in Status if statuses[status.name]},
+    }
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> list[float] | None:
+    """Exact binomial interval of a rate (Clopper and Pearson, Biometrika 1934); None without trials.
+
+    :return: lower and upper bound
+    """
+    from scipy.stats import beta
+
+    if not trials:
+        return None
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
+    high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    return [low, high]
+
+
+def paired_bootstrap(first: Sequence[float], second: Sequence[float], draws: int = 10_000, seed: int = 0) -> float:
+    """Probability that ``first`` is better than ``second`` on average, by resampling the queries of both together.
+
+    :param first, second: one value a query, in the same order, larger is better (a hit, a reciprocal rank)
+    :return: share of draws in which first wins; a tie counts half
+    """
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    generator = np.random.default_rng(seed)
+    wins = 0.0
+    for _ in range(draws):
+        total = difference[generator.integers(0, len(difference), len(difference))].sum()
+        wins += 0.5 if total == 0 else float(total > 0)
+    return wins / draws

@@ -1,0 +1,46 @@
+"""An evaluation as numbers and as text."""
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from segvlad_ros.evaluation.metrics import decision_metrics, ranking_metrics
+from segvlad_ros.evaluation.run import Evaluation, bytes_per_keyframe
+
+if TYPE_CHECKING:
+    from segvlad_ros.pipeline.presets import Preset
+
+
+def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
+    """The numbers of design.md 7, ready for JSON; what cannot be known (no accepted match) is None."""
+    books = evaluation.books
+    stages = {stage: statistics.fmean(seconds) * 1000 for stage, seconds in books.seconds.items()}
+    return {
+        'preset': preset.name,
+        'fingerprint': evaluation.fingerprint['digest'],
+        'images': len(books.segments),
+        'map_keyframes': len(evaluation.keyframes),
+        **ranking_metrics(evaluation.outcomes),
+        **decision_metrics(evaluation.outcomes),
+        'ms_per_image': {**{stage: round(ms, 3) for stage, ms in stages.items()},
+                         'total': round(sum(stages.values()), 3)},
+        'segments_per_image': statistics.fmean(books.segments),
+        'bytes_per_keyframe': bytes_per_keyframe(books.sample, evaluation.fingerprint),
+    }
+
+
+def as_text(numbers: dict[str, object]) -> str:
+    """The numbers as an aligned table."""
+    return '\n'.join(f'{name:22} {_shown(name, value, numbers)}' for name, value in numbers.items()
+                     if not name.endswith('_bounds'))
+
+
+def _shown(name: str, value: object, numbers: dict[str, object]) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {entry:.1f}' if isinstance(entry, float) else f'{key} {entry}'
+                         for key, entry in value.items())
+    if not isinstance(value, float):
+        return '-' if value is None else str(value)
+    bounds = numbers.get(f'{name}_bounds')
+    interval = f'   (95% interval {bounds[0]:.3f} to {bounds[1]:.3f})' if bounds else ''
+    return (f'{value:.3f}' if value < 100 else f'{value:.0f}') + interval

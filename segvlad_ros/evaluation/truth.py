@@ -1,0 +1,110 @@
+"""Ground truth: which map keyframes a query truly shows, from a CSV file or from poses."""
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.io.geometry import rotation_angle
+from segvlad_ros.types import Pose, SegvladError
+
+
+@dataclass(frozen=True)
+class PlaceTruth:
+    """The truth about one query.
+
+    :ivar true: references that show the query's place; empty if there is none
+    :ivar ignored: references that count neither way
+    """
+
+    true: frozenset
+    ignored: frozenset = frozenset()
+
+
+@dataclass(frozen=True)
+class PoseLimits:
+    """When two poses show the same place: within both true limits; beyond either ignore limit they do not."""
+
+    true_distance_m: float = 1.0
+    true_angle_deg: float = 40.0
+    ignored_distance_m: float = 2.0
+    ignored_angle_deg: float = 60.0
+
+
+def read_truth(path: str | Path) -> dict[Path, PlaceTruth]:
+    """Read a ground-truth CSV file.
+
+    Columns ``query`` and ``references`` (paths separated by spaces), optionally ``ignore``; paths are relative to the
+    folder of the file, other columns are skipped.
+
+    :return: truth by query, all paths resolved, in the order of the file
+    :raises SegvladError: naming the line
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = {'query', 'references'} - set(reader.fieldnames or ())
+            if missing:
+                raise SegvladError(f'{path}: no column {" and ".join(sorted(missing))} in its first line; the columns '
+                                   'are query,references and optionally ignore')
+            truth: dict[Path, PlaceTruth] = {}
+            for row in reader:
+                query, place = _read_row(row, path.parent, f'{path} line {reader.line_num}')
+                if query in truth:
+                    raise SegvladError(f'{path} line {reader.line_num}: names {row["query"]} a second time')
+                truth[query] = place
+    except OSError as error:
+        raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SegvladError(f'{path}: not a CSV file with the columns query,references ({error})') from None
+    if not truth:
+        raise SegvladError(f'{path}: names no query; add one line for each')
+    return truth
+
+
+def truth_of_pose(pose: Pose, map_poses: list[Pose | None], usable: np.ndarray,
+                  limits: PoseLimits = PoseLimits()) -> PlaceTruth:
+    """The truth about a query from poses in one frame.
+
+    :param map_poses: of the map entries
+    :param usable: (entries,) bool, those outside the exclusion window; the others are neither true nor ignored
+    """
+    true, ignored = set(), set()
+    for entry in np.flatnonzero(usable):
+        other = map_poses[entry]
+        if other is None:
+            ignored.add(int(entry))
+            continue
+        distance = float(np.linalg.norm(pose.translation - other.translation))
+        if distance > limits.ignored_distance_m:
+            continue
+        angle = np.degrees(rotation_angle(pose, other))
+        if distance <= limits.true_distance_m and angle <= limits.true_angle_deg:
+            true.add(int(entry))
+        elif angle <= limits.ignored_angle_deg:
+            ignored.add(int(entry))
+    return PlaceTruth(frozenset(true), frozenset(ignored))
+
+
+def _read_row(row: dict[str, str], folder: Path, where: str) -> tuple[Path, PlaceTruth]:
+    if None in row.values() or None in row:
+        raise SegvladError(f'{where}: has not as many fields as the first line; quote fields that contain commas')
+    query = row['query'].strip()
+    if not query:
+        raise SegvladError(f'{where}: the query is empty')
+    references = frozenset(_existing(name, folder, where) for name in row['references'].split())
+    ignored = frozenset(_existing(name, folder, where) for name in row.get('ignore', '').split())
+    return _existing(query, folder, where), PlaceTruth(references, ignored - references)
+
+
+def _existing(name: str, folder: Path, where: str) -> Path:
+    try:
+        path = (folder / name).resolve()
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # no file system takes it for a path
+        pass
+    raise SegvladError(f"{where}: names {name[:80]!r}, which is no file; paths are relative to the CSV file's folder")

@@ -1,0 +1,34 @@
+"""The tests of SAM, DINOv2 and the nodes with them: all marked ``deep``."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+try:
+    import segment_anything  # noqa: F401
+    import timm  # noqa: F401
+    import torch
+    import torchvision  # noqa: F401
+except ImportError as error:
+    if os.environ.get('SEGVLAD_REQUIRE_DEEP'):
+        raise pytest.UsageError(f'SEGVLAD_REQUIRE_DEEP is set and {error.name} is not installed') from error
+    collect_ignore_glob = ['*']  # a base install: the marker "deep" deselects this folder anyway
+else:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.deep)
+
+
+@pytest.fixture(scope='session')
+def office_images() -> list[Path]:
+    """Eight views of the office, far apart."""
+    from small_models import real_image
+
+    return [real_image(f'hololens_office/images/{number:04d}.jpg') for number in range(0, 360, 45)]

@@ -1,0 +1,141 @@
+"""Whatever is wrong with the input: exit status 2 and one line that says what to do."""
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from segvlad_ros.cli import main
+
+PROGRESS = re.compile(r'\w+: \d+ of \d+')
+
+
+def picture(path, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (160, 120), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        picture(tmp_path / f'ref/{number}.png', number)
+        picture(tmp_path / f'query/{number}.png', number)
+    (tmp_path / 'truth.csv').write_text('query,references\nquery/0.png,ref/0.png\nquery/1.png,ref/1.png\n')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'junk.png').write_bytes(np.random.default_rng(5).bytes(500))
+    (tmp_path / 'random.mcap').write_bytes(np.random.default_rng(6).bytes(5000))
+    (tmp_path / 'random.segvlad').write_bytes(np.random.default_rng(7).bytes(50000))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    """Exit status, what was printed, and the lines on stderr but for progress."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    captured = capsys.readouterr()
+    return status, captured.out, [line for line in captured.err.splitlines() if not PROGRESS.fullmatch(line)]
+
+
+def images(folder, **changes):
+    options = {'references': folder / 'ref', 'queries': folder / 'query', 'ground-truth': folder / 'truth.csv'}
+    options.update({name.replace('_', '-'): value for name, value in changes.items()})
+    return ['evaluate', 'images', *(word for name, value in options.items() for word in (f'--{name}', value))]
+
+
+def refused(capsys, arguments, *words):
+    status, _, lines = run(capsys, *arguments)
+    assert status == 2, lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith('segvlad')
+    for word in words:
+        assert word in lines[0]
+
+
+def test_the_input_of_these_tests_is_good_when_nothing_is_wrong(capsys, folder):
+    status, out, _ = run(capsys, *images(folder), '--json')
+    assert status == 0
+    assert '"recall@1": 1.0' in out
+
+
+@pytest.mark.parametrize(('changes', 'words'), [
+    ({'preset': 'wibble'}, ['wibble', 'classic']),
+    ({'preset': 'nowhere/own.yaml'}, ['nowhere/own.yaml', 'no such file']),
+    ({'set': 'decision.min_scor=1'}, ['min_scor', 'did you mean']),
+    ({'set': 'nonsense'}, ['KEY=VALUE']),
+    ({'set': 'vocabulary=missing.npz'}, ['missing.npz']),
+    ({'require': 'recall@1'}, ['NAME=VALUE']),
+    ({'require': 'beauty=1'}, ['beauty']),
+    ({'exclude_recent': '-3'}, ['--exclude-recent']),
+    ({'exclude_recent': '3'}, ['one sequence']),
+])
+def test_wrong_options(capsys, folder, changes, words):
+    refused(capsys, images(folder, **changes), *words)
+
+
+def test_wrong_inputs_of_evaluate_images(capsys, folder):
+    refused(capsys, images(folder, references=folder / 'none'), 'none')
+    refused(capsys, images(folder, references=folder / 'empty'), 'holds no images')
+    refused(capsys, images(folder, queries=folder / 'junk.png'), 'junk.png')
+    refused(capsys, images(folder, ground_truth=folder / 'none.csv'), 'none.csv')
+    refused(capsys, images(folder, ground_truth=folder / 'junk.png'), 'junk.png')
+    (folder / 'list.txt').write_text('ref/0.png\nref/7.png\n')
+    refused(capsys, images(folder, references=folder / 'list.txt'), 'ref/7.png')
+    (folder / 'ref/junk.png').write_bytes((folder / 'junk.png').read_bytes())
+    refused(capsys, images(folder), 'ref/junk.png')
+
+
+def test_truth_about_other_images(capsys, folder):
+    picture(folder / 'other/0.png')
+    (folder / 'truth.csv').write_text('query,references\nother/0.png,ref/0.png\n')
+    refused(capsys, images(folder), 'none of the queries')
+    (folder / 'truth.csv').write_text('query,references\nquery/0.png,other/0.png\n')
+    refused(capsys, images(folder), 'none of the references')
+    (folder / 'truth.csv').write_text('query,references\nquery/0.png,query/1.png\n')
+    refused(capsys, images(folder, references=folder / 'query'), 'find itself')
+
+
+def test_report_that_cannot_be_written(capsys, folder):
+    refused(capsys, images(folder, report=folder / 'no/such/folder.html'), 'the folder does not exist')
+
+
+@pytest.mark.parametrize('arguments', [
+    ['evaluate', 'bag', 'random.mcap'], ['evaluate', 'bag', 'none'], ['evaluate', 'bag', 'empty'],
+    ['evaluate', 'bag', 'ref'], ['map', 'info', 'random.segvlad'], ['map', 'verify', 'random.segvlad'],
+    ['map', 'info', 'none'], ['map', 'info', 'empty'], ['map', 'info', 'truth.csv'], ['describe', 'junk.png'],
+    ['describe', 'none.png'], ['describe', 'empty'], ['describe', 'ref/0.png', '--preset', 'wibble'],
+])
+def test_wrong_files(capsys, folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    refused(capsys, arguments, *arguments[2:3] if arguments[0] != 'describe' else arguments[-1:])
+
+
+@pytest.mark.parametrize('arguments', [
+    [], ['wibble'], ['map'], ['map', 'burn', 'x'], ['evaluate'], ['evaluate', 'images'], ['describe'],
+    ['--wibble', 'map']])
+def test_wrong_usage(capsys, arguments):
+    refused(capsys, arguments, '--help')
+
+
+def test_result_below_what_was_asked_is_status_1(capsys, folder):
+    assert run(capsys, *images(folder, require='recall@1=1.0'))[0] == 0
+    assert run(capsys, *images(folder, require='accepted=3'))[0] == 1
+
+
+def test_dark_image_is_described_as_rejected(capsys, tmp_path):
+    cv2.imwrite(str(tmp_path / 'dark.png'), np.zeros((60, 80, 3), np.uint8))
+    status, out, _ = run(capsys, 'describe', tmp_path / 'dark.png')
+    assert (status, 'rejected: dark image' in out) == (1, True)
+
+
+def test_reader_that_goes_away_is_no_error(folder):
+    code = f'{sys.executable} -m segvlad_ros.cli describe {folder}/ref/0.png | head -n 0; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(['bash', '-c', code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, '')

@@ -1,0 +1,57 @@
+"""Both nodes with a small random SAM and DINOv2: real frames described, mapped and matched over DDS."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from node_harness import EVERY_IMAGE, image_message, real_images
+
+pytestmark = pytest.mark.deep
+if not os.environ.get('SEGVLAD_REQUIRE_DEEP'):
+    for needed in ('torch', 'torchvision', 'timm', 'segment_anything'):
+        pytest.importorskip(needed)
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'deep'))
+
+from small_models import save_preset  # noqa: E402
+
+from segvlad_ros.msg import PlaceMatchArray  # noqa: E402
+
+FRAMES = [0, 90, 180, 270]
+
+
+def test_frames_are_described_mapped_and_matched(robot, namespace, tmp_path):
+    pictures = real_images('hololens_office/images', FRAMES, size=(320, 240))
+    parameters = {**EVERY_IMAGE, 'preset': save_preset(tmp_path), 'map_directory': tmp_path / 'maps', 'map': 'office',
+                  f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}
+    builder = robot('map_builder', parameters)
+    camera = builder.camera()
+    for number, picture in enumerate(pictures, start=1):
+        status = builder.send(camera, image_message(picture, number))
+        keyframe = builder.keyframe(number)
+        assert keyframe.keyframe.index == number
+        assert keyframe.segment_count >= 5
+    assert (status.keyframes, status.images_rejected) == (len(FRAMES), 0)
+    assert builder.node.stop() == 0
+    builder.abandon(camera)
+
+    localizer = robot('localizer', parameters)
+    camera = localizer.camera()
+    for number, seen in enumerate((2, 0), start=1):
+        localizer.send(camera, image_message(pictures[seen], 1000.0 + number))
+        answer = localizer.answer(number)
+        assert answer.status == PlaceMatchArray.MATCHED, answer.reason
+        assert answer.map_keyframes == len(FRAMES)
+        assert answer.matches[0].match.index == seen + 1
+        assert answer.matches[0].score > 0.9
+
+
+def test_a_networks_fault_ends_no_node(robot, tmp_path):
+    """A checkpoint that is no checkpoint is refused in configure; the node stays and says why."""
+    preset = save_preset(tmp_path)
+    (tmp_path / 'dinov2_vitb14_pretrain.pth').write_text('<html>not found</html>')
+    refused = robot('map_builder', {**EVERY_IMAGE, 'preset': preset, 'map': 'office'}, wait=False)
+    assert refused.node.process.poll() is None
+    refused.peer.wait(lambda: 'dinov2_vitb14_pretrain.pth' in refused.node.text(), 'the refusal in the log')
+    assert 'Traceback' not in refused.node.text()

@@ -1,0 +1,43 @@
+"""Nodes started without `ros2 launch`, as the demo does."""
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from node_harness import DEADLINE_S, Robot
+
+from segvlad_ros.ros.processes import NodeCommand, NodeProcesses, loop_closure_nodes
+from segvlad_ros.types import Pose, SegvladError
+
+
+def test_a_node_that_ends_is_named_with_what_it_said(domain, tmp_path):
+    broken = NodeCommand('map_builder', parameters={'preset': 'nonsense', 'map_directory': str(tmp_path)})
+    end = time.monotonic() + DEADLINE_S
+    with pytest.raises(SegvladError, match=r'map_builder ended with status 1: .*nonsense'), \
+            NodeProcesses([broken], tmp_path / 'logs') as nodes:
+        while time.monotonic() < end:
+            nodes.check()
+
+
+def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
+    mount = Pose(np.array([0.1, 0, 1]), np.array([0, 0, 0, 1.0]), 'base_link')
+
+    class Started:
+        """What a Robot wants to know of a process that it has not started."""
+
+        def __init__(self, name):
+            self.name, self.process = f'{peer.namespace}/{name}', processes[name]
+
+        def text(self):
+            return (tmp_path / f'{self.name.rsplit("/", 1)[1]}.log').read_text()
+
+    commands = loop_closure_nodes('classic', tmp_path / 'maps', mount)
+    for command in commands:
+        command.remaps['__ns'] = peer.namespace
+    with NodeProcesses(commands, tmp_path) as nodes:
+        processes = nodes.processes
+        for command in commands:
+            Robot(peer, Started(command.name)).running()
+        nodes.check()
+    assert [process.returncode for process in processes.values()] == [0, 0]

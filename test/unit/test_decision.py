@@ -1,0 +1,180 @@
+"""Covisibility, ambiguity, agreement, exclusion: from scores to a believed answer."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segvlad_ros.recognition.covisibility import Covisibility
+from segvlad_ros.recognition.decision import ambiguity, decide
+from segvlad_ros.recognition.history import SessionHistory
+from segvlad_ros.recognition.temporal import TemporalAgreement
+from segvlad_ros.types import Candidate, KeyframeId, Pose, Status
+
+SECOND = 1_000_000_000
+
+
+def identity(index, session='a', robot=0, seconds=None):
+    return KeyframeId(robot, session, index, (index if seconds is None else seconds) * SECOND)
+
+
+def at(x, y=0.0):
+    return Pose(np.array([x, y, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
+
+
+def members(mask):
+    return np.flatnonzero(mask).tolist()
+
+
+def test_neighbourhood_in_sequence_stays_in_the_session():
+    covisibility = Covisibility(2, 1.0)
+    for session in 'ab':
+        for index in range(1, 6):
+            covisibility.add(identity(index, session), None)
+    assert members(covisibility.neighbourhood(1)) == [0, 1, 2, 3]
+    assert members(covisibility.neighbourhood(5)) == [5, 6, 7]
+
+
+def test_same_session_name_of_another_robot_is_another_session():
+    covisibility = Covisibility(2, 1.0)
+    covisibility.add(identity(1, robot=0), at(0))
+    covisibility.add(identity(2, robot=1), at(0))
+    assert members(covisibility.neighbourhood(0)) == [0]
+
+
+def test_neighbourhood_in_space_joins_two_visits_of_one_session():
+    covisibility = Covisibility(1, 1.0)
+    for index, x in enumerate([0, 5, 10, 15, 10.5, 5.2], 1):
+        covisibility.add(identity(index), at(x))
+    assert members(covisibility.neighbourhood(1)) == [0, 1, 2, 5]
+    assert members(covisibility.neighbourhood(4)) == [2, 3, 4, 5]
+
+
+def test_unknown_poses_are_near_in_sequence_only():
+    covisibility = Covisibility(1, 100.0)
+    for index in range(1, 5):
+        covisibility.add(identity(index), at(0) if index % 2 else None)
+    assert members(covisibility.neighbourhood(0)) == [0, 1, 2]
+    assert members(covisibility.neighbourhood(3)) == [2, 3]
+
+
+def test_link_joins_the_visits_of_a_place():
+    covisibility = Covisibility(1, 1.0)
+    for index in range(1, 11):
+        covisibility.add(identity(index), None)
+    covisibility.link(8, 2)
+    assert members(covisibility.neighbourhood(1)) == [0, 1, 2, 7, 8, 9]
+    assert members(covisibility.neighbourhood(9)) == [1, 2, 3, 8, 9]
+    assert members(covisibility.neighbourhood(5)) == [4, 5, 6]
+
+
+def test_neighbourhood_holds_over_many_entries():
+    covisibility = Covisibility(1, 1.0)
+    for index in range(1, 501):
+        assert covisibility.add(identity(index), at(2.0 * index)) == index - 1
+    assert members(covisibility.neighbourhood(300)) == [299, 300, 301]
+
+
+def test_elsewhere_are_the_sessions_that_know_the_place():
+    covisibility = Covisibility(1, 1.0)
+    for session in 'abc':
+        for index in range(1, 5):
+            covisibility.add(identity(index, session), None)
+    covisibility.link(4, 0)
+    assert members(covisibility.elsewhere(covisibility.neighbourhood(0))) == [2, 3, 6, 7]  # not session c
+    assert members(covisibility.elsewhere(covisibility.neighbourhood(8))) == [10, 11]
+
+
+def test_ambiguity_is_the_best_score_elsewhere():
+    scores = np.array([0.1, 0.4, 0.5, 0.2, 0.25])
+    assert ambiguity(scores, 2, np.array([True, False, False, True, True])) == pytest.approx(0.5)
+    assert ambiguity(scores, 2, np.zeros(5, bool)) == 0.0
+
+
+def candidate(score=0.5, ambiguous=0.5, supporting=3):
+    return Candidate(7, identity(8), score, ambiguous, 10, supporting_queries=supporting)
+
+
+@pytest.mark.parametrize(('best', 'status', 'words'), [
+    (candidate(), Status.MATCHED, "keyframe 8 of session 'a'"),
+    (candidate(score=0.29), Status.NO_MATCH_LOW_SCORE, '0.290, below 0.300'),
+    (candidate(ambiguous=0.81), Status.NO_MATCH_AMBIGUOUS, '0.81, above 0.80'),
+    (candidate(supporting=2), Status.NO_MATCH_TEMPORAL, '2 of 3 consecutive'),
+    (candidate(score=0.1, ambiguous=0.9, supporting=1), Status.NO_MATCH_LOW_SCORE, 'score'),
+    (candidate(ambiguous=0.9, supporting=1), Status.NO_MATCH_AMBIGUOUS, 'double'),
+    (candidate(score=0.3, ambiguous=0.8), Status.MATCHED, ''),
+])
+def test_the_first_test_that_fails_is_the_answer_and_is_explained(best, status, words):
+    answer, reason = decide(best, min_score=0.3, max_ambiguity=0.8, agreement=3)
+    assert answer == status
+    assert words in reason
+    assert '\n' not in reason
+
+
+def feed(agreement, entries, radius=1, size=50):
+    """Runs of agreement for a list of candidates, one a second."""
+    runs = []
+    for second, entry in enumerate(entries, 1):
+        covisible = None if entry is None else np.abs(np.arange(size) - entry) <= radius
+        runs.append(agreement.update(second * SECOND, entry, covisible))
+    return runs
+
+
+def test_agreement_counts_covisible_candidates_in_either_direction():
+    assert feed(TemporalAgreement(), [10, 11, 12, 12, 13]) == [1, 2, 3, 4, 5]
+    assert feed(TemporalAgreement(), [13, 12, 11]) == [1, 2, 3]
+
+
+def test_agreement_breaks_where_the_candidate_jumps_or_is_missing():
+    assert feed(TemporalAgreement(), [10, 11, 30, 31, 10]) == [1, 2, 1, 2, 1]
+    assert feed(TemporalAgreement(), [10, None, 11]) == [1, 0, 1]
+
+
+def test_agreement_is_forgotten_after_a_clock_jump_or_reset():
+    agreement = TemporalAgreement()
+    covisible = np.ones(50, bool)
+    assert [agreement.update(second * SECOND, 3, covisible) for second in (10, 11, 5, 6)] == [1, 2, 1, 2]
+    agreement.reset()
+    assert agreement.update(7 * SECOND, 3, covisible) == 1
+
+
+def history_of(places, session='a'):
+    history = SessionHistory()
+    for index, (seconds, pose) in enumerate(places, 1):
+        history.add(identity(index, session, seconds=seconds), pose)
+    return history
+
+
+def test_recent_is_young_in_time():
+    history = history_of([(0, None), (10, None), (20, None)])
+    assert members(history.recent(identity(4, seconds=25), None, 10.0, 5.0)) == [2]
+    assert members(history.recent(identity(4, seconds=25), None, 15.1, 5.0)) == [1, 2]
+
+
+def test_what_is_not_older_than_the_query_is_recent_even_without_a_window():
+    history = history_of([(0, None), (10, None), (20, None)])
+    assert members(history.recent(identity(2, seconds=10), None, 0.0, 0.0)) == [1, 2]
+
+
+def test_recent_is_near_in_travelled_distance_not_in_space():
+    there_and_back = [(0, at(0)), (100, at(10)), (200, at(20)), (300, at(10))]
+    history = history_of(there_and_back)
+    # 10 m of travel since the last entry, 20 m since the turn, although it stands on the first one
+    assert members(history.recent(identity(5, seconds=400), at(0), 1.0, 15.0)) == [3]
+    assert members(history.recent(identity(5, seconds=400), at(0), 1.0, 25.0)) == [2, 3]
+
+
+def test_standing_still_for_long_is_no_revisit():
+    history = history_of([(0, at(0)), (1, at(1))])
+    assert members(history.recent(identity(3, seconds=1000), at(1), 30.0, 5.0)) == [0, 1]
+
+
+def test_another_session_is_never_recent():
+    history = history_of([(0, at(0)), (1, at(1))])
+    assert not history.recent(identity(3, 'b', seconds=1), at(1), 30.0, 5.0).any()
+    assert not history.last_frames(identity(3, 'b'), 10).any()
+
+
+def test_last_frames_counts_keyframes():
+    history = history_of([(0, None)] * 10)
+    assert members(history.last_frames(identity(11), 3)) == [8, 9]
+    assert members(history.last_frames(identity(11), 1)) == []
