@@ -97,7 +97,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=ROS + [
         "numpy>=1.26", "opencv-python-headless>=4.8", "scipy>=1.11", "scikit-image>=0.22",
-        "faiss-cpu>=1.9", "rosbags>=0.10.9,<0.12", "pyyaml>=6", "tqdm>=4.60",
+        "faiss-cpu>=1.9", "rosbags>=0.10.9,<0.12", "pyyaml>=6", "tqdm>=4.60", "threadpoolctl>=3.1",
     ],
     extras_require={
         "deep": ["torch>=2.4", "torchvision>=0.19", "segment-anything==1.0", "timm>=1.0.9"],

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows
 from segvlad_ros.description.incidence import segments_from_masks
@@ -56,6 +57,9 @@ class Describer:
         self.segment_size = tuple(max(1, round(side * segment_scale)) for side in image_size)
         self.find_keypoints = find_keypoints
         self._pool = ThreadPoolExecutor(1, 'features') if concurrent else None
+        # The matrices are small: a second BLAS thread gains little on an idle machine, and where other nodes keep
+        # the cores busy the two spin for each other (measured: 15 to 40 times longer).
+        self._blas = ThreadpoolController()
 
     @property
     def dimension(self) -> int:
@@ -74,6 +78,10 @@ class Describer:
         :param depth: (height, width) float32 metres, NaN where unknown; only keypoints use it
         :return: empty, and ``rejected`` with the reason, where the image cannot be recognised
         """
+        with self._blas.limit(limits=1, user_api='blas'):
+            return self._describe(rgb, depth)
+
+    def _describe(self, rgb: np.ndarray, depth: np.ndarray | None) -> PlaceDescription:
         timings: dict[str, float] = {}
         reason = _unusable(rgb)
         if reason:

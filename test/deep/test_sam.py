@@ -34,11 +34,16 @@ def published_pair() -> tuple[SamSegmenter, SamSegmenter]:
 
 
 def assert_same(grid: Masks, stock: Masks, width: int, height: int) -> None:
+    """Same count, same order, same cells; IoU 0.999, or one pixel in a mask too small for that.
+
+    Both modes are equally far from float64 (1e-6 of the logits), and so are two batch sizes of stock: a pixel whose
+    logit is nearer to zero than that may fall to either side.
+    """
     assert grid.masks.shape == stock.masks.shape
-    ours, theirs = (found.masks.flatten(1).float() for found in (grid, stock))
-    both = (ours * theirs).sum(1)
-    assert (both / (ours.sum(1) + theirs.sum(1) - both) >= 0.999).all()
     np.testing.assert_allclose(grid.quality, stock.quality, atol=1e-5)
+    different = (grid.masks ^ stock.masks).flatten(1).sum(1)
+    union = (grid.masks | stock.masks).flatten(1).sum(1)
+    assert (different <= (0.001 * union).clip(min=1)).all(), (different, union)
     cells = CellGrid(width, height, 14)
     ours, theirs = (np.asarray(segments_from_masks(found, cells).incidence) for found in (grid, stock))
     np.testing.assert_array_equal(ours, theirs)
@@ -93,15 +98,12 @@ def test_bfloat16_encoder_agrees(office_images, record_property):
     """Reported as performance-anchors.md 5 asks; on a random network only a coarse bound can be asserted."""
     segmenters = [SamSegmenter(small_sam(1, side=256), precision=precision, settings=SETTINGS)
                   for precision in ('float32', 'bfloat16')]
-    reports = []
-    for path in office_images[:2]:
-        exact, rounded = (segmenter.segment(image_at(path)) for segmenter in segmenters)
-        reports.append(compare(exact, rounded, CellGrid(640, 480, 14)))
-    for name in reports[0]:
-        values = [report[name] for report in reports]
-        record_property(name, values)
-        print(f'bfloat16 against float32, {name}: {values}')
-    assert min(report['mean_iou'] for report in reports) > 0.5
+    exact, rounded = (segmenter.segment(image_at(office_images[0])) for segmenter in segmenters)
+    report = compare(exact, rounded, CellGrid(640, 480, 14))
+    for name, value in report.items():
+        record_property(name, value)
+    print(f'bfloat16 encoder against float32, {len(exact)} masks: {report}')
+    assert report['mean_iou'] > 0.5
 
 
 def test_checkpoint_of_any_width_loads(tmp_path, office_images):
@@ -159,8 +161,8 @@ def test_a_missing_device_is_refused(tmp_path):
 
 @pytest.mark.parametrize('mode', ['grid', 'stock'])
 def test_an_image_without_segments_has_no_masks(mode):
-    sam = small_sam(5, side=64, depth=1, width=16, prompt=16)
-    settings = SamSettings(points_per_side=2, iou_threshold=1.0)
+    sam = small_sam(5, side=64, depth=1, width=16, prompt=16, offset=1e6)
+    settings = SamSettings(points_per_side=2)
     found = SamSegmenter(sam, mode=mode, settings=settings).segment(np.zeros((24, 32, 3), np.uint8))
     assert found.masks.shape == (0, 24, 32)
     assert len(found) == 0

@@ -108,13 +108,13 @@ def _spread_masks(sam: Any, offset: float) -> None:
 
 
 def _whiten(layer: Any, inputs: Any) -> None:
-    """Random weights whose outputs over these inputs are centred and rather equally spread, the first one zero."""
+    """Random weights whose outputs over these inputs are centred and equally spread, the first one zero."""
     torch = import_deep('torch')
     mean = inputs.mean(0)
     _, sizes, directions = torch.linalg.svd(inputs - mean, full_matrices=False)
     rank = len(layer.weight) - 1
     layer.weight[0] = 0
-    layer.weight[1:] = torch.randn(rank, rank) @ (directions[:rank] / sizes[:rank, None].sqrt())
+    layer.weight[1:] = torch.randn(rank, rank) @ (directions[:rank] / sizes[:rank, None])
     layer.bias.copy_(-layer.weight @ mean)
 
 
