@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stock.add_argument('--repeats', type=int, default=3, help='timed runs, of which the median counts (%(default)s)')
     stock.add_argument('--points', type=int, default=16, help='side of the grid of SAM points (%(default)s)')
     stock.add_argument('--device', default='cpu', help='torch device: cpu, cuda (%(default)s)')
-    stock.add_argument('--threads', type=int, help='torch threads (PyTorch chooses)')
+    stock.add_argument('--cpu-time', action='store_true',
+                       help='one thread and its CPU time, which other work on a busy machine does not change')
     stock.add_argument('--output', type=Path, metavar='FILE.json', help='write the result there')
     add_json(stock)
 
@@ -32,20 +36,20 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.evaluation.benchmark.measure import machine
 
     stages = args.stage or STAGES
-    if args.threads:
-        import torch
-
-        torch.set_num_threads(args.threads)
+    now = time.process_time if args.cpu_time else time.perf_counter
     results = []
-    if 'sam' in stages:
-        results += stock.compare_sam(args.points, args.repeats, args.device)
-    if 'dinov2' in stages:
-        results.append(stock.compare_dinov2(args.repeats, args.device))
-    if 'description' in stages:
-        results.append(stock.compare_description(args.repeats))
-    if 'vote' in stages:
-        results.append(stock.compare_vote(args.repeats))
-    report = {'machine': machine(args.device), 'weights': 'seeded random', 'repeats': args.repeats,
+    with _threads(1 if args.cpu_time else None):
+        if 'sam' in stages:
+            results += stock.compare_sam(args.points, args.repeats, args.device, now)
+        if 'dinov2' in stages:
+            results.append(stock.compare_dinov2(args.repeats, args.device, now))
+        if 'description' in stages:
+            results.append(stock.compare_description(args.repeats, now))
+        if 'vote' in stages:
+            results.append(stock.compare_vote(args.repeats, now))
+        facts = machine(args.device)
+    report = {'machine': facts, 'weights': 'seeded random', 'repeats': args.repeats,
+              'clock': 'CPU time of one thread' if args.cpu_time else 'wall time',
               'comparisons': [result.as_dict() for result in results]}
     if args.output:
         args.output.write_text(json.dumps(report, indent=1) + '\n')
@@ -53,9 +57,29 @@ def run(args: argparse.Namespace) -> int:
     return OK if all(row['good'] for row in report['comparisons']) else BELOW
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Limit the threads of numpy, OpenCV and torch, whichever are loaded; None limits nothing."""
+    if count is None:
+        yield
+        return
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    cv2.setNumThreads(count)
+    with suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(count)
+    with threadpool_limits(count):
+        yield
+
+
 def _as_text(report: dict[str, Any]) -> str:
     facts = report['machine']
-    lines = [f'{facts.get("gpu") or facts["cpu"]}, {facts["cores"]} cores, load {facts["load_average"]:.1f}']
+    lines = [f'{facts.get("gpu") or facts["cpu"]}, {facts["cores"]} cores, {report["clock"]}']
+    if facts['load_average'] > facts['cores'] + 1 and report['clock'] == 'wall time':
+        lines.append(f'this machine is busy (load {facts["load_average"]:.1f}): do not trust the times; see --cpu-time')
     for row in report['comparisons']:
         memory = ('' if row['ours_mb'] is None else
                   f'; memory {row["ours_mb"]:.0f} MB, {row["baseline_mb"]:.0f} MB before')

@@ -99,10 +99,12 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
         from segvlad_ros.ros.collector import Collector
         from segvlad_ros.ros.player import Player
         from segvlad_ros.ros.processes import NodeProcesses, loop_closure_nodes
+        from segvlad_ros.ros.transport import allow_large_images
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     sent_s: dict[int, float] = {}
     told_s = [time.monotonic()]
+    allow_large_images()
     rclpy.init()
     try:
         with tempfile.TemporaryDirectory() as maps, \

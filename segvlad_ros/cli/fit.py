@@ -77,9 +77,8 @@ def _fit_projection(args: argparse.Namespace, preset: Preset, images: Sequence[P
 
 def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Textured cells of every image, at most the same number of each."""
-    import cv2
-
     from segvlad_ros.description.arrays import to_numpy
+    from segvlad_ros.description.describer import resized
     from segvlad_ros.io.images import read_image
     from segvlad_ros.pipeline.backends import build_extractor
 
@@ -87,7 +86,7 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     size = (preset.image.width, preset.image.height)
     generator = np.random.default_rng(SEED)
     for path in progress(images, 'features'):
-        grid = extractor.extract(cv2.resize(read_image(path), size, interpolation=cv2.INTER_LINEAR))
+        grid = extractor.extract(resized(read_image(path), size))
         features = to_numpy(grid.features)
         yield _sample(features[(features != 0).any(axis=1)], -(-args.cells // len(images)), generator)
 

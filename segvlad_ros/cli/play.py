@@ -34,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
         import rclpy
 
         from segvlad_ros.ros.player import Player
+        from segvlad_ros.ros.transport import allow_large_images
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
+    allow_large_images()
     rclpy.init()
     try:
         player = Player(args.bag, rate=args.rate, paced=args.paced, image_topic=args.image_topic, remaps=remaps,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GAP = 6  # pixels between the two images
 CAPTION = 34  # pixels of the line below
+MIN_SHARE = 0.003  # of the image, for a segment to be shown
 
 
 def draw_matched_segments(query: np.ndarray, match: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -44,7 +45,7 @@ def draw_matched_segments(query: np.ndarray, match: np.ndarray, pairs: Sequence[
 def matched_pairs(describer: Describer, images: tuple[np.ndarray, np.ndarray],
                   descriptions: tuple[PlaceDescription, PlaceDescription], candidate: Candidate,
                   most: int = 14) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Masks of the segments behind a match: of the more similar half the largest, each segment once.
+    """Masks of the segments behind a match: the most similar ones that are large enough to be seen, each once.
 
     The messages carry boxes, so the images are segmented once more.
 
@@ -54,12 +55,13 @@ def matched_pairs(describer: Describer, images: tuple[np.ndarray, np.ndarray],
     :param most: pairs at most, so that colours can be told apart
     """
     masks = [segment_masks(describer, image, description) for image, description in zip(images, descriptions)]
-    similar = sorted(candidate.evidence, key=lambda pair: -pair.similarity)[:(len(candidate.evidence) + 1) // 2]
+    least = MIN_SHARE * images[0].shape[0] * images[0].shape[1]
     taken: tuple[set[int], set[int]] = set(), set()
     pairs = []
-    for pair in sorted(similar, key=lambda pair: -descriptions[0].pixels[pair.query_segment]):
+    for pair in sorted(candidate.evidence, key=lambda pair: -pair.similarity):
         ends = pair.query_segment, pair.match_segment
-        if len(pairs) == most or ends[0] in taken[0] or ends[1] in taken[1]:
+        small = any(description.pixels[end] < least for description, end in zip(descriptions, ends))
+        if small or len(pairs) == most or ends[0] in taken[0] or ends[1] in taken[1]:
             continue
         for seen, end in zip(taken, ends):
             seen.add(end)

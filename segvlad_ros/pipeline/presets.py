@@ -111,7 +111,7 @@ class DecisionSettings:
     max_ambiguity: float = setting(low=0.0, high=1.0)
     agreement: int = setting(3, low=1, high=20)
     covisible_keyframes: int = setting(5, low=1, high=1000)
-    covisible_distance_m: float = setting(3.0, low=0.0)
+    covisible_distance_m: float = setting(2.5, low=0.0)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ class Covisibility:
 
     Two entries are *near* when they are of one robot's session and at most ``keyframes`` apart in index or, where
     both poses are known, at most ``distance_m`` apart in odometry. The covisible neighbourhood of an entry is what is
-    near it, and what is near any entry that was linked to those: a link is an accepted match, which joins the
-    visits of one place although odometry drifts between them or is of another session.
+    near it, and what is reached across a link within the rest of that radius: a link is an accepted match, which
+    joins the visits of one place although odometry drifts between them or is of another session.
 
     What is *elsewhere* is what is known to show another place: the rest of the sessions that have a part in the
     neighbourhood. A session without a link to it may well show the same place, and says nothing about it.
@@ -59,10 +59,11 @@ class Covisibility:
 
         :return: (entries,) bool, true for the entry itself
         """
-        near = self._near(entry)
-        partners = set().union(*(self._links.get(member, ()) for member in np.flatnonzero(near).tolist()))
-        for partner in partners:
-            near = near | self._near(partner)
+        apart = self._apart(entry)
+        near = apart <= 1
+        for member in np.flatnonzero(near).tolist():
+            for partner in self._links.get(member, ()):
+                near |= self._apart(partner) <= 1 - apart[member]
         return near
 
     def elsewhere(self, neighbourhood: np.ndarray) -> np.ndarray:
@@ -78,12 +79,13 @@ class Covisibility:
         """Whether two entries are of one robot's session."""
         return bool(self._session[entry] == self._session[other])
 
-    def _near(self, entry: int) -> np.ndarray:
+    def _apart(self, entry: int) -> np.ndarray:
+        """How far every entry is from one, in radii: the smaller of sequence and space; infinite between sessions."""
         count = self._count
-        close = np.abs(self._index[:count] - self._index[entry]) <= self._keyframes
-        offset = self._position[:count] - self._position[entry]
-        close |= np.einsum('ij,ij->i', offset, offset) <= self._distance_m ** 2  # unknown poses compare false
-        return close & (self._session[:count] == self._session[entry])
+        steps = np.abs(self._index[:count] - self._index[entry]) / self._keyframes
+        metres = np.linalg.norm(self._position[:count] - self._position[entry], axis=1)
+        apart = np.fmin(steps, metres / max(self._distance_m, 1e-9))  # fmin passes over unknown poses
+        return np.where(self._session[:count] == self._session[entry], apart, np.inf)
 
     def _grow(self) -> None:
         spare = max(64, self._count)

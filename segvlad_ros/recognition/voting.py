@@ -7,6 +7,9 @@ import numpy as np
 
 from segvlad_ros.types import SegmentMatch, SegvladError
 
+# relative error that the order of summation can make, with room to spare
+_ROUNDING = 1e-9
+
 RULES = ('weighted', 'max_sim', 'max_seg', 'max_seg_sim', 'max_seg_topk')
 
 
@@ -148,12 +151,15 @@ def _by_rank(table: np.ndarray, dtype: type) -> np.ndarray:
 
 def _ranked_by_weight(images: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """Images by summed weight, the one seen first ahead among equals."""
-    totals = np.bincount(_by_rank(images, np.int64), _by_rank(weights, np.float64))
+    # in any order first, which is quicker; where rounding could decide, or a tie, the visiting order counts
+    totals = np.bincount(images.ravel(), weights.ravel())
     if len(totals) > count:
-        best = np.argpartition(totals, -count - 1)[-count - 1:]
-        best = best[np.argsort(-totals[best])]
-        if totals[best[-1]] > 0 and (np.diff(totals[best]) < 0).all():  # nearly always: no ties to resolve
-            return best[:count]
+        best = totals.argpartition(-count - 1)[-count - 1:]
+        scores = totals[best]
+        order = (-scores).argsort()
+        scores = scores[order]
+        if scores[-1] > 0 and (scores[:-1] > scores[1:] * (1 + _ROUNDING)).all():
+            return best[order[:count]]
     voted, totals, first = _totals(images, weights)
     return voted[np.lexsort((first, -totals))[:count]]
 

@@ -48,7 +48,7 @@ STYLES = {
                           ['door', 'picture', 'board', 'picture'], (140, 104, 72)),
     'office': WallStyle([('plaster', (164, 184, 202)), ('wood', (156, 120, 84))],
                         ['bookshelf', 'board', 'window', 'door', 'picture']),
-    'kitchen': WallStyle([('tiles', (216, 218, 206))], ['picture', 'window', 'bookshelf', 'board']),
+    'kitchen': WallStyle([('tiles', (216, 218, 206))], ['picture', 'window', 'board']),
 }
 
 FLOORS = {
@@ -80,7 +80,7 @@ FURNITURE = {
     ],
     'kitchen': [
         Furniture('cabinet', 20.0, 1.5, 1.6, 0.5, 0.9, NORTH), Furniture('machine', 21.6, 1.5, 0.7, 0.55, 1.9, NORTH),
-        Furniture('table', 21.2, 5.0, 1.4, 0.8, 0.75, SOUTH), Furniture('shelf', 23.8, 4.6, 1.0, 0.3, 1.8, WEST),
+        Furniture('table', 21.2, 5.0, 1.4, 0.8, 0.75, SOUTH), Furniture('cabinet', 23.7, 3.9, 2.2, 0.5, 0.95, WEST),
         Furniture('sofa', 19.3, 5.4, 1.5, 0.7, 0.85, SOUTH), Furniture('crates', 23.6, 1.7, 0.6, 0.6, 1.3, WEST),
     ],
 }

@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 from nav_msgs.msg import Odometry
 from node_harness import DEADLINE_S, LATCHED, Robot
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from segvlad_ros.io.bags import read_messages
 from segvlad_ros.msg import SegVladStatus
@@ -82,6 +83,17 @@ def test_everything_is_published_in_order_with_a_clock(bag, play, peer, namespac
     assert ticks == sorted(ticks)
     assert len(ticks) > 2 * len(odometry)  # it goes on between messages
     assert ticks[-1] <= stamps_of(bag, ODOMETRY_TOPIC)[-1]
+
+
+def test_raw_depth_images_reach_best_effort_subscribers(bag, play, peer):
+    """They are larger than Fast DDS's default shared memory, see ros/transport.py."""
+    best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+    peer.listen(CompressedImage, 'image/compressed', 10)
+    depth = peer.listen(Image, 'depth', best_effort)
+    status, _, errors = ended(play(bag, '--rate', '2'))
+    assert status == 0, errors
+    peer.wait(lambda: len(depth) == 6, 'six depth images')
+    assert {(image.encoding, image.height, image.width) for image in depth} == {('16UC1', 480, 640)}
 
 
 def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer, launch, namespace):

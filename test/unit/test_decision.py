@@ -57,14 +57,15 @@ def test_unknown_poses_are_near_in_sequence_only():
     assert members(covisibility.neighbourhood(3)) == [2, 3]
 
 
-def test_link_joins_the_visits_of_a_place():
-    covisibility = Covisibility(1, 1.0)
-    for index in range(1, 11):
+def test_link_joins_the_visits_of_a_place_within_the_radius():
+    covisibility = Covisibility(2, 1.0)
+    for index in range(1, 21):
         covisibility.add(identity(index), None)
-    covisibility.link(8, 2)
-    assert members(covisibility.neighbourhood(1)) == [0, 1, 2, 7, 8, 9]
-    assert members(covisibility.neighbourhood(9)) == [1, 2, 3, 8, 9]
-    assert members(covisibility.neighbourhood(5)) == [4, 5, 6]
+    covisibility.link(14, 4)
+    assert members(covisibility.neighbourhood(4)) == [2, 3, 4, 5, 6, 12, 13, 14, 15, 16]
+    assert members(covisibility.neighbourhood(3)) == [1, 2, 3, 4, 5, 13, 14, 15]  # one step to the link, one beyond
+    assert members(covisibility.neighbourhood(16)) == [4, 14, 15, 16, 17, 18]
+    assert members(covisibility.neighbourhood(9)) == [7, 8, 9, 10, 11]
 
 
 def test_neighbourhood_holds_over_many_entries():

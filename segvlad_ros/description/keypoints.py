@@ -1,0 +1,98 @@
+"""Local features of a keyframe, for geometric verification: SIFT positions, RootSIFT descriptors in bytes, depths.
+
+RootSIFT: R. Arandjelovic, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
+"""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from segvlad_ros.types import Keypoints
+
+DESCRIPTOR_BYTES = 128
+BYTES_PER_KEYPOINT = DESCRIPTOR_BYTES + 3 * 4  # position and depth are float32
+
+# An entry of a RootSIFT vector is at most 1 and rarely above 1/2; 512 steps use the whole byte.
+_STEPS = 512.0
+# OpenCV's SIFT forgets half a pixel of its doubled image, unless a version of 4.8 or later is asked not to.
+_UPSCALE_SHIFT = 0.25
+# Keypoints are dealt out over this many rows and columns of the image, so that no corner of it gets all.
+_CELLS = 8
+# A depth is doubtful where the 3 x 3 depths around it spread more than this share of it: the edge of an object.
+_MAX_DEPTH_SPREAD = 0.1
+
+
+class KeypointDetector:
+    """Finds keypoints; an instance is what :class:`~segvlad_ros.description.describer.Describer` asks for.
+
+    :param max_keypoints: keypoints kept an image, each of :data:`BYTES_PER_KEYPOINT` bytes in the map
+    :param max_side: larger images are reduced to this longest side, pixels. SIFT doubles its image, so that little is
+        lost by half the size, and three quarters of the time are won.
+    :param min_contrast: OpenCV's ``contrastThreshold``, lower than usual because of bare corridors
+    """
+
+    def __init__(self, max_keypoints: int = 500, max_side: int = 320, min_contrast: float = 0.01) -> None:
+        self.max_keypoints, self.max_side = max_keypoints, max_side
+        self._sift = cv2.SIFT_create(contrastThreshold=min_contrast)
+
+    def __call__(self, rgb: np.ndarray, depth: np.ndarray | None = None) -> Keypoints:
+        """Find the keypoints of one image.
+
+        :param rgb: (height, width, 3) uint8
+        :param depth: float32 metres along the optical axis, NaN where unknown, of the same view; a smaller depth image
+            is stretched over the image
+        """
+        height, width = rgb.shape[:2]
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        scale = min(1.0, self.max_side / max(width, height))
+        if scale < 1:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        found = self._sift.detect(grey)
+        kept = [found[i] for i in _spread(found, grey.shape, self.max_keypoints)]
+        kept, vectors = self._sift.compute(grey, kept)
+        if not len(kept):
+            return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, DESCRIPTOR_BYTES), np.uint8),
+                             np.zeros(0, np.float32))
+        positions = np.array([keypoint.pt for keypoint in kept], np.float32)
+        # pixel centres have whole coordinates, so that the corner of the image is at -1/2
+        stretch = np.array([width / grey.shape[1], height / grey.shape[0]], np.float32)
+        positions = (positions - _UPSCALE_SHIFT + 0.5) * stretch - 0.5
+        depths = _depths_at(positions, depth, (width, height))
+        return Keypoints(positions.astype(np.float32), _root_bytes(vectors), depths)
+
+
+def _spread(found: tuple[cv2.KeyPoint, ...], shape: tuple[int, int], count: int) -> np.ndarray:
+    """Numbers of up to ``count`` keypoints: the strongest of every cell, then the second of every cell, and so on."""
+    if len(found) <= count:
+        return np.arange(len(found))
+    positions = np.array([keypoint.pt for keypoint in found])
+    strength = np.array([keypoint.response for keypoint in found])
+    cells = (positions * (_CELLS / shape[1], _CELLS / shape[0])).astype(int).clip(0, _CELLS - 1) @ (1, _CELLS)
+    order = np.lexsort((-strength, cells))
+    begins = np.searchsorted(cells[order], cells[order])
+    rank = np.empty(len(found), int)
+    rank[order] = np.arange(len(found)) - begins
+    return np.lexsort((-strength, rank))[:count]
+
+
+def _root_bytes(vectors: np.ndarray) -> np.ndarray:
+    """RootSIFT, quantised: (P, 128) uint8 of (P, 128) float32 SIFT vectors."""
+    sums = np.maximum(vectors.sum(axis=1, keepdims=True), 1e-6)
+    return np.minimum(np.rint(np.sqrt(vectors / sums) * _STEPS), 255).astype(np.uint8)
+
+
+def _depths_at(positions: np.ndarray, depth: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """Depth below every position, (P,) float32 metres; NaN where unknown or at the edge of an object."""
+    if depth is None:
+        return np.full(len(positions), np.nan, np.float32)
+    height, width = depth.shape
+    columns, rows = ((positions + 0.5) * (width / size[0], height / size[1])).astype(int).T
+    columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+    around = np.pad(depth.astype(np.float32), 1, constant_values=np.nan)
+    steps = np.arange(3)
+    patches = around[rows[:, None, None] + steps[:, None], columns[:, None, None] + steps].reshape(-1, 9)
+    patches = np.where(np.isfinite(patches) & (patches > 0), patches, np.nan)
+    centre = patches[:, 4]
+    low, high = np.fmin.reduce(patches, axis=1), np.fmax.reduce(patches, axis=1)
+    return np.where(high - low <= _MAX_DEPTH_SPREAD * centre, centre, np.nan).astype(np.float32)

@@ -1,0 +1,261 @@
+"""Geometric verification: whether two keyframes show one rigid scene, and where the query's robot stood.
+
+Correspondences are explained by the strongest model that is possible with what is known: a metric pose from depths
+('pnp'), the epipolar geometry of calibrated ('essential') or uncalibrated views ('fundamental'), or, where the scene is
+flat or the camera hardly moved, a 'homography'. Only depths give a metric pose (a depth camera's, or see
+:mod:`~segvlad_ros.recognition.odometry_scale`); none is ever made up.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segvlad_ros.io.geometry import from_matrix, to_matrix
+from segvlad_ros.recognition import two_view
+from segvlad_ros.recognition.absolute_pose import MetricPose, adjoint, metric_pose
+from segvlad_ros.recognition.correspondences import Correspondences, find_correspondences, same_segments
+from segvlad_ros.recognition.view import View, normalised
+from segvlad_ros.types import Pose, SegmentMatch
+
+# Coverage counts the cells of this grid, columns and rows, that hold an inlier.
+_GRID = 8, 6
+
+
+@dataclass(frozen=True)
+class GeometrySettings:
+    """When two views are believed to show one place.
+
+    A point with depth binds two coordinates, and the pose that it yields tells how far apart the views are. An epipolar
+    inlier binds one coordinate, and says nothing of the distance: more of them are asked for, over more of the image.
+
+    :ivar max_error: of an inlier, share of the image's width
+    :ivar max_ratio: see :func:`~segvlad_ros.recognition.correspondences.find_correspondences`
+    :ivar min_inlier_share: inliers as a share of the correspondences
+    :ivar min_metric_inliers: inliers of 'pnp'
+    :ivar min_metric_coverage: share of the cells of an 8 x 6 grid over the image that hold inliers of 'pnp', in both
+    :ivar min_epipolar_inliers: inliers of 'fundamental' and 'essential'
+    :ivar min_keypoint_share: fewer epipolar inliers are enough where they are this share of the keypoints of the poorer
+        image, as in bare corridors, but never fewer than of a homography
+    :ivar min_planar_inliers: inliers of 'homography'
+    :ivar min_coverage: as ``min_metric_coverage``, without depth
+    :ivar planar_share: share of the epipolar inliers on one homography that makes the epipolar geometry doubtful
+    :ivar min_parallax_rad: median angle between the rays that a calibrated motion needs to have a direction
+    :ivar max_distance_m: cameras further apart see the same scene from another place
+    :ivar max_angle_rad: likewise for the angle between the cameras
+    """
+
+    max_error: float = 0.004
+    max_ratio: float = 0.8
+    min_inlier_share: float = 0.5
+    min_metric_inliers: int = 12
+    min_metric_coverage: float = 0.08
+    min_epipolar_inliers: int = 25
+    min_keypoint_share: float = 0.15
+    min_planar_inliers: int = 15
+    min_coverage: float = 0.22
+    planar_share: float = 0.8
+    min_parallax_rad: float = math.radians(1.0)
+    max_distance_m: float = 2.0
+    max_angle_rad: float = math.radians(57)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What two views have in common.
+
+    :ivar case: 'verified', or the first test that failed: 'too_few_correspondences', 'no_model', 'too_few_inliers',
+        'low_inlier_share', 'clustered', 'too_far', 'turned_away'
+    :ivar reason: one line for people
+    :ivar model: 'pnp', 'essential', 'fundamental', 'homography' or ''
+    :ivar degenerate: '', 'planar' (all on one plane, or no motion: no epipolar geometry) or 'low_parallax' (the
+        direction of the motion is not known)
+    :ivar correspondences: pairs of keypoints that were tried
+    :ivar pairs: (inliers, 2) int64, numbers of query and match keypoints that the model explains
+    :ivar coverage: share of the image, in cells, that holds inliers; of both images the smaller
+    :ivar parallax_rad: median angle between the rays of an inlier, NaN without calibration
+    :ivar query_camera_in_match: T_match_query of the optical frames, metric, or None
+    :ivar query_pose_in_match: T_match_query of the base frames with covariance (x y z, roll pitch yaw about the fixed
+        axes of the match's base), metric; None where scale or either ``base_from_camera`` is unknown
+    :ivar scale_source: 'depth', 'stereo', 'odometry' or ''
+    """
+
+    case: str
+    reason: str
+    model: str = ''
+    degenerate: str = ''
+    correspondences: int = 0
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    coverage: float = 0.0
+    parallax_rad: float = math.nan
+    query_camera_in_match: Pose | None = None
+    query_pose_in_match: Pose | None = None
+    scale_source: str = ''
+
+    @property
+    def verified(self) -> bool:
+        """Whether the views are believed to show one place."""
+        return self.case == 'verified'
+
+    @property
+    def inliers(self) -> int:
+        """Number of keypoint pairs that the model explains."""
+        return len(self.pairs)
+
+
+def verify(query: View, match: View, evidence: Sequence[SegmentMatch] = (),
+           settings: GeometrySettings = GeometrySettings()) -> Geometry:
+    """Test whether a match found by segments also holds point by point.
+
+    :param evidence: pairs of matched segments; correspondences are first sought inside them
+    """
+    inside = same_segments(query, match, evidence) if evidence else None
+    pairs = find_correspondences(query.keypoints, match.keypoints, inside, settings.max_ratio)
+    if len(pairs) < settings.min_metric_inliers:
+        return Geometry('too_few_correspondences', f'{len(pairs)} points of the two images correspond, at least '
+                        f'{settings.min_metric_inliers} needed', correspondences=len(pairs))
+    scene = _Scene(query, match, pairs, settings)
+    metric = scene.metric()
+    if metric is not None and (metric.verified or metric.case in ('too_far', 'turned_away')):
+        return metric
+    # few of the correspondences may have depths: what all of them say can still prove the place, without a scale
+    epipolar = scene.epipolar()
+    return metric if metric is not None and not epipolar.verified else epipolar
+
+
+class _Scene:
+    """Two views with their correspondences."""
+
+    def __init__(self, query: View, match: View, pairs: Correspondences, settings: GeometrySettings) -> None:
+        self.query, self.match, self.pairs, self.settings = query, match, pairs, settings
+        self.query_pixels, self.match_pixels = query.pixels(pairs.query), match.pixels(pairs.match)
+        self.sizes = query.size, match.size
+        self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
+        self.calibrated = query.camera_model is not None and match.camera_model is not None
+        if self.calibrated:
+            self.rays = (normalised(self.query_pixels, query.camera_model.matrix),
+                         normalised(self.match_pixels, match.camera_model.matrix))
+
+    def metric(self) -> Geometry | None:
+        """The verdict on the pose from depths, None where too few depths are known to tell."""
+        if not self.calibrated:
+            return None
+        found = metric_pose(self.query, self.match, self.pairs, self.max_error)
+        if found is None or found.tested < self.settings.min_metric_inliers:
+            return None
+        limits = self.settings
+        case, reason = self._judge('pnp', found.inliers, found.tested, limits.min_metric_inliers,
+                                   limits.min_metric_coverage)
+        motion = found.match_from_query
+        case, reason = self._near(motion, case, reason)
+        poses = _poses(self.query, self.match, found) if case == 'verified' else (None, None)
+        return Geometry(case, reason, 'pnp', '', len(self.pairs), self._numbers(found.inliers),
+                        self._coverage(found.inliers), self._parallax(motion, found.inliers), *poses,
+                        found.scale_source if case == 'verified' else '')
+
+    def epipolar(self) -> Geometry:
+        """The verdict on two views without scale."""
+        limits = self.settings
+        if self.calibrated:
+            name = 'essential'
+            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, self.query.camera_model.matrix,
+                                                self.match.camera_model.matrix, self.max_error)
+        else:
+            name = 'fundamental'
+            model, inliers = two_view.fundamental(self.query_pixels, self.match_pixels, self.max_error)
+        if model is None:
+            return Geometry('no_model', f'no {name} matrix explains the {len(self.pairs)} correspondences',
+                            correspondences=len(self.pairs))
+        plane = two_view.homography(self.query_pixels, self.match_pixels, 2 * self.max_error)[1]
+        poorer = min(len(self.query.keypoints.depths), len(self.match.keypoints.depths))
+        needed = min(limits.min_epipolar_inliers,
+                     max(limits.min_planar_inliers, math.ceil(limits.min_keypoint_share * poorer)))
+        degenerate = ''
+        motion, parallax = self._motion(model, inliers) if self.calibrated else (None, math.nan)
+        if (plane & inliers).sum() >= limits.planar_share * inliers.sum():
+            name, inliers, needed, degenerate = 'homography', plane, limits.min_planar_inliers, 'planar'
+        elif parallax < limits.min_parallax_rad:
+            degenerate = 'low_parallax'
+        case, reason = self._judge(name, inliers, len(self.pairs), needed, limits.min_coverage)
+        if motion is not None:
+            case, reason = self._near(motion, case, reason, scaled=False)
+        if degenerate and case == 'verified':
+            reason += {'planar': '; the points lie on one plane or the camera did not move',
+                       'low_parallax': '; too little parallax to know the direction of the motion'}[degenerate]
+        return Geometry(case, reason, name, degenerate, len(self.pairs), self._numbers(inliers),
+                        self._coverage(inliers), parallax)
+
+    def _judge(self, model: str, inliers: np.ndarray, tested: int, least: int, coverage: float) -> tuple[str, str]:
+        """Case and reason by number, share and spread of the inliers."""
+        count, spread = int(inliers.sum()), self._coverage(inliers)
+        found = f'{count} of {tested} correspondences agree on one {model} model'
+        if count < least:
+            return 'too_few_inliers', f'{found}, at least {least} needed'
+        if count < self.settings.min_inlier_share * tested:
+            return 'low_inlier_share', f'{found}, at least {self.settings.min_inlier_share:.0%} needed'
+        if spread < coverage:
+            return 'clustered', f'{found}, but they cover {spread:.0%} of the image, at least {coverage:.0%} needed'
+        return 'verified', found
+
+    def _near(self, match_from_query: np.ndarray, case: str, reason: str, scaled: bool = True) -> tuple[str, str]:
+        """Case and reason, where the motion shows that the same scene is seen from another place."""
+        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), _angle(match_from_query)
+        if case not in ('verified', 'clustered'):
+            return case, reason
+        if scaled and distance > self.settings.max_distance_m:
+            return 'too_far', f'the same scene, but seen from {distance:.1f} m away'
+        if angle > self.settings.max_angle_rad:
+            return 'turned_away', f'the same scene, but the cameras are turned by {math.degrees(angle):.0f} degrees'
+        return case, reason
+
+    def _motion(self, essential: np.ndarray, inliers: np.ndarray) -> tuple[np.ndarray, float]:
+        """Direction of the motion (4, 4) and median parallax."""
+        motion, _ = two_view.direction(essential, self.rays[0][inliers], self.rays[1][inliers])
+        return motion, self._parallax(motion, inliers)
+
+    def _parallax(self, match_from_query: np.ndarray, inliers: np.ndarray) -> float:
+        angles = two_view.parallax(match_from_query, self.rays[0][inliers], self.rays[1][inliers])
+        return float(np.median(angles)) if len(angles) else math.nan
+
+    def _coverage(self, inliers: np.ndarray) -> float:
+        both = ((self.query_pixels, self.sizes[0]), (self.match_pixels, self.sizes[1]))
+        return min(_occupied(pixels[inliers], size) for pixels, size in both)
+
+    def _numbers(self, inliers: np.ndarray) -> np.ndarray:
+        return np.column_stack([self.pairs.query[inliers], self.pairs.match[inliers]])
+
+
+def _poses(query: View, match: View, found: MetricPose) -> tuple[Pose, Pose | None]:
+    """Poses of the query's camera and base in the match's camera and base, with covariance.
+
+    The covariance of :class:`MetricPose` is that of x in ``exp(x) query_from_match``. Its inverse is perturbed on the
+    right: with B the query's and A the match's base_from_camera, ``A match_from_query exp(-x) B^-1`` equals
+    ``T exp(-adjoint(B) x)``. Turned into the axes of the match this is the order and meaning of
+    geometry_msgs/PoseWithCovariance.
+    """
+    camera = _with_covariance(found.match_from_query, found.covariance, '')
+    if query.base_from_camera is None or match.base_from_camera is None:
+        return camera, None
+    query_base, match_base = to_matrix(query.base_from_camera), to_matrix(match.base_from_camera)
+    motion = match_base @ found.match_from_query @ np.linalg.inv(query_base)
+    moved = adjoint(query_base)
+    return camera, _with_covariance(motion, moved @ found.covariance @ moved.T, match.base_from_camera.frame)
+
+
+def _with_covariance(motion: np.ndarray, right: np.ndarray, frame: str) -> Pose:
+    """A pose whose covariance is given for a motion x in ``motion exp(x)``."""
+    axes = np.kron(np.eye(2), motion[:3, :3])
+    covariance = axes @ right @ axes.T
+    return from_matrix(motion, frame, (covariance + covariance.T) / 2)
+
+
+def _occupied(pixels: np.ndarray, size: np.ndarray) -> float:
+    """Share of the cells of the grid that hold a point."""
+    cells = (pixels / size * _GRID).astype(int).clip(0, np.array(_GRID) - 1)
+    return len(np.unique(cells @ (1, _GRID[0]))) / (_GRID[0] * _GRID[1])
+
+
+def _angle(motion: np.ndarray) -> float:
+    return math.acos(float(np.clip((np.trace(motion[:3, :3]) - 1) / 2, -1, 1)))

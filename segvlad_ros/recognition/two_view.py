@@ -1,0 +1,87 @@
+"""Robust models of two views of one scene, without depth: homography, fundamental and essential matrix.
+
+The estimators are OpenCV's USAC with MAGSAC++ (D. Barath et al., CVPR 2020). Their random numbers begin anew at every
+call, so that the same correspondences give the same model. Points are (C, 2) float, ideal (undistorted) pixels; the
+models map the query to the match. Every estimator returns the model, or None, and the inliers as (C,) bool.
+"""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_CONFIDENCE = 0.999
+_MAX_ITERATIONS = 2000
+_ESTIMATED = tuple[np.ndarray | None, np.ndarray]
+
+
+def homography(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
+    """The plane, or the turn without parallax, that explains the most correspondences.
+
+    :param max_error: of an inlier, pixels
+    """
+    return _robust(4, query, match,
+                   lambda: cv2.findHomography(query, match, cv2.USAC_MAGSAC, max_error, None, _MAX_ITERATIONS,
+                                              _CONFIDENCE))
+
+
+def fundamental(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
+    """The epipolar geometry of two uncalibrated views.
+
+    :param max_error: of an inlier, pixels
+    """
+    return _robust(8, query, match,
+                   lambda: cv2.findFundamentalMat(query, match, cv2.USAC_MAGSAC, max_error, _CONFIDENCE,
+                                                  _MAX_ITERATIONS))
+
+
+def essential(query: np.ndarray, match: np.ndarray, query_matrix: np.ndarray, match_matrix: np.ndarray,
+              max_error: float) -> _ESTIMATED:
+    """The epipolar geometry of two calibrated views.
+
+    :param query_matrix, match_matrix: (3, 3) K
+    :param max_error: of an inlier, pixels
+    """
+    none = np.zeros(0)
+    return _robust(6, query, match,
+                   lambda: cv2.findEssentialMat(query, match, query_matrix, none, match_matrix, none, cv2.USAC_MAGSAC,
+                                                _CONFIDENCE, max_error))
+
+
+def direction(essential_matrix: np.ndarray, query: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The motion of an essential matrix for which the points lie in front of both cameras.
+
+    :param query, match: (C, 2) normalised coordinates of the inliers
+    :return: (4, 4) match_from_query in camera frames with a translation of length 1, and (C,) bool, in front of both
+    """
+    front, rotation, translation, mask = cv2.recoverPose(essential_matrix, query, match, np.eye(3))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, translation[:, 0]
+    return pose, (mask.ravel() > 0) & (front > 0)
+
+
+def parallax(match_from_query: np.ndarray, query: np.ndarray, match: np.ndarray) -> np.ndarray:
+    """Angle between the two rays of every correspondence, (C,) radians.
+
+    :param query, match: (C, 2) normalised coordinates
+    """
+    rays = _rays(query) @ match_from_query[:3, :3].T
+    cosine = (rays * _rays(match)).sum(axis=1)
+    return np.arctan2(np.linalg.norm(np.cross(rays, _rays(match)), axis=1), cosine)
+
+
+def _rays(points: np.ndarray) -> np.ndarray:
+    rays = np.column_stack([points, np.ones(len(points))])
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+def _robust(least: int, query: np.ndarray, match: np.ndarray, estimate) -> _ESTIMATED:
+    nothing = None, np.zeros(len(query), bool)
+    if len(query) < least:
+        return nothing
+    try:
+        model, mask = estimate()
+    except cv2.error:  # OpenCV asserts, where others find nothing, e.g. on points that all lie on one line
+        return nothing
+    if model is None or model.shape != (3, 3) or not np.isfinite(model).all():
+        return nothing
+    return model, mask.ravel() > 0
