@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import SegvladError, Status
 
 if TYPE_CHECKING:
     from segvlad_ros.evaluation.metrics import Outcome
@@ -103,29 +103,44 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     sent_s: dict[int, float] = {}
-    told_s = [time.monotonic()]
+    teller = _Teller()
     allow_large_images()
     rclpy.init()
     try:
         with tempfile.TemporaryDirectory() as maps, \
                 NodeProcesses(loop_closure_nodes(preset, Path(maps), BASE_FROM_CAMERA), output) as nodes:
             _say('starting map_builder and localizer ...')
-            player = Player(bag, paced=True, wait_for=('/map_builder', '/localizer'), deadline_s=NODE_DEADLINE_S,
-                            on_wait=nodes.check)
-            collector = Collector(player.node, '/map_builder/keyframes', '/localizer/matches')
+
+            def on_wait() -> None:
+                nodes.check()
+                teller.tell('the nodes are at work ...', 2 * REPORT_S)
 
             def on_image(count: int, stamp_ns: int) -> None:
                 sent_s[stamp_ns] = time.monotonic()
-                if time.monotonic() - told_s[0] > REPORT_S:
-                    told_s[0] = time.monotonic()
-                    matched = sum(answer.status == 0 for answer in collector.answers.values())
-                    _say(f'{count} images, {len(collector.keyframes)} keyframes, {matched} places recognised')
+                matched = sum(answer.status == Status.MATCHED for answer in collector.answers.values())
+                teller.tell(f'{count} images, {len(collector.keyframes)} keyframes, {matched} places recognised')
 
+            player = Player(bag, paced=True, wait_for=('/map_builder', '/localizer'), deadline_s=NODE_DEADLINE_S,
+                            on_wait=on_wait)
+            collector = Collector(player.node, '/map_builder/keyframes', '/localizer/matches')
             result = player.play(on_image)
             player.close()
     finally:
         rclpy.try_shutdown()
     return collector, sent_s, result.unanswered
+
+
+class _Teller:
+    """Says something every few seconds, however often it is told to."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+
+    def tell(self, text: str, after_s: float = REPORT_S) -> None:
+        """Say it if nothing was said for so long."""
+        if time.monotonic() - self._last_s > after_s:
+            self._last_s = time.monotonic()
+            _say(text)
 
 
 def _truth(bag: Path):

@@ -17,6 +17,7 @@ from segvlad_ros.simulation.surfaces import Surface
 from segvlad_ros.types import CameraModel
 
 NEAR_M = 0.05
+STRIP = 60  # rows that are finished at a time
 SEAM_M = np.float32(5e-4)  # rectangles reach this far over their edges, so that rounding leaves no gap between two
 
 
@@ -37,7 +38,7 @@ class View:
 
 
 class Renderer:
-    """Renders surfaces for one camera model.
+    """Renders surfaces for one camera model. Not for several threads at once.
 
     :param surfaces, textures: see :class:`~.world.World`
     """
@@ -61,6 +62,8 @@ class Renderer:
         tiles[2:] /= self.size.T[:, :, None].astype(np.float32)
         self.look_up = tiles.reshape(4, -1)
         scale = self.atlas.pixels[texture].astype(np.float64) / self.size
+        self._scratch = np.empty((4, camera.width * camera.height), np.float32)
+        self._masks = np.empty((2, camera.width * camera.height), bool)
         self.density = np.sqrt(scale.prod(1))  # texture pixels a metre at level 0
 
     def render(self, world_from_camera: np.ndarray) -> View:
@@ -76,17 +79,24 @@ class Renderer:
         planes = self._planes(origin, axes, normal, distance)
         corners = (self.corners - centre) @ rotation
         inverse_depth, a, b, surface = self._visible(corners, distance, planes)
-        seen = surface >= 0
-        depth = np.full(inverse_depth.shape, np.inf, np.float32)
-        np.divide(1, inverse_depth, out=depth, where=seen)
-        near = np.where(seen, depth - np.float32(0.1), np.float32(0))
-        turn, start = rotation.astype(np.float32), centre.astype(np.float32)
-        points = np.empty((2, *depth.shape), np.float32)
+        height, width = surface.shape
+        view = View(np.empty((height, width, 3), np.uint8), np.full((height, width), np.inf, np.float32), surface,
+                    np.empty((2, height, width), np.float32))
+        for top in range(0, height, STRIP):  # what lies in the cache is quicker than whole images
+            rows = slice(top, top + STRIP)
+            np.divide(1, inverse_depth[rows], out=view.depth[rows], where=surface[rows] >= 0)
+            self._locate(view, rows, rotation.astype(np.float32), centre.astype(np.float32))
+            self._look_up(view, rows, (inverse_depth[rows], a[rows], b[rows]), distance)
+        return view
+
+    def _locate(self, view: View, rows: slice, rotation: np.ndarray, centre: np.ndarray) -> None:
+        """Fill :attr:`View.points` of some rows."""
+        near = np.where(view.surface[rows] >= 0, view.depth[rows] - np.float32(0.1), np.float32(0))
         for axis in range(2):
-            points[axis] = turn[axis, 0] * self.x[None] + (turn[axis, 1] * self.y[:, None] + turn[axis, 2])
-            points[axis] *= near
-            points[axis] += start[axis]
-        return View(self._look_up(inverse_depth, a, b, surface, distance), depth, surface, points)
+            across = rotation[axis, 1] * self.y[rows, None] + rotation[axis, 2]
+            points = np.add(rotation[axis, 0] * self.x[None], across, out=view.points[axis, rows])
+            points *= near
+            points += centre[axis]
 
     def _planes(self, origin, axes, normal, distance) -> np.ndarray:
         """(S, 3, 3) float32: rows 1/d, a/d, b/d as linear functions of x, y, 1."""
@@ -113,16 +123,25 @@ class Renderer:
             if nearest < region.min():
                 continue
             x, y = self.x[None, cols], self.y[rows, None]
-            inverse, a, b = (p[0] * x + (p[1] * y + p[2]) for p in planes[index])
-            margin = inverse * SEAM_M
-            mask = (inverse > region) & (a >= -margin) & (b >= -margin)
-            mask &= a <= (limits[index, 0] + SEAM_M) * inverse
-            mask &= b <= (limits[index, 1] + SEAM_M) * inverse
+            inverse, a, b = (np.add(p[0] * x, p[1] * y + p[2], out=part) for p, part in zip(
+                planes[index], self._scratch[:, :region.size].reshape(4, *region.shape)))
+            mask = self._inside(region, (inverse, a, b), limits[index])
             np.copyto(region, inverse, where=mask)
             np.copyto(a_best[rows, cols], a, where=mask)
             np.copyto(b_best[rows, cols], b, where=mask)
             np.copyto(surface[rows, cols], np.int32(index), where=mask)
         return best, a_best, b_best, surface
+
+    def _inside(self, nearest: np.ndarray, planes: tuple[np.ndarray, ...], size: np.ndarray) -> np.ndarray:
+        """Where a surface is met within its edges, and before all that was met so far."""
+        inverse, *offsets = planes
+        bound = self._scratch[3, :inverse.size].reshape(inverse.shape)
+        mask, test = self._masks[:, :inverse.size].reshape(2, *inverse.shape)
+        np.greater(inverse, nearest, out=mask)
+        for offset, length in zip(offsets, size):
+            mask &= np.greater_equal(offset, np.multiply(inverse, -SEAM_M, out=bound), out=test)
+            mask &= np.less_equal(offset, np.multiply(inverse, length + SEAM_M, out=bound), out=test)
+        return mask
 
     def _box(self, corners: np.ndarray) -> tuple[slice, slice, float] | None:
         """Image rectangle around a surface and its largest inverse depth; None when out of sight."""
@@ -141,22 +160,22 @@ class Renderer:
             return None
         return slice(top, bottom), slice(left, right), float(1 / depths.min()) * 1.0001
 
-    def _look_up(self, inverse_depth, a, b, surface, distance) -> np.ndarray:
-        """Texture of every pixel, from the mip level whose pixels are as large as the image's."""
+    def _look_up(self, view: View, rows: slice, planes: tuple[np.ndarray, ...], distance: np.ndarray) -> None:
+        """Texture of some rows, from the mip level whose pixels are as large as the image's."""
+        inverse_depth, a, b = planes
+        surface = view.surface[rows]
         index = np.maximum(surface, 0).astype(np.intp)
         inverse = np.maximum(inverse_depth, np.float32(1e-3))
         # pixels of texture in one image pixel: density^2 d^2 / f^2 on a surface that faces the camera,
         # divided by the cosine (n.o) / (d |r|) of its slant
         fixed = 2 * np.log2(self.density / self.camera.matrix[0, 0]) - np.log2(np.maximum(distance, 1e-6))
-        level = np.take(fixed.astype(np.float32), index) + self.log_ray_length - 3 * np.log2(inverse)
+        level = np.take(fixed.astype(np.float32), index) + self.log_ray_length[rows] - 3 * np.log2(inverse)
         level = np.clip(np.rint(np.float32(0.5) * level - np.float32(0.2)), 0, LEVELS - 1).astype(np.intp)
         left, top, wide, tall = (np.take(column, index * LEVELS + level) for column in self.look_up)
         depth = 1 / inverse
-        columns = left + a * depth * wide
-        lines = top + b * depth * tall
-        image = cv2.remap(self.atlas.image, columns, lines, cv2.INTER_LINEAR)
-        image[surface < 0] = 0
-        return image
+        cv2.remap(self.atlas.image, left + a * depth * wide, top + b * depth * tall, cv2.INTER_LINEAR,
+                  dst=view.albedo[rows])
+        view.albedo[rows][surface < 0] = 0
 
 
 def _clip(corners: np.ndarray) -> np.ndarray:

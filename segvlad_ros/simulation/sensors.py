@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.simulation.lighting import LightMap
-from segvlad_ros.simulation.renderer import View
+from segvlad_ros.simulation.renderer import STRIP, View
 from segvlad_ros.types import CameraModel, Pose
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 465.0
@@ -45,17 +45,28 @@ class Exposure:
         :param rng: of this frame: sensor noise
         :return: (h, w, 3) uint8 RGB
         """
-        image = light.at(view.points)
-        image *= view.albedo
+        image = np.empty((HEIGHT, WIDTH, 3), np.float32)
+        strips = [slice(top, top + STRIP) for top in range(0, HEIGHT, STRIP)]
+        for rows in strips:
+            np.multiply(light.at(view.points[:, rows]), view.albedo[rows], out=image[rows])
         # half of what a mean of 118 would need: dark places stay darker than bright ones
         gain = np.float32(np.clip(118 / max(1.0, float(image[::8, ::8].mean())), 0.5, 2.5) ** 0.5)
-        image *= (np.take(self.facing, np.maximum(view.surface, 0)) * self.vignette * gain)[..., None]
+        for rows in strips:
+            shade = np.take(self.facing, np.maximum(view.surface[rows], 0)) * self.vignette[rows]
+            image[rows] *= (shade * gain)[..., None]
         image = cv2.GaussianBlur(image, (3, 3), 0.6)
-        luminance = rng.standard_normal((HEIGHT, WIDTH), dtype=np.float32)
-        colour = cv2.resize(rng.standard_normal((HEIGHT // 2, WIDTH // 2, 3), dtype=np.float32), (WIDTH, HEIGHT))
-        image += colour * (1.5 * gain)
-        image += (luminance * (1.8 * gain))[..., None]
-        return np.clip(image, 0, 255).astype(np.uint8)
+        result = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+        for rows in strips:
+            result[rows] = np.clip(image[rows] + gain * _noise(rng, STRIP, WIDTH), 0, 255)
+        return result
+
+
+def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Sensor noise: fine in brightness, coarser in colour, as demosaicking leaves it; (h, w, 3) float32 grey levels."""
+    colour = rng.standard_normal((height // 2, width // 2, 3), dtype=np.float32)
+    noise = cv2.resize(colour, (width, height)) * np.float32(1.5)
+    noise += (rng.standard_normal((height, width), dtype=np.float32) * np.float32(1.8))[..., None]
+    return noise
 
 
 @dataclass(frozen=True)

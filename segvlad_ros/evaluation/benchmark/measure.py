@@ -1,6 +1,7 @@
 """Times, peak memory and the machine that they were measured on."""
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import statistics
@@ -79,11 +80,13 @@ def peak_memory(function: Callable[[], Any], device: str = 'cpu') -> float | Non
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
     try:
+        # memory that was freed but kept by the allocator would hide what the call takes
+        ctypes.CDLL(None).malloc_trim(0)
         before = _resident('VmRSS')
         Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
         function()
         return (_resident('VmHWM') - before) / 1e6
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 
