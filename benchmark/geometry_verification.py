@@ -37,6 +37,7 @@ FALSE_PAIRS, HARD_PAIRS = 1500, 500
 HARD_DISTANCE_M, HARD_ANGLE_DEG = 4.0, 70.0
 SIMULATED_STEP = 6  # every so many images of a simulated run
 DEPTH_NOISE = 0.01
+NEIGHBOUR_DISTANCE_M, NEIGHBOUR_REACH = 0.25, 20  # neighbouring keyframes, for the scale of odometry
 
 Pairs = list[tuple[int, int]]
 
@@ -137,7 +138,8 @@ def odometry_view(sequence: Sequence) -> Callable[[int], View]:
     views, poses = [without_depth(seen) for seen in sequence.views], sequence.poses
 
     def at(number: int) -> View:
-        beside = [n for n in (number - 1, number + 1) if 0 <= n < len(views)]
+        near = sorted(range(len(views)), key=lambda n: abs(n - number))[1:2 * NEIGHBOUR_REACH]
+        beside = [n for n in near if distance(poses[n], poses[number]) >= NEIGHBOUR_DISTANCE_M][:2]
         return with_odometry_depths(views[number], [(views[n], relative(poses[number], poses[n])) for n in beside])
     return at
 

@@ -40,7 +40,7 @@ class RootSiftSettings:
 
     kind: str
     cell: int = setting(low=4, high=128)
-    bin_sizes: tuple[int, ...] = setting(low=2, high=64)
+    bin_sizes: tuple[int, ...] = setting(low=4, high=64)
     min_gradient: float = setting(low=0.0)
 
 

@@ -64,8 +64,7 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     squares = (first ** 2).sum(axis=1)[:, None] + (second ** 2).sum(axis=1)
     if not squares.size:
         return squares
-    # OpenCV's product, since the threads of a BLAS wait for each other on a busy robot (measured: 10 times longer)
-    return squares - 2 * cv2.gemm(first, second, 1, None, 0, flags=cv2.GEMM_2_T)
+    return squares - 2 * _product(first, second)
 
 
 def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) -> np.ndarray:
@@ -73,7 +72,14 @@ def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) ->
     pairs = np.array([(pair.query_segment, pair.match_segment) for pair in evidence], np.int64).reshape(-1, 2)
     in_query = _in_boxes(query.keypoints.positions, query.boxes[pairs[:, 0]])
     in_match = _in_boxes(match.keypoints.positions, match.boxes[pairs[:, 1]])
-    return in_query.astype(np.float32) @ in_match.astype(np.float32).T > 0
+    if not in_query.size or not in_match.size:
+        return np.zeros((len(in_query), len(in_match)), bool)
+    return _product(in_query.astype(np.float32), in_match.astype(np.float32)) > 0
+
+
+def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``first @ second.T`` by OpenCV: on a busy robot the threads of a BLAS wait for each other (measured: 10 times)."""
+    return cv2.gemm(first, second, 1, None, 0, flags=cv2.GEMM_2_T)
 
 
 def _in_boxes(positions: np.ndarray, boxes: np.ndarray) -> np.ndarray:

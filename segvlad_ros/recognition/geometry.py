@@ -15,7 +15,7 @@ import numpy as np
 
 from segvlad_ros.io.geometry import from_matrix, to_matrix
 from segvlad_ros.recognition import two_view
-from segvlad_ros.recognition.absolute_pose import MetricPose, adjoint, metric_pose
+from segvlad_ros.recognition.absolute_pose import adjoint, metric_pose
 from segvlad_ros.recognition.correspondences import Correspondences, find_correspondences, same_segments
 from segvlad_ros.recognition.view import View, normalised
 from segvlad_ros.types import Pose, SegmentMatch
@@ -43,6 +43,8 @@ class GeometrySettings:
     :ivar min_coverage: as ``min_metric_coverage``, without depth
     :ivar planar_share: share of the epipolar inliers on one homography that makes the epipolar geometry doubtful
     :ivar min_parallax_rad: median angle between the rays that a calibrated motion needs to have a direction
+    :ivar position_error_m, angle_error_rad: standard deviation, each axis, of what the noise of the points does not
+        explain: calibration, rolling shutter, a depth camera's bias (measured on hololens_office)
     :ivar max_distance_m: cameras further apart see the same scene from another place
     :ivar max_angle_rad: likewise for the angle between the cameras
     """
@@ -52,12 +54,14 @@ class GeometrySettings:
     min_inlier_share: float = 0.5
     min_metric_inliers: int = 12
     min_metric_coverage: float = 0.08
-    min_epipolar_inliers: int = 25
+    min_epipolar_inliers: int = 28
     min_keypoint_share: float = 0.15
     min_planar_inliers: int = 15
     min_coverage: float = 0.22
     planar_share: float = 0.8
     min_parallax_rad: float = math.radians(1.0)
+    position_error_m: float = 0.012
+    angle_error_rad: float = math.radians(0.25)
     max_distance_m: float = 2.0
     max_angle_rad: float = math.radians(57)
 
@@ -146,11 +150,15 @@ class _Scene:
         if found is None or found.tested < self.settings.min_metric_inliers:
             return None
         limits = self.settings
-        case, reason = self._judge('pnp', found.inliers, found.tested, limits.min_metric_inliers,
-                                   limits.min_metric_coverage)
+        # triangulated depths are worse than measured ones; points close to each other then fit many a pose
+        coverage = limits.min_coverage if found.scale_source == 'odometry' else limits.min_metric_coverage
+        case, reason = self._judge('pnp', found.inliers, found.tested, limits.min_metric_inliers, coverage)
         motion = found.match_from_query
         case, reason = self._near(motion, case, reason)
-        poses = _poses(self.query, self.match, found) if case == 'verified' else (None, None)
+        errors = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
+        covariance = found.covariance + np.diag(errors ** 2)
+        poses = (_poses(self.query, self.match, found.match_from_query, covariance) if case == 'verified'
+                 else (None, None))
         return Geometry(case, reason, 'pnp', '', len(self.pairs), self._numbers(found.inliers),
                         self._coverage(found.inliers), self._parallax(motion, found.inliers), *poses,
                         found.scale_source if case == 'verified' else '')
@@ -227,21 +235,23 @@ class _Scene:
         return np.column_stack([self.pairs.query[inliers], self.pairs.match[inliers]])
 
 
-def _poses(query: View, match: View, found: MetricPose) -> tuple[Pose, Pose | None]:
-    """Poses of the query's camera and base in the match's camera and base, with covariance.
+def _poses(query: View, match: View, match_from_query: np.ndarray,
+           covariance: np.ndarray) -> tuple[Pose, Pose | None]:
+    """Poses of the query's camera and base in the match's camera and base.
 
-    The covariance of :class:`MetricPose` is that of x in ``exp(x) query_from_match``. Its inverse is perturbed on the
-    right: with B the query's and A the match's base_from_camera, ``A match_from_query exp(-x) B^-1`` equals
-    ``T exp(-adjoint(B) x)``. Turned into the axes of the match this is the order and meaning of
-    geometry_msgs/PoseWithCovariance.
+    With B the query's and A the match's base_from_camera, ``A match_from_query exp(-x) B^-1`` equals
+    ``T exp(-adjoint(B) x)``. Turned into the axes of the match the covariance has the order and meaning that
+    geometry_msgs/PoseWithCovariance gives it.
+
+    :param covariance: of x in ``match_from_query exp(-x)``
     """
-    camera = _with_covariance(found.match_from_query, found.covariance, '')
+    camera = _with_covariance(match_from_query, covariance, '')
     if query.base_from_camera is None or match.base_from_camera is None:
         return camera, None
     query_base, match_base = to_matrix(query.base_from_camera), to_matrix(match.base_from_camera)
-    motion = match_base @ found.match_from_query @ np.linalg.inv(query_base)
+    motion = match_base @ match_from_query @ np.linalg.inv(query_base)
     moved = adjoint(query_base)
-    return camera, _with_covariance(motion, moved @ found.covariance @ moved.T, match.base_from_camera.frame)
+    return camera, _with_covariance(motion, moved @ covariance @ moved.T, match.base_from_camera.frame)
 
 
 def _with_covariance(motion: np.ndarray, right: np.ndarray, frame: str) -> Pose:

@@ -93,17 +93,24 @@ def test_the_pose_is_that_of_the_query_in_the_match_and_not_the_reverse():
 
 
 def test_the_errors_are_as_large_as_the_covariance_says():
-    squared = []
+    squared, points_only = [], GeometrySettings(position_error_m=0, angle_error_rad=0)
     for seed in range(30):
         scene = Scene(seed % 4, count=200)
         pose = verify(scene.view(QUERY, mount=TILTED, noise=0.96, seed=seed),
-                      scene.view(MATCH, noise=0.0, seed=seed + 100)).query_pose_in_match
+                      scene.view(MATCH, noise=0.0, seed=seed + 100), settings=points_only).query_pose_in_match
         turn = to_matrix(pose)[:3, :3] @ to_matrix(TRUTH)[:3, :3].T  # about the fixed axes of the match's base
         error = np.concatenate([pose.translation - TRUTH.translation, cv2.Rodrigues(turn)[0][:, 0]])
         assert np.all(np.linalg.eigvalsh(pose.covariance) > 0)
         squared.append(error @ np.linalg.solve(pose.covariance, error))
     # 6 if exact; it may be cautious, since depths were better here than a depth camera's
     assert 1.5 < np.mean(squared) < 8
+
+
+def test_the_covariance_never_claims_more_than_calibration_allows():
+    scene, limits = Scene(), GeometrySettings()
+    camera = verify(scene.view(QUERY), scene.view(MATCH, seed=2)).query_camera_in_match
+    least = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
+    assert np.all(np.sqrt(np.diag(camera.covariance)) >= least)
 
 
 def test_the_covariance_is_in_the_axes_of_the_match():
@@ -115,7 +122,8 @@ def test_the_covariance_is_in_the_axes_of_the_match():
     found = {}
     for name, pose in seen_from.items():
         mount = OPTICAL if name == 'ahead' else replace(sideways, frame='base_link')
-        found[name] = verify(scene.view(ahead), scene.view(pose, mount=mount, seed=3)).query_pose_in_match.covariance
+        found[name] = verify(scene.view(ahead), scene.view(pose, mount=mount, seed=3),
+                             settings=GeometrySettings(position_error_m=0)).query_pose_in_match.covariance
     along, across = found['ahead'], found['left']
     # the same camera, on a base that is turned by a quarter: x takes the place of y, roll that of pitch
     assert np.allclose(along[0, 0], across[1, 1], rtol=0.2)
