@@ -17,7 +17,7 @@ setup:  ## make .venv and install the package in it
 	@VENV=$(VENV) .ci/setup
 
 demo: setup  ## run both nodes on a simulated robot and show what was recognised
-	@$(BIN)/segvlad demo
+	@$(BIN)/segvlad demo --output build/demo
 
 test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
 	@VENV=$(VENV) .ci/setup dev
