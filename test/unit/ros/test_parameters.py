@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter as RosParameter
 from segvlad_ros.ros.parameters import BOTH, TABLE, NodeParameters, markdown, table_of
 from segvlad_ros.types import SegvladError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 UNITS = ('_s', '_m', '_rad', '_hz')
 
 
