@@ -4,7 +4,8 @@
 
 All true pairs of the ground truth are tried, and false ones beyond its `ignore` limits (hololens_office: a fixed random
 choice of all, and one of the hard ones that see parts of the same room). Retrieval has no part in it: most false pairs
-would never be proposed. One configuration for all: the shipped defaults.
+would never be proposed. One configuration for all: the shipped defaults. The simulated building has twin corridors on
+purpose: what looks the same to the last point is beyond geometry, and its false pairs show how often that is so.
 """
 from __future__ import annotations
 
@@ -55,9 +56,9 @@ class Sequence:
 def view(clock: list[float], rgb: np.ndarray, depth: np.ndarray | None = None, camera: CameraModel | None = None,
          mount: Pose | None = None) -> View:
     """Describe one image; its time goes on ``clock``."""
-    begin = time.process_time()
+    begin = time.perf_counter()
     keypoints = KeypointDetector()(rgb, depth)
-    clock.append(1e3 * (time.process_time() - begin))
+    clock.append(1e3 * (time.perf_counter() - begin))
     box = np.array([[0, 0, rgb.shape[1], rgb.shape[0]]], np.int32)
     source = '' if depth is None else 'depth'
     return View(keypoints, box, camera, mount, source, np.full(len(keypoints.depths), DEPTH_ERROR))
@@ -130,7 +131,9 @@ def simulated(name: str) -> Sequence:
     all_pairs = [(q, m) for q in range(len(poses)) for m in range(q - 8)]
     true = [(q, m) for q, m in all_pairs if distance(poses[q], poses[m]) <= 1
             and rotation_angle(poses[q], poses[m]) <= np.radians(40)]
-    return Sequence(views, {'true': true}, poses, clock)
+    false = [(q, m) for q, m in all_pairs if distance(poses[q], poses[m]) > 2
+             or rotation_angle(poses[q], poses[m]) > np.radians(60)]
+    return Sequence(views, {'true': true, 'false': choose(false, FALSE_PAIRS)}, poses, clock)
 
 
 def odometry_view(sequence: Sequence) -> Callable[[int], View]:
@@ -152,9 +155,9 @@ def measure(sequence: Sequence, query: Callable[[int], View], match: Callable[[i
         for q, m in pairs:
             matches.setdefault(m, match(m))
             seen = query(q)
-            begin = time.process_time()
+            begin = time.perf_counter()
             answers.append(verify(seen, matches[m]))
-            milliseconds.append(1e3 * (time.process_time() - begin))
+            milliseconds.append(1e3 * (time.perf_counter() - begin))
         accepted = sum(answer.verified for answer in answers)
         result[label] = {'pairs': len(pairs), 'accepted': accepted, 'rate': accepted / max(len(pairs), 1),
                          'rate_bounds': list(clopper_pearson(accepted, len(pairs))),
@@ -163,7 +166,7 @@ def measure(sequence: Sequence, query: Callable[[int], View], match: Callable[[i
                              pair for pair, answer in zip(pairs, answers) if answer.verified]}
         if sequence.poses is not None:
             result[label] |= pose_errors(list(zip(pairs, answers)), sequence)
-    result['verify_cpu_ms'] = {'median': float(np.median(milliseconds)), 'p95': float(np.percentile(milliseconds, 95))}
+    result['verify_ms'] = {'median': float(np.median(milliseconds)), 'p95': float(np.percentile(milliseconds, 95))}
     return result
 
 
@@ -206,7 +209,7 @@ def main() -> None:
         counts = [len(seen.keypoints.depths) for seen in sequence.views]
         results[name] = {'images': len(counts), 'keypoints': float(np.mean(counts)),
                          'bytes_per_keyframe': float(np.mean(counts)) * BYTES_PER_KEYPOINT,
-                         'detect_cpu_ms': float(np.median(sequence.detection_ms))}
+                         'detect_ms': float(np.median(sequence.detection_ms))}
         plain = [without_depth(seen) for seen in sequence.views]
         bare = [without_calibration(seen) for seen in sequence.views]
         modes = {'uncalibrated': (bare.__getitem__, bare.__getitem__)}
