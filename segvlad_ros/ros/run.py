@@ -13,6 +13,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from segvlad_ros.ros.base_node import SegvladNode
 from segvlad_ros.types import SegvladError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 THREADS = 3  # sensors, services, and all else; the work itself is done by the node's worker
 
 
@@ -49,6 +50,8 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         if rclpy.ok():  # else the signal came first, and nothing of ROS can be made any more
             raise
     finally:
+        for number in SIGNALS:  # a node that is already ending, of itself or by a signal, must not be stopped half-way
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.close()
             node.destroy_node()
@@ -69,8 +72,8 @@ def _stop_at_first_signal() -> None:
         if not stopping:
             stopping = True
             raise _Stop
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    for number in SIGNALS:
+        signal.signal(number, stop)
 
 
 def _start(node: SegvladNode) -> bool:

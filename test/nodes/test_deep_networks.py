@@ -47,11 +47,10 @@ def test_frames_are_described_mapped_and_matched(robot, namespace, tmp_path):
         assert answer.matches[0].score > 0.9
 
 
-def test_a_networks_fault_ends_no_node(robot, tmp_path):
-    """A checkpoint that is no checkpoint is refused in configure; the node stays and says why."""
+def test_a_checkpoint_that_is_none_ends_the_start_with_one_line(robot, tmp_path):
     preset = save_preset(tmp_path)
     (tmp_path / 'dinov2_vitb14_pretrain.pth').write_text('<html>not found</html>')
     refused = robot('map_builder', {**EVERY_IMAGE, 'preset': preset, 'map': 'office'}, wait=False)
-    assert refused.node.process.poll() is None
-    refused.peer.wait(lambda: 'dinov2_vitb14_pretrain.pth' in refused.node.text(), 'the refusal in the log')
+    assert refused.node.wait() == 1
+    assert 'dinov2_vitb14_pretrain.pth' in refused.node.text()
     assert 'Traceback' not in refused.node.text()

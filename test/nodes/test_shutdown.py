@@ -1,5 +1,8 @@
 """A node ends with status 0, whenever and however often it is told to."""
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -23,3 +26,24 @@ def test_a_signal_while_loading_ends_it_too(robot):
     loading.node.process.send_signal(signal.SIGINT)
     assert loading.node.wait() == 0, loading.node.text()
     assert 'Traceback' not in loading.node.text()
+
+
+def test_a_signal_that_meets_the_clean_up_does_not_break_it(domain):
+    code = """
+import os, signal, sys
+from segvlad_ros.nodes.localizer import Localizer
+from segvlad_ros.ros.run import run_node
+
+class Interrupted(Localizer):
+    def destroy_node(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        super().destroy_node()
+
+sys.exit(run_node(lambda: Interrupted(), ['--ros-args', '-p', 'preset:=missing']))
+"""
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    ended = subprocess.run([sys.executable, '-c', code], check=False, env=environment, capture_output=True, text=True,
+                           timeout=60)
+    assert ended.returncode == 1, ended.stderr
+    assert "unknown preset 'missing'" in ended.stderr
+    assert 'Traceback' not in ended.stderr
