@@ -199,7 +199,10 @@ class Robot:
             raise AssertionError(f'{error}; last status {self.statuses[-1:]}; log:\n{self.node.text()}') from None
 
     def running(self) -> SegVladStatus:
-        """Wait until the node is active and known to our publishers and subscriptions."""
+        """Wait until the node is active, and until its unlatched messages reach us (what it says before is lost)."""
+        name = self.node.name.strip('/')
+        self.status(lambda s: any(name in status.name for message in self.diagnostics for status in message.status),
+                    'diagnostics')
         return self.status(lambda s: s.state in (SegVladStatus.MAPPING, SegVladStatus.LOCALIZING), 'an active node')
 
     def camera(self, kind=Image, topic: str = 'image', **qos):

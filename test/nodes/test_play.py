@@ -104,6 +104,8 @@ def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer,
            for topic in ('image/compressed', 'camera_info', 'depth', 'odom')}}))
     localizer = Robot(peer, launch('localizer', {'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
+    builder.running()
+    localizer.running()
     status, _, errors = ended(play(bag, '--paced', f'--wait-for={namespace}/map_builder',
                                    f'--wait-for={namespace}/localizer', '--deadline', str(DEADLINE_S)))
     assert status == 0, errors + builder.node.text() + localizer.node.text()
@@ -111,6 +113,7 @@ def test_paced_play_loses_nothing_on_the_way_through_both_nodes(bag, play, peer,
     assert (last.images_dropped, last.images_rejected) == (0, 0)
     assert last.keyframes_processed == 3  # two seconds between the images, three asked for
     localizer.status(lambda s: s.keyframes_processed == 3, 'three answers')
+    peer.wait(partial(_as_many, localizer.matches, range(3)), 'three answers')
     assert [answer.query.index for answer in localizer.matches] == [1, 2, 3]
     assert [keyframe.pose_frame for keyframe in builder.keyframes] == ['odom'] * 3, builder.node.text()
 
