@@ -272,6 +272,8 @@ class Recognition:
     """The answer to one query: a status with its reason, and the candidates, best first.
 
     :ivar timings: seconds by stage name
+    :ivar statistics: what tells a true match from a false one, of the first candidate, for calibration (a
+        :class:`segvlad_ros.recognition.statistics.MatchStatistics`); None without a candidate
     """
 
     status: Status
@@ -279,3 +281,4 @@ class Recognition:
     candidates: tuple[Candidate, ...] = ()
     map_keyframes: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+    statistics: object | None = None

@@ -12,7 +12,7 @@ from segvlad_ros.io.bags import read_poses
 from segvlad_ros.io.geometry import PoseHistory
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.types import Keyframe, Pose, SegvladError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class BagEvaluation:
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
-        self._recognizer = Recognizer(preset.recognition, describer.dimension)
+        self._recognizer = build_recognizer(preset, describer.dimension)
         self._books = Books()
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []

@@ -11,7 +11,7 @@ from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, timed_image, top_k
 from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.types import Keyframe, SegvladError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ImageEvaluation:
         self._describer = describer
         self._truth = truth
         self._progress = progress
-        self._recognizer = Recognizer(preset.recognition, describer.dimension)
+        self._recognizer = build_recognizer(preset, describer.dimension)
         self._fingerprint = preset.fingerprint()
         self._books = Books()
         self._entries: dict[Path, int] = {}

@@ -28,7 +28,7 @@ def draw_matched_segments(query: np.ndarray, match: np.ndarray, pairs: Sequence[
     """
     height, width = query.shape[:2]
     canvas = np.full((height + CAPTION, 2 * width + GAP, 3), 255, np.uint8)
-    colours = _colours(len(pairs))
+    colours = distinct_colours(len(pairs))
     for side, (image, left) in enumerate(((query, 0), (match, width + GAP))):
         painted = image // 2 + cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 3
         for pair, colour in zip(pairs, colours):
@@ -101,7 +101,7 @@ def _box_of(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, ...]:
     return tuple(int(side) for side in np.rint([*corner, *extent]))
 
 
-def _colours(count: int) -> list[tuple[int, int, int]]:
+def distinct_colours(count: int) -> list[tuple[int, int, int]]:
     """Colours that differ as much as possible: even steps of hue, two brightnesses."""
     hues = np.arange(count) * 180 / max(1, count)
     hsv = np.stack([hues, np.full(count, 230), np.where(np.arange(count) % 2, 255, 200)], 1).astype(np.uint8)

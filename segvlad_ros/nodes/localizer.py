@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
+from nav_msgs.msg import Path
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.msg import LoopClosure, PlaceMatchArray, SegVladStatus
+from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.base_node import SegvladNode
@@ -25,7 +27,9 @@ from segvlad_ros.ros.conversions import (
 from segvlad_ros.ros.image_input import ImageInput
 from segvlad_ros.ros.keyframe_input import KeyframeInput
 from segvlad_ros.ros.map_directory import MapDirectory
-from segvlad_ros.ros.markers import Link, keyframe_markers, marker_array, match_markers
+from segvlad_ros.ros.markers import MatchMarkers, keyframe_markers, marker_array
+from segvlad_ros.ros.match_image import to_match_image
+from segvlad_ros.ros.optimized_path import OptimizedPath
 from segvlad_ros.ros.pipeline_setup import load_describer, load_node_preset
 from segvlad_ros.ros.run import run_node
 from segvlad_ros.ros.status import MapFacts
@@ -45,10 +49,12 @@ class Localizer(SegvladNode):
         self._input: KeyframeInput | None = None
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
+        self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
         self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
-        self._accepted: list[Link] = []
+        self._match_markers = MatchMarkers()
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
+        self.serve(Trigger, '~/trigger_localization', self._trigger_localization)
         self.serve(RecognizeImage, '~/recognize_image', self._recognize_image)
         self.serve(GetKeyframe, '~/get_keyframe', self._get_keyframe)
 
@@ -59,6 +65,7 @@ class Localizer(SegvladNode):
         self._fields = self._preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
+        self._optimized = OptimizedPath()
         self._describer = self._mapper = None
         if parameters['source'] == 'images':
             self._configure_images()
@@ -81,16 +88,24 @@ class Localizer(SegvladNode):
         """See :class:`SegvladNode`."""
         for place_map in self._maps:
             place_map.close()
-        self._maps, self._accepted, self._recognizer, self._input = [], [], None, None
+        self._maps, self._recognizer, self._input = [], None, None
+        self._match_markers.clear()
         self._describer = self._mapper = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
+        self._back_end = [
+            qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+                          qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group),
+            qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
+                          callback_group=self.sensor_group)]
         if self._input is not None:
             self._input.open()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
+        for subscription in self._back_end:
+            self.destroy_subscription(subscription)
         if self._input is not None:
             self._input.close()
 
@@ -129,18 +144,15 @@ class Localizer(SegvladNode):
         return recognition.timings
 
     def _show(self, keyframe: Keyframe, recognition: Recognition) -> None:
-        candidate = None
-        if recognition.candidates and keyframe.pose is not None:
-            match = self._recognizer.keyframe(recognition.candidates[0].entry)
-            candidate = None if match.pose is None else (keyframe.pose, match.pose)
-        if candidate is not None and recognition.status == Status.MATCHED:
-            self._accepted.append(candidate)
-            candidate = None
+        match = self._recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
+        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose)
+        stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
             poses = (self._recognizer.keyframe(entry).pose for entry in range(self._recognizer.count))
-            stamp_ns = keyframe.id.stamp_ns
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
-                                               + match_markers(self._accepted, candidate, stamp_ns)))
+                                               + self._match_markers.markers(stamp_ns)))
+        if self._match_image.get_subscription_count():
+            self._match_image.publish(to_match_image(keyframe, recognition, match, match and match.camera_model))
 
     def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
         matches = [to_place_match(keyframe, candidate, rank, self._recognizer.keyframe(candidate.entry), evidence)
@@ -155,7 +167,7 @@ class Localizer(SegvladNode):
     def _searched(self, keyframe: Keyframe) -> Recognizer:
         """The recogniser; without a describer the first keyframe tells the dimension."""
         if self._recognizer is None:
-            self._recognizer = Recognizer(self._preset.recognition, keyframe.description.descriptors.shape[1])
+            self._recognizer = build_recognizer(self._preset, keyframe.description.descriptors.shape[1])
         return self._recognizer
 
     def _map_id(self) -> str:
@@ -166,7 +178,7 @@ class Localizer(SegvladNode):
         if not append:
             self._forget_map()
         if self._recognizer is None:
-            self._recognizer = Recognizer(self._preset.recognition, place_map.dimension)
+            self._recognizer = build_recognizer(self._preset, place_map.dimension)
         self._maps.append(place_map)
         for keyframe in place_map.keyframes():
             self._recognizer.add(keyframe)
@@ -177,11 +189,34 @@ class Localizer(SegvladNode):
     def _forget_map(self) -> None:
         for place_map in self._maps:
             place_map.close()
-        self._maps, self._recognizer, self._accepted = [], None, []
+        self._maps, self._recognizer = [], None
+        self._match_markers.clear()
         if self._input is not None and self._input.follower is not None:
             self._input.follower.clear()
 
+    # what the SLAM back-end says
+
+    def _take_feedback(self, message: LoopClosureFeedback) -> None:
+        accepted = message.verdict == LoopClosureFeedback.ACCEPTED
+        self.statistics.count(**{'closures_accepted' if accepted else 'closures_rejected': 1})
+        self.post('loop_closure_feedback', lambda: self._learn(message, accepted))
+
+    def _learn(self, feedback: LoopClosureFeedback, accepted: bool) -> None:
+        if self._recognizer is not None:
+            self._recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
+
+    def _take_path(self, path: Path) -> None:
+        self.post('optimized_path', lambda: self._optimize(path))
+
+    def _optimize(self, path: Path) -> None:
+        if self._recognizer is not None:
+            self._recognizer.update_poses(self._optimized.moved(path, self._recognizer.ids))
+
     # services
+
+    def _trigger_localization(self, request: Trigger.Request, response: Trigger.Response) -> str:
+        self.on_worker(self.forget_recent)
+        return 'the robot may be anywhere: ~/matches says MATCHED again when it is sure'
 
     def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> str:
         if not request.read_only:
@@ -207,10 +242,7 @@ class Localizer(SegvladNode):
                       frame_id=message.header.frame_id)
         keyframe, top_k = self._mapper.make_keyframe(frame), request.top_k or self.parameters['top_k']
         recognition = self._searched(keyframe).recognize(
-            keyframe, exclude_recent=False, top_k=self._recognizer.count if request.sessions else top_k,
-            independent=True)
-        if request.sessions:
-            recognition = _within(recognition, set(request.sessions), top_k)
+            keyframe, exclude_recent=False, top_k=top_k, independent=True, sessions=request.sessions)
         return self._message(keyframe, recognition, evidence=True)
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
@@ -219,15 +251,6 @@ class Localizer(SegvladNode):
         keyframe = self._maps[-1].keyframe(from_keyframe_id(request.keyframe))
         response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
         return 'found'
-
-
-def _within(recognition: Recognition, sessions: set[str], top_k: int) -> Recognition:
-    """The candidates of some sessions only; without the best one there is no match."""
-    kept = tuple(candidate for candidate in recognition.candidates if candidate.id.session_id in sessions)
-    if kept[:1] == recognition.candidates[:1]:
-        return replace(recognition, candidates=kept[:top_k])
-    return replace(recognition, status=Status.NO_MATCH_LOW_SCORE, candidates=kept[:top_k],
-                   reason='the best place is not in the sessions asked for')
 
 
 def main(args: list[str] | None = None) -> None:

@@ -131,12 +131,12 @@ class MapBuilder(SegvladNode):
             previous.close()
 
     def _take_path(self, path: Path) -> None:
-        if self.paused:
-            return
-        try:
-            self.worker.post(lambda: self._optimized.apply(path, self._map))
-        except SegvladError as error:
-            self.report(f'optimized_path not used: {error}')
+        self.post('optimized_path', lambda: self._optimize(path))
+
+    def _optimize(self, path: Path) -> None:
+        moved = self._optimized.moved(path, self._map.ids())
+        if moved:
+            self._map.update_poses(moved)
 
     # services
 

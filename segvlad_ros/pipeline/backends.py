@@ -99,11 +99,9 @@ def build_extractor(settings: RootSiftSettings | Dinov2Settings, device: str) ->
         return RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
     from segvlad_ros.features.dinov2 import Dinov2Extractor
 
-    last = settings.facet == 'patches'  # the normalised output of the last block, whichever that is
     return Dinov2Extractor.from_checkpoint(
         existing_file(settings.weights, 'features.weights'), None if settings.model == 'auto' else settings.model,
-        facet='final' if last else settings.facet, block=None if last else settings.block, device=device,
-        precision=settings.precision)
+        facet=settings.facet, block=settings.block, device=device, precision=settings.precision)
 
 
 def existing_file(path: Path | None, name: str) -> Path:

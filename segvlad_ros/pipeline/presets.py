@@ -19,16 +19,26 @@ from segvlad_ros.pipeline.backends import (
     build_segmenter,
     existing_file,
 )
+from segvlad_ros.pipeline.recognition_settings import (
+    DecisionSettings,
+    ExcludeSettings,
+    GeometrySettings,
+    OdometrySettings,
+    RecognitionSettings,
+    SearchSettings,
+    VoteSettings,
+)
 from segvlad_ros.pipeline.settings import flatten, one_of, read_settings, setting
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.projection import Projection
+    from segvlad_ros.pipeline.recognizer import Recognizer
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
-_PATH_KEYS = ('vocabulary', 'weights', 'path')
+_PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
 
 
 @dataclass(frozen=True)
@@ -83,60 +93,6 @@ class NeighbourhoodSettings:
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """:ivar neighbours: map segments retrieved for every query segment"""
-
-    neighbours: int = setting(50, low=1, high=1000)
-
-
-@dataclass(frozen=True)
-class VoteSettings:
-    """:ivar floor: cosine similarity below which a segment has no vote; a vote's weight grows from 0 there to 1"""
-
-    floor: float = setting(0.0, low=-1.0, high=0.99)
-
-
-@dataclass(frozen=True)
-class DecisionSettings:
-    """When the best candidate is believed.
-
-    :ivar min_score: score from which a candidate is a match
-    :ivar max_ambiguity: largest score elsewhere in the map, as a share of the candidate's score
-    :ivar agreement: consecutive keyframes whose candidates must lie together; 1 asks for none
-    :ivar covisible_keyframes: keyframes of one session so close in sequence show the same place
-    :ivar covisible_distance_m: keyframes of one session so close in odometry show the same place, metres
-    """
-
-    min_score: float = setting(low=0.0, high=1.0)
-    max_ambiguity: float = setting(low=0.0, high=1.0)
-    agreement: int = setting(3, low=1, high=20)
-    covisible_keyframes: int = setting(5, low=1, high=1000)
-    covisible_distance_m: float = setting(2.5, low=0.0)
-
-
-@dataclass(frozen=True)
-class ExcludeSettings:
-    """What is too recent to be a loop closure: keyframes of the query's own session.
-
-    :ivar time_s: younger than this, seconds
-    :ivar distance_m: less than this travelled since, metres (where odometry is known)
-    """
-
-    time_s: float = setting(30.0, low=0.0)
-    distance_m: float = setting(5.0, low=0.0)
-
-
-@dataclass(frozen=True)
-class RecognitionSettings:
-    """What the recogniser is given of a preset."""
-
-    search: SearchSettings
-    vote: VoteSettings
-    decision: DecisionSettings
-    exclude: ExcludeSettings
-
-
-@dataclass(frozen=True)
 class Preset:
     """One pipeline; the sections are those of the YAML file, ``source`` is the file."""
 
@@ -151,13 +107,16 @@ class Preset:
     search: SearchSettings
     vote: VoteSettings
     decision: DecisionSettings
+    geometry: GeometrySettings
+    odometry: OdometrySettings
     exclude: ExcludeSettings
     vocabulary: Path | None = None
+    calibration: Path | None = None
 
     @property
     def recognition(self) -> RecognitionSettings:
         """The sections that decide, none of which changes a descriptor."""
-        return RecognitionSettings(self.search, self.vote, self.decision, self.exclude)
+        return RecognitionSettings(self.search, self.vote, self.decision, self.geometry, self.odometry, self.exclude)
 
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.
@@ -225,6 +184,7 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
     :raises SegvladError: what is missing, and the command that makes it
     """
     from segvlad_ros.description.describer import Describer
+    from segvlad_ros.description.keypoints import KeypointDetector
     from segvlad_ros.description.vocabulary import load_vocabulary
 
     if preset.vocabulary is None:
@@ -238,7 +198,23 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         build_projection(preset, len(vocabulary), vocabulary.dimension),
         order=preset.neighbourhood.order, rule=preset.neighbourhood.rule,
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
-        min_segments=preset.image.min_segments, concurrent=device != 'cpu')
+        min_segments=preset.image.min_segments, concurrent=device != 'cpu',
+        find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
+
+
+def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
+    """A recogniser with an empty map, and with the preset's calibration if it has one.
+
+    :param dimension: length of a segment's descriptor
+    :raises SegvladError: the calibration is not there, or another preset's
+    """
+    from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.recognition.calibration import load_calibration
+
+    calibration = None
+    if preset.calibration is not None:
+        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
+    return Recognizer(preset.recognition, dimension, calibration)
 
 
 def build_projection(preset: Preset, words: int, feature_dimension: int) -> Projection:

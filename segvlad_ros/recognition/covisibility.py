@@ -54,6 +54,11 @@ class Covisibility:
         self._links.setdefault(entry, set()).add(other)
         self._links.setdefault(other, set()).add(entry)
 
+    def unlink(self, entry: int, other: int) -> None:
+        """Take a link back that turned out to be wrong."""
+        self._links.get(entry, set()).discard(other)
+        self._links.get(other, set()).discard(entry)
+
     def neighbourhood(self, entry: int) -> np.ndarray:
         """The covisible neighbourhood of an entry.
 

@@ -104,6 +104,11 @@ class Geometry:
         return self.case == 'verified'
 
     @property
+    def refuted(self) -> bool:
+        """Whether the views are known to show one scene from two places."""
+        return self.case in ('too_far', 'turned_away')
+
+    @property
     def inliers(self) -> int:
         """Number of keypoint pairs that the model explains."""
         return len(self.pairs)

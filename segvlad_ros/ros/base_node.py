@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -16,7 +17,7 @@ from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.image_input import ImageInput
 from segvlad_ros.ros.log_bridge import bridge_logging, unbridge_logging
 from segvlad_ros.ros.parameters import NodeParameters
-from segvlad_ros.ros.statistics import Statistics
+from segvlad_ros.ros.statistics import Snapshot, Statistics
 from segvlad_ros.ros.status import MapFacts, StatusReporter
 from segvlad_ros.ros.synchroniser import Bundle
 from segvlad_ros.ros.worker import Worker
@@ -82,6 +83,10 @@ class SegvladNode(Node):
     def map_facts(self) -> MapFacts:
         """The map in numbers."""
         return MapFacts()
+
+    def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus] | None:
+        """What /diagnostics says of a node that describes and searches nothing; None: what it says of the others."""
+        return None
 
     # lifecycle: Jazzy swallows what a transition raises, so each one reports for itself
 
@@ -202,6 +207,18 @@ class SegvladNode(Node):
         """Say what is wrong with the input, seldom in the log, always in the next status."""
         self.status.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
+
+    def post(self, what: str, job: Callable[[], Any]) -> None:
+        """Give the worker something to do with an input, and go on; a full queue or a paused node drops it.
+
+        :param what: name of the input, for the report
+        """
+        if self.paused:
+            return
+        try:
+            self.worker.post(job)
+        except SegvladError as error:
+            self.report(f'{what} not used: {error}')
 
     def _process(self, bundle: Bundle) -> None:
         self.statistics.passed()

@@ -46,7 +46,8 @@ def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, wai
         'images received': counts.images_received, 'images dropped': counts.images_dropped,
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
         'backwards clock jumps': counts.clock_jumps, 'descriptors rejected': counts.descriptors_rejected,
-        'keyframes missed': counts.gaps})
+        'keyframes missed': counts.gaps, 'closures accepted by the back-end': counts.closures_accepted,
+        'closures rejected by the back-end': counts.closures_rejected})
 
 
 def no_images(waiting_s: float, topic: str) -> str:
@@ -87,6 +88,22 @@ def map_status(node: str, snapshot: Snapshot, *, state: str, map_id: str, keyfra
     return _status(f'{node}: map', Findings(f'{keyframes} keyframes'), {
         'state': state, 'map id': map_id, 'keyframes': keyframes, 'segments': segments, 'bytes': map_bytes,
         'matches published': snapshot.counts.matches_published, 'last match age [s]': snapshot.match_age_s})
+
+
+def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: int, waiting: int,
+                  given_up: int) -> DiagnosticStatus:
+    """How a bridge hands its inputs over.
+
+    :param problem: what is wrong now, '' if nothing
+    :param failed: whether it cannot work at all
+    :param waiting: inputs whose keyframes the back-end does not know yet
+    :param given_up: inputs that could not be handed over
+    """
+    findings = Findings(f'{sent} handed over')
+    if problem:
+        findings.add(ERROR if failed else WARN, problem)
+    return _status(f'{node}: bridge', findings, {
+        'target': target, 'handed over': sent, 'waiting': waiting, 'given up': given_up})
 
 
 def diagnostic_array(stamp_ns: int, statuses: list[DiagnosticStatus]) -> DiagnosticArray:

@@ -42,10 +42,12 @@ class LaunchedNode:
     remappings: tuple[tuple[str, str], ...] = ()
 
 
+RVIZ_CONFIG = 'config/rviz/segvlad.rviz'
 NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
 LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error.', 'info')
 SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
                     'false')
+RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
 BASIC = (
     Argument('preset', 'Pipeline: the name of a preset, or the path of a preset YAML; empty: as in the parameter file.',
              parameter=str),
@@ -71,6 +73,23 @@ MAP_TO_LOAD = (
     Argument('map', 'Name of the map to load, read-only; empty: as in the parameter file.', parameter=str),
 )
 
+BRIDGE = (
+    Argument('target', 'pose_graph_tools, rtabmap, cslam or initial_pose; empty: as in the parameter file.',
+             parameter=str),
+    Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.', parameter=bool),
+    Argument('loop_closures', 'Topic of the loop closures (pose_graph_tools, rtabmap).', 'localizer/loop_closures',
+             topic=True),
+    Argument('matches', 'Topic of the matches (cslam, initial_pose).', 'localizer/matches', topic=True),
+    Argument('external_loop_closures', 'Topic on which Hydra takes PoseGraph messages (pose_graph_tools).',
+             'external_loop_closures', topic=True),
+    Argument('info', "Topic of RTAB-Map's Info (rtabmap).", 'rtabmap/info', topic=True),
+    Argument('add_link', "RTAB-Map's service AddLink (rtabmap).", 'rtabmap/rtabmap/add_link', topic=True),
+    Argument('get_map_data2', "RTAB-Map's service GetMap2 (rtabmap).", 'rtabmap/rtabmap/get_map_data2', topic=True),
+    Argument('odom', 'Topic of the odometry (rtabmap).', 'odom', topic=True),
+    Argument('initialpose', 'Topic on which the localiser takes its first pose (initial_pose).', 'initialpose',
+             topic=True),
+)
+
 
 def params_file(executable: str) -> Argument:
     """The argument that names a node's parameter file."""
@@ -79,7 +98,7 @@ def params_file(executable: str) -> Argument:
 
 def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
     """All arguments of a launch file, each once."""
-    wanted = [NAMESPACE, LOG_LEVEL, SIM_TIME]
+    wanted = [NAMESPACE, LOG_LEVEL, SIM_TIME, RVIZ]
     for node in nodes:
         wanted += [*node.arguments, params_file(node.executable)]
     return tuple({argument.name: argument for argument in wanted}.values())
@@ -92,7 +111,7 @@ def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:
     """
     given = {argument.name: _typed(argument, values[argument.name]) for argument in node.arguments
              if argument.parameter is not None and values[argument.name]}
-    return {**given, **node.fixed, 'use_sim_time': values['use_sim_time'].lower() == 'true'}
+    return {**given, **node.fixed, 'use_sim_time': is_true(values['use_sim_time'])}
 
 
 def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str, str]]:
@@ -100,6 +119,11 @@ def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str,
     given = [(argument.name, values[argument.name]) for argument in node.arguments
              if argument.topic and values[argument.name] != argument.name]
     return [*given, *node.remappings]
+
+
+def is_true(value: str) -> bool:
+    """Of an argument that is true or false."""
+    return value.lower() == 'true'
 
 
 def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
@@ -124,8 +148,13 @@ def _start(context: Any, nodes: tuple[LaunchedNode, ...]) -> list[Any]:
             package='segvlad_ros', executable=node.executable, name=node.executable, namespace=values['namespace'],
             output='screen', parameters=[file, parameters_of(node, values)],
             remappings=remappings_of(node, values), arguments=['--ros-args', '--log-level', values['log_level']]))
+    if is_true(values[RVIZ.name]):
+        actions.append(Node(
+            package='rviz2', executable='rviz2', name='rviz2', namespace=values['namespace'],
+            arguments=['-d', f'{share}/{RVIZ_CONFIG}'],
+            parameters=[{'use_sim_time': is_true(values['use_sim_time'])}]))
     return actions
 
 
 def _typed(argument: Argument, value: str) -> Any:
-    return value.lower() == 'true' if argument.parameter is bool else value
+    return is_true(value) if argument.parameter is bool else value

@@ -10,6 +10,7 @@ from segvlad_ros.types import SegvladError
 BOTH = ('map_builder', 'localizer')
 BUILDER = ('map_builder',)
 LOCALIZER = ('localizer',)
+BRIDGE = ('bridge',)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Parameter:
 TABLE: tuple[Parameter, ...] = (
     Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.'),
     Parameter('device', 'cpu', 'Where the networks of a torch preset run: cpu, cuda, cuda:1, ...'),
-    Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.'),
+    Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.',
+              nodes=(*BOTH, *BRIDGE)),
     Parameter('map_directory', '~/segvlad_maps', 'Folder of the maps; map names cannot leave it.'),
     Parameter('map', '', 'Name of the map to write; empty: a new name with the date.', nodes=BUILDER),
     Parameter('map', '', 'Name of the map to load, read-only; empty: none.', nodes=LOCALIZER),
@@ -81,7 +83,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('follow', True, 'With source descriptors: add each received keyframe to the searched map, so that '
               'loops are found.', nodes=LOCALIZER),
     Parameter('robot_id', 0, 'Number of this robot in its keyframe ids; 0 in single-robot use.',
-              minimum=0, maximum=2**32 - 1),
+              minimum=0, maximum=2**32 - 1, nodes=(*BOTH, *BRIDGE)),
     Parameter('camera', '', 'Name of this camera in its keyframe ids; empty with a single camera.'),
     Parameter('image_transport', 'raw', 'Subscribe to <image> (raw) or to <image>/compressed.',
               one_of=('raw', 'compressed')),
@@ -124,13 +126,31 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('diagnostics.worker_errors_error', 3, 'ERROR after this many failures of the worker in a row.',
               minimum=1, maximum=1000, read_only=False),
+    Parameter('target', 'pose_graph_tools', 'The back-end that gets loop closures or matches: see docs/bridges.md.',
+              one_of=('pose_graph_tools', 'rtabmap', 'cslam', 'initial_pose'), nodes=BRIDGE),
+    Parameter('hold_timeout_s', 30.0, 'Target rtabmap or cslam: longest time a closure waits until the back-end knows '
+              'both keyframes.', minimum=0.0, maximum=3600.0, nodes=BRIDGE),
+    Parameter('rtabmap.max_stamp_difference_s', 1.0, 'A node of RTAB-Map stands for a keyframe up to this difference '
+              'of their stamps; odometry on odom tells the motion between them.',
+              minimum=0.0, maximum=10.0, nodes=BRIDGE),
+    Parameter('cslam.max_nb_robots', 1, "As Swarm-SLAM's max_nb_robots: keyframes of the robots 0 to this - 1 are "
+              'known.', minimum=1, maximum=1000, nodes=BRIDGE),
+    Parameter('initial_pose.frame', 'map', "The localiser's map frame; a match whose pose is in another frame is not "
+              'sent.', nodes=BRIDGE),
+    Parameter('initial_pose.lost_after_keyframes', 30, 'The robot is lost after so many keyframes in a row without a '
+              'match, and the next metric match is sent; 0: only at the start and when triggered.',
+              minimum=0, maximum=100000, nodes=BRIDGE),
+    Parameter('initial_pose.map_position_std_m', 0.1, "Standard deviation of the map's keyframe positions, added to "
+              "the match's.", minimum=0.0, maximum=100.0, nodes=BRIDGE),
+    Parameter('initial_pose.map_angle_std_rad', 0.05, "Standard deviation of the map's keyframe angles, added to the "
+              "match's.", minimum=0.0, maximum=3.14159, nodes=BRIDGE),
 )
 
 
 def table_of(node: str) -> tuple[Parameter, ...]:
     """The parameters of one node.
 
-    :param node: 'map_builder' or 'localizer'
+    :param node: its executable, such as 'localizer'
     """
     return tuple(entry for entry in TABLE if node in entry.nodes)
 
@@ -152,7 +172,7 @@ class NodeParameters:
     """A node's declared parameters, read by name: ``parameters['top_k']``.
 
     :param node: the rclpy node
-    :param name: whose table: 'map_builder' or 'localizer'
+    :param name: whose table: its executable, such as 'localizer'
     :param is_configured: tells whether read-only parameters are locked
     """
 
@@ -173,6 +193,10 @@ class NodeParameters:
                                ) from error
         except InvalidParameterValueException as error:
             raise SegvladError(f'parameter {entry.name}: use {entry.allowed.replace("`", "")}') from error
+
+    def get(self, name: str, default: Any) -> Any:
+        """The value of a parameter that the node need not have."""
+        return self[name] if name in self._table else default
 
     def __getitem__(self, name: str) -> Any:
         value = self._node.get_parameter(name).value

@@ -20,6 +20,7 @@ class Counts:
     :ivar incomplete: images that went on without an input that somebody publishes
     :ivar clock_jumps: how often the stamps jumped back
     :ivar gaps: keyframes of another node that never came
+    :ivar closures_accepted, closures_rejected: loop closures that the SLAM back-end reported back
     """
 
     images_received: int = 0
@@ -31,6 +32,8 @@ class Counts:
     clock_jumps: int = 0
     descriptors_rejected: int = 0
     gaps: int = 0
+    closures_accepted: int = 0
+    closures_rejected: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros import diagnostics, qos
 from segvlad_ros.ros.conversions import to_status
+from segvlad_ros.ros.statistics import Snapshot
 
 PERIOD_S = 1.0
 
@@ -65,11 +66,11 @@ class StatusReporter:
         if not node.context.ok():
             return
         state, message = (SegVladStatus.LOADING, loading) if loading else self._state()
-        facts = node.map_facts()
+        facts, device = node.map_facts(), node.parameters.get('device', '')
         self._publisher.publish(to_status(
             node.statistics.snapshot(), now_ns=node.now_ns(), state=state, message=message, map_id=facts.map_id,
-            fingerprint=node.fingerprint, device=node.parameters['device'], keyframes=facts.keyframes,
-            segments=facts.segments, map_bytes=facts.bytes))
+            fingerprint=node.fingerprint, device=device, keyframes=facts.keyframes, segments=facts.segments,
+            map_bytes=facts.bytes))
 
     def _state(self) -> tuple[int, str]:
         node, worker = self._node, self._node.worker
@@ -79,7 +80,8 @@ class StatusReporter:
             return SegVladStatus.UNCONFIGURED, 'not configured'
         if not node.active:
             return SegVladStatus.PAUSED, 'configured, not active'
-        if worker.consecutive_errors >= node.parameters['diagnostics.worker_errors_error']:
+        failures = worker.consecutive_errors
+        if failures and failures >= node.parameters['diagnostics.worker_errors_error']:
             return SegVladStatus.ERROR, self.problem
         if node.paused:
             return SegVladStatus.PAUSED, 'paused by service'
@@ -87,21 +89,27 @@ class StatusReporter:
 
     def _tick(self) -> None:
         self.publish()
-        node, worker = self._node, self._node.worker
-        snapshot, facts = node.statistics.snapshot(), node.map_facts()
+        node = self._node
+        snapshot = node.statistics.snapshot()
+        own = node.diagnose(snapshot)
+        self._diagnostics.publish(diagnostics.diagnostic_array(
+            node.now_ns(), self._diagnose(snapshot) if own is None else own))
+
+    def _diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
+        node, worker, facts = self._node, self._node.worker, self._node.map_facts()
         name, images = node.get_fully_qualified_name(), node.images
         topic, waiting_s = '', math.nan
         if images is not None and node.active and not node.paused:
             topic = images.topic
             waiting_s = min(node.steady_s() - self._active_since_s, snapshot.input_age_s)
             self._report_silence(waiting_s, topic)
-        self._diagnostics.publish(diagnostics.diagnostic_array(node.now_ns(), [
+        return [
             diagnostics.input_status(name, topic, snapshot, node.parameters, waiting_s),
             diagnostics.worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                                       in_a_row=worker.consecutive_errors if worker else 0,
                                       last_error=self.last_error),
             diagnostics.map_status(name, snapshot, state=self._state()[1], map_id=facts.map_id,
-                                   keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes)]))
+                                   keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes)]
 
     def _report_silence(self, waiting_s: float, topic: str) -> None:
         silent = waiting_s > self._node.parameters['diagnostics.no_images_warn_s']

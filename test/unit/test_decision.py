@@ -4,10 +4,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from segvlad_ros.pipeline.recognition_settings import DecisionSettings
 from segvlad_ros.recognition.covisibility import Covisibility
-from segvlad_ros.recognition.decision import ambiguity, decide
+from segvlad_ros.recognition.decision import Doubts, decide, strongest_double
+from segvlad_ros.recognition.geometry import Geometry
 from segvlad_ros.recognition.history import SessionHistory
-from segvlad_ros.recognition.temporal import TemporalAgreement
+from segvlad_ros.recognition.odometry import OdometryPaths
+from segvlad_ros.recognition.temporal import Sighting, TemporalAgreement, place_motion
 from segvlad_ros.types import Candidate, KeyframeId, Pose, Status
 
 SECOND = 1_000_000_000
@@ -85,57 +88,85 @@ def test_elsewhere_are_the_sessions_that_know_the_place():
     assert members(covisibility.elsewhere(covisibility.neighbourhood(8))) == [10, 11]
 
 
-def test_ambiguity_is_the_best_score_elsewhere():
+def test_the_strongest_double_is_the_best_score_elsewhere():
     scores = np.array([0.1, 0.4, 0.5, 0.2, 0.25])
-    assert ambiguity(scores, 2, np.array([True, False, False, True, True])) == pytest.approx(0.5)
-    assert ambiguity(scores, 2, np.zeros(5, bool)) == 0.0
+    assert strongest_double(scores, np.array([True, False, False, True, True])) == 4
+    assert strongest_double(scores, np.zeros(5, bool)) is None
+    assert strongest_double(np.zeros(5), np.ones(5, bool)) is None
 
 
-def candidate(score=0.5, ambiguous=0.5, supporting=3):
-    return Candidate(7, identity(8), score, ambiguous, 10, supporting_queries=supporting)
+LIMITS = DecisionSettings(min_score=0.3, min_verified_score=0.2, min_probability=0.5, max_ambiguity=0.8)
+PROVEN = Geometry('verified', '40 of 50 correspondences agree on one pnp model', pairs=np.zeros((40, 2), np.int64))
+UNPROVEN = Geometry('too_few_inliers', '5 of 20 correspondences agree')
+TOO_FAR = Geometry('too_far', 'the same scene, but seen from 4.0 m away')
 
 
-@pytest.mark.parametrize(('best', 'status', 'words'), [
-    (candidate(), Status.MATCHED, "keyframe 8 of session 'a'"),
-    (candidate(score=0.29), Status.NO_MATCH_LOW_SCORE, '0.290, below 0.300'),
-    (candidate(ambiguous=0.81), Status.NO_MATCH_AMBIGUOUS, '0.81, above 0.80'),
-    (candidate(supporting=2), Status.NO_MATCH_TEMPORAL, '2 of 3 consecutive'),
-    (candidate(score=0.1, ambiguous=0.9, supporting=1), Status.NO_MATCH_LOW_SCORE, 'score'),
-    (candidate(ambiguous=0.9, supporting=1), Status.NO_MATCH_AMBIGUOUS, 'double'),
-    (candidate(score=0.3, ambiguous=0.8), Status.MATCHED, ''),
+def candidate(score=0.5, supporting=3, probability=0.9):
+    return Candidate(7, identity(8), score, 0.9, 10, probability=probability, supporting_queries=supporting)
+
+
+@pytest.mark.parametrize(('best', 'doubts', 'status', 'words'), [
+    (candidate(), Doubts(needed=3), Status.MATCHED, "keyframe 8 of session 'a'"),
+    (candidate(probability=float('nan')), Doubts(needed=3), Status.MATCHED, ''),
+    (candidate(score=0.29), Doubts(), Status.NO_MATCH_LOW_SCORE, '0.290, below 0.300'),
+    (candidate(score=0.29), Doubts(geometry=PROVEN), Status.MATCHED, '40 of 50'),
+    (candidate(score=0.19), Doubts(geometry=PROVEN), Status.NO_MATCH_LOW_SCORE, 'below 0.200'),
+    (candidate(probability=0.4), Doubts(), Status.NO_MATCH_LOW_SCORE, 'probability of 0.40, below 0.50'),
+    (candidate(), Doubts(double=identity(3)), Status.NO_MATCH_AMBIGUOUS, 'keyframe 3: ambiguity 0.90, above 0.80'),
+    (candidate(), Doubts(contradiction='by odometry it is far'), Status.NO_MATCH_TEMPORAL, 'by odometry it is far'),
+    (candidate(), Doubts(geometry=TOO_FAR), Status.NO_MATCH_GEOMETRIC, 'seen from 4.0 m away'),
+    (candidate(supporting=2), Doubts(needed=3), Status.NO_MATCH_TEMPORAL, '2 of 3 consecutive'),
+    (candidate(supporting=2), Doubts(needed=3, geometry=UNPROVEN), Status.NO_MATCH_TEMPORAL, 'geometry: 5 of 20'),
+    (candidate(score=0.1), Doubts(double=identity(3), needed=9), Status.NO_MATCH_LOW_SCORE, 'score'),
+    (candidate(), Doubts(double=identity(3), contradiction='x', geometry=TOO_FAR), Status.NO_MATCH_AMBIGUOUS, 'double'),
 ])
-def test_the_first_test_that_fails_is_the_answer_and_is_explained(best, status, words):
-    answer, reason = decide(best, min_score=0.3, max_ambiguity=0.8, agreement=3)
+def test_the_first_test_that_fails_is_the_answer_and_is_explained(best, doubts, status, words):
+    answer, reason = decide(best, LIMITS, doubts)
     assert answer == status
     assert words in reason
     assert '\n' not in reason
 
 
-def feed(agreement, entries, radius=1, size=50):
+NO_ODOMETRY = OdometryPaths(0.01, 0.05)
+
+
+def sighting(index, entry, radius=1, size=50):
+    return Sighting(identity(index), identity(entry + 1, 'map'), entry, place_motion(),
+                    np.abs(np.arange(size) - entry) <= radius)
+
+
+def feed(agreement, entries):
     """Runs of agreement for a list of candidates, one a second."""
-    runs = []
-    for second, entry in enumerate(entries, 1):
-        covisible = None if entry is None else np.abs(np.arange(size) - entry) <= radius
-        runs.append(agreement.update(second * SECOND, entry, covisible))
-    return runs
+    return [agreement.update(identity(index), None if entry is None else sighting(index, entry))
+            for index, entry in enumerate(entries, 1)]
 
 
 def test_agreement_counts_covisible_candidates_in_either_direction():
-    assert feed(TemporalAgreement(), [10, 11, 12, 12, 13]) == [1, 2, 3, 4, 5]
-    assert feed(TemporalAgreement(), [13, 12, 11]) == [1, 2, 3]
+    assert feed(TemporalAgreement(NO_ODOMETRY), [10, 11, 12, 12, 13]) == [1, 2, 3, 4, 5]
+    assert feed(TemporalAgreement(NO_ODOMETRY), [13, 12, 11]) == [1, 2, 3]
 
 
 def test_agreement_breaks_where_the_candidate_jumps_or_is_missing():
-    assert feed(TemporalAgreement(), [10, 11, 30, 31, 10]) == [1, 2, 1, 2, 1]
-    assert feed(TemporalAgreement(), [10, None, 11]) == [1, 0, 1]
+    assert feed(TemporalAgreement(NO_ODOMETRY), [10, 11, 30, 31, 10]) == [1, 2, 1, 2, 1]
+    assert feed(TemporalAgreement(NO_ODOMETRY), [10, None, 11]) == [1, 0, 1]
+
+
+def test_a_run_survives_as_many_misses_as_it_may():
+    assert feed(TemporalAgreement(NO_ODOMETRY, 1), [10, 11, None, 12, 30, 13]) == [1, 2, 0, 3, 1, 4]
+    assert feed(TemporalAgreement(NO_ODOMETRY, 1), [10, 11, None, None, 12]) == [1, 2, 0, 0, 1]
+
+
+def test_what_disagrees_begins_a_run_of_its_own():
+    assert feed(TemporalAgreement(NO_ODOMETRY, 1), [10, 11, 30, 31, 32]) == [1, 2, 1, 2, 3]
 
 
 def test_agreement_is_forgotten_after_a_clock_jump_or_reset():
-    agreement = TemporalAgreement()
-    covisible = np.ones(50, bool)
-    assert [agreement.update(second * SECOND, 3, covisible) for second in (10, 11, 5, 6)] == [1, 2, 1, 2]
+    agreement = TemporalAgreement(NO_ODOMETRY)
+    runs = [agreement.update(identity(index, seconds=second), sighting(index, 3))
+            for index, second in enumerate((10, 11, 5, 6), 1)]
+    assert runs == [1, 2, 1, 2]
     agreement.reset()
-    assert agreement.update(7 * SECOND, 3, covisible) == 1
+    assert agreement.update(identity(9), sighting(9, 3)) == 1
 
 
 def history_of(places, session='a'):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segvlad_ros.ros.launching import arguments_of, parameters_of, remappings_of
+from segvlad_ros.ros.launching import RVIZ_CONFIG, arguments_of, is_true, parameters_of, remappings_of
 from segvlad_ros.ros.parameters import table_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,31 @@ def test_loop_closure_connects_its_nodes():
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_real_launch_declares_the_arguments(path):
+def test_rviz_starts_only_when_asked(path):
+    nodes = nodes_of(path)
+    assert not is_true(values(nodes)['rviz'])
+    assert is_true(values(nodes, rviz='True')['rviz'])
+    assert all('rviz' not in parameters_of(node, values(nodes, rviz='true')) for node in nodes)
+    assert (ROOT / RVIZ_CONFIG).is_file()
+
+
+@pytest.mark.parametrize('asked', ['false', 'true'])
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_real_launch_starts_the_nodes_and_rviz_when_asked(path, asked):
+    pytest.importorskip('launch_ros', reason='part of a ROS installation, not of the wheels')
+    from launch.actions import OpaqueFunction
+
+    from launch import LaunchContext
+    description = runpy.run_path(str(path))['generate_launch_description']()
+    start, = (entity for entity in description.entities if isinstance(entity, OpaqueFunction))
+    context = LaunchContext()
+    context.launch_configurations.update(values(nodes_of(path), rviz=asked))
+    started = [action.node_executable for action in start.execute(context)]
+    assert started == [node.executable for node in nodes_of(path)] + ['rviz2'] * (asked == 'true')
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_real_launch_declares_declares_the_arguments(path):
     pytest.importorskip('launch_ros', reason='part of a ROS installation, not of the wheels')
     from launch.actions import DeclareLaunchArgument
     description = runpy.run_path(str(path))['generate_launch_description']()

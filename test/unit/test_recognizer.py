@@ -10,9 +10,11 @@ import pytest
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import (
+from segvlad_ros.pipeline.recognition_settings import (
     DecisionSettings,
     ExcludeSettings,
+    GeometrySettings,
+    OdometrySettings,
     RecognitionSettings,
     SearchSettings,
     VoteSettings,
@@ -23,8 +25,9 @@ from segvlad_ros.types import Frame, Keyframe, KeyframeId, PlaceDescription, Pos
 DIMENSION = 32
 SEGMENTS = 12
 SETTINGS = RecognitionSettings(
-    SearchSettings(20), VoteSettings(0.3), DecisionSettings(0.4, 0.8, 3, covisible_keyframes=2,
-                                                            covisible_distance_m=1.0), ExcludeSettings(5.0, 2.0))
+    SearchSettings(20), VoteSettings(0.3),
+    DecisionSettings(0.4, 0.8, 3, misses=0, covisible_keyframes=2, covisible_distance_m=1.0), GeometrySettings(),
+    OdometrySettings(), ExcludeSettings(5.0, 2.0))
 
 
 def unit(rows):

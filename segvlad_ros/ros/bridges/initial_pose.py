@@ -1,0 +1,115 @@
+"""A first pose for Nav2's AMCL, RTAB-Map or slam_toolbox: PlaceMatchArray to PoseWithCovarianceStamped on /initialpose.
+
+They accept it blindly, and AMCL throws its particles away for it: so it goes out once at the start, once after the
+robot was lost, and once when asked for, never as a stream. AMCL moves it on by odometry from the image's stamp to now.
+"""
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+
+from segvlad_ros.io.geometry import identity
+from segvlad_ros.msg import PlaceMatchArray
+from segvlad_ros.ros import qos
+from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.covariances import compose
+from segvlad_ros.ros.bridges.interfaces import copy_stamp, match_from_query
+from segvlad_ros.ros.conversions import from_pose, to_pose_with_covariance
+from segvlad_ros.types import SegvladError
+
+LOST = (PlaceMatchArray.NO_MATCH_LOW_SCORE, PlaceMatchArray.NO_MATCH_AMBIGUOUS, PlaceMatchArray.NO_MATCH_TEMPORAL,
+        PlaceMatchArray.NO_MATCH_GEOMETRIC)
+# What RViz' "2D Pose Estimate" sends, for a match whose covariance is unknown
+UNKNOWN = np.diag([0.25, 0.25, 0.25, 0.0685, 0.0685, 0.0685])
+
+
+def is_metric(answer: PlaceMatchArray) -> bool:
+    """Whether an answer tells where the robot is: matched, with a metric pose relative to a keyframe of known pose."""
+    return bool(answer.status == PlaceMatchArray.MATCHED and answer.matches and answer.matches[0].has_relative_pose
+                and answer.matches[0].match_pose.header.frame_id)
+
+
+def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: float = 0.0,
+                    map_angle_std_rad: float = 0.0) -> PoseWithCovarianceStamped:
+    """Pose of the base in the map: ``match_pose`` times ``query_pose_in_match``.
+
+    The covariance is that of ``query_pose_in_match`` turned into the axes of the map (x y z roll pitch yaw), plus that
+    of the map.
+
+    :param answer: see :func:`is_metric`
+    :param frame: the map's frame
+    :param map_position_std_m, map_angle_std_rad: how well the poses of the map's keyframes are known
+    :raises SegvladError: the match's pose is in another frame, or numbers are no pose
+    """
+    best = answer.matches[0]
+    given = best.match_pose.header.frame_id
+    if given.lstrip('/') != frame.lstrip('/'):
+        raise SegvladError(f'poses of the matches are in {given}, not in {frame}: give the map_builder the optimised '
+                           f'poses (optimized_path), or set initial_pose.frame')
+    pose = compose(from_pose(best.match_pose.pose, frame), match_from_query(best), identity())
+    spread = np.repeat([map_position_std_m, map_angle_std_rad], 3) ** 2
+    message = PoseWithCovarianceStamped(pose=to_pose_with_covariance(pose))
+    covariance = (UNKNOWN if pose.covariance is None else pose.covariance) + np.diag(spread)
+    message.pose.covariance = covariance.ravel()
+    message.header.frame_id = frame
+    copy_stamp(answer.header.stamp, message.header.stamp)
+    return message
+
+
+class Relocalisation:
+    """Knows when a pose is due: at the start, after the robot was lost, and when asked for.
+
+    :param lost_after: so many keyframes in a row without a match are a lost robot; 0: never
+    """
+
+    def __init__(self, lost_after: int) -> None:
+        self._lost_after = lost_after
+        self._unmatched = 0
+        self._session = ''
+        self.due = True
+
+    def take(self, answer: PlaceMatchArray) -> None:
+        """Look at an answer; a new session (a robot that was rebooted, a bag that began anew) is a new start."""
+        if answer.query.session_id != self._session:
+            self._session, self.due = answer.query.session_id, True
+        if answer.status in LOST:
+            self._unmatched += 1
+        elif answer.status == PlaceMatchArray.MATCHED:
+            self._unmatched = 0
+        if self._lost_after and self._unmatched >= self._lost_after:
+            self.due = True
+
+
+class InitialPose(Bridge):
+    """``matches`` to ``initialpose``."""
+
+    OUTPUT = 'initialpose'
+
+    def __init__(self, node) -> None:
+        super().__init__(node)
+        self._relocalisation = Relocalisation(node.parameters['initial_pose.lost_after_keyframes'])
+        self._publisher = None
+
+    def open(self) -> None:
+        """See :class:`Bridge`."""
+        self._publisher = self.publisher(PoseWithCovarianceStamped, self.OUTPUT, qos.reliable())
+        self.subscribe(PlaceMatchArray, 'matches', self._take, qos.reliable(), counted=True)
+
+    def trigger(self) -> str:
+        """See :class:`Bridge`."""
+        self._relocalisation.due = True
+        return 'the next metric match becomes the initial pose'
+
+    def _take(self, answer: PlaceMatchArray) -> None:
+        self._relocalisation.take(answer)
+        if not self._relocalisation.due or not is_metric(answer):
+            return
+        parameters = self.node.parameters
+        message = to_initial_pose(answer, *(parameters[f'initial_pose.{name}'] for name in (
+            'frame', 'map_position_std_m', 'map_angle_std_rad')))
+        if not self._publisher.get_subscription_count():
+            self.node.report(f'nobody listens on {self._publisher.topic_name}: the initial pose waits')
+            return
+        self._publisher.publish(message)
+        self._relocalisation.due = False
+        self.sent()

@@ -1,0 +1,135 @@
+"""Loop closures for RTAB-Map: LoopClosure to the service add_link (rtabmap_msgs/srv/AddLink).
+
+RTAB-Map's link has the pose of ``to`` in ``from``. Its own closures go from the new node to the old one, and when it
+localises, ``to`` must be the node of the map: so ``from`` is the query and ``to`` the match, and the transform is the
+inverse of ``query_pose_in_match``. ``information`` is the inverse of the covariance in the axes of ``to``, translation
+first (its GTSAM and g2o optimisers read it so); 1 where the covariance is unknown, as RTAB-Map asks.
+
+RTAB-Map makes nodes of its own images, one a second by default. Where a keyframe has no node of its own stamp, the
+nearest one stands for it and odometry moves the pose. The service's reply is empty: what became of a link is not told.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from nav_msgs.msg import Odometry
+
+from segvlad_ros.io.geometry import inverse as inverse_pose
+from segvlad_ros.msg import LoopClosure
+from segvlad_ros.ros import qos
+from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.covariances import compose, information, inverse, tangent
+from segvlad_ros.ros.bridges.held import Held
+from segvlad_ros.ros.bridges.interfaces import apt, interface, match_from_query
+from segvlad_ros.ros.bridges.rtabmap_nodes import Located, RtabmapNodes
+from segvlad_ros.ros.conversions import from_odometry, from_time
+
+INSTALL = apt('rtabmap_msgs')
+USER_CLOSURE = 4  # rtabmap::Link::kUserClosure; the message has no constants
+
+
+class Types(NamedTuple):
+    """The message and service classes of the target."""
+
+    add_link: Any
+    get_map: Any
+    info: Any
+
+
+def load_types() -> Types:
+    """Import them.
+
+    :raises SegvladError: the package is missing
+    """
+    return Types(*(interface('rtabmap_msgs', kind, name, INSTALL) for kind, name in (
+        ('srv', 'AddLink'), ('srv', 'GetMap2'), ('msg', 'Info'))))
+
+
+def to_add_link(closure: LoopClosure, query: Located, match: Located, request: Any) -> Any:
+    """An AddLink request from the query's node to the match's.
+
+    :param request: the class of the service's requests
+    :raises SegvladError: numbers that are no pose or no covariance
+    """
+    measured = compose(match.node_from_keyframe, match_from_query(closure), inverse_pose(query.node_from_keyframe))
+    from_to = inverse(measured)
+    filled = request()
+    link = filled.link
+    link.from_id, link.to_id, link.type = query.node_id, match.node_id, USER_CLOSURE
+    move, rotation = link.transform.translation, link.transform.rotation
+    move.x, move.y, move.z = map(float, from_to.translation)
+    rotation.x, rotation.y, rotation.z, rotation.w = map(float, from_to.quaternion)
+    link.information = (np.eye(6) if from_to.covariance is None else information(tangent(from_to))).ravel()
+    return filled
+
+
+class Rtabmap(Bridge):
+    """``loop_closures`` to ``add_link``, when both nodes are known; gives up after ``hold_timeout_s``."""
+
+    OUTPUT = 'add_link'
+
+    def __init__(self, node) -> None:
+        super().__init__(node)
+        self._types = load_types()
+        self._nodes = RtabmapNodes(node.parameters['rtabmap.max_stamp_difference_s'])
+        self._held = Held(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
+        self._add_link: Any = None
+        self._get_map: Any = None
+        self._asked = False
+        self._database: Any = None
+
+    def open(self) -> None:
+        """See :class:`Bridge`."""
+        self._asked, self._database = False, None
+        self._add_link = self.client(self._types.add_link, self.OUTPUT)
+        self._get_map = self.client(self._types.get_map, 'get_map_data2')
+        self.subscribe(self._types.info, 'info', self._take_info, qos.reliable(20))
+        self.subscribe(Odometry, 'odom', self._take_odometry, qos.sensor(20))
+        self.subscribe(LoopClosure, 'loop_closures', self._held.add, qos.reliable(), counted=True)
+        self.regularly(self._retry)
+
+    def waiting(self) -> int:
+        """See :class:`Bridge`."""
+        return len(self._held)
+
+    def _retry(self) -> None:
+        if self._database is not None and self._database.done():
+            self._nodes.add_map(self._database.result().data)
+            self._database = None
+        self._held.retry()
+
+    def _take_info(self, info: Any) -> None:
+        self._nodes.add_info(info)
+        self._held.retry()
+
+    def _take_odometry(self, message: Odometry) -> None:
+        self._nodes.add_odometry(from_time(message.header.stamp), from_odometry(message))
+
+    def _send(self, closure: LoopClosure) -> str:
+        query, match = (self._locate(end) for end in (closure.query, closure.match))
+        for end, found in (('query', query), ('match', match)):
+            if isinstance(found, str):
+                return f'its {end}: {found}'
+        if not self._add_link.service_is_ready():
+            return f'the service {self._add_link.srv_name} is not there'
+        self._add_link.call_async(to_add_link(closure, query, match, self._types.add_link.Request))
+        self.sent()
+        return ''
+
+    def _locate(self, keyframe: Any) -> Located | str:
+        stamp_ns = from_time(keyframe.stamp)
+        found = self._nodes.locate(stamp_ns)
+        if isinstance(found, str) and self._nodes.is_older(stamp_ns):
+            self._ask_for_the_database()
+        return found
+
+    def _ask_for_the_database(self) -> None:
+        """Once: the nodes of earlier sessions, without their data."""
+        if not self._asked and self._get_map.service_is_ready():
+            self._asked = True
+            request = self._types.get_map.Request(global_map=True)
+            self._database = self._get_map.call_async(request)
+
+    def _too_late(self, closure: LoopClosure, reason: str) -> None:
+        self.give_up(f'closure of keyframe {closure.query.index} with {closure.match.index} not added: {reason}')
