@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-long lint benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-compat test-deep test-slam test-long lint benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,10 @@ test-compat:  ## the unit tests against the oldest NumPy and OpenCV a robot may 
 test-deep:  ## the tests of SAM, DINOv2 and the nodes with them (installs about 5 GB)
 	@VENV=$(VENV) .ci/setup dev deep
 	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m deep
+
+test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
+	@VENV=$(VENV) .ci/setup dev slam
+	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m slam
 
 test-long:  ## fuzzing, kill loops, soak, a million segments
 	@VENV=$(VENV) .ci/setup dev

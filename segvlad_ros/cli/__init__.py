@@ -26,6 +26,7 @@ COMMANDS = {
     'describe': 'show what an image becomes: segments, descriptors, timings',
     'map': 'show and verify map files',
     'evaluate': 'measure recognition on images or on a bag',
+    'calibrate': 'learn the probability of a match from your own bags or images',
     'fit': 'make a vocabulary or a projection from your own images',
     'weights': 'list, fetch and verify model weights',
     'benchmark': 'measure the time of every stage on this machine',

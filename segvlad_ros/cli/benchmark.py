@@ -21,12 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     stock = actions.add_parser('stock', help='each stage against stock or literal code, on the same weights and images')
     stock.add_argument('--stage', action='append', choices=STAGES, help='only this one; may be repeated')
-    stock.add_argument('--repeats', type=int, default=3, help='timed runs, of which the median counts (%(default)s)')
+    stock.add_argument('--repeats', type=int, default=3,
+                       help='timed pairs of SAM, of which the median counts; three times as many else (%(default)s)')
     stock.add_argument('--points', type=int, default=16, help='side of the grid of SAM points (%(default)s)')
     stock.add_argument('--device', default='cpu', help='torch device: cpu, cuda (%(default)s)')
     stock.add_argument('--cpu-time', action='store_true',
                        help='one thread and its CPU time, which other work on a busy machine does not change')
-    stock.add_argument('--output', type=Path, metavar='FILE.json', help='write the result there')
+    stock.add_argument('--threads', type=int, help='of numpy, OpenCV and torch (default: as they are)')
+    stock.add_argument('--output', type=Path, metavar='FILE.json',
+                       help='write the result there, and a table beside it as FILE.md')
     add_json(stock)
 
 
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     stages = args.stage or STAGES
     now = time.process_time if args.cpu_time else time.perf_counter
     results = []
-    with _threads(1 if args.cpu_time else None):
+    with _threads(1 if args.cpu_time else args.threads):
         if 'sam' in stages:
             results += stock.compare_sam(args.points, args.repeats, args.device, now)
         if 'dinov2' in stages:
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
               'comparisons': [result.as_dict() for result in results]}
     if args.output:
         args.output.write_text(json.dumps(report, indent=1) + '\n')
+        args.output.with_suffix('.md').write_text(_as_markdown(report))
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
     return OK if all(row['good'] for row in report['comparisons']) else BELOW
 
@@ -87,3 +91,24 @@ def _as_text(report: dict[str, Any]) -> str:
                      f'{row["ratio"]:.3g} times as fast as {row["baseline"]} ({row["baseline_ms"]:.3g} ms; '
                      f'at least {row["floor"]:g} asked){memory}')
     return '\n'.join(lines)
+
+
+def _as_markdown(report: dict[str, Any]) -> str:
+    facts = report['machine']
+    lines = ['# Against stock and literal code', '',
+             f'Written by `segvlad benchmark stock` in one run on {facts.get("gpu") or facts["cpu"]}, {facts["cores"]} '
+             f'cores; {facts.get("torch_threads", "no")} torch threads, {report["clock"]}, load average '
+             f'{facts["load_average"]:.1f}; weights are {report["weights"]}. Ours and theirs are called in turn; the '
+             f'ratio is the median of {report["repeats"]} pairs ({3 * report["repeats"]} where no SAM is in it), its '
+             'range beside it. Memory is what one call takes on top of what was there.', '',
+             '| stage | against | ours, ms | theirs, ms | ratio | range | asked | memory, MB | of | |',
+             '|---|---|---|---|---|---|---|---|---|---|']
+    for row in report['comparisons']:
+        memory = ['' if row[key] is None else f'{row[key]:.0f}' for key in ('ours_mb', 'baseline_mb')]
+        low, high = row['ratio_range']
+        details = ', '.join(f'{key} {value:.2g}' if isinstance(value, float) else f'{key} {value}'
+                            for key, value in row['details'].items())
+        lines.append(f'| {row["name"]} | {row["baseline"]} | {row["ours_ms"]:.4g} | {row["baseline_ms"]:.4g} '
+                     f'| {row["ratio"]:.3g} | {low:.3g} to {high:.3g} | {row["floor"]:g} | {memory[0]} | {memory[1]} '
+                     f'| {details} |')
+    return '\n'.join(lines) + '\n'

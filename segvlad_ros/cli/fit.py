@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.cli.options import add_preset, chosen_preset, progress
+from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, progress
 from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.types import SegvladError
 
@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
     images = [image for source in args.images for image in list_images(source)]
     if args.output.suffix != '.npz':
         raise SegvladError(f'--output {args.output}: give a file name that ends in .npz')
-    if not args.output.absolute().parent.is_dir():
-        raise SegvladError(f'--output {args.output}: the folder does not exist; make it first')
+    check_output(args.output, '--output')
     if args.kind == 'vocabulary':
         _fit_vocabulary(args, preset, images)
     else:

@@ -5,6 +5,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from segvlad_ros.pipeline.presets import Preset, load_preset
@@ -29,6 +30,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def chosen_preset(args: argparse.Namespace) -> Preset:
     """The preset that :func:`add_preset`'s options name."""
     return load_preset(args.preset, dict(_override(text) for text in args.overrides))
+
+
+def check_output(path: Path | None, option: str) -> None:
+    """Find out before long work that its result could not be written.
+
+    :param option: that named the file
+    :raises SegvladError: its folder does not exist
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise SegvladError(f'{option} {path}: the folder does not exist; make it first')
 
 
 def progress(values: Iterable, title: str, total: int | None = None) -> Iterator:

@@ -61,6 +61,8 @@ class Dinov2Extractor:
         self._network.module.to(self.device, self._dtype)
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
         self._stream = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
+        if self._stream:  # the weights are still being copied and cast, in another stream
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, model: str | None = None, **settings: Any) -> Dinov2Extractor:
@@ -87,10 +89,13 @@ class Dinov2Extractor:
             raise SegvladError(f'an image of {images[0].shape[1]}x{images[0].shape[0]} pixels has no {CELL}-pixel '
                                'cell; use a larger image size')
         pixels = torch.from_numpy(np.stack([_centre_crop(image, rows, cols) for image in images]))
+        reader = torch.cuda.current_stream(self.device) if self._stream else None
         stream = torch.cuda.stream(self._stream) if self._stream else nullcontext()
         # PyTorch may round convolutions to TF32 by default; the reference's numbers are float32.
         with stream, torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features = self._network(self._prepared(pixels), self._position_embedding(rows, cols)).float()
+            if reader:  # their memory must not go to the next image while this one is still being described
+                features.record_stream(reader)
         if self._stream:
             self._stream.synchronize()
             return [FeatureGrid(one, rows, cols) for one in features]

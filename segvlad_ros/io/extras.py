@@ -12,8 +12,20 @@ def import_deep(module: str) -> ModuleType:
 
     :raises SegvladError: naming the extra, where the module is not installed
     """
+    return _import_extra(module, 'deep')
+
+
+def import_slam(module: str) -> ModuleType:
+    """Import a module of the extra ``slam`` (gtsam).
+
+    :raises SegvladError: naming the extra, where the module is not installed
+    """
+    return _import_extra(module, 'slam')
+
+
+def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise SegvladError(f'{module} cannot be imported ({error}); install the extra "deep": '
-                           "pip install 'segvlad_ros[deep]'") from error
+        raise SegvladError(f'{module} cannot be imported ({error}); install the extra "{extra}": '
+                           f"pip install 'segvlad_ros[{extra}]'") from error

@@ -6,8 +6,9 @@ is an *entry*, numbered from 0; its segments stay together, so that leaving out 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from segvlad_ros.types import SegvladError
 _BLAS_FROM = 20
 """faiss is to multiply matrices from this little work on. It did so by itself up to 1.14; the default of 1.15 (128000)
 searches 60 queries among 20000 segments in 150 ms of CPU time instead of 21."""
+
+GPU_BYTES = 256 << 20
+"""Map rows that are copied to a GPU at a time, and faiss's own scratch memory there: it is shared with the networks."""
+_GPU_NEIGHBOURS = 2048  # most that faiss finds on a GPU
+
+_Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def _faiss():
@@ -42,8 +49,42 @@ def _one_thread(faiss):
         faiss.omp_set_num_threads(threads)
 
 
+def uses_gpu(faiss: Any) -> bool:
+    """Whether this faiss was built for a GPU and finds one."""
+    return hasattr(faiss, 'StandardGpuResources') and faiss.get_num_gpus() > 0
+
+
+def _exact_search(faiss: Any) -> _Search:
+    """(queries, rows, k) -> inner products (M, k) and row numbers (M, k), best first, on the GPU if there is one.
+
+    The GPU's part has never been run: no machine with faiss-gpu was at hand where it was written.
+    """
+    def on_cpu(queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        with _one_thread(faiss):
+            return faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
+
+    if not uses_gpu(faiss):
+        return on_cpu
+    resources, lock = faiss.StandardGpuResources(), threading.Lock()  # resources serve one thread at a time
+    resources.setTempMemory(GPU_BYTES)
+
+    def on_gpu(queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if k > _GPU_NEIGHBOURS:
+            return on_cpu(queries, rows, k)
+        try:
+            with lock:
+                return faiss.knn_gpu(resources, queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError as error:  # of which an allocation that fails is the likely one
+            reason = (str(error).splitlines() or [''])[0][:160]
+            raise SegvladError(f'faiss failed on the GPU ({reason}); free its memory, or install faiss-cpu') from error
+
+    return on_gpu
+
+
 class SegmentIndex:
     """Cosine similarity of query segments to all segments of the map. Thread-safe.
+
+    The search runs on a GPU where faiss-gpu is installed and finds one; that was never tried (:func:`_exact_search`).
 
     :param dimension: length d of a descriptor
     """
@@ -52,7 +93,9 @@ class SegmentIndex:
         if dimension < 1:
             raise SegvladError(f'descriptor dimension {dimension} must be at least 1')
         self.dimension = dimension
-        self._faiss = _faiss()
+        faiss = _faiss()
+        self._nearest = _exact_search(faiss)
+        self._most_rows = GPU_BYTES // (4 * dimension) if uses_gpu(faiss) else 0
         self._lock = threading.RLock()
         self._rows = np.empty((0, dimension), np.float32)  # capacity; the first self._starts[-1] rows are used
         self._starts = [0]  # first row of each entry, and one past the last row
@@ -102,11 +145,10 @@ class SegmentIndex:
             rows, starts = self._rows, np.array(self._starts)
         similarities = np.full((len(queries), k), -np.inf, np.float32)
         found = np.full((len(queries), k), -1, np.int64)
-        with _one_thread(self._faiss):
-            for first, last in _allowed_runs(starts, excluded) if len(queries) else ():
-                more, at = self._faiss.knn(queries, rows[first:last], min(k, last - first),
-                                           metric=self._faiss.METRIC_INNER_PRODUCT)
-                similarities, found = _best(k, similarities, found, more, at + first)
+        runs = _allowed_runs(starts, excluded) if len(queries) else []
+        for first, last in split_runs(runs, self._most_rows):
+            more, at = self._nearest(queries, rows[first:last], min(k, last - first))
+            similarities, found = _best(k, similarities, found, more, at + first)
         owners = np.where(found < 0, -1, np.searchsorted(starts, found, side='right') - 1)
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
@@ -128,6 +170,13 @@ def _allowed_runs(starts: np.ndarray, excluded: Iterable[int]) -> list[tuple[int
     edges = np.flatnonzero(np.diff(allowed, prepend=0, append=0))
     return [(int(starts[first]), int(starts[last])) for first, last in edges.reshape(-1, 2)
             if starts[last] > starts[first]]
+
+
+def split_runs(runs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """The same rows in ranges of at most this many; 0 leaves them whole."""
+    if not most:
+        return runs
+    return [(start, min(start + most, last)) for first, last in runs for start in range(first, last, most)]
 
 
 def _best(k: int, similarities: np.ndarray, found: np.ndarray, more: np.ndarray, at: np.ndarray

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
@@ -140,19 +141,25 @@ class Localizer(SegvladNode):
             best = recognition.candidates[0]
             if best.query_pose_in_match is not None:
                 self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
-        self._show(keyframe, recognition)
-        return recognition.timings
+        return {**recognition.timings, **self._show(keyframe, recognition)}
 
-    def _show(self, keyframe: Keyframe, recognition: Recognition) -> None:
+    def _show(self, keyframe: Keyframe, recognition: Recognition) -> dict[str, float]:
+        """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
+        timings: dict[str, float] = {}
         match = self._recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
         self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose)
         stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
+            begin = time.perf_counter()
             poses = (self._recognizer.keyframe(entry).pose for entry in range(self._recognizer.count))
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
                                                + self._match_markers.markers(stamp_ns)))
+            timings['markers'] = time.perf_counter() - begin
         if self._match_image.get_subscription_count():
+            begin = time.perf_counter()
             self._match_image.publish(to_match_image(keyframe, recognition, match, match and match.camera_model))
+            timings['match_image'] = time.perf_counter() - begin
+        return timings
 
     def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
         matches = [to_place_match(keyframe, candidate, rank, self._recognizer.keyframe(candidate.entry), evidence)
@@ -190,6 +197,7 @@ class Localizer(SegvladNode):
         for place_map in self._maps:
             place_map.close()
         self._maps, self._recognizer = [], None
+        self._optimized = OptimizedPath()  # another map's keyframes have not moved yet
         self._match_markers.clear()
         if self._input is not None and self._input.follower is not None:
             self._input.follower.clear()

@@ -59,7 +59,6 @@ class MapBuilder(SegvladNode):
         name = parameters['map'] or self._directory.unused_name()
         self._use(self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
-        self._optimized = OptimizedPath()
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
@@ -126,6 +125,7 @@ class MapBuilder(SegvladNode):
             parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
         self._mapper = Mapper(self._describer, gate, place_map, robot_id=parameters['robot_id'])
         self._poses = []
+        self._optimized = OptimizedPath()
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()

@@ -76,6 +76,7 @@ class Judge:
         self._verifier = Verifier(self._paths)
         self._ids: list[KeyframeId] = []
         self._accepted: dict[KeyframeId, int] = {}
+        self._verdicts: dict[tuple[KeyframeId, KeyframeId], bool] = {}
         self._rejections: dict[int, int] = {}
 
     def add(self, keyframe: Keyframe) -> None:
@@ -104,14 +105,13 @@ class Judge:
         return replace(votes, scores=scores)
 
     def feedback(self, query: KeyframeId, match: KeyframeId, accepted: bool) -> None:
-        """Take note of what a back-end made of a loop closure."""
+        """Take note of what a back-end made of a loop closure; its last word on a pair counts."""
         if match not in self._ids:
             return
         entry = self._ids.index(match)
-        times = self._rejections.get(entry, 0) + (-1 if accepted else 1)
-        self._rejections[entry] = max(times, 0)
-        if not self._rejections[entry]:
-            del self._rejections[entry]
+        self._verdicts[query, match] = accepted
+        verdicts = [last for (_, other), last in self._verdicts.items() if other == match]
+        self._rejections[entry] = max(0, verdicts.count(False) - verdicts.count(True))
         if not accepted:
             self._accepted.pop(query, None)
             self._whereabouts.withdraw(query, match)
@@ -161,16 +161,19 @@ class Judge:
         return case
 
     def _examine(self, query: Keyframe, cases: list[_Case], votes: Votes) -> _Case:
-        """The candidate to believe, if any: the first one that geometry proves, else the best that can be."""
+        """The candidate to believe, if any: the first one that geometry proves, else the best that can be.
+
+        Where odometry rules out all that are worth the name, the best one is the one to be explained.
+        """
         limits = self._settings
-        possible = [case for case in cases if case.possible is not False]
-        tried = [case for case in possible if case.candidate.score >= limits.decision.min_verified_score]
+        tried = [case for case in cases
+                 if case.possible is not False and case.candidate.score >= limits.decision.min_verified_score]
         view = View.of(query) if tried and limits.geometry.candidates else None
         for case in tried[:limits.geometry.candidates]:
             self._verify(query.id, view, case, votes)
             if case.geometry is not None and case.geometry.verified and case.possible is not False:
                 return case
-        return next((case for case in possible if case.possible is not False), cases[0])
+        return next((case for case in tried if case.possible is not False), cases[0])
 
     def _verify(self, query: KeyframeId, view: View | None, case: _Case, votes: Votes) -> None:
         entry = case.candidate.entry

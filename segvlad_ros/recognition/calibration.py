@@ -18,6 +18,7 @@ from segvlad_ros.types import SegvladError
 FORMAT = 'segvlad calibration'
 VERSION = 1
 _LEARN = 'learn one with "segvlad calibrate"'
+_WITHOUT = f'{_LEARN}, or go without (--set calibration=null, or no such line in the preset)'
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,14 @@ def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibr
     try:
         values = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
-        raise SegvladError(f'calibration {path}: {error.strerror}; {_LEARN}, or take the key calibration out of the '
-                           'preset') from None
+        raise SegvladError(f'calibration {path}: {error.strerror}; {_WITHOUT}') from None
     except (ValueError, RecursionError):
         raise SegvladError(f'calibration {path}: no JSON file of "segvlad calibrate"; {_LEARN}') from None
     calibration = _read(values, f'calibration {path}')
     if fingerprint is not None and calibration.fingerprint != fingerprint:
         raise SegvladError(f'calibration {path}: was learned with other settings of the image description (preset '
                            f'{calibration.preset!r}, fingerprint {calibration.fingerprint[:12]}) than this preset has '
-                           f'({fingerprint[:12]}), so that its probabilities would be wrong; {_LEARN}')
+                           f'({fingerprint[:12]}), so that its probabilities would be wrong; {_WITHOUT}')
     return calibration
 
 

@@ -127,9 +127,9 @@ def verify(query: View, match: View, evidence: Sequence[SegmentMatch] = (),
                         f'{settings.min_metric_inliers} needed', correspondences=len(pairs))
     scene = _Scene(query, match, pairs, settings)
     metric = scene.metric()
-    if metric is not None and (metric.verified or metric.case in ('too_far', 'turned_away')):
+    if metric is not None and (metric.verified or metric.refuted or scene.tested >= settings.min_epipolar_inliers):
         return metric
-    # few of the correspondences may have depths: what all of them say can still prove the place, without a scale
+    # where few of the correspondences have depths, what all of them say can still prove the place, without a scale
     epipolar = scene.epipolar()
     return metric if metric is not None and not epipolar.verified else epipolar
 
@@ -143,6 +143,7 @@ class _Scene:
         self.sizes = query.size, match.size
         self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
+        self.tested = 0  # correspondences with a depth
         if self.calibrated:
             self.rays = (normalised(self.query_pixels, query.camera_model.matrix),
                          normalised(self.match_pixels, match.camera_model.matrix))
@@ -152,6 +153,7 @@ class _Scene:
         if not self.calibrated:
             return None
         found = metric_pose(self.query, self.match, self.pairs, self.max_error)
+        self.tested = 0 if found is None else found.tested
         if found is None or found.tested < self.settings.min_metric_inliers:
             return None
         limits = self.settings

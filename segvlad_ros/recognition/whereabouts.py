@@ -1,11 +1,17 @@
 """Where the robot can be, by odometry: from where the map was made, or from where it was last recognised."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from segvlad_ros.recognition.odometry import Motion, OdometryPaths
 from segvlad_ros.recognition.temporal import Sighting, along
 from segvlad_ros.types import KeyframeId
+
+# Odometry that has drifted further than this rules little out, and what it allows is no support.
+_KNOWN_POSITION_M = 4.0
+_KNOWN_ANGLE_RAD = math.radians(30)
 
 
 class Whereabouts:
@@ -41,9 +47,16 @@ class Whereabouts:
         return min((way for way in ways if way is not None), key=lambda way: way.position_m, default=None)
 
     def possible(self, query: KeyframeId, match: KeyframeId, motion: Motion) -> bool | None:
-        """Whether a query can lie so to a keyframe of the map; None where odometry says nothing."""
+        """Whether a query can lie so to a keyframe of the map.
+
+        :return: True where odometry expects it, False where odometry rules it out, None where it says nothing of use
+        """
         expected = self.expected(query, match)
-        return None if expected is None else expected.agrees(motion)
+        if expected is None:
+            return None
+        if not expected.agrees(motion):
+            return False
+        return True if expected.position_m <= _KNOWN_POSITION_M and expected.angle_rad <= _KNOWN_ANGLE_RAD else None
 
 
 def explain(expected: Motion, motion: Motion) -> str:

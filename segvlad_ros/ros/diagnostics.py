@@ -90,6 +90,21 @@ def map_status(node: str, snapshot: Snapshot, *, state: str, map_id: str, keyfra
         'matches published': snapshot.counts.matches_published, 'last match age [s]': snapshot.match_age_s})
 
 
+def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
+                      rejected: int) -> DiagnosticStatus:
+    """How the pose graph is.
+
+    :param problem: what is wrong now, '' if nothing
+    :param failed: whether it cannot work at all
+    :param waiting: closures that odometry has not reached
+    """
+    findings = Findings(f'{nodes} nodes, {accepted} loop closures')
+    if problem:
+        findings.add(ERROR if failed else WARN, problem)
+    return _status(f'{node}: pose graph', findings, {
+        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected})
+
+
 def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: int, waiting: int,
                   given_up: int) -> DiagnosticStatus:
     """How a bridge hands its inputs over.

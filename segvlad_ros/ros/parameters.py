@@ -11,6 +11,7 @@ BOTH = ('map_builder', 'localizer')
 BUILDER = ('map_builder',)
 LOCALIZER = ('localizer',)
 BRIDGE = ('bridge',)
+POSE_GRAPH = ('pose_graph',)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.'),
     Parameter('device', 'cpu', 'Where the networks of a torch preset run: cpu, cuda, cuda:1, ...'),
     Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.',
-              nodes=(*BOTH, *BRIDGE)),
+              nodes=(*BOTH, *BRIDGE, *POSE_GRAPH)),
     Parameter('map_directory', '~/segvlad_maps', 'Folder of the maps; map names cannot leave it.'),
     Parameter('map', '', 'Name of the map to write; empty: a new name with the date.', nodes=BUILDER),
     Parameter('map', '', 'Name of the map to load, read-only; empty: none.', nodes=LOCALIZER),
@@ -83,7 +84,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('follow', True, 'With source descriptors: add each received keyframe to the searched map, so that '
               'loops are found.', nodes=LOCALIZER),
     Parameter('robot_id', 0, 'Number of this robot in its keyframe ids; 0 in single-robot use.',
-              minimum=0, maximum=2**32 - 1, nodes=(*BOTH, *BRIDGE)),
+              minimum=0, maximum=2**32 - 1, nodes=(*BOTH, *BRIDGE, *POSE_GRAPH)),
     Parameter('camera', '', 'Name of this camera in its keyframe ids; empty with a single camera.'),
     Parameter('image_transport', 'raw', 'Subscribe to <image> (raw) or to <image>/compressed.',
               one_of=('raw', 'compressed')),
@@ -125,7 +126,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('diagnostics.latency_error_s', 5.0, 'ERROR above this 95th percentile from receipt to result.',
               minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('diagnostics.worker_errors_error', 3, 'ERROR after this many failures of the worker in a row.',
-              minimum=1, maximum=1000, read_only=False),
+              minimum=1, maximum=1000, read_only=False, nodes=(*BOTH, *POSE_GRAPH)),
     Parameter('target', 'pose_graph_tools', 'The back-end that gets loop closures or matches: see docs/bridges.md.',
               one_of=('pose_graph_tools', 'rtabmap', 'cslam', 'initial_pose'), nodes=BRIDGE),
     Parameter('hold_timeout_s', 30.0, 'Target rtabmap or cslam: longest time a closure waits until the back-end knows '
@@ -144,6 +145,22 @@ TABLE: tuple[Parameter, ...] = (
               "the match's.", minimum=0.0, maximum=100.0, nodes=BRIDGE),
     Parameter('initial_pose.map_angle_std_rad', 0.05, "Standard deviation of the map's keyframe angles, added to the "
               "match's.", minimum=0.0, maximum=3.14159, nodes=BRIDGE),
+    Parameter('node_distance_m', 0.5, 'A node of the pose graph after this distance of odometry, or the rotation.',
+              minimum=0.05, maximum=100.0, nodes=POSE_GRAPH),
+    Parameter('node_angle_rad', 0.35, 'A node of the pose graph after this rotation of odometry.',
+              minimum=0.02, maximum=3.14159, nodes=POSE_GRAPH),
+    Parameter('odometry.drift_m_per_m', 0.03, 'How wrong odometry is, metres a metre.',
+              minimum=0.0001, maximum=1.0, nodes=POSE_GRAPH),
+    Parameter('odometry.drift_rad_per_m', 0.01, 'How wrong odometry is, radians a metre.',
+              minimum=0.0001, maximum=1.0, nodes=POSE_GRAPH),
+    Parameter('odometry.drift_rad_per_rad', 0.02, 'How wrong odometry is, radians a radian.',
+              minimum=0.0, maximum=1.0, nodes=POSE_GRAPH),
+    Parameter('closure.added_m', 0.05, "Standard deviation added to a loop closure's position.",
+              minimum=0.001, maximum=10.0, nodes=POSE_GRAPH),
+    Parameter('closure.added_rad', 0.02, "Standard deviation added to a loop closure's rotation.",
+              minimum=0.001, maximum=1.0, nodes=POSE_GRAPH),
+    Parameter('path_period_s', 1.0, 'The path is published after each loop closure, and with this period of odometry '
+              'while it grows.', minimum=0.1, maximum=3600.0, nodes=POSE_GRAPH),
 )
 
 

@@ -22,7 +22,7 @@ class SamSegmenter:
     """Automatic masks of SAM, best predicted IoU first; they overlap and nest.
 
     Mode ``stock`` is segment-anything's own generator. Mode ``grid`` finds the same segments, several times faster, and
-    leaves them on the device. On a GPU it waits for the device once per batch of points and once at the end.
+    leaves them on the device. On a GPU it waits for the device once per batch of points and a few times at the end.
 
     :param sam: a ``segment_anything.modeling.Sam``, on the device where it is to run; the segmenter takes it over
     :param mode: ``grid`` or ``stock``

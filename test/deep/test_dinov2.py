@@ -132,6 +132,15 @@ def test_an_official_file(tmp_path):
     np.testing.assert_array_equal(got, Dinov2Extractor(SMALL, 'value', 1).extract(IMAGE).features)
 
 
+@pytest.mark.parametrize('swiglu', [False, True])
+def test_attention_is_the_fused_one(swiglu):
+    """A matrix of all pairs of tokens would take 220 MB of a GPU at 640x480, for ViT-g."""
+    extractor = Dinov2Extractor(small_dinov2(swiglu=swiglu), 'value', 2)
+    blocks = extractor._network.module['blocks']
+    assert len(blocks) == 2
+    assert all(block.attn.fused_attn for block in blocks)
+
+
 def test_the_model_is_checked(tmp_path):
     torch.save(small_dinov2(width=384, depth=12, hidden=8, side=2), tmp_path / 'w.pth')
     load_weights(tmp_path / 'w.pth', 'vits14')

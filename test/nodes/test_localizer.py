@@ -6,7 +6,7 @@ from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, 
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.msg import PlaceMatchArray, SegVladStatus
+from segvlad_ros.msg import PlaceMatch, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
@@ -54,7 +54,7 @@ def test_images_are_localised_in_a_loaded_map(localizer, pictures):
     for number in (1, 2, 3, 4):
         robot.send(camera, image_message(pictures[2], 1000.0 + number))
     answers = [robot.answer(number) for number in (1, 2, 3, 4)]
-    assert [answer.status for answer in answers] == [PlaceMatchArray.NO_MATCH_TEMPORAL] * 2 + [MATCHED] * 2
+    assert [answer.status for answer in answers] == [PlaceMatchArray.NO_MATCH_TEMPORAL] + [MATCHED] * 3
     last = answers[-1]
     assert last.reason
     assert last.map_keyframes == len(MAPPED)
@@ -65,11 +65,13 @@ def test_images_are_localised_in_a_loaded_map(localizer, pictures):
     assert (best.match.index, best.match.stamp.sec, best.rank) == (3, 21, 0)
     assert best.score > 0.8
     assert best.supporting_queries == 4
-    assert not best.has_relative_pose
+    assert best.verification == PlaceMatch.GEOMETRIC
+    assert best.inliers >= 12
+    assert (best.has_relative_pose, best.scale_source) == (False, '')  # nobody knows a depth or a calibration
     assert len(best.evidence) == best.matched_segments > 0
     assert all(pair.similarity > 0.9 for pair in best.evidence[:3])
     status = robot.status(lambda s: s.keyframes_processed == 4, 'four keyframes')
-    assert (status.state, status.matches_published, status.keyframes) == (SegVladStatus.LOCALIZING, 2, len(MAPPED))
+    assert (status.state, status.matches_published, status.keyframes) == (SegVladStatus.LOCALIZING, 3, len(MAPPED))
     assert status.map_id == last.map_id
 
 
@@ -95,7 +97,8 @@ def test_one_image_is_recognised_on_demand(localizer, pictures):
     png = call(RecognizeImage, 'localizer/recognize_image', compressed=compressed_message(pictures[1], 3.0))
     assert png.result.matches[0].match.index == 2
     other = call(RecognizeImage, 'localizer/recognize_image', image=image_message(pictures[4], 0.0), sessions=['none'])
-    assert (other.result.status, len(other.result.matches)) == (PlaceMatchArray.NO_MATCH_LOW_SCORE, 0)
+    assert (other.result.status, len(other.result.matches)) == (PlaceMatchArray.MAP_ONLY_RECENT, 0)
+    assert 'not to be searched' in other.result.reason
     broken = image_message(pictures[4], 0.0)
     broken.data = broken.data[:100]
     refused = call(RecognizeImage, 'localizer/recognize_image', image=broken)
@@ -194,11 +197,11 @@ def test_two_nodes_close_loops_and_refill_what_was_missed(robot, namespace, foll
     for number in range(3):  # the first place again, a minute later
         builder.send(camera, image_message(pictures[0], 120.0 + number))
     answers = [localizer.answer(before + number) for number in (1, 2, 3)]
-    assert [answer.status for answer in answers] == [PlaceMatchArray.NO_MATCH_TEMPORAL] * 2 + [MATCHED]
+    assert [answer.status for answer in answers] == [PlaceMatchArray.NO_MATCH_TEMPORAL] + [MATCHED] * 2
     assert [answer.matches[0].match.index for answer in answers] == [1, 1, 1]
     assert answers[-1].matches[0].match.session_id == answers[-1].query.session_id
     status = localizer.status(lambda s: s.keyframes == mapped + 3, 'the new keyframes')
-    assert (status.keyframes_processed, status.matches_published) == (before + 3, 1)
+    assert (status.keyframes_processed, status.matches_published) == (before + 3, 2)
 
 
 def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pictures, tmp_path):

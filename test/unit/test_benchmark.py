@@ -69,8 +69,9 @@ def test_functions_are_called_in_turn_after_a_warm_up():
 
 
 def test_a_ratio_below_its_floor_is_not_good():
-    slow = Comparison('a', 'b', 10.0, 20.0, 3)
+    slow = Comparison('a', 'b', [10.0, 30.0, 11.0], [20.0, 61.0, 21.0], 3)
     assert (slow.ratio, slow.as_dict()['good']) == (2.0, False)
+    assert slow.as_dict()['ratio_range'] == [1.91, 2.03]
     assert machine()['cores'] >= 1
 
 
@@ -79,6 +80,7 @@ def test_the_command_reports_one_stage_as_json(capsys, tmp_path):
     status = main(['benchmark', 'stock', '--stage', 'vote', '--repeats', '1', '--json', '--output', str(output)])
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads(output.read_text())
+    assert '| vote of one query |' in output.with_suffix('.md').read_text()
     row, = report['comparisons']
     assert row['floor'] == 50
     assert row['good'] == (row['ratio'] >= 50) == (status == 0)

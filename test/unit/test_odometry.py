@@ -113,6 +113,13 @@ def test_the_second_of_two_twin_corridors_is_not_the_first():
     assert where.possible(identity(1, 'other'), identity(5), place_motion()) is None
 
 
+def test_odometry_that_has_drifted_far_supports_nothing():
+    where = Whereabouts(paths_of([pose(x) for x in range(0, 400, 4)]))
+    assert where.possible(identity(2), identity(1), place_motion()) is False
+    assert where.possible(identity(100), identity(100), place_motion()) is True
+    assert where.possible(identity(100), identity(2), place_motion()) is None
+
+
 def test_where_it_was_last_recognised_tells_where_it_can_be_in_another_session():
     paths = paths_of([pose(x) for x in range(30)])
     paths_of([pose(x, 100, frame='odom') for x in range(10)], 'query', paths)

@@ -71,6 +71,28 @@ def test_rows_that_span_too_few_dimensions_are_refused(width):
         fit_pca(rows, 9)
 
 
+@pytest.mark.parametrize('width', [40, 400])
+def test_streamed_rows_that_span_too_few_dimensions_are_refused(width):
+    axes = np.random.default_rng(1).standard_normal((8, width)) * np.geomspace(1, 0.03, 8)[:, None]
+    rows = (np.random.default_rng(0).standard_normal((2000, 8)) @ axes + 1).astype('f')
+    few = 4 * width * 40  # bytes of 40 rows
+    assert fit_pca(np.array_split(rows, 23), 8, memory_bytes=few).dimension == 8
+    with pytest.raises(SegvladError, match='span only 8 dimensions'):
+        fit_pca(np.array_split(rows, 23), 9, memory_bytes=few)
+
+
+def test_a_stream_of_a_slowly_decaying_spectrum_keeps_its_energy():
+    """As descriptors have it: no gap anywhere, and 48 times as many rows as components."""
+    rng = np.random.default_rng(4)
+    rows = (rng.standard_normal((960, 300)) / np.sqrt(1 + np.arange(300))).astype('f') + 1
+    variance, _ = truth(rows, 20)
+    fit = fit_pca(np.array_split(rows, 7), 20, memory_bytes=1)
+    centred = rows - rows.mean(axis=0)
+    assert ((centred @ fit.components.T) ** 2).sum() / (len(rows) - 1) > 0.99 * variance.sum()
+    np.testing.assert_allclose(fit.scale ** -2.0, variance, rtol=0.15)
+    np.testing.assert_allclose(fit.components @ fit.components.T, np.eye(20), atol=1e-4)
+
+
 def test_equal_rows_are_refused():
     with pytest.raises(SegvladError, match='span only 0 dimensions'):
         fit_pca(np.ones((50, 6), np.float32), 3)

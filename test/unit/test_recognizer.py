@@ -177,6 +177,37 @@ def test_reset_short_term_starts_agreement_again():
     assert (answer.status, recognizer.count) == (Status.NO_MATCH_TEMPORAL, 20)
 
 
+def test_a_rejected_loop_closure_lowers_the_keyframes_next_score():
+    recognizer, plain = map_of(range(20)), ask(map_of(range(20)), [7], independent=True)[0].candidates[0]
+    match = recognizer.keyframe(7).id
+    for index, (accepted, share) in enumerate(((False, 0.8), (False, 0.64), (True, 0.8)), 1):
+        recognizer.feedback(KeyframeId(0, 'query', index, index), match, accepted)
+        best = ask(recognizer, [7], independent=True)[0].candidates[0]
+        assert (best.entry, best.score) == (7, pytest.approx(share * plain.score))
+    assert best.matched_segments == plain.matched_segments
+
+
+def test_optimised_poses_reach_the_entries_and_change_no_answer():
+    def answers(optimised):
+        recognizer = Recognizer(SETTINGS, DIMENSION)
+        for number in range(20):
+            recognizer.add(keyframe(seen(number, view=1), number + 1, x=float(number)))
+        found = []
+        for index, (number, x) in enumerate(((7, 7.0), (8, 8.0), (9, 9.0), (2, 10.0)), 1):  # odometry rules 2 out
+            if optimised:
+                moved = Pose(np.array([0.0, 50.0 * index, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'map')
+                recognizer.update_poses({recognizer.ids[8]: moved, KeyframeId(0, 'unknown', 1, 1): moved})
+                assert recognizer.keyframe(8).pose is moved
+                assert recognizer.keyframe(9).pose.frame == 'odom'
+            answer = recognizer.recognize(keyframe(seen(number, view=2), index, 'query', x=x),
+                                          exclude_recent=True)
+            found.append((answer.status, answer.reason, answer.candidates))
+        return found
+    assert repr(answers(optimised=True)) == repr(answers(optimised=False))
+    assert [status for status, _, _ in answers(optimised=True)] == [
+        Status.NO_MATCH_TEMPORAL, Status.NO_MATCH_TEMPORAL, Status.MATCHED, Status.NO_MATCH_LOW_SCORE]
+
+
 def test_map_with_fewer_segments_than_neighbours():
     recognizer = Recognizer(SETTINGS, DIMENSION)
     recognizer.add(keyframe(seen(1)[:2], 1))

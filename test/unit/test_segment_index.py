@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.mapping.segment_index import SegmentIndex, split_runs, uses_gpu
 from segvlad_ros.types import SegvladError
 
 
@@ -83,6 +84,42 @@ def test_the_process_keeps_its_threads():
     threads = faiss.omp_get_max_threads()
     index.search(rows, 3)
     assert faiss.omp_get_max_threads() == threads
+
+
+@pytest.mark.parametrize(('parts', 'expected'), [
+    ({}, False), ({'get_num_gpus': lambda: 0}, False),
+    ({'StandardGpuResources': object, 'get_num_gpus': lambda: 0}, False),
+    ({'StandardGpuResources': object, 'get_num_gpus': lambda: 2}, True)])
+def test_a_gpu_is_used_where_faiss_supports_and_finds_one(parts, expected):
+    assert uses_gpu(SimpleNamespace(**parts)) is expected
+
+
+@pytest.mark.skipif(hasattr(faiss, 'StandardGpuResources'), reason='this faiss is built for a GPU')
+def test_faiss_without_gpu_support_searches_on_the_cpu():
+    assert not uses_gpu(faiss)
+    index, rows, owners, _ = build(np.random.default_rng(0), [4, 4])
+    np.testing.assert_array_equal(index.search(rows, 1)[1][:, 0], owners)
+
+
+@given(st.lists(st.integers(1, 40), max_size=8), st.integers(1, 50))
+def test_runs_are_split_into_the_same_rows(lengths, most):
+    edges = np.cumsum([0, *lengths])
+    runs = list(zip(edges[:-1:2].tolist(), edges[1::2].tolist()))
+    parts = split_runs(runs, most)
+    assert all(0 < last - first <= most for first, last in parts)
+    assert [row for run in parts for row in range(*run)] == [row for run in runs for row in range(*run)]
+    assert split_runs(runs, 0) == runs
+
+
+@pytest.mark.parametrize('most', [1, 7, 1000])
+def test_a_search_in_pieces_finds_the_same(most):
+    """As on a GPU, whose memory bounds the rows of a piece."""
+    rng = np.random.default_rng(0)
+    index, rows, _, _ = build(rng, [9, 0, 30, 14])
+    whole = index.search(rows, 12, excluded=[0])
+    index._most_rows = most
+    for expected, found in zip(whole, index.search(rows, 12, excluded=[0])):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_adding_while_searching():

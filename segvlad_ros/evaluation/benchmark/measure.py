@@ -6,8 +6,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,39 @@ from typing import Any
 class Comparison:
     """One implementation against another, on the same input in the same run.
 
-    :ivar ours_ms, baseline_ms: medians
+    :ivar ours, theirs: milliseconds of calls made in turn, so that the n-th of each met the same machine
     :ivar floor: smallest ratio that is good enough; 0 where none is asked
-    :ivar ours_mb, baseline_mb: most memory taken on top of what was taken before, megabytes; None if not measurable
+    :ivar ours_mb, theirs_mb: most memory taken on top of what was taken before, megabytes; None if not measurable
     """
 
     name: str
     baseline: str
-    ours_ms: float
-    baseline_ms: float
+    ours: Sequence[float]
+    theirs: Sequence[float]
     floor: float
     ours_mb: float | None = None
-    baseline_mb: float | None = None
+    theirs_mb: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def ratios(self) -> list[float]:
+        """How many times as fast ours was, pair by pair."""
+        return [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+    @property
     def ratio(self) -> float:
-        """How many times as fast ours is."""
-        return self.baseline_ms / self.ours_ms
+        """The median of :attr:`ratios`, which other work on the machine changes least."""
+        return median(self.ratios)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, rounded."""
-        values = {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
-        return {**values, 'ratio': round(self.ratio, 2), 'good': self.ratio >= self.floor}
+        memory = {'ours_mb': self.ours_mb, 'baseline_mb': self.theirs_mb}
+        return {'name': self.name, 'baseline': self.baseline, 'ours_ms': round(median(self.ours), 3),
+                'baseline_ms': round(median(self.theirs), 3), 'ratio': round(self.ratio, 2),
+                'ratio_range': [round(min(self.ratios), 2), round(max(self.ratios), 2)], 'floor': self.floor,
+                'good': self.ratio >= self.floor,
+                **{name: None if value is None else round(value, 1) for name, value in memory.items()},
+                'details': self.details}
 
 
 def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int,
@@ -60,7 +70,7 @@ def alternate(first: Callable[[], Any], second: Callable[[], Any], repeats: int,
     return times
 
 
-def median(values: list[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """Middle value."""
     return statistics.median(values)
 

@@ -16,7 +16,7 @@ from segvlad_ros.description.projection import PcaProjection
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.benchmark import literal
-from segvlad_ros.evaluation.benchmark.measure import Comparison, alternate, median, peak_memory
+from segvlad_ros.evaluation.benchmark.measure import Comparison, alternate, peak_memory
 from segvlad_ros.evaluation.benchmark.random_models import SamSize, random_dinov2, random_sam
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.recognition.voting import vote_reference
@@ -86,10 +86,10 @@ def compare_sam(points_per_side: int, repeats: int, device: str = 'cpu',
     details = {'device': device, 'points': points_per_side ** 2, 'masks': found}
     memory = [peak_memory(function, device) for function in (ours, theirs)]
     cuda = device.startswith('cuda')
-    return [Comparison('automatic masks after the decoder', 'SamAutomaticMaskGenerator', median(rests[0]),
-                       median(rests[1]), 0 if cuda else 5, details=details),
-            Comparison('automatic masks, whole', 'SamAutomaticMaskGenerator', median(whole[0]), median(whole[1]),
-                       3 if cuda else 1.2, *memory, details)]
+    return [Comparison('automatic masks after the decoder', 'SamAutomaticMaskGenerator', *rests, 0 if cuda else 5,
+                       details=details),
+            Comparison('automatic masks, whole', 'SamAutomaticMaskGenerator', *whole, 3 if cuda else 1.2, *memory,
+                       details)]
 
 
 def compare_dinov2(repeats: int, device: str = 'cpu', now: Clock = time.perf_counter, width: int = 384) -> Comparison:
@@ -103,9 +103,9 @@ def compare_dinov2(repeats: int, device: str = 'cpu', now: Clock = time.perf_cou
     everything = Dinov2Extractor(weights, 'patches', device=device)
     wait = torch.cuda.synchronize if device.startswith('cuda') else lambda: None
     ours, theirs = partial(facet.extract, image), partial(everything.extract, image)
-    times = alternate(ours, theirs, repeats, wait, now)
-    return Comparison('DINOv2 value of block 31', 'all 40 blocks', median(times[0]), median(times[1]), 1.2,
-                      peak_memory(ours, device), peak_memory(theirs, device), {'device': device, 'width': width})
+    times = alternate(ours, theirs, 3 * repeats, wait, now)
+    return Comparison('DINOv2 value of block 31', 'all 40 blocks', *times, 1.2, peak_memory(ours, device),
+                      peak_memory(theirs, device), {'device': device, 'width': width})
 
 
 def compare_description(repeats: int, now: Clock = time.perf_counter, segments: int = 130) -> Comparison:
@@ -132,9 +132,9 @@ def compare_description(repeats: int, now: Clock = time.perf_counter, segments: 
     error = float(np.abs(ours() - theirs()).max())
     if error > 1e-4:
         raise SegvladError(f'the two descriptions differ by {error}: the comparison would not be one')
-    times = alternate(ours, theirs, repeats, clock=now)
+    times = alternate(ours, theirs, 3 * repeats, clock=now)
     return Comparison('description, masks to projected rows', 'segvlad-spec.md 5 to 8 word for word',
-                      median(times[0]), median(times[1]), 10, peak_memory(ours), peak_memory(theirs),
+                      *times, 10, peak_memory(ours), peak_memory(theirs),
                       {'segments': segments, 'features': WIDTH, 'largest_difference': error})
 
 
@@ -156,8 +156,9 @@ def compare_vote(repeats: int, now: Clock = time.perf_counter, queries: int = 20
             ours()
 
     times = alternate(ours_often, theirs, 3 * repeats, clock=now)
-    return Comparison('vote of one query', 'segvlad-spec.md 10.1 word for word', median(times[0]) / queries / _CALLS,
-                      median(times[1]) / queries, 50, peak_memory(ours), peak_memory(theirs),
+    return Comparison('vote of one query', 'segvlad-spec.md 10.1 word for word',
+                      [taken / queries / _CALLS for taken in times[0]], [taken / queries for taken in times[1]], 50,
+                      peak_memory(ours), peak_memory(theirs),
                       {'segments': segments, 'neighbours': 50, 'queries': queries})
 
 

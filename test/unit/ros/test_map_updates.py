@@ -44,19 +44,36 @@ def positions(place_map):
             if keyframe.pose is not None]
 
 
+def follow(follower, path, place_map):
+    """Store what has moved, as map_builder does.
+
+    :return: session and index of what has
+    """
+    moved = follower.moved(path, place_map.ids())
+    assert place_map.update_poses(moved) == len(moved)
+    return [(identity.session_id, identity.index) for identity in moved]
+
+
 def test_keyframes_follow_the_optimised_path(place_map):
     follower = OptimizedPath()
-    assert follower.apply(path((1.0, 10.0), (2.5, 13.0)), place_map) == 2
+    assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == [('a', 1), ('a', 2)]
     assert positions(place_map) == [('map', 10.0), ('map', 12.0), ('odom', 3.0)]
-    assert follower.apply(path((1.0, 10.0), (2.5, 13.0)), place_map) == 0
-    assert follower.apply(path((1.0, 10.0), (2.5, 16.0)), place_map) == 1
+    assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == []
+    assert follow(follower, path((1.0, 10.0), (2.5, 16.0)), place_map) == [('a', 2)]
     assert positions(place_map)[1] == ('map', 14.0)
+
+
+def test_only_the_keyframes_asked_for_move(place_map):
+    second = place_map.ids()[1]
+    moved = OptimizedPath().moved(path((1.0, 10.0), (2.0, 20.0)), [second])
+    assert list(moved) == [second]
+    assert (moved[second].frame, moved[second].translation[0]) == ('map', 20.0)
 
 
 def test_a_pose_that_is_none_is_passed_over(place_map):
     broken = path((1.0, 10.0), (2.0, 20.0))
     broken.poses[0].pose.orientation.w = 0.0
-    assert OptimizedPath().apply(broken, place_map) == 1
+    assert follow(OptimizedPath(), broken, place_map) == [('a', 2)]
     assert positions(place_map) == [('odom', 1.0), ('map', 20.0), ('odom', 3.0)]
 
 

@@ -1,0 +1,80 @@
+"""``segvlad calibrate bag|images``: learns how probable a match is, and says how far that can be trusted."""
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segvlad_ros.cli.options import add_json, add_preset, check_output, chosen_preset
+from segvlad_ros.cli.sources import add_bag_topics, add_images, evaluate_bag, evaluate_images
+from segvlad_ros.types import SegvladError
+
+if TYPE_CHECKING:
+    from segvlad_ros.evaluation.run import Evaluation
+    from segvlad_ros.pipeline.presets import Preset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See :mod:`segvlad_ros.cli`."""
+    kinds = parser.add_subparsers(dest='kind', metavar='bag|images', required=True)
+    bag = kinds.add_parser('bag', help='from ROS 2 bags with true poses: closing loops, as the nodes do')
+    bag.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='bag folders or .mcap files')
+    add_bag_topics(bag)
+    _add_common(bag)
+    images = kinds.add_parser('images', help='from image files with ground-truth CSV files')
+    add_images(images, several=True)
+    _add_common(images)
+
+
+def run(args: argparse.Namespace) -> int:
+    """See :mod:`segvlad_ros.cli`."""
+    from segvlad_ros.cli import OK
+    from segvlad_ros.evaluation.calibration import cross_validated, fit_calibration, reliability, samples_of, trust
+    from segvlad_ros.evaluation.reliability import as_text, write_page
+
+    check_output(args.output, '--output')
+    check_output(args.report, '--report')
+    preset = replace(chosen_preset(args), calibration=None)  # what is learned anew must not ask what was learned before
+    sets = [samples_of(name, evaluation.outcomes) for name, evaluation in _evaluations(args, preset)]
+    calibration = fit_calibration(sets, preset)
+    probabilities, labels = cross_validated(sets, preset)
+    numbers = {'preset': preset.name, 'fingerprint': calibration.fingerprint, 'calibration': str(args.output),
+               **trust(probabilities, labels), 'sets': [vars(learned) for learned in calibration.sets],
+               'weights': dict(zip(calibration.features, calibration.weights))}
+    calibration.save(args.output)
+    if args.report:
+        write_page(args.report, numbers, reliability(probabilities, labels))
+    if args.json:
+        print(json.dumps(numbers, indent=2))
+    else:
+        print(f'{as_text(numbers)}\n\nPut this line into the preset, with a path relative to its file:\n'
+              f'calibration: {args.output}')
+    return OK
+
+
+def _evaluations(args: argparse.Namespace, preset: Preset) -> Iterator[tuple[str, Evaluation]]:
+    """Every source by name, one after the other."""
+    from segvlad_ros.pipeline.presets import build_describer
+
+    make_describer: Callable = lru_cache(partial(build_describer, preset, args.device))  # once for all sources
+    if args.kind == 'bag':
+        for bag in args.bags:
+            yield str(bag), evaluate_bag(args, preset, make_describer, bag)
+        return
+    if not len(args.references) == len(args.queries) == len(args.ground_truth):
+        raise SegvladError(f'{len(args.references)} --references, {len(args.queries)} --queries and '
+                           f'{len(args.ground_truth)} --ground-truth: give each of them once for every image set')
+    for source in zip(args.references, args.queries, args.ground_truth):
+        yield str(source[2]), evaluate_images(args, preset, make_describer, source)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_preset(parser)
+    add_json(parser)
+    parser.add_argument('--output', required=True, type=Path, metavar='FILE.json', help='file to write')
+    parser.add_argument('--report', type=Path, metavar='FILE.html',
+                        help='also write a report with the reliability diagram')

@@ -1,0 +1,181 @@
+"""pose_graph: a reference SLAM back-end. Odometry and loop closures become a path and a verdict on each closure."""
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import Odometry, Path
+from visualization_msgs.msg import MarkerArray
+
+from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
+from segvlad_ros.ros import diagnostics, qos
+from segvlad_ros.ros.base_node import SegvladNode
+from segvlad_ros.ros.conversions import from_odometry, from_pose, from_time
+from segvlad_ros.ros.pose_graph import ClosureBook, foreign, graph_markers, rejection, to_path
+from segvlad_ros.ros.run import run_node
+from segvlad_ros.ros.statistics import Snapshot
+from segvlad_ros.ros.status import MapFacts
+from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
+from segvlad_ros.slam.settings import PoseGraphSettings
+from segvlad_ros.types import SegvladError
+
+ODOMETRY_DEPTH = 100  # a second of fast odometry
+CLOSURES_DEPTH = 100
+PERIOD_S = 0.1  # odometry is taken in at this period: its single messages are not worth a call
+
+
+class PoseGraphNode(SegvladNode):
+    """Callbacks keep messages; a timer calls the worker, which takes in all that came, optimises, and publishes."""
+
+    ACTIVE_STATE = SegVladStatus.MAPPING
+
+    def __init__(self) -> None:
+        super().__init__('pose_graph')
+        self._graph: PoseGraph | None = None
+        self._book = ClosureBook()
+        self._inbox: deque[Odometry | LoopClosure] = deque()
+        self._called = False
+        self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
+        self._feedback = self.create_lifecycle_publisher(
+            LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
+        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
+
+    def configure(self) -> None:
+        """See :class:`SegvladNode`."""
+        parameters = self.parameters
+        self._graph = PoseGraph(PoseGraphSettings(
+            node_distance_m=parameters['node_distance_m'], node_angle_rad=parameters['node_angle_rad'],
+            translation_drift=parameters['odometry.drift_m_per_m'],
+            rotation_drift=parameters['odometry.drift_rad_per_m'],
+            turn_drift=parameters['odometry.drift_rad_per_rad'],
+            closure_translation_m=parameters['closure.added_m'],
+            closure_rotation_rad=parameters['closure.added_rad']))
+        self._book = ClosureBook()
+        self._inbox.clear()
+        self._called = False
+        self._published_ns, self._published_nodes = 0, 0
+
+    def cleanup(self) -> None:
+        """See :class:`SegvladNode`."""
+        self._graph = None
+
+    def activate(self) -> None:
+        """See :class:`SegvladNode`."""
+        self._inputs = [
+            qos.subscribe(self, Odometry, 'odom', self._take, qos.sensor(ODOMETRY_DEPTH),
+                          callback_group=self.sensor_group),
+            qos.subscribe(self, LoopClosure, 'loop_closures', self._take, qos.reliable(CLOSURES_DEPTH),
+                          callback_group=self.sensor_group)]
+        self._timer = self.create_timer(PERIOD_S, self._call_worker, callback_group=self.sensor_group,
+                                        clock=self.steady_clock)
+
+    def deactivate(self) -> None:
+        """See :class:`SegvladNode`."""
+        self.destroy_timer(self._timer)
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+
+    def map_facts(self) -> MapFacts:
+        """See :class:`SegvladNode`."""
+        graph = self._graph
+        return MapFacts() if graph is None else MapFacts(keyframes=graph.nodes)
+
+    def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
+        """See :class:`SegvladNode`."""
+        graph, status = self._graph, self.status
+        return [diagnostics.pose_graph_status(
+            self.get_fully_qualified_name(), problem=status.failure or status.problem, failed=bool(status.failure),
+            nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
+            accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED))]
+
+    def _take(self, message: Odometry | LoopClosure) -> None:
+        if not self.paused:
+            self._inbox.append(message)
+
+    def _call_worker(self) -> None:
+        if self._inbox and not self._called:
+            self._called = True
+            self.post('odometry and loop closures', self._work)
+
+    # all below in the worker's thread
+
+    def _work(self) -> None:
+        self._called, self.status.problem = False, ''
+        received_s, begin = self.statistics.arrived(), time.perf_counter()
+        while self._inbox:
+            message = self._inbox.popleft()
+            if isinstance(message, LoopClosure):
+                self._add_closure(message)
+            else:
+                self._add_odometry(message)
+        news = []
+        if self._graph.waiting:
+            news = self._book.news(self._graph.optimize())
+            self.statistics.handled(received_s, {'optimise': time.perf_counter() - begin})
+        for message in news:
+            self._answer(message)
+        self._publish(bool(news))
+
+    def _add_odometry(self, message: Odometry) -> None:
+        stamp_ns = from_time(message.header.stamp)
+        try:
+            if stamp_ns == 0:
+                raise SegvladError('its stamp is zero')
+            anew = self._graph.add_odometry(stamp_ns, from_odometry(message))
+        except SegvladError as error:
+            self.report(f'odometry not used: {error}')
+            return
+        if anew:
+            reason = 'the clock of the odometry jumped back, or its frame changed: a new graph was begun'
+            self.statistics.count(clock_jumps=1)
+            self.report(reason)
+            for feedback in self._book.abandoned(reason):
+                self._answer(feedback)
+            self._book, self._published_ns, self._published_nodes = ClosureBook(), 0, 0
+
+    def _add_closure(self, message: LoopClosure) -> None:
+        reason = foreign(message, self.parameters['robot_id'])
+        try:
+            if reason:
+                raise SegvladError(reason)
+            relative = message.query_pose_in_match
+            number = self._graph.add_closure(
+                from_time(message.match.stamp), from_time(message.query.stamp),
+                from_pose(relative.pose, message.base_frame, relative.covariance))
+        except SegvladError as error:
+            self._answer(rejection(message, str(error)))
+            return
+        self._book.add(number, message)
+
+    def _answer(self, feedback: LoopClosureFeedback) -> None:
+        if feedback.verdict == LoopClosureFeedback.ACCEPTED:
+            self.statistics.matched()
+        ends = f'{feedback.match.index} - {feedback.query.index}'
+        self.get_logger().info(f'loop closure of keyframes {ends}: verdict {feedback.verdict}, {feedback.reason}')
+        self._feedback.publish(feedback)
+
+    def _publish(self, bent: bool) -> None:
+        graph = self._graph
+        newest_ns = graph.newest_ns
+        if newest_ns is None:
+            return
+        due = newest_ns - self._published_ns >= self.parameters['path_period_s'] * 1e9
+        if not bent and not (due and graph.nodes > self._published_nodes):
+            return
+        self._published_ns, self._published_nodes = newest_ns, graph.nodes
+        poses = graph.path()
+        self._path.publish(to_path(poses))
+        if self._markers.get_subscription_count():
+            self._markers.publish(graph_markers(poses, self._book.lines(graph, Verdict.ACCEPTED),
+                                                self._book.lines(graph, Verdict.REJECTED)))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node."""
+    sys.exit(run_node(PoseGraphNode, args))
+
+
+if __name__ == '__main__':
+    main()

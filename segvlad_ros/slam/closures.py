@@ -1,0 +1,100 @@
+"""Loop closures as the pose graph holds them, and their covariances in the order and meaning that GTSAM wants."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segvlad_ros.io.geometry import to_matrix
+from segvlad_ros.recognition.absolute_pose import adjoint
+from segvlad_ros.slam.odometry_chain import Attachment
+from segvlad_ros.slam.settings import PoseGraphSettings
+from segvlad_ros.types import Pose, SegvladError
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A loop closure between two moments, as it was received.
+
+    :ivar match_stamp_ns, query_stamp_ns: of the two images
+    :ivar match_from_query: (4, 4) pose of the base at the query's stamp in the base at the match's stamp
+    :ivar covariance: (6, 6) of x in ``match_from_query exp(x)``, translation first
+    """
+
+    match_stamp_ns: int
+    query_stamp_ns: int
+    match_from_query: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Link:
+    """A relative pose of two nodes.
+
+    :ivar first, second: numbers of the nodes, first < second
+    :ivar first_from_second: (4, 4)
+    :ivar covariance: (6, 6) of x in ``first_from_second exp(x)``, translation first
+    """
+
+    first: int
+    second: int
+    first_from_second: np.ndarray
+    covariance: np.ndarray
+
+
+def make_closure(match_stamp_ns: int, query_stamp_ns: int, query_pose_in_match: Pose,
+                 settings: PoseGraphSettings) -> Closure:
+    """A received closure.
+
+    :param query_pose_in_match: with its covariance as ROS orders it, or without
+    :raises SegvladError: numbers that are no pose or no covariance
+    """
+    matrix = to_matrix(query_pose_in_match)
+    if not np.isfinite(matrix).all():
+        raise SegvladError('the pose of the query in the match is not finite')
+    added = np.diag([settings.closure_translation_m ** 2] * 3 + [settings.closure_rotation_rad ** 2] * 3)
+    return Closure(match_stamp_ns, query_stamp_ns, matrix, tangent_covariance(query_pose_in_match) + added)
+
+
+def tangent_covariance(pose: Pose) -> np.ndarray:
+    """(6, 6) of x in ``pose exp(x)``, in the axes of the child frame, translation first; zero where unknown.
+
+    ROS gives it in the axes of the parent frame (x y z and rotations about its fixed axes).
+
+    :raises SegvladError: no covariance
+    """
+    if pose.covariance is None:
+        return np.zeros((6, 6))
+    covariance = np.asarray(pose.covariance, np.float64)
+    if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
+        raise SegvladError('the covariance of the query in the match is not 6 x 6 finite numbers')
+    covariance = (covariance + covariance.T) / 2
+    variances = np.linalg.eigvalsh(covariance)
+    if variances[0] < -1e-6 * max(variances[-1], 1e-9):
+        raise SegvladError('the covariance of the query in the match has a negative variance')
+    axes = np.kron(np.eye(2), to_matrix(pose)[:3, :3].T)
+    return axes @ covariance @ axes.T
+
+
+def rotation_first(covariance: np.ndarray) -> np.ndarray:
+    """GTSAM's order of a covariance with the translation first: the (3, 3) blocks change places."""
+    order = [3, 4, 5, 0, 1, 2]
+    return covariance[np.ix_(order, order)]
+
+
+def link_of(closure: Closure, match: Attachment, query: Attachment) -> Link:
+    """The closure between the two nodes that its moments belong to.
+
+    With A and B the poses of match and query in their nodes, each with its own small motion a and b, and T the
+    closure with c: ``A exp(a) T exp(c) (B exp(b))^-1 = A T B^-1 exp(adjoint(B) (adjoint(T^-1) a + c - b))``.
+    """
+    node_from_node = match.node_from_base @ closure.match_from_query @ np.linalg.inv(query.node_from_base)
+    moved = adjoint(np.linalg.inv(closure.match_from_query))
+    inner = moved @ match.covariance @ moved.T + closure.covariance + query.covariance
+    axes = adjoint(query.node_from_base)
+    covariance = axes @ inner @ axes.T
+    if match.node < query.node:
+        return Link(match.node, query.node, node_from_node, (covariance + covariance.T) / 2)
+    back = adjoint(node_from_node)  # T exp(x) turned round is T^-1 exp(-adjoint(T) x)
+    covariance = back @ covariance @ back.T
+    return Link(query.node, match.node, np.linalg.inv(node_from_node), (covariance + covariance.T) / 2)

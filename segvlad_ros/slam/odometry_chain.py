@@ -1,0 +1,137 @@
+"""Odometry as a chain of nodes: where the robot was by odometry alone, and how uncertain that is."""
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+import numpy as np
+
+from segvlad_ros.io.geometry import PoseHistory, distance, rotation_angle, to_matrix
+from segvlad_ros.recognition.absolute_pose import adjoint
+from segvlad_ros.slam.settings import PoseGraphSettings
+from segvlad_ros.types import Pose
+
+TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line
+SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a node each second in which it moved
+MAX_GAP_S = 2.0  # of odometry that is interpolated
+MAX_EXTRAPOLATION_S = 1.0
+LEAST_STEP_M, LEAST_STEP_RAD = 1e-3, 1e-3  # standard deviations of a step in which nothing moved
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A moment on the chain.
+
+    :ivar node: the node nearest in time
+    :ivar node_from_base: (4, 4) pose of the robot's base at that moment in the node
+    :ivar covariance: (6, 6) of x in ``node_from_base exp(x)``, translation first
+    """
+
+    node: int
+    node_from_base: np.ndarray
+    covariance: np.ndarray
+
+
+class OdometryChain:
+    """Nodes, and sums along them from which the uncertainty between any two follows at once.
+
+    A step T from one node to the next is wrong by a small motion x, translation first, in ``T exp(x)``. Its random
+    part is independent from step to step; the other part is the same in all of them, in the axes of the robot, times
+    the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
+
+    :ivar stamps: of the nodes, nanoseconds
+    :ivar poses: (4, 4) of the nodes, in the frame of the odometry
+    """
+
+    def __init__(self, settings: PoseGraphSettings) -> None:
+        self._settings = settings
+        self.stamps: list[int] = []
+        self.poses: list[np.ndarray] = []
+        self._track = PoseHistory(max_gap_s=MAX_GAP_S, max_extrapolation_s=MAX_EXTRAPOLATION_S)
+        self._last_node: Pose | None = None
+        self._random: list[np.ndarray] = []
+        self._one_sided: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the newest pose that is kept, or None."""
+        return self._track.newest_stamp_ns()
+
+    def add(self, stamp_ns: int, pose: Pose) -> bool:
+        """Take an odometry pose that is newer than all before.
+
+        :return: whether it became a node
+        """
+        newest = self.newest_ns
+        if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
+            return False
+        pose = Pose(pose.translation, pose.quaternion, pose.frame)
+        self._track.add(stamp_ns, pose)
+        if self._last_node is not None and not self._has_moved(stamp_ns, pose):
+            return False
+        self._add_node(stamp_ns, pose)
+        return True
+
+    def _has_moved(self, stamp_ns: int, pose: Pose) -> bool:
+        moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
+        slow = stamp_ns - self.stamps[-1] >= SLOW_NODE_S * 1e9
+        return (moved >= self._settings.node_distance_m or turned >= self._settings.node_angle_rad
+                or (slow and (moved >= SLOW_NODE_M or turned >= SLOW_NODE_RAD)))
+
+    def _add_node(self, stamp_ns: int, pose: Pose) -> None:
+        matrix = to_matrix(pose)
+        if self._last_node is None:
+            self._random.append(np.zeros((6, 6)))
+            self._one_sided.append(np.zeros((6, 6)))
+        else:
+            moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
+            axes = adjoint(matrix)
+            self._random.append(self._random[-1] + (axes * self._variances(moved, turned)) @ axes.T)
+            self._one_sided.append(self._one_sided[-1] + axes * self._drifts(moved, turned))
+        self.stamps.append(stamp_ns)
+        self.poses.append(matrix)
+        self._last_node = pose
+
+    def _variances(self, moved: float, turned: float) -> np.ndarray:
+        settings = self._settings
+        along = settings.translation_drift ** 2 * moved + LEAST_STEP_M ** 2
+        around = settings.rotation_drift ** 2 * moved + settings.turn_drift ** 2 * turned + LEAST_STEP_RAD ** 2
+        return np.array([along] * 3 + [around] * 3)
+
+    def _drifts(self, moved: float, turned: float) -> np.ndarray:
+        settings = self._settings
+        return np.array([settings.translation_drift * moved] * 3
+                        + [settings.rotation_drift * moved + settings.turn_drift * turned] * 3)
+
+    def between(self, first: int, second: int) -> np.ndarray:
+        """(4, 4) ``first_from_second`` of two nodes, by odometry."""
+        return np.linalg.inv(self.poses[first]) @ self.poses[second]
+
+    def step_variances(self, node: int) -> np.ndarray:
+        """(6,) random variances of the step from a node to the next, translation first."""
+        step = self.between(node, node + 1)
+        angle = np.arccos(np.clip((np.trace(step[:3, :3]) - 1) / 2, -1, 1))
+        return self._variances(float(np.linalg.norm(step[:3, 3])), float(angle))
+
+    def covariance(self, first: int, second: int) -> np.ndarray:
+        """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""
+        axes = adjoint(np.linalg.inv(self.poses[second]))
+        one_sided = axes @ (self._one_sided[second] - self._one_sided[first])
+        random = axes @ (self._random[second] - self._random[first]) @ axes.T
+        total = random + one_sided @ one_sided.T
+        return (total + total.T) / 2
+
+    def attach(self, stamp_ns: int) -> Attachment | None:
+        """The moment of a stamp on the chain, None where there was no odometry."""
+        pose = self._track.at(stamp_ns)
+        if pose is None:
+            return None
+        after = bisect.bisect_left(self.stamps, stamp_ns)
+        node = min((n for n in (after - 1, after) if 0 <= n < len(self.stamps)),
+                   key=lambda n: abs(self.stamps[n] - stamp_ns))
+        offset = np.linalg.inv(self.poses[node]) @ to_matrix(pose)
+        angle = np.arccos(np.clip((np.trace(offset[:3, :3]) - 1) / 2, -1, 1))
+        return Attachment(node, offset, np.diag(self._variances(float(np.linalg.norm(offset[:3, 3])), float(angle))))

@@ -1,0 +1,120 @@
+"""Least squares on rigid transforms with GTSAM, and which links to believe. Rotations come first here, as in GTSAM."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from segvlad_ros.io.extras import import_slam
+from segvlad_ros.slam.closures import Link, rotation_first
+
+GNC_STEP = 2.0  # factor by which the surrogate gets less convex in each round; GTSAM's own 1.4 takes twice the rounds
+FIXED = 1e-6  # standard deviation of what is fixed
+
+
+class Optimizer:
+    """The poses of all nodes, and the factors that tell them.
+
+    :raises SegvladError: GTSAM is not installed
+    """
+
+    def __init__(self) -> None:
+        self._gtsam = import_slam('gtsam')
+        self._values = self._gtsam.Values()
+        self._steps = self._gtsam.NonlinearFactorGraph()
+
+    def pose(self, node: int) -> np.ndarray:
+        """The (4, 4) pose of a node."""
+        return self._values.atPose3(node).matrix()
+
+    def add_node(self, node: int, pose: np.ndarray, step: Link | None) -> None:
+        """Take the next node.
+
+        :param pose: (4, 4), to begin with
+        :param step: from the node before; None of the first one, whose pose is fixed
+        """
+        self._values.insert(node, self._gtsam.Pose3(pose))
+        self._steps.add(self._anchor(node) if step is None else self.factor(step))
+
+    def factor(self, link: Link) -> Any:
+        """A link as a factor."""
+        noise = self._gtsam.noiseModel.Gaussian.Covariance(rotation_first(link.covariance))
+        return self._gtsam.BetweenFactorPose3(link.first, link.second, self._gtsam.Pose3(link.first_from_second), noise)
+
+    def squared_error(self, factor: Any) -> float:
+        """How far the poses are from what a factor says, in its standard deviations, squared."""
+        return 2 * factor.error(self._values)
+
+    def squared_error_of(self, link: Link, first_from_second: np.ndarray) -> float:
+        """How far a link is from another measurement (4, 4) of it, in the link's standard deviations, squared."""
+        gtsam = self._gtsam
+        error = gtsam.Pose3.Logmap(gtsam.Pose3(np.linalg.inv(link.first_from_second) @ first_from_second))
+        return float(error @ np.linalg.solve(rotation_first(link.covariance), error))
+
+    def surprise(self, link: Link, known: Iterable[Any], origin: int) -> float:
+        """How far a link is from what is known without it, in the standard deviations of both, squared.
+
+        With small motions x of the two poses, their relative pose T moves by ``x_second - adjoint(T^-1) x_first``.
+
+        :param known: factors that connect its nodes
+        :param origin: a node of them, to be fixed
+        """
+        gtsam = self._gtsam
+        graph = self._graph([self._anchor(origin), *known])
+        values = gtsam.Values()
+        for node in graph.keyVector():
+            values.insert(node, self._values.atPose3(node))
+        joint = gtsam.Marginals(graph, values).jointMarginalCovariance([link.first, link.second])
+        moves = self._values.atPose3(link.second).between(self._values.atPose3(link.first)).AdjointMap()
+        ends = [joint.at(a, b) for a in (link.first, link.second) for b in (link.first, link.second)]
+        spread = moves @ ends[0] @ moves.T - moves @ ends[1] - ends[2] @ moves.T + ends[3]
+        order = np.argsort([3, 4, 5, 0, 1, 2])
+        wider = Link(link.first, link.second, link.first_from_second,
+                     link.covariance + spread[np.ix_(order, order)])
+        return self.squared_error_of(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
+
+    def solve(self, factors: Iterable[Any]) -> None:
+        """Least squares over all nodes (Levenberg-Marquardt) with their steps and some factors."""
+        graph = self._steps.clone()
+        for factor in factors:
+            graph.add(factor)
+        self._values = self._gtsam.LevenbergMarquardtOptimizer(graph, self._values, self._parameters()).optimize()
+
+    def select(self, known: Sequence[Any], factors: Sequence[Any], origin: int, threshold: float) -> np.ndarray:
+        """Which factors agree with each other and with what is known, by graduated non-convexity with a truncated
+        quadratic (Yang, Antonante, Tzoumas and Carlone, Robotics and Automation Letters 2020).
+
+        :param known: factors that are believed
+        :param origin: a node of them, to be fixed
+        :param threshold: largest squared error of a factor that is believed
+        :return: (factors,) float64 weights in [0, 1]
+        """
+        gtsam = self._gtsam
+        graph = self._graph([self._anchor(origin), *known, *factors])
+        values = gtsam.Values()
+        for node in graph.keyVector():
+            values.insert(node, self._values.atPose3(node))
+        parameters = gtsam.GncLMParams(self._parameters())
+        parameters.setLossType(gtsam.GncLossType.TLS)
+        parameters.setKnownInliers(list(range(1 + len(known))))
+        parameters.setLambdaStep(GNC_STEP)
+        optimizer = gtsam.GncLMOptimizer(graph, values, parameters)
+        optimizer.setInlierCostThresholds(threshold / 2)  # GTSAM's cost is half the squared error
+        optimizer.optimize()
+        return np.asarray(optimizer.getWeights())[1 + len(known):]
+
+    def _anchor(self, node: int) -> Any:
+        gtsam = self._gtsam
+        return gtsam.PriorFactorPose3(node, self._values.atPose3(node), gtsam.noiseModel.Isotropic.Sigma(6, FIXED))
+
+    def _graph(self, factors: Iterable[Any]) -> Any:
+        graph = self._gtsam.NonlinearFactorGraph()
+        for factor in factors:
+            graph.add(factor)
+        return graph
+
+    def _parameters(self) -> Any:
+        parameters = self._gtsam.LevenbergMarquardtParams()
+        parameters.setRelativeErrorTol(1e-4)
+        return parameters

@@ -1,0 +1,227 @@
+"""pose_graph as a process: odometry and loop closures go in over DDS, path and feedback come out."""
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import Odometry, Path
+from node_harness import DEADLINE_S, LATCHED, SECOND, Robot
+from rclpy.qos import ReliabilityPolicy
+from std_srvs.srv import SetBool
+from visualization_msgs.msg import Marker, MarkerArray
+
+from segvlad_ros.io.geometry import compose, distance, inverse, relative
+from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, SegVladStatus
+from segvlad_ros.ros.conversions import fill_pose, from_pose, from_time, to_pose_with_covariance, to_time
+from segvlad_ros.types import Pose
+
+pytestmark = pytest.mark.slam
+if not os.environ.get('SEGVLAD_REQUIRE_SLAM'):
+    pytest.importorskip('gtsam')
+
+START = 100 * SECOND
+STEP = SECOND // 10
+LAP = 320
+ACCEPTED, REJECTED = LoopClosureFeedback.ACCEPTED, LoopClosureFeedback.REJECTED_OPTIMIZATION
+
+
+def flat(x, y, yaw):
+    return Pose(np.array([x, y, 0.0]), np.array([0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)]), 'odom')
+
+
+def drive(steps, drift):
+    """True and reported poses round a square of 8 m, 0.1 m a step."""
+    true, reported = [flat(0, 0, 0)], [flat(0, 0, 0)]
+    for step in range(steps):
+        turn = math.pi / 2 if step % 80 == 79 else 0.0
+        true.append(compose(true[-1], flat(0.1, 0, turn)))
+        reported.append(compose(reported[-1], flat(0.1, 0, turn + 0.1 * drift)))
+    return true, reported
+
+
+class Talk:
+    """The robot's odometry and the localizer's closures."""
+
+    def __init__(self, robot):
+        peer = robot.peer
+        self.robot, self.peer = robot, peer
+        self.paths = peer.listen(Path, 'pose_graph/path', LATCHED)
+        self.answers = peer.listen(LoopClosureFeedback, 'pose_graph/loop_closure_feedback', 100)
+        self.markers = peer.listen(MarkerArray, 'pose_graph/markers', LATCHED)
+        self._odometry = peer.publisher(Odometry, 'odom', depth=1000)
+        self._closures = peer.publisher(LoopClosure, 'loop_closures')
+        peer.matched(self._odometry)
+        peer.matched(self._closures)
+
+    def odometry(self, poses, first=0):
+        for k, pose in enumerate(poses, first):
+            message = Odometry()
+            message.header.stamp, message.header.frame_id = to_time(START + k * STEP), pose.frame
+            fill_pose(message.pose.pose, pose)
+            self._odometry.publish(message)
+
+    def closure(self, match, query, pose, *, sessions=('today', 'today'), robot=0):
+        ends = [KeyframeId(robot_id=robot, session_id=session, index=abs(k) + 1, stamp=to_time(START + k * STEP))
+                for k, session in zip((match, query), sessions)]
+        self._closures.publish(LoopClosure(
+            match=ends[0], query=ends[1], base_frame='base_link', query_pose_in_match=to_pose_with_covariance(
+                Pose(pose.translation, pose.quaternion, '', np.diag([0.01 ** 2] * 3 + [0.005 ** 2] * 3)))))
+
+    def answer(self, count):
+        return self.peer.wait(lambda: len(self.answers) >= count and self.answers[count - 1], f'feedback {count}')
+
+    def path(self, condition, what):
+        """The first path that fulfils a condition, as poses by stamp."""
+        def found():
+            for path in reversed(self.paths):
+                poses = {from_time(p.header.stamp): from_pose(p.pose, path.header.frame_id) for p in path.poses}
+                if condition(poses):
+                    return poses
+            return None
+        return self.peer.wait(found, what)
+
+    def reaches(self, step):
+        """Wait for a path up to the node before a step of odometry."""
+        return self.path(lambda poses: max(poses) >= START + (step - 12) * STEP, f'the path up to step {step}')
+
+
+@pytest.fixture
+def talk(robot, namespace):
+    def start(**parameters):
+        reliable = {f'qos_overrides.{namespace}/odom.subscription.reliability': 'reliable',
+                    f'qos_overrides.{namespace}/odom.subscription.depth': 1000}
+        return Talk(robot('pose_graph', {**reliable, **parameters}))
+    return start
+
+
+def test_odometry_and_closures_become_a_path_and_feedback(talk):
+    true, reported = drive(420, drift=0.01)
+    talk = talk()
+    talk.odometry(reported[:300])
+    before = talk.reaches(300)
+    assert all(pose.frame == 'map' for pose in before.values())
+    assert max(distance(pose, reported[(stamp - START) // STEP]) for stamp, pose in before.items()) < 1e-6
+
+    seen = relative(true[30], true[LAP + 43])  # not its own inverse
+    assert distance(seen, inverse(seen)) > 1
+    talk.closure(30, LAP + 43, seen)  # waits for its odometry
+    talk.odometry(reported[300:], first=300)
+    first = talk.answer(1)
+    assert (first.verdict, first.match.index, first.query.index) == (ACCEPTED, 31, LAP + 44), first.reason
+    assert first.reason
+    bent = talk.path(lambda poses: max(poses) >= START + 400 * STEP and min(
+        distance(pose, reported[(stamp - START) // STEP]) for stamp, pose in poses.items()
+        if stamp > START + LAP * STEP) > 0.5, 'the bent path')
+    ends = [bent[min(bent, key=lambda stamp: abs(stamp - START - k * STEP))] for k in (30, LAP + 43)]
+    assert distance(ends[0], ends[1]) < 2.0
+    assert max(distance(pose, true[(stamp - START) // STEP]) for stamp, pose in bent.items()) < 1.5
+
+    status = talk.robot.status(lambda s: s.matches_published == 1, 'the count')
+    assert status.state == SegVladStatus.MAPPING
+    assert status.keyframes >= len(bent) - 1
+
+    def shown():
+        return talk.markers and {m.ns for m in talk.markers[-1].markers if m.action == Marker.ADD}
+    assert talk.peer.wait(lambda: 'accepted' in (shown() or ()) and shown(), 'markers') == {'path', 'accepted'}
+
+
+def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
+    true, reported = drive(420, drift=0.005)
+    talk = talk()
+    talk.odometry(reported)
+    talk.reaches(420)
+    talk.closure(30, 350, relative(true[30], true[350]), sessions=('yesterday', 'today'))
+    talk.closure(30, 350, relative(true[30], true[350]), robot=3)
+    talk.closure(-200, 350, flat(0, 0, 0))
+    talk.closure(30, 200, flat(0, 0, 0))
+    answers = [talk.answer(number) for number in (1, 2, 3, 4)]
+    assert [answer.verdict for answer in answers] == [REJECTED] * 4
+    words = ('session', 'robot 3', 'no odometry at the stamp of the match', 'contradicts odometry')
+    for answer, word in zip(sorted(answers, key=lambda a: [w in a.reason for w in words].index(True)), words):
+        assert word in answer.reason
+
+
+def test_a_verdict_that_changes_is_told_again_and_one_that_stays_is_not(talk):
+    true, reported = drive(560, drift=0.005)
+    talk = talk()
+    talk.odometry(reported)
+    talk.reaches(560)
+    talk.closure(40, 360, compose(relative(true[40], true[360]), flat(1.0, 0.6, 0.1)))
+    assert talk.answer(1).verdict == ACCEPTED  # odometry alone cannot tell that it is false
+    for k in (20, 80, 140, 200):
+        talk.closure(k, k + LAP, relative(true[k], true[k + LAP]))
+
+    def taken_back():
+        return next((a for a in talk.answers if a.verdict == REJECTED and a.query.index == 361), None)
+    false = talk.peer.wait(taken_back, 'the verdict that is taken back')
+    assert 'other closures' in false.reason
+    talk.peer.wait(lambda: {a.query.index for a in talk.answers if a.verdict == ACCEPTED} >= {
+        k + LAP + 1 for k in (20, 80, 140, 200)}, 'the true ones')
+    told = [(a.query.index, a.verdict) for a in talk.answers]
+    assert all(one != other for one, other in zip(
+        sorted(told, key=lambda t: t[0]), sorted(told, key=lambda t: t[0])[1:]))
+
+
+def test_a_backwards_clock_begins_anew(talk):
+    _, reported = drive(200, drift=0.0)
+    talk = talk()
+    talk.odometry(reported[100:], first=100)
+    talk.reaches(200)
+    talk.closure(110, 1000, flat(0, 0, 0))  # never reached
+    talk.peer.wait(lambda: any(v.key == 'closures waiting' and v.value == '1' for m in talk.robot.diagnostics
+                               for s in m.status for v in s.values), 'the closure that waits')
+    talk.odometry(reported[:50])
+    answer = talk.answer(1)
+    assert (answer.verdict, 'jumped back' in answer.reason) == (REJECTED, True)
+    poses = talk.path(lambda poses: max(poses) < START + 51 * STEP, 'a path of the new clock')
+    assert min(poses) == START
+
+
+def test_a_paused_node_takes_nothing_in(talk):
+    _, reported = drive(200, drift=0.0)
+    talk = talk()
+    talk.odometry(reported[:100])
+    talk.reaches(100)
+    assert talk.peer.call(SetBool, 'pose_graph/pause', data=True).success
+    before = talk.robot.status(lambda s: s.state == SegVladStatus.PAUSED, 'a paused node').keyframes
+    talk.odometry(reported[100:], first=100)
+    seen = len(talk.robot.statuses)
+    talk.robot.status(lambda s: len(talk.robot.statuses) >= seen + 3, 'three more statuses')
+    assert talk.robot.statuses[-1].keyframes == before
+
+
+def test_best_effort_odometry_is_taken(robot):
+    talk = robot('pose_graph')
+    publisher = talk.peer.publisher(Odometry, 'odom', reliability=ReliabilityPolicy.BEST_EFFORT)
+    talk.peer.matched(publisher)
+    message = Odometry()
+    message.header.frame_id = 'odom'
+    message.pose.pose.orientation.w = 1.0
+    publisher.publish(message)
+    talk.status(lambda s: 'stamp is zero' in s.message, 'the complaint')
+
+
+def test_without_gtsam_the_start_ends_with_one_line(domain, namespace, tmp_path):
+    (tmp_path / 'gtsam.py').write_text('raise ImportError("no module named gtsam")')
+    command = [sys.executable, '-m', 'segvlad_ros.nodes.pose_graph', '--ros-args', '-r', f'__ns:={namespace}']
+    ended = subprocess.run(command, env={**os.environ, 'PYTHONPATH': str(tmp_path)}, capture_output=True, text=True,
+                           timeout=DEADLINE_S, check=False)
+    said = ended.stdout + ended.stderr
+    lines = [line for line in said.splitlines() if 'segvlad_ros[slam]' in line]
+    assert (ended.returncode, len(lines)) == (1, 1), said
+    assert 'Traceback' not in said
+
+
+def test_diagnostics_name_the_graph(talk):
+    _, reported = drive(100, drift=0.0)
+    talk = talk()
+    talk.odometry(reported)
+
+    def told():
+        return [s for m in talk.robot.diagnostics for s in m.status if 'pose graph' in s.name
+                and s.level == DiagnosticStatus.OK and 'nodes' in s.message and not s.message.startswith('0 ')]
+    assert isinstance(talk.robot, Robot)
+    assert talk.peer.wait(told, 'diagnostics')
