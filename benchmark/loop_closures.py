@@ -2,8 +2,8 @@
 
     python benchmark/loop_closures.py --data ../shared/data --work /tmp/loops [--seeds 20]
 
-writes results/loop_closures.{json,md}. Images are described once, into maps under --work; 20 seeds of four simulated
-conditions take an hour on two cores. The real sets and the simulated runs:
+writes results/loop_closures.{json,md}, and WORK/hololens_closures.npz for pose_graph_drift.py. Images are described
+once, into maps under --work; 20 seeds of the simulated conditions take an hour on two cores. The sets:
 
 - rtabmap_corridor_loop: neither intrinsics nor odometry;
 - hololens_office: depth, intrinsics, and the device's own poses as odometry; without odometry; images only;
@@ -30,7 +30,7 @@ import numpy as np
 from segvlad_ros.evaluation.benchmark.measure import machine
 from segvlad_ros.evaluation.metrics import Outcome, clopper_pearson, decision_metrics
 from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_of_pose
-from segvlad_ros.io.geometry import PoseHistory, distance, identity, relative, rotation_angle
+from segvlad_ros.io.geometry import PoseHistory, distance, identity, relative, rotation_angle, to_matrix
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -239,8 +239,24 @@ def summary(outcomes: list[Outcome], errors: list[tuple[float, float]], seconds:
     return numbers
 
 
-def measure(recorder: Recorder, preset: Preset, data: Path, seeds: list[int]) -> dict[str, dict]:
-    """Conditions by name, stages by name."""
+def save_closures(outcomes: list[Outcome], path: Path) -> None:
+    """The metric matches of hololens_office as pose_graph_drift.py reads them: image k at 1 s + 0.2 s k."""
+    found = [(int(outcome.query), outcome.recognition.candidates[0]) for outcome in outcomes
+             if outcome.recognition.status == Status.MATCHED and outcome.recognition.candidates[0].query_pose_in_match]
+    def stamps(numbers: Iterable[int]) -> np.ndarray:
+        return np.array([round(1e9 + (number - 1) * 1e9 / RATE_HZ) for number in numbers])
+    poses = [candidate.query_pose_in_match for _, candidate in found]
+    np.savez(path, match_stamps_ns=stamps(candidate.id.index for _, candidate in found),
+             query_stamps_ns=stamps(number for number, _ in found),
+             query_poses_in_match=np.array([to_matrix(pose) for pose in poses]),
+             covariances=np.array([pose.covariance for pose in poses]))
+
+
+def measure(recorder: Recorder, preset: Preset, data: Path, seeds: list[int], closures: Path) -> dict[str, dict]:
+    """Conditions by name, stages by name.
+
+    :param closures: where the metric matches of hololens_office go
+    """
     books: dict[str, dict[str, list]] = {}
     trials = [real_trials(recorder, data), *(simulated_trials(recorder, seed) for seed in seeds)]
     for name, trial in (item for group in trials for item in group):
@@ -249,6 +265,7 @@ def measure(recorder: Recorder, preset: Preset, data: Path, seeds: list[int]) ->
             for book, more in zip(kept, answer(trial, settings)):
                 book.extend(more)
         print(name, dict(Counter(outcome.accepted for outcome in books[name]['+ geometry'][0])), flush=True)
+    save_closures(books['hololens_office']['+ geometry'][0], closures)
     return {name: {stage: summary(*kept) for stage, kept in by_stage.items()} for name, by_stage in books.items()}
 
 
@@ -308,7 +325,7 @@ def main() -> None:
     recorder, where = Recorder(preset, arguments.work), machine('cpu')
     relocalization = carried(recorder, preset, seeds[0])
     print('carried', relocalization, flush=True)
-    results = measure(recorder, preset, arguments.data, seeds)
+    results = measure(recorder, preset, arguments.data, seeds, arguments.work / 'hololens_closures.npz')
     (RESULTS / 'loop_closures.json').write_text(json.dumps(
         {'machine': where, 'seeds': seeds, 'sets': results, 'carried': relocalization}, indent=1) + '\n')
     (RESULTS / 'loop_closures.md').write_text(as_markdown(results, where, seeds, relocalization))

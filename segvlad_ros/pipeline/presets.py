@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
+_DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
+_DESCRIPTION_KEYS = (*_DESCRIPTION_SECTIONS, 'vocabulary')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
 
 
@@ -124,7 +126,7 @@ class Preset:
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
         named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
-        for section in ('image', 'segmenter', 'features', 'projection', 'neighbourhood'):
+        for section in _DESCRIPTION_SECTIONS:
             named.update(flatten(getattr(self, section), section))
         named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
         named['vocabulary'] = self.vocabulary
@@ -141,7 +143,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     :param name_or_path: name of a shipped preset, or the path of a YAML file
     :param overrides: values by dotted name that replace the file's (``{'vocabulary': 'office.npz'}``); their
         relative paths are relative to the working directory, the file's own to the file. Replacing a ``kind``
-        drops the section's other values
+        drops the section's other values; replacing what shapes a descriptor drops the calibration
     :raises SegvladError: unknown preset, key or value, naming it and what is allowed
     """
     import yaml
@@ -151,6 +153,8 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(values, dict):
             raise SegvladError('the file must consist of "key: value" lines')
+        if any(key.split('.')[0] in _DESCRIPTION_KEYS for key in overrides or {}):
+            values.pop('calibration', None)  # it was learned with another description
         for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith('.kind')):
             _override(values, key, value)
         return read_settings(Preset, values, '', path.parent)
