@@ -246,7 +246,7 @@ class Candidate:
     :ivar entry: position of the keyframe in the searched map (see ``SegmentIndex``)
     :ivar score: mean over query segments of the best clipped vote weight for this keyframe, in [0, 1]
     :ivar ambiguity: best score outside this keyframe's covisible neighbourhood divided by its score
-    :ivar probability: calibrated P(same place), NaN without a calibration
+    :ivar probability: calibrated P(same place) of the first candidate; NaN without a calibration and for the others
     :ivar matched_segments: query segments that voted for this keyframe
     :ivar supporting_queries: consecutive queries that agree, this one included
     :ivar query_pose_in_match: T_match_query in base frames, metric, or None

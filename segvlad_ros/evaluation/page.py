@@ -6,31 +6,14 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from segvlad_ros.evaluation.html import write_report
 from segvlad_ros.evaluation.metrics import Outcome, precision_recall
 from segvlad_ros.evaluation.report import as_text
 from segvlad_ros.evaluation.run import Evaluation
-from segvlad_ros.types import SegvladError, Status
+from segvlad_ros.types import Status
 
 # Every $value below is escaped or made here; nothing of the data reaches the page as markup.
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>$title</title>
-<style>
-body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1100px; color: #222; }
-pre { background: #f4f4f4; padding: 1em; overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
-td { border-top: 1px solid #ddd; padding: 6px; vertical-align: top; }
-img { width: 220px; display: block; }
-.correct { background: #eef8ee; } .wrong { background: #fbecec; }
-small { color: #666; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<pre>$numbers</pre>
-<h2>Precision over recall, by score of the best candidate</h2>
+_BODY = Template("""<h2>Precision over recall, by score of the best candidate</h2>
 <svg viewBox="-40 -10 360 350" width="480" role="img" aria-label="precision over recall">
 <rect width="300" height="300" fill="none" stroke="#999"/>
 <polyline points="$points" fill="none" stroke="#1764ab" stroke-width="2"/>
@@ -40,10 +23,7 @@ small { color: #666; }
 <h2>Queries</h2>
 <table>
 $rows
-</table>
-</body>
-</html>
-""")
+</table>""")
 
 
 def write_page(path: str | Path, evaluation: Evaluation, numbers: dict[str, object]) -> None:
@@ -54,13 +34,8 @@ def write_page(path: str | Path, evaluation: Evaluation, numbers: dict[str, obje
     curve = precision_recall(evaluation.outcomes)
     points = ' '.join(f'{recall * 300:.1f},{300 - precision * 300:.1f}'
                       for precision, recall in zip(curve.precision, curve.recall))
-    page = _PAGE.substitute(
-        title=escape(f'Recognition with preset {numbers["preset"]}'), numbers=escape(as_text(numbers)), points=points,
-        rows='\n'.join(_row(outcome, evaluation) for outcome in evaluation.outcomes))
-    try:
-        Path(path).write_text(page, encoding='utf-8')
-    except OSError as error:
-        raise SegvladError(f'{path}: the report cannot be written ({error.strerror})') from None
+    body = _BODY.substitute(points=points, rows='\n'.join(_row(outcome, evaluation) for outcome in evaluation.outcomes))
+    write_report(path, f'Recognition with preset {numbers["preset"]}', as_text(numbers), body)
 
 
 def _row(outcome: Outcome, evaluation: Evaluation) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from segvlad_ros.evaluation.calibration import Bin
-from segvlad_ros.types import SegvladError
+from segvlad_ros.evaluation.html import write_report
 
 _SIDE = 300
 
@@ -24,27 +24,10 @@ $bins
 </svg>
 """)
 
-# Every $value below is escaped or made here; nothing of the data reaches the page as markup.
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>$title</title>
-<style>
-body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 1100px; color: #222; }
-pre { background: #f4f4f4; padding: 1em; overflow-x: auto; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<pre>$numbers</pre>
-<h2>Reliability</h2>
+_BODY = Template("""<h2>Reliability</h2>
 $diagram
 <p>Every point is a tenth of the queries, sorted by probability; bars are 95 % Clopper-Pearson intervals. All
-probabilities come from calibrations that were learned without the query and its neighbours.</p>
-</body>
-</html>
-""")
+probabilities come from calibrations that were learned without the query and its neighbours.</p>""")
 
 
 def as_text(numbers: dict[str, object]) -> str:
@@ -79,13 +62,8 @@ def write_page(path: str | Path, numbers: dict[str, object], bins: Sequence[Bin]
 
     :raises SegvladError: the file cannot be written
     """
-    page = _PAGE.substitute(title=escape(f'Calibration of preset {numbers["preset"]}'),
-                            numbers=escape(as_text(numbers)),
-                            diagram=diagram(bins, f'{numbers["queries"]} queries, cross-validated'))
-    try:
-        Path(path).write_text(page, encoding='utf-8')
-    except OSError as error:
-        raise SegvladError(f'{path}: the report cannot be written ({error.strerror})') from None
+    body = _BODY.substitute(diagram=diagram(bins, f'{numbers["queries"]} queries, cross-validated'))
+    write_report(path, f'Calibration of preset {numbers["preset"]}', as_text(numbers), body)
 
 
 def _point(entry: Bin) -> str:

@@ -86,9 +86,9 @@ class OdometryPaths:
         self._paths: dict[tuple[int, str], _Path] = {}
 
     def add(self, identity: KeyframeId, pose: Pose | None) -> None:
-        """Take the next keyframe of a session; one that is known already is passed over."""
+        """Take the next keyframe of a session; one that is known already, or comes late, is passed over."""
         path = self._paths.setdefault((identity.robot_id, identity.session_id), _Path())
-        if identity.index in path.row:
+        if identity.index in path.row or (path.stamps_ns and identity.stamp_ns < path.stamps_ns[-1]):
             return
         if pose is None:
             path.interrupted = True
@@ -98,7 +98,7 @@ class OdometryPaths:
             before = path.poses[-1]
             step = float(np.linalg.norm(pose.translation - before.translation))
             seconds = (identity.stamp_ns - path.stamps_ns[-1]) * 1e-9
-            broken = (path.interrupted or pose.frame != before.frame or seconds < 0
+            broken = (path.interrupted or pose.frame != before.frame
                       or step > _MAX_SPEED_M_S * max(seconds, 0.1))
             piece = path.piece[-1] + broken
             if not broken:

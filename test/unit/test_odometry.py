@@ -67,7 +67,7 @@ def test_standing_still_adds_no_error_and_a_straight_way_much():
     assert straight.position_m == pytest.approx(math.hypot(HEADING * 20 * 10, POSITION * 20))
 
 
-@pytest.mark.parametrize('interruption', ['no pose', 'other frame', 'impossible jump', 'carried', 'clock'])
+@pytest.mark.parametrize('interruption', ['no pose', 'other frame', 'impossible jump', 'carried'])
 def test_there_is_no_way_across_an_interruption(interruption):
     paths = paths_of([pose(0), pose(1)])
     if interruption == 'no pose':
@@ -76,7 +76,7 @@ def test_there_is_no_way_across_an_interruption(interruption):
         paths.interrupt()
     after = pose(1000) if interruption == 'impossible jump' else pose(2, frame='map' if 'frame' in interruption
                                                                        else 'odom')
-    paths.add(identity(4, seconds=1 if interruption == 'clock' else 4), after)
+    paths.add(identity(4), after)
     assert paths.between(identity(1), identity(2)) is not None
     assert paths.between(identity(2), identity(4)) is None
     assert paths.between(identity(2), identity(77)) is None
@@ -87,6 +87,15 @@ def test_a_keyframe_that_is_known_is_passed_over():
     paths = paths_of([pose(0), pose(1)])
     paths.add(identity(2), pose(50))
     assert paths.between(identity(1), identity(2)).matrix[0, 3] == 1
+
+
+def test_a_keyframe_that_comes_late_leaves_the_way_of_the_others_whole():
+    paths = paths_of([pose(0), pose(1)])
+    paths.add(identity(4), pose(3))
+    paths.add(identity(3), pose(2))  # lost on its way, and fetched later
+    paths.add(identity(5), pose(4))
+    assert paths.between(identity(1), identity(5)).matrix[0, 3] == 4
+    assert paths.between(identity(1), identity(3)) is None
 
 
 def test_errors_add_up_along_a_chain_and_a_turn_has_a_lever():
