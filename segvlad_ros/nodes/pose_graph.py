@@ -97,7 +97,8 @@ class PoseGraphNode(SegvladNode):
     def _call_worker(self) -> None:
         if self._inbox and not self._called:
             self._called = True
-            self.post('odometry and loop closures', self._work)
+            if not self.post('odometry and loop closures', self._work):
+                self._called = False  # they wait for the next call
 
     # all below in the worker's thread
 

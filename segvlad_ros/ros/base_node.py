@@ -208,17 +208,20 @@ class SegvladNode(Node):
         self.status.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
 
-    def post(self, what: str, job: Callable[[], Any]) -> None:
-        """Give the worker something to do with an input, and go on; a full queue or a paused node drops it.
+    def post(self, what: str, job: Callable[[], Any]) -> bool:
+        """Give the worker something to do with an input, and go on.
 
         :param what: name of the input, for the report
+        :return: False where a full queue or a paused node has dropped it
         """
         if self.paused:
-            return
+            return False
         try:
             self.worker.post(job)
         except SegvladError as error:
             self.report(f'{what} not used: {error}')
+            return False
+        return True
 
     def _process(self, bundle: Bundle) -> None:
         self.statistics.passed()

@@ -225,3 +225,28 @@ def test_diagnostics_name_the_graph(talk):
                 and s.level == DiagnosticStatus.OK and 'nodes' in s.message and not s.message.startswith('0 ')]
     assert isinstance(talk.robot, Robot)
     assert talk.peer.wait(told, 'diagnostics')
+
+
+def test_what_came_before_a_pause_is_taken_in_after_it(domain, context):
+    """A pause between the arrival of a message and the next call of the worker once stopped the node for good."""
+    import rclpy
+
+    from segvlad_ros.nodes.pose_graph import PoseGraphNode
+    rclpy.init(domain_id=domain)
+    node = PoseGraphNode()
+    try:
+        node.trigger_configure()
+        message = Odometry()
+        message.header.stamp, message.header.frame_id = to_time(START), 'odom'
+        fill_pose(message.pose.pose, flat(0, 0, 0))
+        node._take(message)
+        node.paused = True
+        node._call_worker()
+        node.paused = False
+        node._call_worker()
+        assert node.worker.flush(DEADLINE_S)
+        assert node.map_facts().keyframes == 1
+    finally:
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
