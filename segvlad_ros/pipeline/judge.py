@@ -224,13 +224,16 @@ class Judge:
 
     def _standing_double(self, query: Keyframe, entry: int | None, votes: Votes, verified: bool,
                          independent: bool) -> KeyframeId | None:
-        """The double of a candidate, unless odometry or geometry rules it out."""
+        """The double of a candidate, unless odometry or geometry rules it out; that counts for a proven candidate only.
+
+        One that is not proven, and less like the query than another place, is believed by nobody.
+        """
         if entry is None:
             return None
         identity = self._ids[entry]
-        if not independent and self._whereabouts.possible(query.id, identity, place_motion()) is False:
-            return None
         if verified:
+            if not independent and self._whereabouts.possible(query.id, identity, place_motion()) is False:
+                return None
             geometry = self._verifier.verify(View.of(query), entry, votes.evidence(entry))
             if geometry is not None and not geometry.verified:
                 return None

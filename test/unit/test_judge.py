@@ -224,7 +224,9 @@ def test_two_look_alikes_are_ambiguous_unless_odometry_rules_one_out():
     assert verdict.status == Status.NO_MATCH_AMBIGUOUS
     assert 'keyframe 9' in verdict.reason
     assert verdict.candidates[0].ambiguity == pytest.approx(0.65 / 0.7, abs=1e-3)
-    verdict = ask(recognised(), 3, scores, at=stood(3))
+    unproven = ask(recognised(), 3, scores, at=stood(3))
+    assert unproven.status == Status.NO_MATCH_AMBIGUOUS  # odometry excuses the double of a proven candidate only
+    verdict = ask(recognised(places=[*range(8), 3, 9]), 3, scores, place=3, at=stood(3))
     assert verdict.status == Status.MATCHED
     assert verdict.candidates[0].entry == 3
     assert verdict.candidates[0].ambiguity == pytest.approx(0.65 / 0.7, abs=1e-3)  # it is still reported
