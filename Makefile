@@ -29,14 +29,14 @@ test-compat:  ## the unit tests against the oldest NumPy and OpenCV a robot may 
 
 test-deep:  ## the tests of SAM, DINOv2 and the nodes with them (installs about 5 GB)
 	@VENV=$(VENV) .ci/setup dev deep
-	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m deep
+	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m "deep and not long"
 
 test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
-	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m slam
+	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m "slam and not long"
 
 test-long:  ## fuzzing, kill loops, soak, a million segments
-	@VENV=$(VENV) .ci/setup dev
+	@VENV=$(VENV) .ci/setup dev slam
 	$(BIN)/pytest -m long
 
 lint:  ## ruff over everything
