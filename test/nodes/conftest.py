@@ -11,6 +11,8 @@ import pytest
 import rclpy
 from node_harness import NodeProcess, Peer, Robot
 
+from segvlad_ros.ros.transport import allow_large_images
+
 DOMAINS = range(1, 101)  # above 101 the ports meet Linux' ephemeral ones
 
 
@@ -24,6 +26,7 @@ def domain():
             except OSError:
                 continue
             os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+            allow_large_images()  # Fast DDS reads it once, when the first participant of the process is made
             yield number
             return
     pytest.fail('all ROS domains are taken')

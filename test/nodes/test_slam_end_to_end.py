@@ -18,7 +18,6 @@ from segvlad_ros.ros.conversions import from_time, to_keyframe_id
 from segvlad_ros.ros.pacing import spin_until
 from segvlad_ros.ros.player import Player
 from segvlad_ros.ros.processes import NodeCommand, NodeProcesses, loop_closure_nodes
-from segvlad_ros.ros.transport import allow_large_images
 from segvlad_ros.simulation.recording import write_bag
 from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario
@@ -81,7 +80,6 @@ def drive(tmp_path, domain, false_share: float, **changes) -> tuple[float, BackE
     """
     robot = SimulatedRobot(load_scenario('demo', **changes))
     write_bag(robot, tmp_path / 'bag')
-    allow_large_images()
     commands = [*loop_closure_nodes('classic', tmp_path / 'maps', BASE_FROM_CAMERA),
                 NodeCommand('pose_graph', {'odom': '/odom', 'loop_closures': '/localizer/loop_closures'},
                             {'qos_overrides./odom.subscription.reliability': 'reliable'})]
