@@ -32,7 +32,7 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     """
     _stop_at_first_signal()
     rclpy.init(args=args)
-    node, status = None, 0
+    node, executor, status = None, None, 0
     try:
         node = make()
         executor = MultiThreadedExecutor(THREADS)
@@ -52,6 +52,10 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     finally:
         for number in SIGNALS:  # a node that is already ending, of itself or by a signal, must not be stopped half-way
             signal.signal(number, signal.SIG_IGN)
+        if executor is not None:
+            # a thread that the signal kept from being registered would be waited for at exit, for ever; Jazzy's own
+            # shutdown() leaves the pool alone
+            executor._executor.shutdown(wait=False)
         if node is not None:
             node.close()
             node.destroy_node()
