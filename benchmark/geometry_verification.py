@@ -24,14 +24,14 @@ import numpy as np
 from segvlad_ros.description.keypoints import BYTES_PER_KEYPOINT, KeypointDetector
 from segvlad_ros.evaluation.metrics import clopper_pearson
 from segvlad_ros.evaluation.truth import PlaceTruth, read_truth
-from segvlad_ros.io.geometry import compose, distance, identity, inverse, relative, rotation_angle
+from segvlad_ros.geometry import compose, distance, identity, inverse, relative, rotation_angle
 from segvlad_ros.io.images import list_images, read_image
-from segvlad_ros.recognition.geometry import Geometry, verify
-from segvlad_ros.recognition.odometry_scale import with_odometry_depths
-from segvlad_ros.recognition.view import DEPTH_ERROR, View
 from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import CameraModel, Keypoints, Pose
+from segvlad_ros.verification.scale import with_odometry_depths
+from segvlad_ros.verification.verify import Geometry, verify
+from segvlad_ros.verification.view import DEPTH_ERROR, View
 
 SEED = 0
 FALSE_PAIRS, HARD_PAIRS = 1500, 500
@@ -158,12 +158,12 @@ def measure(sequence: Sequence, query: Callable[[int], View], match: Callable[[i
             begin = time.perf_counter()
             answers.append(verify(seen, matches[m]))
             milliseconds.append(1e3 * (time.perf_counter() - begin))
-        accepted = sum(answer.verified for answer in answers)
+        accepted = sum(answer.proven for answer in answers)
         result[label] = {'pairs': len(pairs), 'accepted': accepted, 'rate': accepted / max(len(pairs), 1),
                          'rate_bounds': list(clopper_pearson(accepted, len(pairs))),
                          'cases': dict(Counter(f'{answer.case} {answer.model}'.strip() for answer in answers)),
                          'wrongly_accepted': [] if label == 'true' else [
-                             pair for pair, answer in zip(pairs, answers) if answer.verified]}
+                             pair for pair, answer in zip(pairs, answers) if answer.proven]}
         if sequence.poses is not None:
             result[label] |= pose_errors(list(zip(pairs, answers)), sequence)
     result['verify_ms'] = {'median': float(np.median(milliseconds)), 'p95': float(np.percentile(milliseconds, 95))}

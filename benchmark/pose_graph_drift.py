@@ -25,8 +25,7 @@ import numpy as np
 from segvlad_ros.evaluation.benchmark.measure import machine
 from segvlad_ros.evaluation.trajectory import absolute_trajectory_error, align, relative_pose_errors
 from segvlad_ros.evaluation.truth import read_truth
-from segvlad_ros.io.geometry import from_matrix, to_matrix
-from segvlad_ros.recognition.absolute_pose import exponential
+from segvlad_ros.geometry import exponential, from_matrix, to_matrix
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
 from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose

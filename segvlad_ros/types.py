@@ -143,6 +143,13 @@ class Pose:
 
 
 @dataclass(frozen=True)
+class OptimizedPose:
+    """A base pose in the frame of a SLAM back-end: never compared with odometry, which is in another frame."""
+
+    map_from_base: Pose
+
+
+@dataclass(frozen=True)
 class CameraModel:
     """Pinhole intrinsics of the camera's image (CameraInfo).
 
@@ -196,7 +203,9 @@ class KeyframeId:
 class Keyframe:
     """A described frame: all that the map stores and that a second node needs.
 
+    :ivar pose: of the base by odometry, as measured
     :ivar thumbnail: JPEG bytes, b'' if none
+    :ivar optimized: of the base, as a SLAM back-end has corrected it; None where it has not
     """
 
     id: KeyframeId
@@ -206,6 +215,12 @@ class Keyframe:
     camera_model: CameraModel | None = None
     base_from_camera: Pose | None = None
     thumbnail: bytes = b''
+    optimized: OptimizedPose | None = None
+
+    @property
+    def best_pose(self) -> Pose | None:
+        """Where it is as far as anybody knows: the optimised pose, else the measured one; its frame says which."""
+        return self.pose if self.optimized is None else self.optimized.map_from_base
 
 
 class Status(IntEnum):
@@ -272,8 +287,8 @@ class Recognition:
     """The answer to one query: a status with its reason, and the candidates, best first.
 
     :ivar timings: seconds by stage name
-    :ivar statistics: what tells a true match from a false one, of the first candidate, for calibration (a
-        :class:`segvlad_ros.recognition.statistics.MatchStatistics`); None without a candidate
+    :ivar evidence: all that is known of the first candidate (a :class:`segvlad_ros.recognition.evidence.Evidence`);
+        None without a candidate
     """
 
     status: Status
@@ -281,4 +296,4 @@ class Recognition:
     candidates: tuple[Candidate, ...] = ()
     map_keyframes: int = 0
     timings: dict[str, float] = field(default_factory=dict)
-    statistics: object | None = None
+    evidence: object | None = None

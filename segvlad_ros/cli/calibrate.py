@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.output, '--output')
     check_output(args.report, '--report')
     preset = replace(chosen_preset(args), calibration=None)  # what is learned anew must not ask what was learned before
-    sets = [samples_of(name, evaluation.outcomes) for name, evaluation in _evaluations(args, preset)]
+    sets = [samples_of(name, evaluation.outcomes, preset.decision) for name, evaluation in _evaluations(args, preset)]
     calibration = fit_calibration(sets, preset)
     probabilities, labels = cross_validated(sets, preset)
     numbers = {'preset': preset.name, 'fingerprint': calibration.fingerprint, 'calibration': str(args.output),

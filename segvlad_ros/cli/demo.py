@@ -144,8 +144,8 @@ class _Teller:
 
 
 def _truth(bag: Path):
+    from segvlad_ros.geometry import PoseHistory
     from segvlad_ros.io.bags import read_poses
-    from segvlad_ros.io.geometry import PoseHistory
     from segvlad_ros.simulation.recording import TRUTH_TOPIC
 
     history = PoseHistory()

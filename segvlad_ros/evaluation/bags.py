@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
+from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
 from segvlad_ros.io.bags import read_poses
-from segvlad_ros.io.geometry import PoseHistory
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer

@@ -9,7 +9,8 @@ import numpy as np
 
 from segvlad_ros.evaluation.metrics import Outcome, clopper_pearson
 from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
-from segvlad_ros.recognition.statistics import FEATURES
+from segvlad_ros.recognition.decision import SAFETY, DecisionSettings, refusal
+from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -33,11 +34,17 @@ class Samples:
 
     :ivar vectors: (n, F) float64 features
     :ivar labels: (n,) bool, whether the candidate truly shows the query's place
+    :ivar open: (n,) bool, what only the probability decides about: no other test refuses it; None: all of them
     """
 
     name: str
     vectors: np.ndarray
     labels: np.ndarray
+    open: np.ndarray | None = None
+
+    def undecided(self) -> Samples:
+        """Those that only the probability decides about."""
+        return self if self.open is None else self.part(self.open)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +54,8 @@ class Samples:
 
         :param chosen: (n,) bool, or indices
         """
-        return Samples(self.name, self.vectors[chosen], self.labels[chosen])
+        return Samples(self.name, self.vectors[chosen], self.labels[chosen],
+                       None if self.open is None else self.open[chosen])
 
 
 @dataclass(frozen=True)
@@ -65,16 +73,19 @@ class Bin:
     bounds: tuple[float, float]
 
 
-def samples_of(name: str, outcomes: Sequence[Outcome]) -> Samples:
+def samples_of(name: str, outcomes: Sequence[Outcome], limits: DecisionSettings) -> Samples:
     """What an evaluation says about the best candidates, believed or not.
 
-    Queries without a candidate, and those whose candidate counts neither way, are left out.
+    Left out are queries without a candidate, and those whose candidate counts neither way.
+
+    :param limits: of the preset
     """
-    known = [outcome for outcome in outcomes if outcome.recognition.statistics is not None
+    known = [outcome for outcome in outcomes if outcome.recognition.evidence is not None
              and outcome.recognition.candidates[0].entry not in outcome.truth.ignored]
-    vectors = np.array([outcome.recognition.statistics.vector() for outcome in known]).reshape(-1, len(FEATURES))
+    vectors = np.array([outcome.recognition.evidence.vector() for outcome in known]).reshape(-1, len(FEATURES))
     labels = np.array([outcome.recognition.candidates[0].entry in outcome.truth.true for outcome in known], bool)
-    return Samples(name, vectors, labels)
+    undecided = np.array([refusal(outcome.recognition.evidence, limits, SAFETY) is None for outcome in known], bool)
+    return Samples(name, vectors, labels, undecided)
 
 
 def check_enough(sets: Sequence[Samples]) -> None:
@@ -90,10 +101,14 @@ def check_enough(sets: Sequence[Samples]) -> None:
 
 
 def fit_calibration(sets: Sequence[Samples], preset: Preset) -> Calibration:
-    """Logistic regression on standardised features, with a Gaussian prior on the weights (but not the intercept).
+    """The share of the proven candidates that is true, and a logistic regression for the others.
 
-    Neither class is given more weight: a probability can only be right for the base rate of the data, and where true
-    places are rarer it is too high. The penalty keeps the weights finite where the classes are separable.
+    Learned from what only the probability decides about, for a look-alike place that odometry rules out says nothing of
+    the others; from all where that leaves too few of either kind. Every set weighs as much as any other, however many
+    queries it has. Neither class is given more weight: a probability can only be right for the base rate of the data,
+    and where true places are rarer it is too high. A Gaussian prior on the weights (but not the intercept) keeps them
+    finite where the classes are separable, and with the data makes the covariance of the weights (Laplace's
+    approximation).
 
     :param preset: that the statistics were made with
     :raises SegvladError: too few samples of either kind, see :func:`check_enough`
@@ -103,28 +118,46 @@ def fit_calibration(sets: Sequence[Samples], preset: Preset) -> Calibration:
 
 
 def _fit(sets: Sequence[Samples], preset: Preset) -> Calibration:
-    from scipy.optimize import minimize
-
-    vectors = np.concatenate([samples.vectors for samples in sets])
-    signs = np.where(np.concatenate([samples.labels for samples in sets]), 1.0, -1.0)
+    names = [(samples.name, len(samples), int(samples.labels.sum())) for samples in sets]
+    undecided = [samples.undecided() for samples in sets]
+    true, count = sum(int(samples.labels.sum()) for samples in undecided), sum(map(len, undecided))
+    sets = undecided if min(true, count - true) >= MIN_OF_A_KIND else sets
+    proven = np.concatenate([samples.labels[samples.vectors[:, 0] > 0] for samples in sets])
+    others = [samples.part(samples.vectors[:, 0] == 0) for samples in sets]
+    others = [samples for samples in others if len(samples)]
+    vectors = np.concatenate([samples.vectors[:, 1:] for samples in others])
+    labels = np.concatenate([samples.labels for samples in others])
+    share = len(labels) / len(others)
+    importance = np.concatenate([np.full(len(samples), share / len(samples)) for samples in others])
     centre, scale = vectors.mean(axis=0), vectors.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)  # a feature that never changes says nothing
-    rows = np.column_stack([(vectors - centre) / scale, np.ones(len(vectors))])
-    penalty = np.append(np.full(len(FEATURES), PENALTY), 0.0)
+    weights, covariance = _regress(np.column_stack([(vectors - centre) / scale, np.ones(len(vectors))]), labels,
+                                   importance)
+    return Calibration(
+        FEATURES, (float(proven.sum()) + 1) / (len(proven) + 2),  # rule of succession
+        *(tuple(values.tolist()) for values in (centre, scale, vectors.min(axis=0), vectors.max(axis=0), weights[:-1])),
+        intercept=float(weights[-1]), covariance=tuple(map(tuple, covariance.tolist())), preset=preset.name,
+        fingerprint=preset.fingerprint()['digest'],
+        sets=tuple(LearnedFrom(*each) for each in names))
+
+
+def _regress(rows: np.ndarray, labels: np.ndarray, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the columns, of which the last is the intercept's, and their covariance."""
+    from scipy.optimize import minimize
+
+    signs = np.where(labels, 1.0, -1.0)
+    penalty = np.append(np.full(rows.shape[1] - 1, PENALTY), 0.0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         margins = signs * (rows @ weights)
-        slope = -signs * 0.5 * (1.0 - np.tanh(0.5 * margins))
-        value = np.logaddexp(0.0, -margins).sum() + 0.5 * (penalty * weights ** 2).sum()
+        slope = -signs * importance * 0.5 * (1.0 - np.tanh(0.5 * margins))
+        value = (importance * np.logaddexp(0.0, -margins)).sum() + 0.5 * (penalty * weights ** 2).sum()
         return float(value), rows.T @ slope + penalty * weights
 
     weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, method='L-BFGS-B',
                        options={'maxiter': 1000, 'ftol': 1e-12, 'gtol': 1e-8}).x
-    return Calibration(
-        FEATURES, *(tuple(values.tolist()) for values in (centre, scale, vectors.min(axis=0), vectors.max(axis=0),
-                                                          weights[:-1])),
-        intercept=float(weights[-1]), preset=preset.name, fingerprint=preset.fingerprint()['digest'],
-        sets=tuple(LearnedFrom(samples.name, len(samples), int(samples.labels.sum())) for samples in sets))
+    certainty = importance * 0.25 / np.cosh(0.5 * rows @ weights) ** 2
+    return weights, np.linalg.inv((rows * certainty[:, None]).T @ rows + np.diag(penalty + 1e-6))
 
 
 def cross_validated(sets: Sequence[Samples], preset: Preset) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
-from segvlad_ros.io.geometry import PoseHistory
-from segvlad_ros.recognition.history import SessionHistory
+from segvlad_ros.geometry import PoseHistory
+from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
+from segvlad_ros.mapping.searched_map import PlaceSettings, SearchedMap
 from segvlad_ros.types import Keyframe, KeyframeId, Recognition
 
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognitio
     :param truth: true poses of the base
     :param exclude: the localizer's exclusion window
     """
-    history, poses, outcomes = SessionHistory(), [], []
+    searched, tracks = SearchedMap(PlaceSettings(), OdometrySettings()), OdometryTracks()
+    poses, outcomes = [], []
     for keyframe in keyframes:
-        pose = truth.at(keyframe.id.stamp_ns)
+        pose, mark = truth.at(keyframe.id.stamp_ns), tracks.mark(keyframe.id, keyframe.pose)
         answer = answers.get(keyframe.id)
         if pose is not None and answer is not None:
-            recent = history.recent(keyframe.id, keyframe.pose, exclude.time_s, exclude.distance_m)
+            recent = searched.recent(keyframe.id, mark, exclude.time_s, exclude.distance_m)
             place = truth_of_pose(pose, poses, ~recent, limits or PoseLimits())
             outcomes.append(Outcome(f'{keyframe.id.index:05d}', answer, place))
-        history.add(keyframe.id, keyframe.pose)
+        searched.add(keyframe, mark)
         poses.append(pose)
     return outcomes

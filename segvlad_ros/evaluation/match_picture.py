@@ -78,7 +78,7 @@ def is_waiting(recognition: Recognition) -> bool:
 
 def is_contradicted(recognition: Recognition) -> bool:
     """Whether the robot cannot be there by odometry."""
-    return recognition.statistics is not None and recognition.statistics.expected < 0
+    return recognition.evidence is not None and recognition.evidence.support.expected is False
 
 
 def _boxes(boxes: np.ndarray | None) -> np.ndarray:

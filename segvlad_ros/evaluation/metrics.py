@@ -92,14 +92,17 @@ def precision_recall(outcomes: Sequence[Outcome]) -> Curve:
 def decision_metrics(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """How good the accepted matches are; bounds are 95% Clopper-Pearson intervals.
 
-    A match with an ignored reference counts neither as accepted nor as found.
+    A match with an ignored reference counts as ``ignored``: neither as accepted nor as found, nor among the queries
+    that ask for a match.
     """
     accepted = [outcome.accepted for outcome in outcomes if outcome.accepted is not None]
-    positives = sum(bool(outcome.truth.true) for outcome in outcomes)
+    neither = [outcome.recognition.status == Status.MATCHED and outcome.accepted is None for outcome in outcomes]
+    positives = sum(bool(outcome.truth.true) and not ignored for outcome, ignored in zip(outcomes, neither))
     correct = sum(accepted)
     statuses = Counter(outcome.recognition.status.name for outcome in outcomes)
     return {
         'accepted': len(accepted),
+        'ignored': sum(neither),
         'precision': correct / len(accepted) if accepted else None,
         'precision_bounds': clopper_pearson(correct, len(accepted)),
         'recall': correct / positives if positives else None,

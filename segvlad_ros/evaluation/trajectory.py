@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segvlad_ros.geometry import angle_of
 from segvlad_ros.types import SegvladError
 
 
@@ -83,10 +84,7 @@ def relative_pose_errors(poses: Sequence[np.ndarray], truth: Sequence[np.ndarray
     ends = ends[starts]
     true_motion = np.linalg.inv(truth[starts]) @ truth[ends]
     error = np.linalg.inv(true_motion) @ (np.linalg.inv(poses[starts]) @ poses[ends])
-    turn = error[:, :3, :3]
-    axis = np.stack([turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], 1)
-    angles = np.arctan2(np.linalg.norm(axis, axis=1), np.trace(turn, axis1=1, axis2=2) - 1)
-    return ErrorStatistics.of(np.linalg.norm(error[:, :3, 3], axis=1)), ErrorStatistics.of(angles)
+    return ErrorStatistics.of(np.linalg.norm(error[:, :3, 3], axis=1)), ErrorStatistics.of(angle_of(error))
 
 
 def _checked(points: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

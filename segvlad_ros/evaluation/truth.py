@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.io.geometry import rotation_angle
+from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.types import Pose, SegvladError
 
 
@@ -25,11 +25,15 @@ class PlaceTruth:
 
 @dataclass(frozen=True)
 class PoseLimits:
-    """When two poses show the same place: within both true limits; beyond either ignore limit they do not."""
+    """When two poses show the same place: within both true limits; beyond either ignore limit they do not.
+
+    The same wall seen from 3 m further back is no other place: the ignore limits are those up to which geometry proves
+    a match (``max_distance_m`` and ``max_angle_rad`` of a preset).
+    """
 
     true_distance_m: float = 1.0
     true_angle_deg: float = 40.0
-    ignored_distance_m: float = 2.0
+    ignored_distance_m: float = 3.5
     ignored_angle_deg: float = 60.0
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segvlad_ros.geometry import PoseHistory, StaticTransforms
 from segvlad_ros.io import bag_types, image_codec
 from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
-from segvlad_ros.io.geometry import PoseHistory, StaticTransforms
 from segvlad_ros.types import CameraModel, Frame, SegvladError
 
 logger = logging.getLogger(__name__)

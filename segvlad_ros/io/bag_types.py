@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from segvlad_ros.io.geometry import is_finite, unit_quaternion
+from segvlad_ros.geometry import is_finite, unit_quaternion
 from segvlad_ros.types import Pose, SegvladError
 
 IMAGE = 'sensor_msgs/msg/Image'

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segvlad_ros.io.geometry import distance, is_finite, rotation_angle
+from segvlad_ros.geometry import distance, is_finite, rotation_angle
 from segvlad_ros.types import Pose, SegvladError
 
 CLOCK_JUMP_S = 0.5

@@ -8,7 +8,7 @@ What the file holds, little-endian throughout:
 - ``keyframes``: identity, pose as measured, intrinsics, thumbnail, and a BLAKE2b over all that belongs to the keyframe,
   its session's identity, segments and keypoints included, for SQLite has no page checksums
 - ``segments``, ``keypoints``: the arrays of one keyframe; descriptors of segments are float16
-- ``optimized_poses``: what a back-end made of a pose; it replaces the measured one when a keyframe is read
+- ``optimized_poses``: what a back-end made of a pose, in its own frame; the measured one is never overwritten
 
 Readers ignore tables, metadata keys and JSON keys that they do not know. ``user_version`` changes only when a reader of
 the old version would misread the file.
@@ -29,6 +29,7 @@ from segvlad_ros.types import (
     Keyframe,
     KeyframeId,
     Keypoints,
+    OptimizedPose,
     PlaceDescription,
     Pose,
     SegvladError,
@@ -206,7 +207,8 @@ def sizes_problem(sizes: tuple, dimension: int) -> str:
     return ''
 
 
-def unpack(row: Row, dimension: int, robot_id: int, session_id: str, optimized: Pose | None = None) -> Keyframe:
+def unpack(row: Row, dimension: int, robot_id: int, session_id: str,
+           optimized: OptimizedPose | None = None) -> Keyframe:
     """Make a keyframe from its row, whose sizes and digest were checked.
 
     Descriptors come back as float32, normalised again after float16.
@@ -228,13 +230,12 @@ def unpack(row: Row, dimension: int, robot_id: int, session_id: str, optimized: 
                               np.frombuffer(row.keypoint_depths, '<f4').astype(np.float32))
     boxes = np.frombuffer(row.boxes, '<i4').astype(np.int32).reshape(row.segment_count, 4)
     description = PlaceDescription(rows, boxes, np.frombuffer(row.pixels, '<i8').astype(np.int64), keypoints=keypoints)
-    pose = optimized
-    if pose is None and row.pose is not None:
-        pose = unpack_pose(row.pose, row.pose_frame, row.pose_covariance)
+    pose = None if row.pose is None else unpack_pose(row.pose, row.pose_frame, row.pose_covariance)
     return Keyframe(
         KeyframeId(robot_id, session_id, row.number, row.stamp_ns, row.camera), description, row.frame_id, pose,
         None if row.camera_model is None else _unpack_camera_model(row.camera_model),
-        None if row.base_from_camera is None else unpack_pose(row.base_from_camera, row.base_frame), row.thumbnail)
+        None if row.base_from_camera is None else unpack_pose(row.base_from_camera, row.base_frame), row.thumbnail,
+        optimized)
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segvlad_ros.mapping import map_format
 from segvlad_ros.mapping.map_format import ROW_COLUMNS, ROW_TABLES, SIZE_COLUMNS, Row
-from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, SegvladError
 
 
 def session(database: sqlite3.Connection, robot_id: int, session_id: str, name: str = '') -> int:
@@ -48,8 +48,9 @@ def insert(database: sqlite3.Connection, identity: KeyframeId, row: Row) -> int 
     return at
 
 
-def replace_pose(database: sqlite3.Connection, row: int, pose: Pose) -> None:
-    """Store the optimised pose of a keyframe."""
+def replace_pose(database: sqlite3.Connection, row: int, optimized: OptimizedPose) -> None:
+    """Store the optimised pose of a keyframe, beside its measured one."""
+    pose = optimized.map_from_base
     values = pose.frame, map_format.pack_pose(pose), map_format.pack_covariance(pose)
     database.execute('INSERT OR REPLACE INTO optimized_poses VALUES (?, ?, ?, ?, ?)',
                      (row, *values, map_format.digest(row, *values)))
@@ -75,7 +76,8 @@ def read(database: sqlite3.Connection, path: Path, row: int, dimension: int) -> 
             if checksum != map_format.digest(robot_id, session_id, *values) or (
                     moved is not None and moved[3] != map_format.digest(row, *moved[:3])):
                 raise ValueError('its digest differs')
-            optimized = None if moved is None else map_format.unpack_pose(moved[1], moved[0], moved[2])
+            optimized = None if moved is None else OptimizedPose(
+                map_format.unpack_pose(moved[1], moved[0], moved[2]))
             return map_format.unpack(Row(*values), dimension, robot_id, session_id, optimized)
         except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
             problem = str(error)

@@ -16,7 +16,7 @@ from typing import Any
 
 from segvlad_ros.mapping import map_file, map_format, map_rows
 from segvlad_ros.mapping.map_file import reporting
-from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,13 @@ class PlaceMap:
                                     ' ON s.id = k.session ORDER BY k.id').fetchall()
         return [KeyframeId(*row) for row in rows]
 
+    def poses(self) -> list[Pose]:
+        """Where the keyframes are, the optimised pose where there is one, in the order in which they were stored."""
+        with self._reading():
+            rows = self._db.execute('SELECT coalesce(o.pose, k.pose), coalesce(o.frame, k.pose_frame) FROM keyframes k'
+                                    ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
+        return [map_format.unpack_pose(pose, frame) for pose, frame in rows if pose is not None]
+
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Remove keyframes, all or (on an error) none; those not in the map are passed over.
 
@@ -218,8 +225,8 @@ class PlaceMap:
         self._recount()
         return len(rows)
 
-    def update_poses(self, poses: Mapping[KeyframeId, Pose]) -> int:
-        """Store optimised poses, which from now on stand in for the measured ones; all or (on an error) none.
+    def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> int:
+        """Store optimised poses beside the measured ones; all or (on an error) none.
 
         :param poses: those of keyframes that are not in the map are passed over
         :returns: how many were stored

@@ -128,6 +128,11 @@ class SegmentIndex:
             self._starts.append(needed)
             return self.entries - 1
 
+    def descriptors(self, entry: int) -> np.ndarray:
+        """(M, d) float32, the segments of one keyframe."""
+        with self._lock:
+            return self._rows[self._starts[entry]:self._starts[entry + 1]]
+
     def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = ()
                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The k most similar map segments of each query segment, best first.
@@ -143,12 +148,12 @@ class SegmentIndex:
         queries = self._checked(descriptors)
         with self._lock:  # rows once written never change, so that the search itself needs no lock
             rows, starts = self._rows, np.array(self._starts)
-        similarities = np.full((len(queries), k), -np.inf, np.float32)
-        found = np.full((len(queries), k), -1, np.int64)
+        parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
         runs = _allowed_runs(starts, excluded) if len(queries) else []
         for first, last in split_runs(runs, self._most_rows):
             more, at = self._nearest(queries, rows[first:last], min(k, last - first))
-            similarities, found = _best(k, similarities, found, more, at + first)
+            parts.append((more, at + first))
+        similarities, found = _best(k, *(np.hstack(tables) for tables in zip(*parts)))
         owners = np.where(found < 0, -1, np.searchsorted(starts, found, side='right') - 1)
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
@@ -179,9 +184,10 @@ def split_runs(runs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
     return [(start, min(start + most, last)) for first, last in runs for start in range(first, last, most)]
 
 
-def _best(k: int, similarities: np.ndarray, found: np.ndarray, more: np.ndarray, at: np.ndarray
-          ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of two lists, best first, and among equals (which faiss gives in any order) the earlier row first."""
-    similarities, found = np.hstack([similarities, more]), np.hstack([found, at])
+def _best(k: int, similarities: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of several lists, best first; among equals, which faiss gives in any order, the earlier row first."""
+    if similarities.shape[1] > 4 * k:  # a full sort of many lists takes longer than the search
+        chosen = np.argpartition(-similarities, 2 * k, axis=1)[:, :2 * k]
+        similarities, found = np.take_along_axis(similarities, chosen, 1), np.take_along_axis(found, chosen, 1)
     order = np.lexsort((found, -similarities), axis=1)[:, :k]
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(found, order, 1)

@@ -66,7 +66,7 @@ class Localizer(SegvladNode):
         self._fields = self._preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._optimized = OptimizedPath()
+        self._optimized, self._newest_path = OptimizedPath(), None
         self._describer = self._mapper = None
         if parameters['source'] == 'images':
             self._configure_images()
@@ -147,17 +147,17 @@ class Localizer(SegvladNode):
         """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
         timings: dict[str, float] = {}
         match = self._recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
-        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose)
+        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
         stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
             begin = time.perf_counter()
-            poses = (self._recognizer.keyframe(entry).pose for entry in range(self._recognizer.count))
+            poses = (self._recognizer.keyframe(entry).best_pose for entry in range(self._recognizer.count))
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
                                                + self._match_markers.markers(stamp_ns)))
             timings['markers'] = time.perf_counter() - begin
         if self._match_image.get_subscription_count():
             begin = time.perf_counter()
-            self._match_image.publish(to_match_image(keyframe, recognition, match, match and match.camera_model))
+            self._match_image.publish(to_match_image(keyframe, recognition, match))
             timings['match_image'] = time.perf_counter() - begin
         return timings
 
@@ -181,16 +181,24 @@ class Localizer(SegvladNode):
         return '+'.join(place_map.map_id for place_map in self._maps)
 
     def _load(self, name: str, append: bool) -> None:
+        """Read all of a map before anything changes, then search it: a damaged one leaves the map so far."""
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
-        if not append:
+        try:
+            fresh = build_recognizer(self._preset, place_map.dimension)
+            keyframes = list(place_map.keyframes()) if append and self._recognizer else fresh.load(place_map)
+        except BaseException:
+            place_map.close()
+            raise
+        if append and self._recognizer:
+            for keyframe in keyframes:
+                self._recognizer.add(keyframe)
+        else:
             self._forget_map()
-        if self._recognizer is None:
-            self._recognizer = build_recognizer(self._preset, place_map.dimension)
+            self._recognizer = fresh
         self._maps.append(place_map)
-        for keyframe in place_map.keyframes():
-            self._recognizer.add(keyframe)
-            if self._input is not None and self._input.follower is not None:
-                self._input.follower.known(keyframe)
+        if self._input is not None and self._input.follower is not None:
+            for identity in place_map.ids():
+                self._input.follower.known(identity)
         self.get_logger().info(f'loaded {name}: {place_map.count} keyframes')
 
     def _forget_map(self) -> None:
@@ -205,6 +213,9 @@ class Localizer(SegvladNode):
     # what the SLAM back-end says
 
     def _take_feedback(self, message: LoopClosureFeedback) -> None:
+        if message.verdict == LoopClosureFeedback.UNUSABLE:  # not judged: it says nothing about the match
+            self.statistics.count(closures_unusable=1)
+            return
         accepted = message.verdict == LoopClosureFeedback.ACCEPTED
         self.statistics.count(**{'closures_accepted' if accepted else 'closures_rejected': 1})
         self.post('loop_closure_feedback', lambda: self._learn(message, accepted))
@@ -214,10 +225,13 @@ class Localizer(SegvladNode):
             self._recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
     def _take_path(self, path: Path) -> None:
-        self.post('optimized_path', lambda: self._optimize(path))
+        waiting, self._newest_path = self._newest_path, path
+        if waiting is None and not self.post('optimized_path', self._optimize):
+            self._newest_path = None
 
-    def _optimize(self, path: Path) -> None:
-        if self._recognizer is not None:
+    def _optimize(self) -> None:
+        path, self._newest_path = self._newest_path, None
+        if path is not None and self._recognizer is not None:
             self._recognizer.update_poses(self._optimized.moved(path, self._recognizer.ids))
 
     # services
@@ -248,7 +262,7 @@ class Localizer(SegvladNode):
         message = request.image if request.image.data else request.compressed
         frame = Frame(self.images.decoder.decode(message), from_time(message.header.stamp),
                       frame_id=message.header.frame_id)
-        keyframe, top_k = self._mapper.make_keyframe(frame), request.top_k or self.parameters['top_k']
+        keyframe, top_k = self._mapper.describe(frame), request.top_k or self.parameters['top_k']
         recognition = self._searched(keyframe).recognize(
             keyframe, exclude_recent=False, top_k=top_k, independent=True, sessions=request.sessions)
         return self._message(keyframe, recognition, evidence=True)

@@ -41,7 +41,7 @@ class MapBuilder(SegvladNode):
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
-        self._poses: list[Pose | None] = []
+        self._poses: list[Pose] | None = None
         self.serve(SaveMap, '~/save_map', self._save_map)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
@@ -84,8 +84,10 @@ class MapBuilder(SegvladNode):
         if keyframe.description.rejected:
             self.report(f'image rejected: {keyframe.description.rejected}')
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
-        self._poses.append(keyframe.pose)
+        if self._poses is not None and keyframe.pose is not None:
+            self._poses.append(keyframe.pose)
         if self._markers.get_subscription_count():
+            self._poses = self._map.poses() if self._poses is None else self._poses
             self._markers.publish(marker_array(keyframe_markers(self._poses, keyframe.id.stamp_ns)))
         timings = keyframe.description.timings
         return {**timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())}
@@ -124,19 +126,23 @@ class MapBuilder(SegvladNode):
             parameters['keyframe.min_interval_s'], parameters['keyframe.min_distance_m'],
             parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
         self._mapper = Mapper(self._describer, gate, place_map, robot_id=parameters['robot_id'])
-        self._poses = []
-        self._optimized = OptimizedPath()
+        self._poses = None  # what the map holds is read when somebody looks at it
+        self._optimized, self._newest_path = OptimizedPath(), None
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
 
     def _take_path(self, path: Path) -> None:
-        self.post('optimized_path', lambda: self._optimize(path))
+        waiting, self._newest_path = self._newest_path, path
+        if waiting is None and not self.post('optimized_path', self._optimize):
+            self._newest_path = None
 
-    def _optimize(self, path: Path) -> None:
-        moved = self._optimized.moved(path, self._map.ids())
+    def _optimize(self) -> None:
+        path, self._newest_path = self._newest_path, None
+        moved = {} if path is None else self._optimized.moved(path, self._map.ids())
         if moved:
             self._map.update_poses(moved)
+            self._poses = None
 
     # services
 
@@ -170,9 +176,12 @@ class MapBuilder(SegvladNode):
     def _remove_keyframes(self, request: RemoveKeyframes.Request, response: RemoveKeyframes.Response) -> str:
         if not self.parameters['allow_removal']:
             raise SegvladError('removal is off: set the parameter allow_removal')
-        response.removed = self.on_worker(
-            lambda: self._map.remove(keyframes_to_remove(request, self._map)))
+        response.removed = self.on_worker(lambda: self._remove(request))
         return f'removed {response.removed} keyframes'
+
+    def _remove(self, request: RemoveKeyframes.Request) -> int:
+        self._poses = None
+        return self._map.remove(keyframes_to_remove(request, self._map))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
 from segvlad_ros.ros import diagnostics, qos
 from segvlad_ros.ros.base_node import SegvladNode
 from segvlad_ros.ros.conversions import from_odometry, from_pose, from_time
-from segvlad_ros.ros.pose_graph import ClosureBook, foreign, graph_markers, rejection, to_path
+from segvlad_ros.ros.pose_graph import ClosureBook, foreign, graph_markers, to_path, unusable
 from segvlad_ros.ros.run import run_node
 from segvlad_ros.ros.statistics import Snapshot
 from segvlad_ros.ros.status import MapFacts
@@ -146,7 +146,7 @@ class PoseGraphNode(SegvladNode):
                 from_time(message.match.stamp), from_time(message.query.stamp),
                 from_pose(relative.pose, message.base_frame, relative.covariance))
         except SegvladError as error:
-            self._answer(rejection(message, str(error)))
+            self._answer(unusable(message, str(error)))
             return
         self._book.add(number, message)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.io.weights import entry_of
-from segvlad_ros.pipeline.settings import setting
+from segvlad_ros.settings import setting
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:

@@ -96,14 +96,21 @@ class Mapper:
 
     def make_keyframe(self, frame: Frame) -> Keyframe:
         """Describe a frame whatever the gate says, under the next index."""
+        self._next_index += 1
+        return self.describe(frame, self._next_index - 1)
+
+    def describe(self, frame: Frame, index: int = 0) -> Keyframe:
+        """Describe a frame.
+
+        :param index: of the keyframe; 0 is none, for a frame that is only asked about
+        """
         description = self._describer.describe(frame.rgb, frame.depth)
         rows = description.descriptors.reshape(-1, self._describer.dimension)  # (0, d) of a rejected image too
         description = replace(description, descriptors=as_stored(rows))
         begin = time.perf_counter()
         picture = thumbnail(frame.rgb)
         timings = {**description.timings, 'thumbnail': time.perf_counter() - begin}
-        identity = KeyframeId(self._robot_id, self._session_id, self._next_index, frame.stamp_ns, frame.camera)
-        self._next_index += 1
+        identity = KeyframeId(self._robot_id, self._session_id, index, frame.stamp_ns, frame.camera)
         return Keyframe(identity, replace(description, timings=timings), frame.frame_id, frame.pose,
                         frame.camera_model, frame.base_from_camera, picture)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,19 +23,23 @@ from segvlad_ros.pipeline.backends import (
 from segvlad_ros.pipeline.recognition_settings import (
     DecisionSettings,
     ExcludeSettings,
-    GeometrySettings,
     OdometrySettings,
+    PlaceSettings,
     RecognitionSettings,
     SearchSettings,
+    VerificationSettings,
     VoteSettings,
 )
-from segvlad_ros.pipeline.settings import flatten, one_of, read_settings, setting
+from segvlad_ros.pipeline.settings_reader import flatten, read_settings
+from segvlad_ros.settings import one_of, setting
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.projection import Projection
     from segvlad_ros.pipeline.recognizer import Recognizer
+
+logger = logging.getLogger(__name__)
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
@@ -108,8 +113,9 @@ class Preset:
     neighbourhood: NeighbourhoodSettings
     search: SearchSettings
     vote: VoteSettings
+    places: PlaceSettings
     decision: DecisionSettings
-    geometry: GeometrySettings
+    geometry: VerificationSettings
     odometry: OdometrySettings
     exclude: ExcludeSettings
     vocabulary: Path | None = None
@@ -118,7 +124,8 @@ class Preset:
     @property
     def recognition(self) -> RecognitionSettings:
         """The sections that decide, none of which changes a descriptor."""
-        return RecognitionSettings(self.search, self.vote, self.decision, self.geometry, self.odometry, self.exclude)
+        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
+                                   self.exclude)
 
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.
@@ -153,17 +160,33 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(values, dict):
             raise SegvladError('the file must consist of "key: value" lines')
-        if any(key.split('.')[0] in _DESCRIPTION_KEYS for key in overrides or {}):
-            values.pop('calibration', None)  # it was learned with another description
+        _without_calibration(values, overrides or {})
         for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith('.kind')):
             _override(values, key, value)
-        return read_settings(Preset, values, '', path.parent)
+        preset = read_settings(Preset, values, '', path.parent)
+        if preset.calibration is None and preset.decision.min_probability > 0:
+            raise SegvladError('decision.min_probability needs a calibration: learn one with "segvlad calibrate", or '
+                               'set min_probability to 0')
+        return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SegvladError(f'preset {path}: not readable as YAML ({_first_line(error)})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
     except SegvladError as error:
         raise SegvladError(f'preset {path}: {error}') from error
+
+
+def _without_calibration(values: dict[str, Any], overrides: dict[str, Any]) -> None:
+    """Drop the calibration, and what acts on it, where the overrides make another description or ask for none."""
+    shaping = [key for key in overrides if key.split('.')[0] in _DESCRIPTION_KEYS]
+    if not values.get('calibration') or not shaping and overrides.get('calibration', '') is not None:
+        return
+    values.pop('calibration')
+    if isinstance(values.get('decision'), dict):
+        values['decision'].pop('min_probability', None)
+    if shaping and 'calibration' not in overrides:
+        logger.warning('%s shapes descriptors: the calibration of the preset does not hold for them, and thresholds '
+                       'decide instead of probabilities', shaping[0])
 
 
 def preset_names() -> list[str]:

@@ -3,7 +3,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segvlad_ros.pipeline.settings import setting
+from segvlad_ros.mapping.odometry import OdometrySettings
+from segvlad_ros.mapping.searched_map import PlaceSettings
+from segvlad_ros.recognition.decision import DecisionSettings
+from segvlad_ros.settings import setting
+from segvlad_ros.verification.verify import VerificationSettings
 
 
 @dataclass(frozen=True)
@@ -18,57 +22,6 @@ class VoteSettings:
     """:ivar floor: cosine similarity below which a segment has no vote; a vote's weight grows from 0 there to 1"""
 
     floor: float = setting(0.0, low=-1.0, high=0.99)
-
-
-@dataclass(frozen=True)
-class DecisionSettings:
-    """When the best candidate is believed.
-
-    :ivar min_score: score from which a candidate is a match
-    :ivar min_verified_score: likewise, of a candidate that geometry proves
-    :ivar min_probability: calibrated probability from which a candidate is a match; 0 asks for none
-    :ivar max_ambiguity: largest score elsewhere in the map, as a share of the candidate's score
-    :ivar agreement: consecutive keyframes whose candidates must lie together; 1 asks for none
-    :ivar agreement_verified: likewise, of a candidate that geometry proves; with a metric pose that odometry expects
-        nothing more is asked for
-    :ivar misses: keyframes between those that agree, which find nothing or something else
-    :ivar covisible_keyframes: keyframes of one session so close in sequence show the same place
-    :ivar covisible_distance_m: keyframes of one session so close in odometry show the same place, metres
-    """
-
-    min_score: float = setting(low=0.0, high=1.0)
-    max_ambiguity: float = setting(low=0.0, high=1.0)
-    agreement: int = setting(3, low=1, high=20)
-    agreement_verified: int = setting(2, low=1, high=20)
-    misses: int = setting(1, low=0, high=10)
-    min_verified_score: float = setting(0.1, low=0.0, high=1.0)
-    min_probability: float = setting(0.0, low=0.0, high=1.0)
-    covisible_keyframes: int = setting(5, low=1, high=1000)
-    covisible_distance_m: float = setting(2.5, low=0.0)
-
-
-@dataclass(frozen=True)
-class GeometrySettings:
-    """Geometric verification; its thresholds are in :class:`segvlad_ros.recognition.geometry.GeometrySettings`.
-
-    :ivar candidates: best candidates of a query that are tested; 0 turns geometry off
-    :ivar max_keypoints: kept of an image, 140 bytes each; 0 keeps none
-    """
-
-    candidates: int = setting(3, low=0, high=20)
-    max_keypoints: int = setting(500, low=0, high=5000)
-
-
-@dataclass(frozen=True)
-class OdometrySettings:
-    """How far odometry may be wrong, as standard deviations; three of them refute a match.
-
-    :ivar heading_drift_deg_per_m: degrees of heading a metre
-    :ivar position_drift: metres a metre
-    """
-
-    heading_drift_deg_per_m: float = setting(0.5, low=0.0, high=90.0)
-    position_drift: float = setting(0.05, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +42,8 @@ class RecognitionSettings:
 
     search: SearchSettings
     vote: VoteSettings
+    places: PlaceSettings
     decision: DecisionSettings
-    geometry: GeometrySettings
+    geometry: VerificationSettings
     odometry: OdometrySettings
     exclude: ExcludeSettings

@@ -1,40 +1,45 @@
-"""From a described query to an answer: exclude, search, vote, decide."""
+"""From a described query to an answer: exclude, search, vote, gather evidence, decide."""
 from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
+from segvlad_ros.mapping.searched_map import SearchedMap, Sight
 from segvlad_ros.mapping.segment_index import SegmentIndex
-from segvlad_ros.pipeline.judge import Judge
-from segvlad_ros.recognition.history import SessionHistory
+from segvlad_ros.recognition.decision import decide
+from segvlad_ros.recognition.evidence import Evidence
+from segvlad_ros.recognition.hypotheses import Hypotheses
+from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
+from segvlad_ros.recognition.trust import Trust
+from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import Votes, vote_online
-from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
+from segvlad_ros.types import (
+    Candidate,
+    Keyframe,
+    KeyframeId,
+    OptimizedPose,
+    Recognition,
+    SegvladError,
+    Status,
+    Verification,
+)
 
 if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
     from segvlad_ros.pipeline.recognition_settings import RecognitionSettings
     from segvlad_ros.recognition.calibration import Calibration
 
-
-@dataclass(frozen=True)
-class MapEntry:
-    """What the recogniser keeps of a map keyframe beside its segments.
-
-    :ivar pose: base pose in its session's frame, or None
-    :ivar boxes: (M, 4) int32, segments as in :class:`segvlad_ros.types.PlaceDescription`
-    :ivar thumbnail: JPEG bytes, b'' if none
-    """
-
-    id: KeyframeId
-    pose: Pose | None
-    boxes: np.ndarray
-    thumbnail: bytes
-    camera_model: CameraModel | None = None
+# A candidate with less than this share of min_score is chance, and no support for the queries after it.
+SUPPORTING_SCORE = 0.75
+# Sights of queries kept until their keyframe is added to the map; a localiser may never add it.
+_REMEMBERED = 256
 
 
 class Recognizer:
@@ -44,7 +49,7 @@ class Recognizer:
 
     :param settings: the sections of a preset that decide
     :param dimension: length of a segment's descriptor
-    :param calibration: makes probabilities; without it they are NaN
+    :param calibration: makes probabilities, which then decide; without it thresholds do
     """
 
     def __init__(self, settings: RecognitionSettings, dimension: int, calibration: Calibration | None = None) -> None:
@@ -57,7 +62,7 @@ class Recognizer:
     @property
     def count(self) -> int:
         """Keyframes in the searched map."""
-        return len(self._entries)
+        return len(self._map)
 
     @property
     def segments(self) -> int:
@@ -67,14 +72,14 @@ class Recognizer:
     @property
     def ids(self) -> list[KeyframeId]:
         """The keyframes of the searched map, by entry."""
-        return [entry.id for entry in self._entries]
+        return self._map.ids
 
-    def keyframe(self, entry: int) -> MapEntry:
-        """What is known about a candidate's keyframe.
+    def keyframe(self, entry: int) -> Keyframe:
+        """A candidate's keyframe, without its descriptors.
 
         :param entry: ``Candidate.entry``
         """
-        return self._entries[entry]
+        return self._map.keyframe(entry)
 
     def add(self, keyframe: Keyframe) -> int:
         """Append one keyframe to the searched map.
@@ -86,22 +91,20 @@ class Recognizer:
             raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map of '
                                f'{self._dimension}: describe it with the preset of the map')
         with self._lock:
-            entry = self._index.add(rows)
-            self._entries.append(MapEntry(keyframe.id, keyframe.pose, keyframe.description.boxes,
-                                          keyframe.thumbnail, keyframe.camera_model))
-            self._history.add(keyframe.id, keyframe.pose)
-            self._judge.add(keyframe)
-            return entry
+            self._index.add(rows)
+            return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
+                                 self._sights.pop(keyframe.id, ()))
 
     def load(self, place_map: PlaceMap) -> int:
         """Search this map from now on, instead of what was there.
 
         :return: number of keyframes
         """
+        loaded = Recognizer(self._settings, self._dimension, self._calibration)
+        for keyframe in place_map.keyframes():  # a damaged one ends this before anything has changed
+            loaded.add(keyframe)
         with self._lock:
-            self._forget_map()
-            for keyframe in place_map.keyframes():
-                self.add(keyframe)
+            self._take_map(loaded)
             return self.count
 
     def clear(self) -> None:
@@ -112,18 +115,26 @@ class Recognizer:
     def reset_short_term(self) -> None:
         """Forget the preceding queries (clock jump, robot carried elsewhere); the map stays."""
         with self._lock:
-            self._judge.reset_short_term()
+            self._hypotheses.forget()
+            self._tracks.interrupt()
 
     def feedback(self, query: KeyframeId, match: KeyframeId, accepted: bool) -> None:
         """Take note of what a SLAM back-end made of a loop closure; keyframes it rejects often are lowered."""
         with self._lock:
-            self._judge.feedback(query, match, accepted)
+            entry, known = self._map.entry(match), self._map.entry(query)
+            if entry is None:
+                return
+            self._trust.learn(query, entry, accepted)
+            if not accepted:
+                self._sights.pop(query, None)
+                self._hypotheses.withdraw(query, entry)
+                if known is not None:
+                    self._map.unlink(known, entry)
 
-    def update_poses(self, poses: Mapping[KeyframeId, Pose]) -> None:
+    def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> None:
         """Give map keyframes the poses of a SLAM back-end; what odometry says of the ways between them stays."""
         with self._lock:
-            self._entries = [replace(entry, pose=poses[entry.id]) if entry.id in poses else entry
-                             for entry in self._entries]
+            self._map.update_poses(poses)
 
     def excluded(self, query: Keyframe, exclude_recent: bool, exclude_frames: int = 0) -> np.ndarray:
         """What :meth:`recognize` leaves out for a query.
@@ -131,13 +142,7 @@ class Recognizer:
         :return: (entries,) bool
         """
         with self._lock:
-            recent = np.zeros(self.count, bool)
-            if exclude_recent:
-                limits = self._settings.exclude
-                recent |= self._history.recent(query.id, query.pose, limits.time_s, limits.distance_m)
-            if exclude_frames:
-                recent |= self._history.last_frames(query.id, exclude_frames)
-            return recent
+            return self._excluded(query, self._tracks.mark(query.id, query.pose), exclude_recent, exclude_frames)
 
     def recognize(self, query: Keyframe, *, exclude_recent: bool, top_k: int = 5, exclude_frames: int = 0,
                   independent: bool = False, sessions: Collection[str] = ()) -> Recognition:
@@ -153,41 +158,168 @@ class Recognizer:
         :param sessions: search these sessions only; empty: all
         """
         with self._lock:
-            excluded = self.excluded(query, exclude_recent, exclude_frames)
+            mark = None if independent else self._tracks.mark(query.id, query.pose)
+            excluded = self._excluded(query, mark, exclude_recent, exclude_frames)
             if sessions:
-                excluded |= [entry.id.session_id not in sessions for entry in self._entries]
-            answer = self._answer(query, excluded, top_k, independent)
-            timings = {**query.description.timings, **answer.timings}
-            return replace(answer, timings=timings, map_keyframes=self.count)
+                excluded |= self._map.outside(sessions)
+            answer = self._refused(query, excluded) or self._answer(
+                Query(query, mark, independent, self._map.newest(query.id, excluded)), excluded, top_k)
+            return replace(answer, map_keyframes=self.count,
+                           timings={**query.description.timings, **answer.timings})
 
-    def _answer(self, query: Keyframe, excluded: np.ndarray, top_k: int, independent: bool) -> Recognition:
-        rows = query.description.descriptors
-        if query.description.rejected or not len(rows):
+    def _refused(self, query: Keyframe, excluded: np.ndarray) -> Recognition | None:
+        """The answer where nothing can be searched."""
+        if query.description.rejected or not len(query.description):
             return Recognition(Status.QUERY_REJECTED, query.description.rejected or 'the image has no segments')
         if not self._index.segments:
             return Recognition(Status.MAP_EMPTY, 'the map has no keyframes yet')
         if excluded.all():
             return Recognition(Status.MAP_ONLY_RECENT,
                                f'all {self.count} keyframes of the map are too recent or not to be searched')
-        votes, timings = self._vote(rows, excluded)
-        begin = time.perf_counter()
-        verdict = self._judge.judge(query, votes, ~excluded, top_k, independent)
-        timings['decision'] = time.perf_counter() - begin
-        reported = tuple(replace(candidate, evidence=votes.evidence(candidate.entry))
-                         for candidate in verdict.candidates[:top_k])
-        return Recognition(verdict.status, verdict.reason, reported, timings=timings, statistics=verdict.statistics)
+        return None
 
-    def _vote(self, rows: np.ndarray, excluded: np.ndarray) -> tuple[Votes, dict[str, float]]:
-        begin = time.perf_counter()
-        similarities, owners, segments = self._index.search(
-            rows, self._settings.search.neighbours, np.flatnonzero(excluded))
-        searched = time.perf_counter()
-        votes = self._judge.lowered(
-            vote_online(similarities, owners, self.count, self._settings.vote.floor, segments))
-        return votes, {'search': searched - begin, 'vote': time.perf_counter() - searched}
+    def _answer(self, query: Query, excluded: np.ndarray, top_k: int) -> Recognition:
+        """Search, vote, gather evidence, decide, learn."""
+        clock = _Clock()
+        votes = self._vote(query.keyframe.description.descriptors, excluded, clock)
+        inquiry = Inquiry(query, votes, self._witnesses, self._settings.vote.floor)
+        shortlist = inquiry.shortlist(top_k)
+        if not shortlist:
+            if not query.single:
+                self._learn(query, None, inquiry)
+            return Recognition(Status.NO_MATCH_LOW_SCORE, 'no segment of the map is similar to any of the image',
+                               timings=clock.seconds)
+        clock.lap('compare')
+        best, others = self._examine(inquiry, shortlist)
+        clock.lap('verify')
+        best, same = inquiry.compared(best, self._settings.decision.max_ambiguity)
+        if self._calibration is not None:
+            best = replace(best, probability=self._calibration.probability(best))
+        status, reason = decide(best, self._settings.decision)
+        if not query.single:
+            self._learn(query, best, inquiry, status == Status.MATCHED, same)
+        clock.lap('decision')
+        others = [inquiry.compared(other, 1.0)[0] for other in others[:top_k - 1]]
+        candidates = [self._reported(best, status), *(self._reported(other) for other in others)]
+        clock.lap('report')
+        return Recognition(status, f'{self._name(best)}: {reason}', tuple(candidates), timings=clock.seconds,
+                           evidence=best)
+
+    def _vote(self, rows: np.ndarray, excluded: np.ndarray, clock: _Clock) -> Votes:
+        """One vote a segment and place; a place seen a hundred times must not hide all others, so look past it."""
+        neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
+        found = self._index.search(rows, neighbours, np.flatnonzero(excluded))[:2]
+        clock.lap('search')
+        trust = self._trust.weights(self.count)
+        votes = vote_online(*found, self._map.places, floor, trust)
+        clock.lap('vote')
+        if not votes.scores.any():
+            return votes
+        near = self._map.around(int(votes.champions[votes.ranked_places()[0]]))
+        full = (found[0][:, -1] > floor) & near[found[1]].all(axis=1)
+        if not full.any():
+            return votes
+        beyond = self._index.search(rows[full], neighbours, np.flatnonzero(excluded | near))[:2]
+        clock.lap('search')
+        more = [np.full((len(rows), neighbours), empty) for empty in (-np.inf, -1)]
+        for table, values in zip(more, beyond):
+            table[full] = values
+        joined = np.hstack([found[0], more[0].astype(np.float32)]), np.hstack([found[1], more[1].astype(np.int64)])
+        votes = vote_online(*joined, self._map.places, floor, trust)
+        clock.lap('vote')
+        return votes
+
+    def _examine(self, inquiry: Inquiry, shortlist: list[Evidence]) -> tuple[Evidence, list[Evidence]]:
+        """The candidate to believe, if any, and the others: the first one that geometry proves and odometry allows,
+        else the best that odometry allows, else the best.
+        """
+        limits, tried = self._settings, []
+        for number, evidence in enumerate(shortlist):
+            asked = number < limits.geometry.candidates and evidence.score >= limits.decision.min_proven_score
+            tried.append(inquiry.verified(evidence) if asked else inquiry.weighed(evidence))
+            if tried[-1].proven and not tried[-1].support.contradiction:
+                break
+            if number + 1 >= max(limits.geometry.candidates, 1):
+                break
+        allowed = [evidence for evidence in tried if not evidence.support.contradiction]
+        best = next((evidence for evidence in allowed if evidence.proven), (allowed or tried)[0])
+        rest = [evidence for evidence in (*tried, *shortlist[len(tried):]) if evidence is not best]
+        return best, rest
+
+    def _learn(self, query: Query, best: Evidence | None, inquiry: Inquiry, matched: bool = False,
+               same: Collection[int] = ()) -> None:
+        """Remember what the queries after this one, and the map, may know of it."""
+        self._trust.heal()
+        identity, allowed = query.keyframe.id, best is not None and not best.support.contradiction
+        counts = allowed and (best.proven or best.score >= SUPPORTING_SCORE * self._settings.decision.min_score)
+        if not counts:
+            self._hypotheses.add(identity, query.mark, None)
+            return
+        motion = inquiry.motion(best)
+        self._hypotheses.add(identity, query.mark, best.entry, motion, best.proven)
+        if matched or best.proven:
+            distance = float(np.linalg.norm(motion.matrix[:3, 3])) if best.metric else float('nan')
+            self._sights[identity] = [Sight(best.entry, distance), *map(Sight, same)]
+            for entry in same:
+                self._map.link(best.entry, Sight(entry))
+            if len(self._sights) > _REMEMBERED:
+                self._sights.popitem(last=False)
+
+    def _reported(self, evidence: Evidence, status: Status | None = None) -> Candidate:
+        geometry, verification = evidence.geometry, Verification.UNVERIFIED
+        if evidence.proven:
+            verification = Verification.GEOMETRIC
+        elif status == Status.MATCHED and evidence.support.agreement > 1:
+            verification = Verification.TEMPORAL
+        elif geometry is not None and (geometry.refuted or evidence.provable):
+            verification = Verification.REJECTED
+        return Candidate(
+            evidence.entry, self._map.keyframe(evidence.entry).id, evidence.score, evidence.ambiguity,
+            len(evidence.pairs), float('nan') if evidence.probability is None else evidence.probability,
+            evidence.support.agreement, verification, 0 if geometry is None else geometry.inliers,
+            geometry.query_pose_in_match if evidence.metric else None,
+            geometry.scale_source if evidence.metric and geometry.query_pose_in_match is not None else '',
+            evidence.pairs)
+
+    def _name(self, evidence: Evidence) -> str:
+        identity = self._map.keyframe(evidence.entry).id
+        return f'keyframe {identity.index} of session {identity.session_id!r} with score {evidence.score:.3f}'
+
+    def _excluded(self, query: Keyframe, mark: OdometryMark | None, exclude_recent: bool,
+                  exclude_frames: int) -> np.ndarray:
+        left_out = np.zeros(self.count, bool)
+        if exclude_recent:
+            limits = self._settings.exclude
+            left_out |= self._map.recent(query.id, mark, limits.time_s, limits.distance_m)
+        if exclude_frames:
+            left_out |= self._map.last_frames(query.id, exclude_frames)
+        return left_out
 
     def _forget_map(self) -> None:
+        settings = self._settings
         self._index = SegmentIndex(self._dimension)
-        self._history = SessionHistory()
-        self._entries: list[MapEntry] = []
-        self._judge = Judge(self._settings, self._calibration)
+        self._map = SearchedMap(settings.places, settings.odometry)
+        self._tracks = OdometryTracks()
+        self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
+        self._witnesses = Witnesses(self._map, self._index.descriptors, self._hypotheses,
+                                    Verifier(self._map, settings.geometry))
+        self._trust = Trust()
+        self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
+
+    def _take_map(self, other: Recognizer) -> None:
+        for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_trust', '_sights'):
+            setattr(self, name, getattr(other, name))
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begin = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """What has passed since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._begin
+        self._begin = now

@@ -1,7 +1,10 @@
 """From what is known about a candidate to the probability that it shows the query's place.
 
-A logistic regression on standardised features: p = 1 / (1 + exp(-(b + w . (x - centre) / scale))). The numbers are
-learned by :mod:`segvlad_ros.evaluation.calibration` and kept in a JSON file beside the preset that they belong to.
+What geometry has proven has the share of proven candidates that are true. For all others it is a logistic regression on
+standardised features, m = b + w . (x - centre) / scale, moderated by how well the weights are known: with the variance
+v of m, p = 1 / (1 + exp(-m / sqrt(1 + pi v / 8))) (D. MacKay, Neural Computation 1992). So a camera unlike all those
+that it was learned from makes it unsure. The numbers are learned by :mod:`segvlad_ros.evaluation.calibration` and kept
+in a JSON file beside the preset that they belong to.
 """
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.recognition.statistics import FEATURES, MatchStatistics
+from segvlad_ros.recognition.evidence import FEATURES, Evidence
 from segvlad_ros.types import SegvladError
 
 FORMAT = 'segvlad calibration'
-VERSION = 1
+VERSION = 2
 _LEARN = 'learn one with "segvlad calibrate"'
 _WITHOUT = f'{_LEARN}, or go without (--set calibration=null, or no such line in the preset)'
 
@@ -38,22 +41,26 @@ class LearnedFrom:
 class Calibration:
     """P(same place) of a candidate.
 
-    :ivar features: names, in the order of :data:`segvlad_ros.recognition.statistics.FEATURES`
-    :ivar centre, scale: (F,) mean and standard deviation of each feature where it was learned
-    :ivar lowest, highest: (F,) range of each feature there; values beyond count as its end: nothing is known of them
-    :ivar weights: (F,) of the standardised features
+    :ivar features: names, in the order of :data:`segvlad_ros.recognition.evidence.FEATURES`
+    :ivar proven: P(same place) of what geometry has proven; the first feature says whether it has
+    :ivar centre, scale: (F - 1,) mean and standard deviation of each other feature where it was learned
+    :ivar lowest, highest: (F - 1,) range of each feature there; values beyond count as its end, and as unsure
+    :ivar weights: (F - 1,) of the standardised features
+    :ivar covariance: (F, F) of the weights and the intercept
     :ivar preset: name of the preset, for people
     :ivar fingerprint: digest of the preset's fingerprint: other descriptors have other scores
     :ivar sets: what it was learned from
     """
 
     features: tuple[str, ...]
+    proven: float
     centre: tuple[float, ...]
     scale: tuple[float, ...]
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
     weights: tuple[float, ...]
     intercept: float
+    covariance: tuple[tuple[float, ...], ...]
     preset: str
     fingerprint: str
     sets: tuple[LearnedFrom, ...]
@@ -68,20 +75,24 @@ class Calibration:
         """Queries among them whose candidate truly shows the place."""
         return sum(entry.positives for entry in self.sets)
 
-    def probability(self, statistics: MatchStatistics) -> float:
+    def probability(self, evidence: Evidence) -> float:
         """P(same place), never nearer to 0 or 1 than so many queries can show (rule of succession)."""
-        return float(self.probabilities(statistics.vector()[None])[0])
+        return float(self.probabilities(evidence.vector()[None])[0])
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         """P(same place) of many candidates.
 
-        :param vectors: (n, F) float64, see :meth:`segvlad_ros.recognition.statistics.MatchStatistics.vector`
+        :param vectors: (n, F) float64, see :meth:`segvlad_ros.recognition.evidence.Evidence.vector`
         :return: (n,) float64
         """
-        known = np.clip(vectors, self.lowest, self.highest)
-        logits = self.intercept + (known - np.array(self.centre)) / np.array(self.scale) @ np.array(self.weights)
+        rows = vectors[:, 1:]
+        standard = (np.array([np.clip(rows, self.lowest, self.highest), rows]) - self.centre) / self.scale
+        inside, anywhere = (np.column_stack([part, np.ones(len(rows))]) for part in standard)
+        logits = inside @ np.append(self.weights, self.intercept)
+        variance = np.einsum('ni,ij,nj->n', anywhere, np.array(self.covariance), anywhere)
+        unproven = 0.5 * (1.0 + np.tanh(0.5 * logits / np.sqrt(1.0 + np.pi / 8 * variance)))  # tanh does not overflow
         least = 1.0 / (self.queries + 2)
-        return np.clip(0.5 * (1.0 + np.tanh(0.5 * logits)), least, 1.0 - least)  # tanh does not overflow
+        return np.clip(np.where(vectors[:, 0] > 0, self.proven, unproven), least, 1.0 - least)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file.
@@ -127,18 +138,24 @@ def _read(values: object, where: str) -> Calibration:
         raise SegvladError(f'{where}: was learned from other features than {", ".join(FEATURES)}; {_LEARN}')
     rows = {name: _numbers(values[name], f'{where}: {name}')
             for name in ('centre', 'scale', 'lowest', 'highest', 'weights')}
-    intercept, = _numbers([values['intercept']], f'{where}: intercept', 1)
+    intercept, proven = (_numbers([values[name]], f'{where}: {name}', 1)[0] for name in ('intercept', 'proven'))
+    table = values['covariance']
+    covariance = tuple(_numbers(row, f'{where}: covariance', len(FEATURES))
+                       for row in (table if isinstance(table, list) and len(table) == len(FEATURES) else [None]))
+    if not 0 <= proven <= 1:
+        raise SegvladError(f'{where}: proven is no probability; {_LEARN}')
     if min(rows['scale']) <= 0:
         raise SegvladError(f'{where}: scale has numbers that are not above 0; {_LEARN}')
     if any(low > high for low, high in zip(rows['lowest'], rows['highest'])):
         raise SegvladError(f'{where}: lowest is above highest; {_LEARN}')
     if not all(isinstance(values[name], str) for name in ('preset', 'fingerprint')):
         raise SegvladError(f'{where}: preset and fingerprint must be texts; {_LEARN}')
-    return Calibration(features=FEATURES, **rows, intercept=intercept, preset=values['preset'],
+    return Calibration(features=FEATURES, proven=proven, **rows, intercept=intercept, covariance=covariance,
+                       preset=values['preset'],
                        fingerprint=values['fingerprint'], sets=_sets(values['sets'], where))
 
 
-def _numbers(values: object, where: str, count: int = len(FEATURES)) -> tuple[float, ...]:
+def _numbers(values: object, where: str, count: int = len(FEATURES) - 1) -> tuple[float, ...]:
     if not (isinstance(values, list) and len(values) == count and all(map(_is_number, values))):
         raise SegvladError(f'{where} must be {count} finite number{"s" * (count != 1)}; {_LEARN}')
     return tuple(float(value) for value in values)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segvlad_ros.io.geometry import from_matrix
-from segvlad_ros.recognition.geometry import Geometry, verify
-from segvlad_ros.recognition.odometry import OdometryPaths
-from segvlad_ros.recognition.odometry_scale import with_odometry_depths
-from segvlad_ros.recognition.view import View
-from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegmentMatch
+from segvlad_ros.geometry import from_matrix
+from segvlad_ros.mapping.searched_map import SearchedMap
+from segvlad_ros.types import Pose, SegmentMatch
+from segvlad_ros.verification.scale import with_odometry_depths
+from segvlad_ros.verification.verify import Geometry, VerificationSettings, provability, verify
+from segvlad_ros.verification.view import View
 
 # Keyframes before and after one, among which those are sought that see its keypoints from another place.
 _REACH = 4
@@ -22,40 +22,40 @@ _KEPT_VIEWS = 64
 
 
 class Verifier:
-    """Keeps the views of the map and compares queries with them.
+    """Compares queries with the views of the map.
 
     Where the map has no depths, but calibration and odometry, depths are triangulated from neighbouring keyframes, and
     only for views that are proven to show the query's place without them.
     """
 
-    def __init__(self, paths: OdometryPaths) -> None:
-        self._paths = paths
-        self._views: list[View | None] = []
-        self._ids: list[KeyframeId] = []
+    def __init__(self, searched: SearchedMap, settings: VerificationSettings) -> None:
+        self._map, self._settings = searched, settings
         self._scaled: OrderedDict[int, View] = OrderedDict()
 
-    def add(self, keyframe: Keyframe) -> None:
-        """Append one map entry."""
-        self._views.append(View.of(keyframe))
-        self._ids.append(keyframe.id)
-
-    def verify(self, query: View | None, entry: int, evidence: Sequence[SegmentMatch]) -> Geometry | None:
+    def verify(self, query: View | None, entry: int, pairs: Sequence[SegmentMatch]) -> Geometry | None:
         """Compare a query with a map entry; None where one of the two has no keypoints."""
-        match = self._views[entry]
+        match = self._view(entry)
         if query is None or match is None:
             return None
-        geometry = verify(query, match, evidence)
-        if not geometry.verified or geometry.scale_source or match.scale_source or match.camera_model is None:
+        geometry = verify(query, match, pairs, self._settings)
+        if not geometry.proven or geometry.scale_source or match.scale_source or match.camera_model is None:
             return geometry
-        scaled = self._with_depths(entry)
-        metric = verify(query, scaled, evidence) if scaled.scale_source else geometry
-        return metric if metric.verified or metric.refuted else geometry
+        scaled = self._with_depths(entry, match)
+        metric = verify(query, scaled, pairs, self._settings) if scaled.scale_source else geometry
+        return metric if metric.proven or metric.refuted else geometry
 
-    def _with_depths(self, entry: int) -> View:
+    def provability(self, query: View, entry: int) -> float:
+        """How likely geometry would prove that a query shows the scene of a map entry, if it does."""
+        return provability(query, self._view(entry))
+
+    def _view(self, entry: int) -> View | None:
+        return View.of(self._map.keyframe(entry))
+
+    def _with_depths(self, entry: int, match: View) -> View:
         if entry in self._scaled:
             self._scaled.move_to_end(entry)
             return self._scaled[entry]
-        view = with_odometry_depths(self._views[entry], list(self._neighbours(entry)))
+        view = with_odometry_depths(match, list(self._neighbours(entry)))
         self._scaled[entry] = view
         if len(self._scaled) > _KEPT_VIEWS:
             self._scaled.popitem(last=False)
@@ -63,11 +63,10 @@ class Verifier:
 
     def _neighbours(self, entry: int) -> list[tuple[View, Pose]]:
         near = [other for step in range(1, _REACH + 1) for other in (entry - step, entry + step)
-                if 0 <= other < len(self._views)]
+                if 0 <= other < len(self._map)]
         found = []
         for other in near:
-            way = self._paths.between(self._ids[entry], self._ids[other])
-            if (way is not None and self._views[other] is not None
-                    and np.linalg.norm(way.matrix[:3, 3]) >= _MIN_BASELINE_M):
-                found.append((self._views[other], from_matrix(way.matrix)))
+            way, view = self._map.between(entry, other), self._view(other)
+            if way is not None and view is not None and np.linalg.norm(way.matrix[:3, 3]) >= _MIN_BASELINE_M:
+                found.append((view, from_matrix(way.matrix)))
         return found[:_NEIGHBOURS]

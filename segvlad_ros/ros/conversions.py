@@ -12,13 +12,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, RegionOfInterest
 from std_msgs.msg import Header
 
 from segvlad_ros import msg as interfaces
-from segvlad_ros.io.geometry import is_finite, unit_quaternion
+from segvlad_ros.geometry import is_finite, unit_quaternion
 from segvlad_ros.types import (
     CameraModel,
     Candidate,
     Keyframe,
     KeyframeId,
     Keypoints,
+    OptimizedPose,
     PlaceDescription,
     Pose,
     Recognition,
@@ -27,7 +28,6 @@ from segvlad_ros.types import (
 )
 
 if TYPE_CHECKING:
-    from segvlad_ros.pipeline.recognizer import MapEntry
     from segvlad_ros.ros.statistics import Snapshot
 
 
@@ -163,6 +163,9 @@ def to_place_descriptor(keyframe: Keyframe, fingerprint: str) -> interfaces.Plac
         message.base_from_camera = to_transform(keyframe.base_from_camera, keyframe.frame_id or 'camera', stamp)
     if keyframe.pose is not None:
         message.pose, message.pose_frame = to_pose_with_covariance(keyframe.pose), keyframe.pose.frame
+    if keyframe.optimized is not None:
+        pose = keyframe.optimized.map_from_base
+        message.optimized_pose, message.optimized_frame = to_pose_with_covariance(pose), pose.frame
     if keyframe.thumbnail:
         message.thumbnail = CompressedImage(header=header, format='jpeg', data=array.array('B', keyframe.thumbnail))
     return message
@@ -192,13 +195,15 @@ def from_place_descriptor(message: interfaces.PlaceDescriptor) -> Keyframe:
     place = PlaceDescription(
         descriptors / np.maximum(norms, 1e-6), boxes.reshape(count, 4), np.array(message.segment_pixels, np.int64),
         rejected='' if count else 'its image has no segments', keypoints=_keypoints(message))
-    base = message.base_from_camera
+    base, moved = message.base_from_camera, message.optimized_pose
     return Keyframe(
         from_keyframe_id(message.keyframe), place, message.header.frame_id,
         pose=from_pose(message.pose.pose, message.pose_frame, message.pose.covariance) if message.pose_frame else None,
         camera_model=from_camera_info(message.camera_info),
         base_from_camera=from_transform(base) if base.child_frame_id else None,
-        thumbnail=bytes(message.thumbnail.data) if message.thumbnail.format else b'')
+        thumbnail=bytes(message.thumbnail.data) if message.thumbnail.format else b'',
+        optimized=OptimizedPose(from_pose(moved.pose, message.optimized_frame, moved.covariance))
+        if message.optimized_frame else None)
 
 
 def _keypoints(message: interfaces.PlaceDescriptor) -> Keypoints | None:
@@ -215,11 +220,11 @@ def _keypoints(message: interfaces.PlaceDescriptor) -> Keypoints | None:
                      depths if len(depths) else np.full(count, math.nan, np.float32))
 
 
-def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: MapEntry,
+def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: Keyframe,
                    evidence: bool) -> interfaces.PlaceMatch:
     """One candidate as a message.
 
-    :param match: what the recogniser knows of the candidate's keyframe
+    :param match: the candidate's keyframe
     :param evidence: whether the voting segments are wanted
     """
     message = interfaces.PlaceMatch(
@@ -228,10 +233,10 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: MapE
         query_segments=len(query.description), matched_segments=candidate.matched_segments,
         supporting_queries=candidate.supporting_queries, verification=int(candidate.verification),
         inliers=candidate.inliers, scale_source=candidate.scale_source)
-    if match.pose is not None:
+    if match.best_pose is not None:
         message.match_pose = PoseStamped(
-            header=Header(stamp=to_time(candidate.id.stamp_ns), frame_id=match.pose.frame))
-        fill_pose(message.match_pose.pose, match.pose)
+            header=Header(stamp=to_time(candidate.id.stamp_ns), frame_id=match.best_pose.frame))
+        fill_pose(message.match_pose.pose, match.best_pose)
     if candidate.query_pose_in_match is not None:
         message.has_relative_pose = True
         message.query_pose_in_match = to_pose_with_covariance(candidate.query_pose_in_match)
@@ -240,10 +245,11 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: MapE
     return message
 
 
-def _evidence(query: Keyframe, match: MapEntry, pair: SegmentMatch) -> interfaces.SegmentMatch:
+def _evidence(query: Keyframe, match: Keyframe, pair: SegmentMatch) -> interfaces.SegmentMatch:
     return interfaces.SegmentMatch(
         query_segment=pair.query_segment, match_segment=pair.match_segment, similarity=float(pair.similarity),
-        query_roi=_roi(query.description.boxes[pair.query_segment]), match_roi=_roi(match.boxes[pair.match_segment]))
+        query_roi=_roi(query.description.boxes[pair.query_segment]),
+        match_roi=_roi(match.description.boxes[pair.match_segment]))
 
 
 def to_place_match_array(query: Keyframe, recognition: Recognition, matches: list[interfaces.PlaceMatch], *,

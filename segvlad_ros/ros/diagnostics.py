@@ -47,7 +47,8 @@ def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, wai
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
         'backwards clock jumps': counts.clock_jumps, 'descriptors rejected': counts.descriptors_rejected,
         'keyframes missed': counts.gaps, 'closures accepted by the back-end': counts.closures_accepted,
-        'closures rejected by the back-end': counts.closures_rejected})
+        'closures rejected by the back-end': counts.closures_rejected,
+        'closures the back-end could not judge': counts.closures_unusable})
 
 
 def no_images(waiting_s: float, topic: str) -> str:

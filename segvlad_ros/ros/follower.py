@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from segvlad_ros.types import Keyframe
+from segvlad_ros.types import Keyframe, KeyframeId
 
 Session = tuple[int, str]
 
@@ -43,9 +43,8 @@ class Follower:
         self._release(stream)
         return True
 
-    def known(self, keyframe: Keyframe) -> None:
+    def known(self, identity: KeyframeId) -> None:
         """Take note of a keyframe that came with a map file: it is neither fetched nor handed on."""
-        identity = keyframe.id
         stream = self._streams.setdefault((identity.robot_id, identity.session_id), _Stream())
         stream.next_index = max(stream.next_index, identity.index + 1)
 

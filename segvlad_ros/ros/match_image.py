@@ -2,30 +2,24 @@
 from __future__ import annotations
 
 import array
-from typing import TYPE_CHECKING
 
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from segvlad_ros.evaluation.match_picture import draw_match
 from segvlad_ros.ros.conversions import to_time
-from segvlad_ros.types import CameraModel, Keyframe, Recognition
-
-if TYPE_CHECKING:
-    from segvlad_ros.pipeline.recognizer import MapEntry
+from segvlad_ros.types import Keyframe, Recognition
 
 
-def to_match_image(query: Keyframe, recognition: Recognition, match: MapEntry | None,
-                   match_camera: CameraModel | None = None) -> Image:
+def to_match_image(query: Keyframe, recognition: Recognition, match: Keyframe | None) -> Image:
     """The answer to one query as an rgb8 image with the query's stamp and frame.
 
-    :param match: what the recogniser knows of the best candidate's keyframe, None without one
-    :param match_camera: see :func:`segvlad_ros.evaluation.match_picture.draw_match`
+    :param match: the best candidate's keyframe, None without one
     """
     if match is None:
         rgb = draw_match(query, recognition)
     else:
-        rgb = draw_match(query, recognition, match.thumbnail, match.boxes, match_camera)
+        rgb = draw_match(query, recognition, match.thumbnail, match.description.boxes, match.camera_model)
     height, width = rgb.shape[:2]
     header = Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id)
     return Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width,

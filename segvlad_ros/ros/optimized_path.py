@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.geometry import PoseHistory
+from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.ros.conversions import from_pose
 from segvlad_ros.ros.stamp_cache import stamp_ns
-from segvlad_ros.types import KeyframeId, Pose, SegvladError
+from segvlad_ros.types import KeyframeId, OptimizedPose, Pose, SegvladError
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class OptimizedPath:
     def __init__(self) -> None:
         self._known: dict[KeyframeId, Pose] = {}
 
-    def moved(self, path: Any, keyframes: Iterable[KeyframeId]) -> dict[KeyframeId, Pose]:
+    def moved(self, path: Any, keyframes: Iterable[KeyframeId]) -> dict[KeyframeId, OptimizedPose]:
         """The optimised poses of those keyframes that have moved since the path before.
 
         :param path: nav_msgs/Path
@@ -38,11 +38,12 @@ class OptimizedPath:
                 history.add(stamp_ns(stamped), from_pose(stamped.pose, path.header.frame_id or 'map'))
             except SegvladError as error:
                 logger.warning('pose of the optimised path ignored: %s', error)
-        found = {identity: history.at(identity.stamp_ns) for identity in keyframes}
-        moved = {identity: pose for identity, pose in found.items()
+        keyframes = list(keyframes)
+        found = zip(keyframes, history.at_many([identity.stamp_ns for identity in keyframes]))
+        moved = {identity: pose for identity, pose in found
                  if pose is not None and self._has_moved(self._known.get(identity), pose)}
         self._known.update(moved)
-        return moved
+        return {identity: OptimizedPose(pose) for identity, pose in moved.items()}
 
     @staticmethod
     def _has_moved(before: Pose | None, now: Pose) -> bool:

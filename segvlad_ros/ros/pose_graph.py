@@ -14,7 +14,8 @@ from segvlad_ros.slam.pose_graph import FRAME, Judgement, PoseGraph, Verdict
 from segvlad_ros.types import Pose
 
 LINE_M = 0.05
-VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION}
+VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION,
+            Verdict.UNUSABLE: LoopClosureFeedback.UNUSABLE}
 
 
 class ClosureBook:
@@ -42,7 +43,7 @@ class ClosureBook:
 
     def abandoned(self, reason: str) -> list[LoopClosureFeedback]:
         """Feedback on the closures that never had a verdict."""
-        return [rejection(message, reason) for number, message in self._messages.items() if number not in self._told]
+        return [unusable(message, reason) for number, message in self._messages.items() if number not in self._told]
 
     def lines(self, graph: PoseGraph, verdict: Verdict) -> list[tuple[Pose, Pose]]:
         """Where the two ends of the closures with a verdict are on the path."""
@@ -68,9 +69,9 @@ def feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeed
     return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
 
 
-def rejection(closure: LoopClosure, reason: str) -> LoopClosureFeedback:
-    """A closure that cannot be used."""
-    return feedback(closure, LoopClosureFeedback.REJECTED_OPTIMIZATION, reason)
+def unusable(closure: LoopClosure, reason: str) -> LoopClosureFeedback:
+    """A closure that was not judged."""
+    return feedback(closure, LoopClosureFeedback.UNUSABLE, reason)
 
 
 def to_path(poses: list[tuple[int, Pose]]) -> Path:

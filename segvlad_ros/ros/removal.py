@@ -25,7 +25,7 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
         wanted = {_key(from_keyframe_id(message)) for message in request.keyframes}
         found = [identity for identity in found if _key(identity) in wanted]
     if request.radius > 0:
-        found = [identity for identity in found if _is_within(place_map, identity, request.center, request.radius)]
+        found = _within(place_map, found, request.center, request.radius)
     return found
 
 
@@ -33,11 +33,21 @@ def _key(identity: KeyframeId) -> tuple[int, str, int]:
     return identity.robot_id, identity.session_id, identity.index
 
 
-def _is_within(place_map: PlaceMap, identity: KeyframeId, center: Any, radius: float) -> bool:
-    pose = place_map.keyframe(identity).pose
-    if pose is None:
-        return False
-    if pose.frame != center.header.frame_id:
-        raise SegvladError(f'the poses are in the frame {pose.frame!r}: give the center in it')
-    position = center.pose.position
-    return float(np.linalg.norm(pose.translation - (position.x, position.y, position.z))) <= radius
+def _within(place_map: PlaceMap, identities: list[KeyframeId], center: Any, radius: float) -> list[KeyframeId]:
+    """Those whose pose in the frame of the centre, measured or optimised, lies within the radius."""
+    found, frames, position = [], set(), center.pose.position
+    for identity in identities:
+        keyframe = place_map.keyframe(identity)
+        poses = [keyframe.pose, keyframe.optimized and keyframe.optimized.map_from_base]
+        for pose in poses:
+            if pose is None:
+                continue
+            frames.add(pose.frame)
+            distance = np.linalg.norm(pose.translation - (position.x, position.y, position.z))
+            if pose.frame == center.header.frame_id and distance <= radius:
+                found.append(identity)
+                break
+    if frames and center.header.frame_id not in frames:
+        raise SegvladError(f'the poses are in {" and ".join(sorted(map(repr, frames)))}: give the center in one of '
+                           'these frames')
+    return found

@@ -20,7 +20,7 @@ class Counts:
     :ivar incomplete: images that went on without an input that somebody publishes
     :ivar clock_jumps: how often the stamps jumped back
     :ivar gaps: keyframes of another node that never came
-    :ivar closures_accepted, closures_rejected: loop closures that the SLAM back-end reported back
+    :ivar closures_accepted, closures_rejected, closures_unusable: loop closures that the SLAM back-end reported back
     """
 
     images_received: int = 0
@@ -34,6 +34,7 @@ class Counts:
     gaps: int = 0
     closures_accepted: int = 0
     closures_rejected: int = 0
+    closures_unusable: int = 0
 
 
 @dataclass(frozen=True)

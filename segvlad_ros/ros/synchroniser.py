@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.io.geometry import PoseHistory
+from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.ros.stamp_cache import StampCache, make_cache, stamp_ns
 from segvlad_ros.types import Pose
 

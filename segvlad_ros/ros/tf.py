@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from segvlad_ros.io.geometry import StaticTransforms, unit_quaternion
+from segvlad_ros.geometry import StaticTransforms, unit_quaternion
 from segvlad_ros.ros.conversions import from_transform
 from segvlad_ros.types import Pose, SegvladError
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from segvlad_ros.io.geometry import compose, to_matrix
+from segvlad_ros.geometry import compose, to_matrix
 from segvlad_ros.simulation.lighting import LightMap, make_light
 from segvlad_ros.simulation.renderer import Renderer, View
 from segvlad_ros.simulation.routes import ROUTES, Drive, drive

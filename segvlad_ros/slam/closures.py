@@ -1,12 +1,11 @@
-"""Loop closures as the pose graph holds them, and their covariances in the order and meaning that GTSAM wants."""
+"""Loop closures as the pose graph holds them, with their covariances in the tangent space."""
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from segvlad_ros.io.geometry import to_matrix
-from segvlad_ros.recognition.absolute_pose import adjoint
+from segvlad_ros.geometry import adjoint, tangent_covariance, to_matrix
 from segvlad_ros.slam.odometry_chain import Attachment
 from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose, SegvladError
@@ -53,13 +52,11 @@ def make_closure(match_stamp_ns: int, query_stamp_ns: int, query_pose_in_match: 
     if not np.isfinite(matrix).all():
         raise SegvladError('the pose of the query in the match is not finite')
     added = np.diag([settings.closure_translation_m ** 2] * 3 + [settings.closure_rotation_rad ** 2] * 3)
-    return Closure(match_stamp_ns, query_stamp_ns, matrix, tangent_covariance(query_pose_in_match) + added)
+    return Closure(match_stamp_ns, query_stamp_ns, matrix, _tangent_covariance(query_pose_in_match) + added)
 
 
-def tangent_covariance(pose: Pose) -> np.ndarray:
-    """(6, 6) of x in ``pose exp(x)``, in the axes of the child frame, translation first; zero where unknown.
-
-    ROS gives it in the axes of the parent frame (x y z and rotations about its fixed axes).
+def _tangent_covariance(pose: Pose) -> np.ndarray:
+    """(6, 6) in the tangent space; zero where unknown.
 
     :raises SegvladError: no covariance
     """
@@ -68,18 +65,10 @@ def tangent_covariance(pose: Pose) -> np.ndarray:
     covariance = np.asarray(pose.covariance, np.float64)
     if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
         raise SegvladError('the covariance of the query in the match is not 6 x 6 finite numbers')
-    covariance = (covariance + covariance.T) / 2
-    variances = np.linalg.eigvalsh(covariance)
+    variances = np.linalg.eigvalsh((covariance + covariance.T) / 2)
     if variances[0] < -1e-6 * max(variances[-1], 1e-9):
         raise SegvladError('the covariance of the query in the match has a negative variance')
-    axes = np.kron(np.eye(2), to_matrix(pose)[:3, :3].T)
-    return axes @ covariance @ axes.T
-
-
-def rotation_first(covariance: np.ndarray) -> np.ndarray:
-    """GTSAM's order of a covariance with the translation first: the (3, 3) blocks change places."""
-    order = [3, 4, 5, 0, 1, 2]
-    return covariance[np.ix_(order, order)]
+    return tangent_covariance(pose)
 
 
 def link_of(closure: Closure, match: Attachment, query: Attachment) -> Link:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvlad_ros.io.geometry import PoseHistory, distance, rotation_angle, to_matrix
-from segvlad_ros.recognition.absolute_pose import adjoint
+from segvlad_ros.geometry import PoseHistory, adjoint, angle_of, distance, rotation_angle, to_matrix
 from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose
 
@@ -113,8 +112,7 @@ class OdometryChain:
     def step_variances(self, node: int) -> np.ndarray:
         """(6,) random variances of the step from a node to the next, translation first."""
         step = self.between(node, node + 1)
-        angle = np.arccos(np.clip((np.trace(step[:3, :3]) - 1) / 2, -1, 1))
-        return self._variances(float(np.linalg.norm(step[:3, 3])), float(angle))
+        return self._variances(float(np.linalg.norm(step[:3, 3])), angle_of(step))
 
     def covariance(self, first: int, second: int) -> np.ndarray:
         """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""
@@ -133,5 +131,5 @@ class OdometryChain:
         node = min((n for n in (after - 1, after) if 0 <= n < len(self.stamps)),
                    key=lambda n: abs(self.stamps[n] - stamp_ns))
         offset = np.linalg.inv(self.poses[node]) @ to_matrix(pose)
-        angle = np.arccos(np.clip((np.trace(offset[:3, :3]) - 1) / 2, -1, 1))
-        return Attachment(node, offset, np.diag(self._variances(float(np.linalg.norm(offset[:3, 3])), float(angle))))
+        return Attachment(node, offset, np.diag(self._variances(float(np.linalg.norm(offset[:3, 3])),
+                                                                angle_of(offset))))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.geometry import rotation_first
 from segvlad_ros.io.extras import import_slam
-from segvlad_ros.slam.closures import Link, rotation_first
+from segvlad_ros.slam.closures import Link
 
 GNC_STEP = 2.0  # factor by which the surrogate gets less convex in each round; GTSAM's own 1.4 takes twice the rounds
 FIXED = 1e-6  # standard deviation of what is fixed
@@ -36,6 +37,14 @@ class Optimizer:
         """
         self._values.insert(node, self._gtsam.Pose3(pose))
         self._steps.add(self._anchor(node) if step is None else self.factor(step))
+
+    def values(self) -> Any:
+        """The poses as they are, for :meth:`restore`."""
+        return self._gtsam.Values(self._values)
+
+    def restore(self, values: Any) -> None:
+        """Go back to earlier poses of the same nodes."""
+        self._values = values
 
     def factor(self, link: Link) -> Any:
         """A link as a factor."""
@@ -69,9 +78,7 @@ class Optimizer:
         moves = self._values.atPose3(link.second).between(self._values.atPose3(link.first)).AdjointMap()
         ends = [joint.at(a, b) for a in (link.first, link.second) for b in (link.first, link.second)]
         spread = moves @ ends[0] @ moves.T - moves @ ends[1] - ends[2] @ moves.T + ends[3]
-        order = np.argsort([3, 4, 5, 0, 1, 2])
-        wider = Link(link.first, link.second, link.first_from_second,
-                     link.covariance + spread[np.ix_(order, order)])
+        wider = Link(link.first, link.second, link.first_from_second, link.covariance + rotation_first(spread))
         return self.squared_error_of(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
 
     def solve(self, factors: Iterable[Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.geometry import from_matrix
+from segvlad_ros.geometry import from_matrix
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain
 from segvlad_ros.slam.optimizer import Optimizer
@@ -27,6 +27,7 @@ class Verdict(Enum):
     WAITING = 'waiting'
     ACCEPTED = 'accepted'
     REJECTED = 'rejected'
+    UNUSABLE = 'unusable'
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class PoseGraph:
         if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
-            self._reject(oldest, f'odometry did not reach its stamps while {MAX_WAITING} others came')
+            self._set_aside(oldest, f'odometry did not reach its stamps while {MAX_WAITING} others came')
         return number
 
     def optimize(self) -> dict[int, Judgement]:
@@ -130,8 +131,9 @@ class PoseGraph:
         :return: of all closures of this graph, by number
         """
         self._attach()
-        if self._links.keys() - self._judged.keys():
-            self._judge()
+        fresh = self._links.keys() - self._judged.keys()
+        if fresh:
+            self._judge_or_set_aside(fresh)
         waiting = Judgement(Verdict.WAITING, 'odometry has not reached its stamps')
         return {**self._judged, **{number: waiting for number in self._waiting}}
 
@@ -150,8 +152,8 @@ class PoseGraph:
         return None if moment is None else from_matrix(
             self._optimizer.pose(moment.node) @ moment.node_from_base, FRAME)
 
-    def _reject(self, number: int, reason: str) -> None:
-        self._judged[number] = Judgement(Verdict.REJECTED, reason)
+    def _set_aside(self, number: int, reason: str) -> None:
+        self._judged[number] = Judgement(Verdict.UNUSABLE, reason)
 
     def _attach(self) -> None:
         """Give the closures that odometry has reached their nodes."""
@@ -163,15 +165,34 @@ class PoseGraph:
             moments = [self._chain.attach(stamp) for stamp in (closure.match_stamp_ns, closure.query_stamp_ns)]
             missing = [name for name, moment in zip(('match', 'query'), moments) if moment is None]
             if missing:
-                self._reject(number, f'there is no odometry at the stamp of the {" and the ".join(missing)}')
+                self._set_aside(number, f'there is no odometry at the stamp of the {" and the ".join(missing)}')
             elif moments[0].node == moments[1].node:
-                self._reject(number, 'match and query are at one place of the path')
+                self._set_aside(number, 'match and query are at one place of the path')
             else:
-                link = self._links[number] = link_of(closure, *moments)
-                self._factors[number] = self._optimizer.factor(link)
-                self._surprises[number] = self._optimizer.squared_error_of(
-                    replace(link, covariance=link.covariance + self._chain.covariance(link.first, link.second)),
-                    self._chain.between(link.first, link.second))
+                self._link(number, link_of(closure, *moments))
+
+    def _link(self, number: int, link: Link) -> None:
+        """Take a closure whose nodes are known into the graph."""
+        widened = replace(link, covariance=link.covariance + self._chain.covariance(link.first, link.second))
+        try:
+            factor = self._optimizer.factor(link)
+            surprise = self._optimizer.squared_error_of(widened, self._chain.between(link.first, link.second))
+        except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
+            self._set_aside(number, f'its numbers cannot be used: {str(error).strip().splitlines()[0][:120]}')
+            return
+        self._links[number], self._factors[number], self._surprises[number] = link, factor, surprise
+
+    def _judge_or_set_aside(self, fresh: set[int]) -> None:
+        """Judge the new closures; those on which GTSAM fails leave the graph as it was."""
+        before, believed = self._optimizer.values(), set(self._believed)
+        try:
+            self._judge()
+        except RuntimeError as error:  # GTSAM: an indeterminate system, a covariance that is none
+            self._optimizer.restore(before)
+            self._believed = believed
+            for number in fresh:
+                del self._links[number], self._factors[number], self._surprises[number]
+                self._set_aside(number, f'the optimiser failed on it: {str(error).strip().splitlines()[0][:120]}')
 
     def _judge(self) -> None:
         """Believe the new closures that fit what is known; where that does not come out, compare all anew."""

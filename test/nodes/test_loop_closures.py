@@ -11,6 +11,7 @@ from pathlib import Path as File
 
 import numpy as np
 import pytest
+import yaml
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from node_harness import DEADLINE_S, EVERY_IMAGE, LATCHED, SECOND, Robot, stamped
@@ -18,12 +19,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
-from segvlad_ros.io.geometry import compose, distance, inverse, relative, rotation_angle
+from segvlad_ros.geometry import compose, distance, inverse, relative, rotation_angle
 from segvlad_ros.io.image_codec import encode_jpeg
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceDescriptor, PlaceMatch, PlaceMatchArray
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
 from segvlad_ros.ros.conversions import (
     fill_pose,
     from_keyframe_id,
@@ -91,9 +92,10 @@ def hall(tmp_path_factory):
 
 
 def moved(key: Keyframe, index: int, metres: float) -> Keyframe:
-    """The same view as another keyframe, far away."""
+    """The same view as another keyframe, far away, where the robot has driven meanwhile."""
     pose = replace(key.pose, translation=key.pose.translation + [metres, 0, 0])
-    return replace(key, id=replace(key.id, index=index), pose=pose)
+    later = key.id.stamp_ns + round(metres) * SECOND
+    return replace(key, id=replace(key.id, index=index, stamp_ns=later), pose=pose)
 
 
 def without_depth(key: Keyframe) -> Keyframe:
@@ -165,8 +167,13 @@ def assert_names_the_match(closure: LoopClosure, answer: PlaceMatchArray) -> Non
     assert from_keyframe_id(closure.match).stamp_ns < from_keyframe_id(closure.query).stamp_ns
 
 
-def test_every_status_has_its_reason(localizer, hall):
-    robot, builder = localizer('', follow=True)
+def test_every_status_has_its_reason(localizer, hall, tmp_path):
+    strict = yaml.safe_load((config_directory() / 'classic.yaml').read_text())
+    strict['geometry']['max_distance_m'] = 2.0
+    for name in ('vocabulary', 'calibration'):
+        strict[name] = str(config_directory() / strict[name])
+    (tmp_path / 'strict.yaml').write_text(yaml.safe_dump(strict))
+    robot, builder = localizer('', follow=True, preset=tmp_path / 'strict.yaml')
     first, second, third = hall.again
     blank = replace(hall.mapped[0].description, descriptors=np.zeros((0, 512), np.float32), keypoints=None,
                     boxes=np.zeros((0, 4), np.int32), pixels=np.zeros(0, np.int64), rejected='blank image')
@@ -182,14 +189,15 @@ def test_every_status_has_its_reason(localizer, hall):
     load('twins')
     answers.append(builder.say(without_odometry(first), 'look-alikes'))
     load('hall')
-    answers += [builder.say(keyframe, 'hall') for keyframe in (first, second)]
+    builder.say(first, 'hall')
+    answers += [builder.say(keyframe, 'hall') for keyframe in (second, moved(third, 1, 20.0))]  # odometry says: no
     assert [(Status(answer.status).name, len(answer.matches) > 0) for answer in answers] == [
         ('MAP_EMPTY', False), ('MAP_ONLY_RECENT', False), ('QUERY_REJECTED', False), ('NO_MATCH_GEOMETRIC', True),
-        ('NO_MATCH_LOW_SCORE', True), ('NO_MATCH_AMBIGUOUS', True), ('NO_MATCH_TEMPORAL', True), ('MATCHED', True)]
+        ('NO_MATCH_LOW_SCORE', True), ('NO_MATCH_AMBIGUOUS', True), ('MATCHED', True), ('NO_MATCH_TEMPORAL', True)]
     assert {answer.status for answer in answers} == {int(status) for status in Status}
     for answer, words in zip(answers, ('no keyframes', 'too recent', 'no segments', 'seen from 2.4 m away',
-                                       'below 0.170', 'a double elsewhere in the map, keyframe 22',
-                                       '1 of 2 consecutive keyframes', 'correspondences agree on one pnp model')):
+                                       'has a probability of', 'a double elsewhere in the map, keyframe 2',
+                                       'correspondences agree on one pnp model', 'by odometry the robot is')):
         assert words in answer.reason
     geometric, twin = answers[3].matches[0], answers[5].matches[0]
     assert (geometric.verification, geometric.has_relative_pose) == (PlaceMatch.REJECTED, False)
@@ -233,30 +241,32 @@ def test_a_revisit_becomes_a_metric_loop_closure(peer, robot, namespace, hall):
                                'base_from_camera': [*map(float, mount.translation), *map(float, mount.quaternion)]})
     sensors = Sensors(node)
     answers = [sensors.see(frame) for frame in hall.frames]
-    assert [answer.status for answer in answers] == [WAITING, MATCHED, MATCHED], [a.reason for a in answers]
+    assert [answer.status for answer in answers] == [MATCHED] * 3, [a.reason for a in answers]
     assert [answer.matches[0].match.index for answer in answers] == SHOWN
     assert [answer.matches[0].verification for answer in answers] == [PlaceMatch.GEOMETRIC] * 3
-    peer.wait(lambda: len(closures) == 2, 'two closures')
-    for closure, answer, frame in zip(closures, answers[1:], hall.frames[1:]):
+    peer.wait(lambda: len(closures) == 3, 'three closures')
+    for closure, answer, frame in zip(closures, answers, hall.frames):
         assert_names_the_match(closure, answer)
         assert closure.scale_source == 'depth'
         assert closure.inliers >= 12
         assert_right(closure, hall.mapped[closure.match.index - 1].pose, frame.pose)
     assert peer.call(Trigger, 'localizer/trigger_localization').success
     carried = sensors.see(replace(hall.frames[2], stamp_ns=hall.frames[2].stamp_ns + 60 * SECOND))
-    assert (carried.status, carried.query.index) == (WAITING, 1)
+    assert (carried.status, carried.query.index, carried.matches[0].supporting_queries) == (MATCHED, 1, 1)
     assert carried.query.session_id != answers[-1].query.session_id
 
 
-def test_what_odometry_expects_needs_no_other_keyframe_until_the_robot_is_carried(localizer, hall):
+def test_odometry_rules_out_what_it_contradicts_until_the_robot_is_carried(localizer, hall):
     robot, builder = localizer('hall')
     first, second, third = hall.again
     answers = [builder.say(keyframe) for keyframe in (first, second, third)]
-    assert [answer.status for answer in answers] == [WAITING, MATCHED, MATCHED]
+    assert [answer.status for answer in answers] == [MATCHED] * 3
+    far = builder.say(moved(second, 1, 20.0))
+    assert far.status == WAITING and 'by odometry' in far.reason
     triggered = robot.peer.call(Trigger, 'localizer/trigger_localization')
     assert triggered.success, triggered.message
-    answers = [builder.say(keyframe) for keyframe in (second, third)]
-    assert [answer.status for answer in answers] == [WAITING, MATCHED]
+    answers = [builder.say(moved(keyframe, 1, 20.0)) for keyframe in (second, third)]
+    assert [answer.status for answer in answers] == [MATCHED] * 2
     assert [answer.matches[0].supporting_queries for answer in answers] == [1, 2]
     assert answers[0].map_keyframes == len(MAPPED)
 
@@ -267,7 +277,7 @@ def test_without_any_scale_there_is_a_match_but_no_loop_closure(peer, localizer,
     bare = [without_odometry(without_depth(keyframe)) for keyframe in hall.again]
     answers = [builder.say(keyframe) for keyframe in bare]
     answers.append(builder.say(without_odometry(hall.again[2])))  # with depth: what is published now came last
-    assert [answer.status for answer in answers] == [WAITING, MATCHED, MATCHED, MATCHED]
+    assert [answer.status for answer in answers] == [MATCHED] * 4
     assert [answer.matches[0].has_relative_pose for answer in answers] == [False, False, False, True]
     assert [answer.matches[0].scale_source for answer in answers] == ['', '', '', 'depth']
     assert all(answer.matches[0].verification == PlaceMatch.GEOMETRIC for answer in answers)
@@ -279,8 +289,9 @@ def test_odometry_between_the_maps_keyframes_gives_the_scale(peer, localizer, ha
     closures = peer.listen(LoopClosure, 'localizer/loop_closures')
     _, builder = localizer('without_depth')
     answers = [builder.say(without_depth(keyframe)) for keyframe in hall.again[:2]]
-    assert [answer.status for answer in answers] == [WAITING, MATCHED]
-    closure, = peer.wait(lambda: closures, 'a closure')
+    assert [answer.status for answer in answers] == [MATCHED] * 2
+    closure = peer.wait(lambda: closures and closures[-1], 'a closure')
+    assert closure.query == answers[1].query
     assert_names_the_match(closure, answers[1])
     assert closure.scale_source == 'odometry'
     assert_right(closure, hall.mapped[SHOWN[1] - 1].pose, hall.frames[1].pose)
@@ -304,6 +315,7 @@ def test_the_back_ends_verdicts_are_counted_and_change_the_score(localizer, hall
     say(LoopClosureFeedback.REJECTED_GEOMETRY, 0.8 * before, 1)
     say(LoopClosureFeedback.REJECTED_OPTIMIZATION, 0.64 * before, 2)
     say(LoopClosureFeedback.ACCEPTED, 0.8 * before, 3)
+    say(LoopClosureFeedback.UNUSABLE, 0.8 * before, 4)  # was not judged, and says nothing of the match
     robot.peer.wait(lambda: counted(robot) == ('1', '2'), 'one accepted and two rejected in the diagnostics')
 
 

@@ -196,8 +196,10 @@ def test_optimised_poses_and_removals_reach_the_map(builder, pictures, tmp_path)
 
     def moved():
         answer = call(GetKeyframe, 'map_builder/get_keyframe', keyframe=robot.keyframe(2).keyframe)
-        return answer.descriptor if answer.descriptor.pose_frame == 'map' else None
-    assert robot.peer.wait(moved, 'the optimised pose').pose.pose.position.x == pytest.approx(20.0)
+        return answer.descriptor if answer.descriptor.optimized_frame == 'map' else None
+    descriptor = robot.peer.wait(moved, 'the optimised pose')
+    assert descriptor.optimized_pose.pose.position.x == pytest.approx(20.0)
+    assert descriptor.pose_frame == ''  # nobody has measured one
     removed = call(RemoveKeyframes, 'map_builder/remove_keyframes', keyframes=[robot.keyframe(2).keyframe])
     assert (removed.success, removed.removed) == (True, 1), removed.message
     assert not call(RemoveKeyframes, 'map_builder/remove_keyframes').success

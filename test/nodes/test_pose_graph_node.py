@@ -13,7 +13,7 @@ from rclpy.qos import ReliabilityPolicy
 from std_srvs.srv import SetBool
 from visualization_msgs.msg import Marker, MarkerArray
 
-from segvlad_ros.io.geometry import compose, distance, inverse, relative
+from segvlad_ros.geometry import compose, distance, inverse, relative
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, SegVladStatus
 from segvlad_ros.ros.conversions import fill_pose, from_pose, from_time, to_pose_with_covariance, to_time
 from segvlad_ros.types import Pose
@@ -138,10 +138,12 @@ def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
     talk.closure(-200, 350, flat(0, 0, 0))
     talk.closure(30, 200, flat(0, 0, 0))
     answers = [talk.answer(number) for number in (1, 2, 3, 4)]
-    assert [answer.verdict for answer in answers] == [REJECTED] * 4
+    unusable = LoopClosureFeedback.UNUSABLE  # was not judged, and lowers no keyframe
+    assert sorted(answer.verdict for answer in answers) == [REJECTED, unusable, unusable, unusable]
     words = ('session', 'robot 3', 'no odometry at the stamp of the match', 'contradicts odometry')
     for answer, word in zip(sorted(answers, key=lambda a: [w in a.reason for w in words].index(True)), words):
         assert word in answer.reason
+        assert (answer.verdict == REJECTED) == (word == 'contradicts odometry')
 
 
 def test_a_verdict_that_changes_is_told_again_and_one_that_stays_is_not(talk):

@@ -10,7 +10,7 @@ import rclpy
 from nav_msgs.msg import Path
 
 from segvlad_ros.evaluation.trajectory import absolute_trajectory_error
-from segvlad_ros.io.geometry import PoseHistory
+from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.collector import Collector

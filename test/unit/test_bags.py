@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.io import bag_types
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
-from segvlad_ros.io.geometry import rotation_angle
 from segvlad_ros.types import CameraModel, Pose, SegvladError
 
 START = 1_700_000_000_000_000_000

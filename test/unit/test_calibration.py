@@ -27,18 +27,22 @@ from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.recognition.calibration import Calibration, LearnedFrom, load_calibration
-from segvlad_ros.recognition.statistics import FEATURES, MatchStatistics
+from segvlad_ros.recognition.decision import DecisionSettings
+from segvlad_ros.recognition.evidence import FEATURES, Evidence
+from segvlad_ros.recognition.hypotheses import Support
 from segvlad_ros.types import Candidate, KeyframeId, Pose, Recognition, SegvladError, Status
 
 SECOND = 1_000_000_000
 COUNT = len(FEATURES)
+LIMITS = DecisionSettings(min_score=0.3, max_ambiguity=0.9)
 
 
 def made(count, slope, offset=0.0, seed=0, name='made'):
-    """Samples of which the truth about P is known: logit = slope * first feature + offset; the others are noise."""
+    """Unproven samples of which the truth about P is known: logit = slope * score + offset; the others are noise."""
     generator = np.random.default_rng(seed)
     vectors = generator.normal(size=(count, COUNT))
-    p = 1 / (1 + np.exp(-slope * vectors[:, 0] - offset))
+    vectors[:, 0] = 0.0
+    p = 1 / (1 + np.exp(-slope * vectors[:, 1] - offset))
     return Samples(name, vectors, generator.random(count) < p), p
 
 
@@ -49,27 +53,62 @@ def preset():
 
 @pytest.fixture
 def calibration():
-    return Calibration(FEATURES, (0.5,) * COUNT, (2.0,) * COUNT, (-10.0,) * COUNT, (10.0,) * COUNT,
-                       (1.0,) + (0.0,) * (COUNT - 1), -0.25, 'classic', 'ab' * 32, (LearnedFrom('made', 98, 40),))
+    others = COUNT - 1
+    return Calibration(FEATURES, 0.97, (0.5,) * others, (2.0,) * others, (-10.0,) * others, (10.0,) * others,
+                       (1.0,) + (0.0,) * (others - 1), -0.25, ((0.0,) * COUNT,) * COUNT, 'classic', 'ab' * 32,
+                       (LearnedFrom('made', 98, 40),))
 
 
-def statistics(first=0.0):
-    return MatchStatistics(first, *(0.0,) * (COUNT - 1))
+class Made:
+    """Evidence of which only the features are known."""
+
+    def __init__(self, score, proven=0.0):
+        self._vector = np.array([proven, score, *(0.0,) * (COUNT - 2)])
+
+    def vector(self):
+        return self._vector
 
 
 def test_probability_is_the_logistic_function(calibration):
-    assert calibration.probability(statistics(1.5)) == pytest.approx(1 / (1 + math.exp(-(-0.25 + (1.5 - 0.5) / 2))))
+    assert calibration.probability(Made(1.5)) == pytest.approx(1 / (1 + math.exp(-(-0.25 + (1.5 - 0.5) / 2))))
 
 
 def test_a_probability_claims_no_more_than_its_data_can_show(calibration):
-    assert calibration.probability(statistics(1e6)) <= 0.99
+    assert calibration.probability(Made(1e6)) <= 0.99
     surest = dataclasses.replace(calibration, intercept=800.0)
-    assert surest.probability(statistics(1e6)) == 0.99  # 98 queries
-    assert dataclasses.replace(calibration, intercept=-800.0).probability(statistics(-1e6)) == pytest.approx(0.01)
+    assert surest.probability(Made(1e6)) == 0.99  # 98 queries
+    assert dataclasses.replace(calibration, intercept=-800.0).probability(Made(-1e6)) == pytest.approx(0.01)
 
 
 def test_values_beyond_what_was_learned_count_as_its_end(calibration):
-    assert calibration.probability(statistics(1e9)) == calibration.probability(statistics(10.0))
+    assert calibration.probability(Made(1e9)) == calibration.probability(Made(10.0))
+
+
+def test_what_geometry_has_proven_has_the_share_of_the_proven_that_are_true(calibration, preset):
+    assert calibration.probability(Made(-9.0, proven=1.0)) == 0.97
+    samples, _ = made(200, 2.0)
+    samples.vectors[:100, 0], samples.labels[:100] = 1.0, np.arange(100) != 7
+    learned = fit_calibration([samples], preset)
+    assert learned.proven == pytest.approx(100 / 102)  # rule of succession
+    assert learned.probability(Made(-9.0, proven=1.0)) == pytest.approx(100 / 102)
+
+
+def test_a_camera_unlike_all_it_has_seen_makes_it_unsure(preset):
+    few, _ = made(120, 2.0)
+    calibration = fit_calibration([few], preset)
+    strange = np.zeros((2, COUNT))
+    strange[:, 1] = 2.0
+    strange[1, 3:] = 60.0  # features that say nothing, thirty times beyond what was seen
+    usual, unsure = calibration.probabilities(strange)
+    assert usual > 0.9
+    assert 0.5 < unsure < 0.8
+
+
+def test_every_set_counts_alike_however_many_queries_it_has(preset):
+    many, _ = made(3000, 0.0, -3.0, seed=5)
+    few, _ = made(150, 0.0, 3.0, seed=6, name='few')
+    base = fit_calibration([many, few], preset).probabilities(np.zeros((1, COUNT)))[0]
+    assert 0.4 < base < 0.6
 
 
 def test_save_and_load(calibration, tmp_path):
@@ -88,10 +127,11 @@ def test_calibration_of_another_preset_is_refused(calibration, tmp_path):
 
 
 @pytest.mark.parametrize('change, word', [
-    ({'format': 'recipe'}, 'no file'), ({'version': 2}, 'version'), ({'features': ['score']}, 'features'),
+    ({'format': 'recipe'}, 'no file'), ({'version': 1}, 'version'), ({'features': ['score']}, 'features'),
     ({'features': None}, 'features'), ({'weights': [1.0]}, 'weights'), ({'weights': [math.nan] * COUNT}, 'finite'),
     ({'centre': ['1'] * COUNT}, 'centre'), ({'intercept': math.inf}, 'intercept'), ({'intercept': None}, 'intercept'),
-    ({'intercept': 10 ** 400}, 'intercept'), ({'scale': [0.0] * COUNT}, 'scale'), ({'lowest': [11] * COUNT}, 'lowest'),
+    ({'intercept': 10 ** 400}, 'intercept'), ({'scale': [0.0] * (COUNT - 1)}, 'scale'),
+    ({'lowest': [11] * (COUNT - 1)}, 'lowest'), ({'proven': 2.0}, 'proven'), ({'covariance': [[0.0]]}, 'covariance'),
     ({'preset': 3}, 'preset'), ({'sets': []}, 'sets'), ({'sets': [{'name': 'x'}]}, 'sets'),
     ({'sets': [{'name': 'x', 'queries': 1, 'positives': 2}]}, 'sets'), ({'more': 1}, 'keys')])
 def test_damaged_files_are_refused_in_one_line(calibration, tmp_path, change, word):
@@ -127,11 +167,11 @@ def test_learns_the_probabilities_that_made_the_data(preset):
 
 def test_separable_data_and_constant_features_stay_sane(preset):
     vectors = np.zeros((80, COUNT))
-    vectors[:, 0] = np.repeat([0.0, 1.0], 40)
-    calibration = fit_calibration([Samples('separable', vectors, vectors[:, 0] > 0.5)], preset)
+    vectors[:, 1] = np.repeat([0.0, 1.0], 40)
+    calibration = fit_calibration([Samples('separable', vectors, vectors[:, 1] > 0.5)], preset)
     low, high = calibration.probabilities(vectors[[0, -1]])
     assert 1 / 82 <= low < 0.1 and 0.9 < high <= 1 - 1 / 82
-    assert calibration.weights[1:] == (0.0,) * (COUNT - 1)
+    assert calibration.weights[1:] == (0.0,) * (COUNT - 2)
 
 
 @pytest.mark.parametrize('true, false', [(MIN_OF_A_KIND - 1, 100), (100, MIN_OF_A_KIND - 1), (0, 0)])
@@ -144,7 +184,8 @@ def test_too_little_data_is_refused(preset, true, false):
 def test_cross_validation_never_asks_what_was_learned(preset):
     """Labels that nothing predicts: a fit that had seen them would look better than chance."""
     generator = np.random.default_rng(3)
-    noise = Samples('noise', generator.normal(size=(100, COUNT)), generator.random(100) < 0.5)
+    vectors = generator.normal(size=(100, COUNT)) * (np.arange(COUNT) > 0)
+    noise = Samples('noise', vectors, generator.random(100) < 0.5)
     seen = trust(fit_calibration([noise], preset).probabilities(noise.vectors), noise.labels)
     unseen = trust(*cross_validated([noise], preset))
     assert seen['brier_skill'] > 0.02
@@ -152,18 +193,22 @@ def test_cross_validation_never_asks_what_was_learned(preset):
 
 
 def test_ignored_and_unanswered_queries_are_left_out():
-    def outcome(status, entries, true=(), ignored=(), known=True):
+    def outcome(status, entries, true=(), ignored=(), known=True, **evidence):
+        evidence = Evidence(entries[0], 0.5, single=True, **evidence) if known else None
         candidates = tuple(Candidate(e, KeyframeId(0, 'a', e, 1), 0.5, 0.1, 3) for e in entries)
-        return Outcome('q', Recognition(status, '', candidates, statistics=statistics(1.0) if known else None),
+        return Outcome('q', Recognition(status, '', candidates, evidence=evidence),
                        PlaceTruth(frozenset(true), frozenset(ignored)))
 
     samples = samples_of('run', [
         outcome(Status.MATCHED, [4, 5], true=[4]), outcome(Status.NO_MATCH_LOW_SCORE, [5, 4], true=[4]),
         outcome(Status.MATCHED, [4], ignored=[4]), outcome(Status.MAP_EMPTY, [], known=False),
-        outcome(Status.NO_MATCH_TEMPORAL, [4], true=[4]), outcome(Status.MATCHED, [4])])
-    np.testing.assert_array_equal(samples.labels, [True, False, True, False])  # true or not, whatever was decided
-    assert samples.vectors.shape == (4, COUNT)
-    assert samples_of('nothing', []).vectors.shape == (0, COUNT)
+        outcome(Status.NO_MATCH_TEMPORAL, [4], true=[4]), outcome(Status.MATCHED, [4]),
+        outcome(Status.NO_MATCH_TEMPORAL, [4], support=Support(contradiction='by odometry it is far'))], LIMITS)
+    np.testing.assert_array_equal(samples.labels, [True, False, True, False, False])  # whatever was decided
+    np.testing.assert_array_equal(samples.open, [True] * 4 + [False])  # odometry rules the last one out
+    assert samples.vectors.shape == (5, COUNT)
+    assert samples.undecided().labels.tolist() == [True, False, True, False]
+    assert samples_of('nothing', [], LIMITS).vectors.shape == (0, COUNT)
 
 
 def test_measures_of_trust():
@@ -203,7 +248,7 @@ PRESET = {'name': 'small', 'image': {'width': 160, 'height': 120}, 'vocabulary':
           'segmenter': {'kind': 'patches', 'rows': 3, 'cols': 3}, 'neighbourhood': {'order': 0},
           'features': {'kind': 'root_sift', 'cell': 8, 'bin_sizes': [4], 'min_gradient': 1.0},
           'projection': {'kind': 'seeded', 'dimension': 64}, 'vote': {'floor': 0.9},
-          'decision': {'min_score': 0.3, 'max_ambiguity': 0.8, 'agreement': 2, 'covisible_keyframes': 2},
+          'decision': {'min_score': 0.3, 'max_ambiguity': 0.8, 'agreement': 2}, 'places': {'near_keyframes': 2},
           'exclude': {'time_s': 6.0, 'distance_m': 2.0}, 'geometry': {'candidates': 0, 'max_keypoints': 0},
           'calibration': 'not_there_yet.json'}  # what is learned does not ask what was learned before
 

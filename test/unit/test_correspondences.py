@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.recognition.correspondences import find_correspondences, same_segments, squared_distances
-from segvlad_ros.recognition.view import View
 from segvlad_ros.types import Keypoints, SegmentMatch
+from segvlad_ros.verification.correspondences import find_correspondences, same_segments, squared_distances
+from segvlad_ros.verification.view import View
 
 
 def looks(count, seed=0):

@@ -37,7 +37,7 @@ def preset_file(tmp_path):
         'segmenter': {'kind': 'patches', 'rows': 3, 'cols': 3}, 'neighbourhood': {'order': 0},
         'features': {'kind': 'root_sift', 'cell': 8, 'bin_sizes': [4], 'min_gradient': 1.0},
         'projection': {'kind': 'seeded', 'dimension': 64}, 'vote': {'floor': 0.9},
-        'decision': {'min_score': 0.3, 'max_ambiguity': 0.8, 'agreement': 2, 'covisible_keyframes': 2},
+        'decision': {'min_score': 0.3, 'max_ambiguity': 0.8, 'agreement': 2}, 'places': {'near_keyframes': 2},
         'exclude': {'time_s': 6.0, 'distance_m': 2.0}}))
     return path
 

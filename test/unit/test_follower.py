@@ -61,7 +61,7 @@ def test_what_is_known_is_not_taken_twice(follower, added):
 
 def test_keyframes_of_a_map_file_are_neither_missing_nor_added(follower, added):
     for index in (1, 2, 4):
-        follower.known(keyframe(index))
+        follower.known(keyframe(index).id)
     assert not follower.offer(keyframe(4))
     assert follower.offer(keyframe(5))
     assert added == [('a', 5)]

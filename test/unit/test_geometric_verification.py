@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from segvlad_ros.io.geometry import compose, distance, from_matrix, inverse, relative, rotation_angle, to_matrix
-from segvlad_ros.recognition.geometry import GeometrySettings, verify
-from segvlad_ros.recognition.odometry_scale import with_odometry_depths
-from segvlad_ros.recognition.view import View
+from segvlad_ros.geometry import compose, distance, from_matrix, inverse, relative, rotation_angle, to_matrix
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, SegmentMatch
+from segvlad_ros.verification.scale import with_odometry_depths
+from segvlad_ros.verification.verify import VerificationSettings, verify
+from segvlad_ros.verification.view import View
 
 SIZE = 640, 480
 CAMERA = CameraModel(*SIZE, np.array([[465.0, 0, 319.5], [0, 465.0, 239.5], [0, 0, 1]]), np.zeros(5))
@@ -72,7 +72,7 @@ def test_the_pose_with_depth(deep, seed):
     query = scene.view(QUERY, mount=TILTED, strangers=60, deep=deep != 'match', seed=seed)
     match = scene.view(MATCH, strangers=40, deep=deep != 'query', seed=seed + 50)
     found = verify(query, match)
-    assert found.verified, found.reason
+    assert found.proven, found.reason
     assert (found.model, found.scale_source) == ('pnp', 'depth')
     translation, rotation = errors(found.query_pose_in_match)
     assert translation < 0.02
@@ -93,7 +93,7 @@ def test_the_pose_is_that_of_the_query_in_the_match_and_not_the_reverse():
 
 
 def test_the_errors_are_as_large_as_the_covariance_says():
-    squared, points_only = [], GeometrySettings(position_error_m=0, angle_error_rad=0)
+    squared, points_only = [], VerificationSettings(position_error_m=0, angle_error_rad=0)
     for seed in range(30):
         scene = Scene(seed % 4, count=200)
         pose = verify(scene.view(QUERY, mount=TILTED, noise=0.96, seed=seed),
@@ -107,7 +107,7 @@ def test_the_errors_are_as_large_as_the_covariance_says():
 
 
 def test_the_covariance_never_claims_more_than_calibration_allows():
-    scene, limits = Scene(), GeometrySettings()
+    scene, limits = Scene(), VerificationSettings()
     camera = verify(scene.view(QUERY), scene.view(MATCH, seed=2)).query_camera_in_match
     least = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
     assert np.all(np.sqrt(np.diag(camera.covariance)) >= least)
@@ -119,7 +119,7 @@ def test_the_covariance_is_in_the_axes_of_the_match():
     left = base_pose(0.0, 0.0, np.pi / 2)  # the match's x is now the scene's -y
     seen_from = {'ahead': ahead, 'left': left}
     sideways = compose(inverse(left), OPTICAL)
-    found, points_only = {}, GeometrySettings(position_error_m=0, angle_error_rad=0)
+    found, points_only = {}, VerificationSettings(position_error_m=0, angle_error_rad=0)
     for name, pose in seen_from.items():
         mount = OPTICAL if name == 'ahead' else replace(sideways, frame='base_link')
         found[name] = verify(scene.view(ahead), scene.view(pose, mount=mount, seed=3),
@@ -136,7 +136,7 @@ def test_the_covariance_is_in_the_axes_of_the_match():
 def test_without_depth_there_is_a_place_but_no_metric_pose():
     scene = Scene()
     found = verify(scene.view(QUERY, deep=False, strangers=80), scene.view(MATCH, deep=False, seed=2))
-    assert found.verified
+    assert found.proven
     assert (found.model, found.degenerate, found.scale_source) == ('essential', '', '')
     assert found.query_pose_in_match is None
     assert found.query_camera_in_match is None
@@ -149,7 +149,7 @@ def test_without_depth_there_is_a_place_but_no_metric_pose():
 def test_without_calibration_the_fundamental_matrix_tells():
     scene = Scene()
     found = verify(*map(without_calibration, (scene.view(QUERY, strangers=80), scene.view(MATCH, seed=2))))
-    assert found.verified
+    assert found.proven
     assert found.model == 'fundamental'
     assert np.isnan(found.parallax_rad)
     assert found.query_camera_in_match is None
@@ -178,7 +178,7 @@ def test_two_different_cameras():
     scene = Scene(5)
     for deep in (True, False):
         found = verify(scene.view(QUERY, camera=other, deep=deep), scene.view(MATCH, seed=2, deep=deep))
-        assert found.verified
+        assert found.proven
         assert found.model == ('pnp' if deep else 'essential')
         if deep:
             assert errors(found.query_pose_in_match)[0] < 0.02
@@ -189,7 +189,7 @@ def test_a_flat_scene_is_named():
     scene.points[:, 0] = 4.0
     views = scene.view(QUERY, deep=False), scene.view(MATCH, deep=False, seed=2)
     found = verify(*map(without_calibration, views))
-    assert found.verified
+    assert found.proven
     assert (found.model, found.degenerate) == ('homography', 'planar')
     assert 'plane' in found.reason
 
@@ -197,21 +197,29 @@ def test_a_flat_scene_is_named():
 def test_a_camera_that_stood_still_is_named():
     scene = Scene(7)
     found = verify(scene.view(MATCH, deep=False), scene.view(MATCH, deep=False, seed=2))
-    assert found.verified
+    assert found.proven
     assert found.degenerate in ('planar', 'low_parallax')
     assert found.query_camera_in_match is None
 
 
-@pytest.mark.parametrize(('pose', 'case'), [(base_pose(-3.0, 0.0, 0.0), 'too_far'),
+@pytest.mark.parametrize(('pose', 'case'), [(base_pose(-4.5, 0.0, 0.0), 'too_far'),
                                             (base_pose(1.0, 3.5, -0.9), 'turned_away')])
 def test_the_same_scene_from_another_place_is_another_place(pose, case):
     scene = Scene(8, count=1500)
     limits = {'too_far': {}, 'turned_away': {'max_distance_m': 5.0, 'max_angle_rad': np.radians(45)}}
-    settings = GeometrySettings(**limits[case])
+    settings = VerificationSettings(**limits[case])
     found = verify(scene.view(pose), scene.view(base_pose(0, 0, 0), seed=2), settings=settings)
     assert found.case == case, found.reason
-    assert not found.verified
+    assert found.refuted
+    assert not found.proven
     assert found.query_pose_in_match is None
+
+
+def test_the_same_scene_from_two_and_a_half_metres_behind_has_a_metric_pose():
+    scene, behind = Scene(8, count=1500), base_pose(-2.5, 0.0, 0.0)
+    found = verify(scene.view(behind), scene.view(base_pose(0, 0, 0), seed=2))
+    assert found.proven, found.reason
+    assert errors(found.query_pose_in_match, behind)[0] < 0.05
 
 
 @pytest.mark.parametrize('deep', [True, False])
@@ -258,15 +266,15 @@ def test_points_on_one_line_are_no_error():
     scene.points[:, 0] = 4.0
     for deep in (True, False):
         query, match = scene.view(QUERY, deep=deep, noise=0.0), scene.view(MATCH, deep=deep, noise=0.0)
-        assert not verify(query, match).verified
-        assert not verify(without_calibration(query), without_calibration(match)).verified
+        assert not verify(query, match).proven
+        assert not verify(without_calibration(query), without_calibration(match)).proven
 
 
 def test_evidence_of_segments_is_used():
     scene = Scene(14)
     query, match = scene.view(QUERY, strangers=40), scene.view(MATCH, seed=2)
     found = verify(query, match, [SegmentMatch(0, 0, 0.9)])
-    assert found.verified
+    assert found.proven
     assert errors(found.query_pose_in_match)[0] < 0.02
 
 

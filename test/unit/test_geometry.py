@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from segvlad_ros.io import geometry
-from segvlad_ros.io.geometry import PoseHistory, StaticTransforms
+from segvlad_ros import geometry
+from segvlad_ros.geometry import PoseHistory, StaticTransforms
 from segvlad_ros.types import Pose, SegvladError
 
 finite = st.floats(-100, 100)
@@ -67,11 +69,56 @@ def test_small_angle_keeps_its_digits():
 
 @given(poses, poses, st.floats(0, 1))
 def test_interpolation_turns_evenly_and_the_short_way(first, second, fraction):
-    between = geometry.interpolate(first, second, fraction)
+    between, = geometry.interpolate([first], [second], np.array([fraction]))
     whole = geometry.rotation_angle(first, second)
     assert geometry.rotation_angle(first, between) == pytest.approx(fraction * whole, abs=1e-5)
     np.testing.assert_allclose(between.translation,
                                first.translation + fraction * (second.translation - first.translation), atol=1e-9)
+
+
+@given(st.lists(poses, min_size=1, max_size=5))
+def test_angle_of_one_matrix_and_of_many(many):
+    matrices = np.array([geometry.to_matrix(pose) for pose in many])
+    expected = [geometry.rotation_angle(geometry.identity(), pose) for pose in many]
+    np.testing.assert_allclose(geometry.angle_of(matrices), expected, atol=1e-7)
+    np.testing.assert_allclose([geometry.angle_of(matrix[:3, :3]) for matrix in matrices], expected, atol=1e-7)
+
+
+def test_small_angle_of_a_matrix_keeps_its_digits():
+    assert geometry.angle_of(geometry.to_matrix(at_x(0, yaw=1e-9))) == pytest.approx(1e-9, rel=1e-6)
+
+
+def test_a_matrix_that_is_not_finite_is_refused():
+    with pytest.raises(SegvladError, match='not finite'):
+        geometry.from_matrix(np.full((4, 4), np.nan))
+
+
+@given(poses, st.tuples(*[st.floats(-1, 1)] * 6))
+def test_adjoint_carries_a_small_motion_to_the_other_side(pose, twist):
+    small, matrix = 1e-6 * np.array(twist), geometry.to_matrix(pose)
+    moved = matrix @ geometry.exponential(small) @ np.linalg.inv(matrix)
+    np.testing.assert_allclose(moved, geometry.exponential(geometry.adjoint(matrix) @ small), atol=1e-8)
+
+
+def test_skew_is_the_cross_product():
+    first, second = np.random.default_rng(0).normal(size=(2, 5, 3))
+    np.testing.assert_allclose((geometry.skew(first) @ second[..., None])[..., 0], np.cross(first, second))
+
+
+def test_covariances_change_their_axes_and_their_order():
+    """Vague along one line only, 30 degrees to the left of the match's x and 10 of the query's."""
+    line, seen = (np.array([np.cos(angle), np.sin(angle), 0]) for angle in np.radians([30, 10]))
+    ros, wanted = np.zeros((2, 6, 6))
+    ros[:3, :3], ros[5, 5] = np.outer(line, line), 4.0
+    wanted[:3, :3], wanted[5, 5] = np.outer(seen, seen), 4.0
+    pose = replace(at_x(3, 'match', yaw=np.radians(20)), covariance=ros)
+    tangent = geometry.tangent_covariance(pose)
+    np.testing.assert_allclose(tangent, wanted, atol=1e-12)
+    np.testing.assert_allclose(np.diag(geometry.rotation_first(tangent)), [*np.diag(wanted)[3:], *np.diag(wanted)[:3]],
+                               atol=1e-12)
+    back = geometry.from_tangent(geometry.to_matrix(pose), tangent, 'match')
+    np.testing.assert_allclose(back.covariance, ros, atol=1e-12)
+    assert back.frame == 'match'
 
 
 @pytest.mark.parametrize('quaternion', [np.zeros(4), np.full(4, np.nan)])
@@ -106,6 +153,31 @@ class TestPoseHistory:
         history.add(1_000_000_000, at_x(1, 'odom'))
         history.add(1_100_000_000, at_x(2, 'map'))
         assert history.at(1_050_000_000) is None
+
+    def test_the_covariance_is_that_of_the_nearer_end(self):
+        history = PoseHistory()
+        for number in (1, 2):
+            history.add(number * 100_000_000, replace(at_x(number), covariance=number * np.eye(6)))
+        assert [history.at(stamp).covariance[0, 0] for stamp in (149_000_000, 151_000_000)] == [1, 2]
+
+    def test_many_stamps_are_answered_like_each_of_them(self):
+        rng = np.random.default_rng(0)
+        history = PoseHistory(max_gap_s=0.3, max_extrapolation_s=0.04)
+        stamps = 1_700_000_000_000_000_000 + np.cumsum(rng.integers(50_000_000, 500_000_000, 60))
+        for stamp in stamps.tolist():
+            history.add(stamp, at_x(stamp % 1e9, rng.choice(['odom', 'map'], p=[0.9, 0.1]), rng.uniform(-3, 3)))
+        wanted = [*rng.integers(stamps[0] - 10**9, stamps[-1] + 10**9, 300), *stamps]
+        found = history.at_many(wanted)
+        assert 100 < sum(pose is None for pose in found) < 250
+        for stamp, pose in zip(wanted, found):
+            single = history.at(int(stamp))
+            assert (single is None) == (pose is None)
+            if pose is not None:
+                assert pose.frame == single.frame
+                np.testing.assert_allclose(pose.translation, single.translation)
+                assert geometry.rotation_angle(pose, single) < 1e-7
+        assert PoseHistory().at_many(wanted[:2]) == [None, None]
+        assert history.at_many([]) == []
 
     def test_late_ones_are_sorted_in_and_old_ones_forgotten(self):
         history = PoseHistory(max_entries=2)

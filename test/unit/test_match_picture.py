@@ -1,7 +1,7 @@
 """The picture of one answer: colours, boxes where the segments are, and words that fit."""
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ from segvlad_ros.evaluation import match_picture
 from segvlad_ros.evaluation.lettering import Lettering
 from segvlad_ros.evaluation.match_picture import AMBER, GREEN, GREY, HEADER, PANEL_HEIGHT, RED, draw_match
 from segvlad_ros.io.image_codec import encode_jpeg
-from segvlad_ros.recognition.statistics import MatchStatistics
+from segvlad_ros.recognition.evidence import Evidence
+from segvlad_ros.recognition.hypotheses import Support
 from segvlad_ros.types import (
     CameraModel,
     Candidate,
@@ -77,8 +78,8 @@ def test_the_header_has_the_colour_of_the_answer(status, colour):
 
 
 def test_what_odometry_contradicts_is_red():
-    nothing = {field.name: 0.0 for field in fields(MatchStatistics)}
-    given = replace(answer(Status.NO_MATCH_TEMPORAL), statistics=MatchStatistics(**{**nothing, 'expected': -1.0}))
+    evidence = Evidence(4, 0.5, support=Support(expected=False))
+    given = replace(answer(Status.NO_MATCH_TEMPORAL), evidence=evidence)
     assert tuple(draw_match(keyframe(), given, grey_thumbnail(), NEAR)[2, 2]) == RED
 
 

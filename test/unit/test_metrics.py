@@ -71,7 +71,9 @@ def test_match_where_there_is_no_place_counts_against_precision():
 
 def test_match_with_an_ignored_reference_counts_neither_way():
     numbers = decision_metrics([outcome([(1, 0.9)], true=[2], ignored=[1]), outcome([(2, 0.9)], true=[2])])
-    assert (numbers['accepted'], numbers['precision'], numbers['recall']) == (1, 1.0, 0.5)
+    assert (numbers['accepted'], numbers['ignored'], numbers['precision'], numbers['recall']) == (1, 1, 1.0, 1.0)
+    missed = decision_metrics([outcome([(1, 0.9)], true=[2], ignored=[1], status=Status.NO_MATCH_LOW_SCORE)])
+    assert (missed['ignored'], missed['recall']) == (0, 0.0)  # only an answer leaves the denominator
 
 
 def test_nothing_accepted_and_nothing_to_find_are_no_numbers():

@@ -6,14 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from segvlad_ros.recognition.odometry import Motion, OdometryPaths
-from segvlad_ros.recognition.temporal import Sighting, TemporalAgreement, along, place_motion
-from segvlad_ros.recognition.whereabouts import Whereabouts, explain
+from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, OdometryTracks, between, way
 from segvlad_ros.simulation.sensors import PlanarPath
 from segvlad_ros.types import KeyframeId, Pose
 
 SECOND = 1_000_000_000
-HEADING, POSITION = math.radians(0.5), 0.05
+DRIFT = OdometrySettings(drift_m_per_m=0.05, drift_rad_per_m=math.radians(0.5))
 
 
 def identity(index, session='a', seconds=None):
@@ -24,20 +22,18 @@ def pose(x, y=0.0, yaw=0.0, frame='odom'):
     return Pose(np.array([x, y, 0.0]), np.array([0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)]), frame)
 
 
-def paths_of(poses, session='a', paths=None):
-    paths = paths or OdometryPaths(HEADING, POSITION)
-    for index, each in enumerate(poses, 1):
-        paths.add(identity(index, session), each)
-    return paths
+def marks_of(poses, session='a', tracks=None):
+    tracks = tracks or OdometryTracks()
+    return [tracks.mark(identity(index, session), each) for index, each in enumerate(poses, 1)]
 
 
 def test_the_way_between_two_keyframes_is_their_relative_pose():
-    paths = paths_of([pose(1, 2, math.pi / 2), pose(1, 3, math.pi / 2), pose(0, 3, math.pi)])
-    motion = paths.between(identity(1), identity(3))
+    first, _, third = marks_of([pose(1, 2, math.pi / 2), pose(1, 3, math.pi / 2), pose(0, 3, math.pi)])
+    motion = between(first, third, DRIFT)
     assert motion.matrix[:3, 3] == pytest.approx([1, 1, 0])  # one metre ahead, one to the left
     assert motion.difference(Motion(np.eye(4), 0, 0)) == pytest.approx((math.sqrt(2), math.pi / 2))
-    assert paths.between(identity(3), identity(1)).matrix == pytest.approx(np.linalg.inv(motion.matrix))
-    assert motion.angle_rad == pytest.approx(HEADING * 2)
+    assert between(third, first, DRIFT).matrix == pytest.approx(np.linalg.inv(motion.matrix))
+    assert motion.angle_rad == pytest.approx(math.radians(0.5) * 2)
 
 
 def test_a_drifting_heading_turns_the_path_about_its_mean():
@@ -51,51 +47,63 @@ def test_a_drifting_heading_turns_the_path_about_its_mean():
         return PlanarPath(x, y, yaw)
     tiny = 1e-5
     true, wrong = drive(0.0), drive(tiny)
-    paths = OdometryPaths(tiny, 0.0)
-    for index in range(201):
-        paths.add(identity(index + 1), true.pose(index, 'odom'))
+    marks = marks_of([true.pose(index, 'odom') for index in range(201)])
+    drift = OdometrySettings(0.0, tiny)
     off = math.hypot(true.x[-1] - wrong.x[-1], true.y[-1] - wrong.y[-1])
-    assert paths.between(identity(1), identity(201)).position_m == pytest.approx(off, rel=0.03)
-    middle = paths.between(identity(101), identity(201)).position_m
-    assert 0 < middle < off
+    assert between(marks[0], marks[200], drift).position_m == pytest.approx(off, rel=0.03)
+    assert 0 < between(marks[100], marks[200], drift).position_m < off
 
 
 def test_standing_still_adds_no_error_and_a_straight_way_much():
-    still = paths_of([pose(0)] * 50).between(identity(1), identity(50))
-    assert (still.position_m, still.angle_rad) == (0, 0)
-    straight = paths_of([pose(x) for x in range(21)]).between(identity(1), identity(21))
-    assert straight.position_m == pytest.approx(math.hypot(HEADING * 20 * 10, POSITION * 20))
+    still = marks_of([pose(0)] * 50)
+    assert (between(still[0], still[49], DRIFT).position_m, between(still[0], still[49], DRIFT).angle_rad) == (0, 0)
+    straight = marks_of([pose(x) for x in range(21)])
+    error = between(straight[0], straight[20], DRIFT).position_m
+    assert error == pytest.approx(math.hypot(math.radians(0.5) * 20 * 10, 0.05 * 20))
 
 
 @pytest.mark.parametrize('interruption', ['no pose', 'other frame', 'impossible jump', 'carried'])
 def test_there_is_no_way_across_an_interruption(interruption):
-    paths = paths_of([pose(0), pose(1)])
+    tracks = OdometryTracks()
+    first, second = marks_of([pose(0), pose(1)], tracks=tracks)
     if interruption == 'no pose':
-        paths.add(identity(3), None)
+        assert tracks.mark(identity(3), None) is None
     if interruption == 'carried':
-        paths.interrupt()
+        tracks.interrupt()
     after = pose(1000) if interruption == 'impossible jump' else pose(2, frame='map' if 'frame' in interruption
                                                                        else 'odom')
-    paths.add(identity(4), after)
-    assert paths.between(identity(1), identity(2)) is not None
-    assert paths.between(identity(2), identity(4)) is None
-    assert paths.between(identity(2), identity(77)) is None
-    assert paths.between(identity(2), identity(2, 'another session')) is None
+    last = tracks.mark(identity(4), after)
+    assert between(first, second, DRIFT) is not None
+    assert between(second, last, DRIFT) is None
+    assert between(second, None, DRIFT) is None
+    assert between(second, tracks.mark(identity(2, 'another session'), pose(1)), DRIFT) is None
 
 
-def test_a_keyframe_that_is_known_is_passed_over():
-    paths = paths_of([pose(0), pose(1)])
-    paths.add(identity(2), pose(50))
-    assert paths.between(identity(1), identity(2)).matrix[0, 3] == 1
+def test_a_keyframe_that_comes_again_keeps_its_mark():
+    tracks = OdometryTracks()
+    marks = marks_of([pose(0), pose(1)], tracks=tracks)
+    assert tracks.mark(identity(2), pose(50)) is marks[1]
 
 
 def test_a_keyframe_that_comes_late_leaves_the_way_of_the_others_whole():
-    paths = paths_of([pose(0), pose(1)])
-    paths.add(identity(4), pose(3))
-    paths.add(identity(3), pose(2))  # lost on its way, and fetched later
-    paths.add(identity(5), pose(4))
-    assert paths.between(identity(1), identity(5)).matrix[0, 3] == 4
-    assert paths.between(identity(1), identity(3)) is None
+    tracks = OdometryTracks()
+    first = marks_of([pose(0), pose(1)], tracks=tracks)[0]
+    tracks.mark(identity(4), pose(3))
+    assert tracks.mark(identity(3), pose(2)) is None  # lost on its way, and fetched later
+    assert between(first, tracks.mark(identity(5), pose(4)), DRIFT).matrix[0, 3] == 4
+
+
+def test_a_session_leaves_no_more_than_its_end_behind():
+    """A localiser's queries never become map entries: nothing of them may stay."""
+    import tracemalloc
+    tracks = OdometryTracks()
+    marks_of([pose(0)], tracks=tracks)
+    tracemalloc.start()
+    for index in range(2, 3002):
+        tracks.mark(identity(index), pose(index * 0.5))
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 20_000
 
 
 def test_errors_add_up_along_a_chain_and_a_turn_has_a_lever():
@@ -107,56 +115,16 @@ def test_errors_add_up_along_a_chain_and_a_turn_has_a_lever():
     assert both.angle_rad == pytest.approx(math.radians(10) * math.sqrt(2))
 
 
-def twin_corridors():
-    """Along the first corridor, round the corner and back along the second one, which looks alike."""
-    return ([pose(x) for x in range(14)] + [pose(13, y, math.pi / 2) for y in range(1, 7)]
-            + [pose(x, 6, math.pi) for x in range(13, -1, -1)])
-
-
-def test_the_second_of_two_twin_corridors_is_not_the_first():
-    paths = paths_of(twin_corridors())
-    where = Whereabouts(paths)
-    assert where.possible(identity(25), identity(5), place_motion()) is False
-    assert 'degrees from there' in explain(where.expected(identity(25), identity(5)), place_motion())
-    assert where.possible(identity(25), identity(25), place_motion()) is True
-    assert where.possible(identity(1, 'other'), identity(5), place_motion()) is None
-
-
-def test_odometry_that_has_drifted_far_supports_nothing():
-    where = Whereabouts(paths_of([pose(x) for x in range(0, 400, 4)]))
-    assert where.possible(identity(2), identity(1), place_motion()) is False
-    assert where.possible(identity(100), identity(100), place_motion()) is True
-    assert where.possible(identity(100), identity(2), place_motion()) is None
-
-
-def test_where_it_was_last_recognised_tells_where_it_can_be_in_another_session():
-    paths = paths_of([pose(x) for x in range(30)])
-    paths_of([pose(x, 100, frame='odom') for x in range(10)], 'query', paths)
-    where = Whereabouts(paths)
-    seen = Sighting(identity(3, 'query'), identity(10), 9, place_motion(), np.zeros(30, bool))
-    assert where.possible(identity(6, 'query'), identity(13), place_motion()) is None
-    where.accept(seen)
-    assert where.possible(identity(6, 'query'), identity(13), place_motion()) is True
-    assert where.possible(identity(6, 'query'), identity(25), place_motion()) is False
-    where.withdraw(identity(3, 'query'), identity(10))
-    assert where.possible(identity(6, 'query'), identity(13), place_motion()) is None
-
-
-def test_sightings_agree_when_the_candidates_move_as_odometry_does():
-    paths = paths_of([pose(x) for x in range(30)], 'map')
-    paths_of([pose(x) for x in range(0, 30, 3)], 'query', paths)
-    everywhere = np.ones(30, bool)  # covisibility would let everything pass
-
-    def run(entries):
-        agreement = TemporalAgreement(paths)
-        return [agreement.update(identity(index, 'query'), Sighting(
-            identity(index, 'query'), identity(entry + 1, 'map'), entry, place_motion(), everywhere))
-            for index, entry in enumerate(entries, 1)]
-
-    assert run([5, 8, 11]) == [1, 2, 3]
-    assert run([5, 15, 25]) == [1, 1, 1]  # three times as fast as the robot
-    assert run([11, 8, 5]) == [1, 1, 1]  # the wrong way
-
-    backwards = paths_of([pose(-x) for x in range(0, 30, 3)], 'back', paths)
-    seen = Sighting(identity(1, 'back'), identity(21, 'map'), 20, place_motion(), everywhere)
-    assert along(backwards, seen, identity(2, 'back'), identity(18, 'map')).agrees(place_motion())
+def test_a_stack_of_ways_is_each_way_for_itself():
+    rng = np.random.default_rng(1)
+    marks = marks_of([pose(x, y, yaw) for x, y, yaw in np.cumsum(rng.normal(0, 0.4, (8, 3)), axis=0)])
+    stacked, here = OdometryMark.stack([*marks[:5], None]), marks[6]
+    assert stacked.run.tolist() == [1] * 5 + [-1]
+    chained = way(here, stacked, DRIFT).then(way(stacked, marks[7], DRIFT))
+    other = Motion(np.eye(4), 0.5, 0.1)
+    for number, mark in enumerate(marks[:5]):
+        alone = way(here, mark, DRIFT).then(way(mark, marks[7], DRIFT))
+        assert chained.matrix[number] == pytest.approx(alone.matrix)
+        assert (chained.position_m[number], chained.angle_rad[number]) == pytest.approx(
+            (alone.position_m, alone.angle_rad))
+        assert chained.sigmas(other)[number] == pytest.approx(alone.sigmas(other))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from map_samples import make_keyframe
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import KeyframeId, Keypoints, PlaceDescription, Pose, SegvladError
+from segvlad_ros.types import KeyframeId, Keypoints, OptimizedPose, PlaceDescription, Pose, SegvladError
 
 FINGERPRINT = {'preset': 'classic', 'image.width': 640, 'features': {'kind': 'root_sift', 'scales': [1, 2]},
                'digest': 'abc'}
@@ -133,26 +133,30 @@ class TestIndices:
 
 
 class TestPoses:
-    def test_optimised_poses_stand_in(self, place_map, path):
+    def test_optimised_poses_stand_beside_the_measured_ones(self, place_map, path):
         for index in (1, 2):
             place_map.append(make_keyframe(index))
-        better = Pose(np.array([9.0, 8, 7]), np.array([0, 0, 1.0, 0]), 'map', np.eye(6))
+        better = OptimizedPose(Pose(np.array([9.0, 8, 7]), np.array([0, 0, 1.0, 0]), 'map', np.eye(6)))
         identity = make_keyframe(2).id
         unknown = dataclasses.replace(identity, index=50)
-        assert place_map.update_poses({identity: make_keyframe(1).pose}) == 1
+        assert place_map.update_poses({identity: OptimizedPose(make_keyframe(1).pose)}) == 1
         assert place_map.update_poses({identity: better, unknown: better}) == 1
         place_map.close()
         with PlaceMap.open(path, full_check=True) as read:
-            np.testing.assert_equal(_plain(read.keyframe(identity).pose), _plain(better))
-            np.testing.assert_equal(_plain(read.keyframe(1).pose), _plain(make_keyframe(1).pose))
+            moved, still = read.keyframe(identity), read.keyframe(1)
+            np.testing.assert_equal(_plain(moved.optimized.map_from_base), _plain(better.map_from_base))
+            np.testing.assert_equal(_plain(moved.pose), _plain(make_keyframe(2).pose))
+            np.testing.assert_equal(_plain(still.pose), _plain(make_keyframe(1).pose))
+            assert still.optimized is None
+            assert [pose.frame for pose in read.poses()] == [still.pose.frame, 'map']
 
     def test_no_numbers(self, place_map):
         place_map.append(make_keyframe(1))
         place_map.append(make_keyframe(2))
-        bad = Pose(np.array([np.nan, 0, 0]), np.array([0, 0, 0, 1.0]))
-        good = Pose(np.zeros(3), np.array([0, 0, 0, 1.0]))
+        bad = OptimizedPose(Pose(np.array([np.nan, 0, 0]), np.array([0, 0, 0, 1.0])))
+        good = OptimizedPose(Pose(np.zeros(3), np.array([0, 0, 0, 1.0])))
         refused('NaN', place_map.update_poses, {make_keyframe(1).id: good, make_keyframe(2).id: bad})
-        np.testing.assert_equal(place_map.keyframe(1).pose.translation, make_keyframe(1).pose.translation)
+        assert place_map.keyframe(1).optimized is None
 
 
 @pytest.mark.parametrize('description', [

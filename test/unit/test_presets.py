@@ -9,6 +9,7 @@ import yaml
 
 from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset, preset_names
 from segvlad_ros.types import SegvladError
+from segvlad_ros.verification.verify import VerificationSettings
 
 SMALL = {
     'name': 'small',
@@ -104,6 +105,13 @@ def test_wrong_values_are_named(preset_file, dotted, value, words):
         load_preset(with_value(preset_file, dotted, value))
     assert '\n' not in str(refusal.value)
     assert 'changed.yaml' in str(refusal.value)
+
+
+def test_thresholds_of_geometry_are_read_and_checked(preset_file):
+    preset = load_preset(preset_file, {'geometry.max_distance_m': 1.5, 'geometry.min_metric_inliers': 20})
+    assert preset.recognition.geometry == VerificationSettings(max_distance_m=1.5, min_metric_inliers=20)
+    with pytest.raises(SegvladError, match='geometry.max_angle_rad is 60: give a number from 0 to 3.14'):
+        load_preset(preset_file, {'geometry.max_angle_rad': 60})
 
 
 def test_missing_required_key_is_named(preset_file):

@@ -13,21 +13,31 @@ from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.recognition_settings import (
     DecisionSettings,
     ExcludeSettings,
-    GeometrySettings,
     OdometrySettings,
+    PlaceSettings,
     RecognitionSettings,
     SearchSettings,
     VoteSettings,
 )
 from segvlad_ros.pipeline.recognizer import Recognizer
-from segvlad_ros.types import Frame, Keyframe, KeyframeId, PlaceDescription, Pose, SegvladError, Status, Verification
+from segvlad_ros.types import (
+    Frame,
+    Keyframe,
+    KeyframeId,
+    OptimizedPose,
+    PlaceDescription,
+    Pose,
+    SegvladError,
+    Status,
+    Verification,
+)
+from segvlad_ros.verification.verify import VerificationSettings
 
 DIMENSION = 32
 SEGMENTS = 12
 SETTINGS = RecognitionSettings(
-    SearchSettings(20), VoteSettings(0.3),
-    DecisionSettings(0.4, 0.8, 3, misses=0, covisible_keyframes=2, covisible_distance_m=1.0), GeometrySettings(),
-    OdometrySettings(), ExcludeSettings(5.0, 2.0))
+    SearchSettings(20), VoteSettings(0.3), PlaceSettings(2, 1.0), DecisionSettings(0.4, 0.8, 3, misses=0),
+    VerificationSettings(), OdometrySettings(), ExcludeSettings(5.0, 2.0))
 
 
 def unit(rows):
@@ -195,17 +205,17 @@ def test_optimised_poses_reach_the_entries_and_change_no_answer():
         found = []
         for index, (number, x) in enumerate(((7, 7.0), (8, 8.0), (9, 9.0), (2, 10.0)), 1):  # odometry rules 2 out
             if optimised:
-                moved = Pose(np.array([0.0, 50.0 * index, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'map')
+                moved = OptimizedPose(Pose(np.array([0.0, 50.0 * index, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'map'))
                 recognizer.update_poses({recognizer.ids[8]: moved, KeyframeId(0, 'unknown', 1, 1): moved})
-                assert recognizer.keyframe(8).pose is moved
-                assert recognizer.keyframe(9).pose.frame == 'odom'
+                assert recognizer.keyframe(8).optimized is moved
+                assert recognizer.keyframe(8).pose.frame == 'odom' and recognizer.keyframe(9).optimized is None
             answer = recognizer.recognize(keyframe(seen(number, view=2), index, 'query', x=x),
                                           exclude_recent=True)
             found.append((answer.status, answer.reason, answer.candidates))
         return found
     assert repr(answers(optimised=True)) == repr(answers(optimised=False))
     assert [status for status, _, _ in answers(optimised=True)] == [
-        Status.NO_MATCH_TEMPORAL, Status.NO_MATCH_TEMPORAL, Status.MATCHED, Status.NO_MATCH_LOW_SCORE]
+        Status.NO_MATCH_TEMPORAL, Status.NO_MATCH_TEMPORAL, Status.MATCHED, Status.NO_MATCH_TEMPORAL]
 
 
 def test_map_with_fewer_segments_than_neighbours():
@@ -306,13 +316,26 @@ def test_weak_candidates_support_nobody():
     assert (answer.status, answer.candidates[0].supporting_queries) == (Status.NO_MATCH_TEMPORAL, 1)
 
 
-def test_map_of_two_runs_is_not_ambiguous_in_itself():
-    recognizer = map_of(range(20))
+def second_run(recognizer, recognised):
+    """The same places again, another day: known to be the same ones if they were recognised on the way."""
     for index, number in enumerate(range(20), 1):
-        recognizer.add(keyframe(seen(number, view=5), index, 'second run'))
-    answers = ask(recognizer, range(5, 15))
+        again = keyframe(seen(number, view=5), index, 'second run')
+        if recognised:
+            recognizer.recognize(again, exclude_recent=True)
+        recognizer.add(again)
+    return ask(recognizer, range(5, 15))
+
+
+def test_a_map_of_two_runs_that_recognised_each_other_is_not_ambiguous_in_itself():
+    answers = second_run(map_of(range(20)), recognised=True)
     assert {answer.candidates[0].id.session_id for answer in answers} == {'map', 'second run'}
     assert [answer.status for answer in answers] == [Status.NO_MATCH_TEMPORAL] * 2 + [Status.MATCHED] * 8
+
+
+def test_a_twin_floor_of_another_session_is_a_double():
+    answers = second_run(map_of(range(20)), recognised=False)
+    assert {answer.status for answer in answers} == {Status.NO_MATCH_AMBIGUOUS}
+    assert min(answer.candidates[0].ambiguity for answer in answers) > 0.9
 
 
 def test_answer_does_not_depend_on_how_many_candidates_are_reported():

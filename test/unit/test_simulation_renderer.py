@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segvlad_ros.io.geometry import compose, from_matrix, to_matrix
+from segvlad_ros.geometry import compose, from_matrix, to_matrix
 from segvlad_ros.simulation.renderer import Renderer
 from segvlad_ros.simulation.robot import build_camera
 from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA, camera_model

@@ -10,7 +10,7 @@ from segvlad_ros.evaluation.trajectory import (
     align,
     relative_pose_errors,
 )
-from segvlad_ros.recognition.absolute_pose import exponential
+from segvlad_ros.geometry import exponential
 from segvlad_ros.types import SegvladError
 
 numbers = st.floats(-3, 3)

@@ -73,7 +73,7 @@ def pose(x, degrees=0.0):
 
 
 def test_poses_are_true_ignored_or_false():
-    others = [pose(0.9), pose(0.9, 39), pose(0.9, 41), pose(1.1), pose(1.9, -59), pose(1.9, 61), pose(2.1), None,
+    others = [pose(0.9), pose(0.9, 39), pose(0.9, 41), pose(1.1), pose(1.9, -59), pose(1.9, 61), pose(3.6), None,
               pose(0.0, 180)]
     place = truth_of_pose(pose(0.0), others, np.ones(len(others), bool))
     assert place.true == {0, 1}

@@ -1,33 +1,15 @@
-"""Covariances of relative poses, in the axes and the order in which back-ends read them.
+"""Relative poses with their covariances, as back-ends ask for them.
 
-Ours, as geometry_msgs/PoseWithCovariance has it: of a pose ``a_from_b`` the errors x y z, then those of the rotation
-about x y z, all in the fixed axes of a. Optimisers (GTSAM, g2o) take the error x of ``a_from_b exp(x)``, in the axes of
-b: the *tangent* covariance here. The two differ by the rotation of the pose, and GTSAM puts the rotation first.
+The two kinds of covariance are told in :mod:`segvlad_ros.geometry`.
 """
 from __future__ import annotations
 
 import numpy as np
 
-from segvlad_ros.io.geometry import from_matrix, to_matrix
-from segvlad_ros.recognition.absolute_pose import adjoint
+from segvlad_ros.geometry import adjoint, from_matrix, from_tangent, tangent_covariance, to_matrix
 from segvlad_ros.types import Pose, SegvladError
 
 LEAST_VARIANCE = 1e-10  # 10 micrometres or microradians; a smaller one has no finite information
-
-
-def tangent(pose: Pose) -> np.ndarray:
-    """(6, 6) covariance of x in ``pose exp(x)``, translation first.
-
-    :param pose: with its covariance
-    """
-    axes = np.kron(np.eye(2), to_matrix(pose)[:3, :3].T)
-    return axes @ pose.covariance @ axes.T
-
-
-def rotation_first(covariance: np.ndarray) -> np.ndarray:
-    """GTSAM's order: the (3, 3) blocks of translation and rotation exchanged."""
-    order = [3, 4, 5, 0, 1, 2]
-    return covariance[np.ix_(order, order)]
 
 
 def inverse(a_from_b: Pose, frame: str = '') -> Pose:
@@ -36,17 +18,13 @@ def inverse(a_from_b: Pose, frame: str = '') -> Pose:
     :param frame: name of b
     """
     matrix = to_matrix(a_from_b)
-    turned = adjoint(matrix)
-    return _with_tangent(np.linalg.inv(matrix), frame, None if a_from_b.covariance is None
-                         else turned @ tangent(a_from_b) @ turned.T)
+    return _moved(np.linalg.inv(matrix), a_from_b, adjoint(matrix), frame)
 
 
 def compose(a_from_b: Pose, b_from_c: Pose, c_from_d: Pose) -> Pose:
     """``a_from_d`` with its covariance, where only ``b_from_c`` is uncertain."""
     first, middle, last = map(to_matrix, (a_from_b, b_from_c, c_from_d))
-    turned = adjoint(np.linalg.inv(last))
-    return _with_tangent(first @ middle @ last, a_from_b.frame, None if b_from_c.covariance is None
-                         else turned @ tangent(b_from_c) @ turned.T)
+    return _moved(first @ middle @ last, b_from_c, adjoint(np.linalg.inv(last)), a_from_b.frame)
 
 
 def information(covariance: np.ndarray) -> np.ndarray:
@@ -60,9 +38,11 @@ def information(covariance: np.ndarray) -> np.ndarray:
     return (axes / np.maximum(variances, LEAST_VARIANCE)) @ axes.T
 
 
-def _with_tangent(matrix: np.ndarray, frame: str, covariance: np.ndarray | None) -> Pose:
-    if covariance is None:
+def _moved(matrix: np.ndarray, measured: Pose, moved: np.ndarray, frame: str) -> Pose:
+    """The pose of a (4, 4) matrix with the covariance of the measured one, if that has any.
+
+    :param moved: (6, 6) what the measured pose's tangent space is multiplied by
+    """
+    if measured.covariance is None:
         return from_matrix(matrix, frame)
-    axes = np.kron(np.eye(2), matrix[:3, :3])
-    fixed = axes @ covariance @ axes.T
-    return from_matrix(matrix, frame, (fixed + fixed.T) / 2)
+    return from_tangent(matrix, moved @ tangent_covariance(measured) @ moved.T, frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
-from segvlad_ros.io.geometry import identity
+from segvlad_ros.geometry import identity
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.bridges.bridge import Bridge

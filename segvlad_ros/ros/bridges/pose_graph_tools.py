@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from segvlad_ros.geometry import rotation_first, tangent_covariance
 from segvlad_ros.msg import LoopClosure
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.bridges.bridge import Bridge
-from segvlad_ros.ros.bridges.covariances import rotation_first, tangent
 from segvlad_ros.ros.bridges.interfaces import copy_stamp, interface, match_from_query
 from segvlad_ros.ros.conversions import fill_pose, from_time
 from segvlad_ros.types import SegvladError
@@ -56,7 +56,7 @@ def to_pose_graph(closure: LoopClosure, types: Types) -> Any:
     edge.type = edge.LOOPCLOSE
     fill_pose(edge.pose, pose)
     if pose.covariance is not None:
-        edge.covariance = np.ascontiguousarray(rotation_first(tangent(pose))).ravel()
+        edge.covariance = np.ascontiguousarray(rotation_first(tangent_covariance(pose))).ravel()
     graph.edges = [edge]
     return graph
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from nav_msgs.msg import Odometry
 
-from segvlad_ros.io.geometry import inverse as inverse_pose
+from segvlad_ros.geometry import inverse as inverse_pose
+from segvlad_ros.geometry import tangent_covariance
 from segvlad_ros.msg import LoopClosure
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.bridges.bridge import Bridge
-from segvlad_ros.ros.bridges.covariances import compose, information, inverse, tangent
+from segvlad_ros.ros.bridges.covariances import compose, information, inverse
 from segvlad_ros.ros.bridges.held import Held
 from segvlad_ros.ros.bridges.interfaces import apt, interface, match_from_query
 from segvlad_ros.ros.bridges.rtabmap_nodes import Located, RtabmapNodes
@@ -60,7 +61,7 @@ def to_add_link(closure: LoopClosure, query: Located, match: Located, request: A
     move, rotation = link.transform.translation, link.transform.rotation
     move.x, move.y, move.z = map(float, from_to.translation)
     rotation.x, rotation.y, rotation.z, rotation.w = map(float, from_to.quaternion)
-    link.information = (np.eye(6) if from_to.covariance is None else information(tangent(from_to))).ravel()
+    link.information = (np.eye(6) if from_to.covariance is None else information(tangent_covariance(from_to))).ravel()
     return filled
 
 

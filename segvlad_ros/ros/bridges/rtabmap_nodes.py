@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.io.geometry import PoseHistory, identity, relative
+from segvlad_ros.geometry import PoseHistory, identity, relative
 from segvlad_ros.ros.conversions import from_time
 from segvlad_ros.types import Pose
 

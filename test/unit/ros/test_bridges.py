@@ -12,7 +12,7 @@ import pytest
 from scipy.linalg import eigh
 from scipy.spatial.transform import Rotation
 
-from segvlad_ros.io.geometry import from_matrix, identity, to_matrix
+from segvlad_ros.geometry import from_matrix, identity, to_matrix
 from segvlad_ros.msg import KeyframeId, LoopClosure, PlaceMatch, PlaceMatchArray
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
 from segvlad_ros.ros.bridges.initial_pose import UNKNOWN, Relocalisation, is_metric, to_initial_pose

@@ -4,7 +4,7 @@ import peer_interfaces as peers
 import pytest
 from test_bridges import ADD_LINK, GRAPH, closure_of, differentiated, matrix_of, tangent_error, world  # noqa: F401
 
-from segvlad_ros.io.geometry import identity
+from segvlad_ros.geometry import identity
 from segvlad_ros.ros.bridges import pose_graph_tools, rtabmap
 from segvlad_ros.ros.bridges.rtabmap_nodes import Located
 

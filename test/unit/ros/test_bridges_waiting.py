@@ -13,7 +13,7 @@ from nav_msgs.msg import Odometry
 from test_bridges import ADD_LINK, CSLAM, GRAPH, MATCH_NS, QUERY_NS, answer_of, closure_of
 from test_parameters import ROOT, UNITS
 
-from segvlad_ros.io.geometry import from_matrix, to_matrix
+from segvlad_ros.geometry import from_matrix, to_matrix
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
 from segvlad_ros.ros.bridges.held import MOST, Held

@@ -1,11 +1,12 @@
 """Types to messages and back, through the wire format, and messages that cannot be trusted."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatchArray, SegVladStatus
-from segvlad_ros.pipeline.recognizer import MapEntry
 from segvlad_ros.ros import conversions
 from segvlad_ros.ros.statistics import Statistics
 from segvlad_ros.types import (
@@ -14,6 +15,7 @@ from segvlad_ros.types import (
     Keyframe,
     KeyframeId,
     Keypoints,
+    OptimizedPose,
     PlaceDescription,
     Pose,
     Recognition,
@@ -42,7 +44,8 @@ def full_keyframe(segments=4):
         KeyframeId(2, 'a-session', 7, 12_345_678_901, 'front'), place, 'camera_optical',
         Pose(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.6, 0.0, 0.8]), 'odom', np.eye(6) * 0.01),
         CameraModel(640, 480, np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]), np.array([0.1, 0, 0, 0, 0])),
-        Pose(np.array([0.1, 0.0, 0.5]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link'), b'a jpeg')
+        Pose(np.array([0.1, 0.0, 0.5]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link'), b'a jpeg',
+        OptimizedPose(Pose(np.array([5.0, 6.0, 7.0]), np.array([0.0, 0.0, 0.6, 0.8]), 'map', np.eye(6) * 0.1)))
 
 
 def test_a_full_keyframe_survives_the_wire():
@@ -63,6 +66,9 @@ def test_a_full_keyframe_survives_the_wire():
         np.testing.assert_allclose(got.translation, wanted.translation)
         np.testing.assert_allclose(got.quaternion, wanted.quaternion)
         assert got.frame == wanted.frame
+    moved, wanted = back.optimized.map_from_base, keyframe.optimized.map_from_base
+    np.testing.assert_allclose(moved.translation, wanted.translation)
+    assert moved.frame == 'map'
     np.testing.assert_allclose(back.pose.covariance, keyframe.pose.covariance)
     np.testing.assert_allclose(back.camera_model.matrix, keyframe.camera_model.matrix)
     np.testing.assert_allclose(back.camera_model.distortion, keyframe.camera_model.distortion)
@@ -129,8 +135,11 @@ def recognition():
 
 def test_an_answer_says_everything():
     query, found = full_keyframe(), recognition()
-    entries = [MapEntry(found.candidates[0].id, None, np.arange(12).reshape(3, 4), b''),
-               MapEntry(found.candidates[1].id, Pose(np.array([9.0, 8, 7]), IDENTITY, 'map'), np.zeros((3, 4)), b'')]
+    boxes = replace(query.description, boxes=np.arange(12).reshape(3, 4))
+    moved = Pose(np.array([9.0, 8, 7]), IDENTITY, 'map')
+    entries = [Keyframe(found.candidates[0].id, boxes),
+               Keyframe(found.candidates[1].id, boxes, pose=Pose(np.zeros(3), IDENTITY, 'odom'),
+                        optimized=OptimizedPose(moved))]
     matches = [conversions.to_place_match(query, candidate, rank, entry, evidence=True)
                for rank, (candidate, entry) in enumerate(zip(found.candidates, entries))]
     message = over_the_wire(conversions.to_place_match_array(

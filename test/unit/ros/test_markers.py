@@ -1,11 +1,12 @@
 """Dots, lines and words for RViz."""
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from visualization_msgs.msg import Marker
 
-from segvlad_ros.recognition.statistics import MatchStatistics
+from segvlad_ros.recognition.evidence import Evidence
+from segvlad_ros.recognition.hypotheses import Support
 from segvlad_ros.ros.markers import MatchMarkers, keyframe_markers, marker_array, short_reason
 from segvlad_ros.types import Candidate, KeyframeId, Pose, Recognition, Status
 
@@ -67,12 +68,11 @@ def test_what_waits_for_agreement_is_yellow_until_it_is_decided():
 
 
 def test_what_odometry_contradicts_does_not_wait():
-    nothing = {field.name: 0.0 for field in fields(MatchStatistics)}
-    for expected, line, word in ((-1.0, 'rejected in map', 'odometry contradicts'),
-                                 (0.0, 'waiting in map', 'only 1 keyframe agrees')):
+    for expected, line, word in ((False, 'rejected in map', 'odometry contradicts'),
+                                 (None, 'waiting in map', 'only 1 keyframe agrees')):
         matches = MatchMarkers()
-        statistics = MatchStatistics(**{**nothing, 'expected': expected})
-        matches.add(replace(answer(TEMPORAL), statistics=statistics), pose(1), pose(5))
+        evidence = Evidence(4, 0.5, support=Support(expected=expected))
+        matches.add(replace(answer(TEMPORAL), evidence=evidence), pose(1), pose(5))
         assert shown(matches) == ({line: [1, 5]}, [(word, 1)])
 
 

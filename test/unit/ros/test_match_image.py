@@ -31,7 +31,7 @@ def test_a_recognised_keyframe_is_drawn_with_what_the_recogniser_keeps():
     message = to_match_image(query, answer, match)
     assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (2, 5, 'camera_optical')
     assert message.encoding == 'rgb8'
-    np.testing.assert_array_equal(decoded(message), draw_match(query, answer, match.thumbnail, match.boxes))
+    np.testing.assert_array_equal(decoded(message), draw_match(query, answer, match.thumbnail, match.description.boxes))
 
 
 def test_an_answer_without_a_candidate_is_drawn_too():

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from segvlad_ros.io.geometry import to_matrix
-from segvlad_ros.recognition import two_view
-from segvlad_ros.recognition.absolute_pose import back_project
-from segvlad_ros.recognition.correspondences import find_correspondences
-from segvlad_ros.recognition.view import View, normalised
+from segvlad_ros.geometry import angle_of, to_matrix
 from segvlad_ros.types import Pose
+from segvlad_ros.verification import two_view
+from segvlad_ros.verification.absolute_pose import back_project
+from segvlad_ros.verification.correspondences import find_correspondences
+from segvlad_ros.verification.view import View, normalised
 
 SCALE_ERROR = 0.05  # standard deviation of a short way's length by odometry, as a share of it
 _MIN_BASELINE_M = 0.1
@@ -79,8 +79,7 @@ def _triangulate(view: View, neighbour: View, base_from_base: Pose,
 
 def _agree(motion: np.ndarray, odometry: np.ndarray) -> bool:
     """Whether images and odometry tell of the same motion, its length aside."""
-    turn = motion[:3, :3].T @ odometry[:3, :3]
-    angle = math.acos(float(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+    angle = angle_of(motion[:3, :3].T @ odometry[:3, :3])
     way = odometry[:3, 3] / np.linalg.norm(odometry[:3, 3])
     aside = math.acos(float(np.clip(motion[:3, 3] @ way, -1, 1)))
     return angle < _MAX_TURN_DIFFERENCE and aside < _MAX_DIRECTION_DIFFERENCE

@@ -3,7 +3,7 @@
 Correspondences are explained by the strongest model that is possible with what is known: a metric pose from depths
 ('pnp'), the epipolar geometry of calibrated ('essential') or uncalibrated views ('fundamental'), or, where the scene is
 flat or the camera hardly moved, a 'homography'. Only depths give a metric pose (a depth camera's, or see
-:mod:`~segvlad_ros.recognition.odometry_scale`); none is ever made up.
+:mod:`~segvlad_ros.verification.scale`); none is ever made up.
 """
 from __future__ import annotations
 
@@ -13,57 +13,76 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segvlad_ros.io.geometry import from_matrix, to_matrix
-from segvlad_ros.recognition import two_view
-from segvlad_ros.recognition.absolute_pose import adjoint, metric_pose
-from segvlad_ros.recognition.correspondences import Correspondences, find_correspondences, same_segments
-from segvlad_ros.recognition.view import View, normalised
+from segvlad_ros.geometry import adjoint, angle_of, from_tangent, to_matrix
+from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose, SegmentMatch
+from segvlad_ros.verification import two_view
+from segvlad_ros.verification.absolute_pose import metric_pose
+from segvlad_ros.verification.correspondences import Correspondences, find_correspondences, same_segments
+from segvlad_ros.verification.view import View, normalised
 
 # Coverage counts the cells of this grid, columns and rows, that hold an inlier.
 _GRID = 8, 6
+# From so many keypoints on, nearly all true pairs are proven; at this width of the image, pixels, none is.
+_RICH_KEYPOINTS, _POOR_WIDTH = 500, 160
 
 
 @dataclass(frozen=True)
-class GeometrySettings:
-    """When two views are believed to show one place.
+class VerificationSettings:
+    """When two views are believed to show one place: the section ``geometry`` of a preset.
 
     A point with depth binds two coordinates, and the pose that it yields tells how far apart the views are. An epipolar
     inlier binds one coordinate, and says nothing of the distance: more of them are asked for, over more of the image.
 
-    :ivar max_error: of an inlier, share of the image's width
-    :ivar max_ratio: see :func:`~segvlad_ros.recognition.correspondences.find_correspondences`
-    :ivar min_inlier_share: inliers as a share of the correspondences
-    :ivar min_metric_inliers: inliers of 'pnp'
-    :ivar min_metric_coverage: share of the cells of an 8 x 6 grid over the image that hold inliers of 'pnp', in both
-    :ivar min_epipolar_inliers: inliers of 'fundamental' and 'essential'
+    :ivar candidates: best candidates of a query that are compared; more find the place below a look-alike, at some
+        milliseconds each; 0 turns geometry off
+    :ivar max_keypoints: kept of an image; more prove more places, at 140 bytes each in the map and a time that grows
+        with their square; 0 keeps none
+    :ivar max_error: of an inlier, share of the image's width; larger forgives blur and bad calibration, and lets more
+        wrong correspondences agree by chance
+    :ivar max_ratio: distance of a descriptor to the nearest one by that to the second nearest; larger finds more
+        correspondences and more wrong ones among them
+    :ivar min_inlier_share: inliers as a share of the correspondences; larger proves fewer places where much has moved
+        or repeats itself, and fewer wrong ones
+    :ivar min_metric_inliers: inliers of 'pnp'; larger proves fewer places with depth, and fewer wrong ones
+    :ivar min_metric_coverage: share of the cells of an 8 x 6 grid over each image that hold inliers of 'pnp'; larger
+        takes no single object for a place, and proves fewer places that share only a part of the view
+    :ivar min_epipolar_inliers: inliers of 'fundamental' and 'essential'; larger proves fewer places without depth, and
+        fewer wrong ones
     :ivar min_keypoint_share: fewer epipolar inliers are enough where they are this share of the keypoints of the poorer
-        image, as in bare corridors, but never fewer than of a homography
-    :ivar min_planar_inliers: inliers of 'homography'
-    :ivar min_coverage: as ``min_metric_coverage``, without depth
-    :ivar planar_share: share of the epipolar inliers on one homography that makes the epipolar geometry doubtful
-    :ivar min_parallax_rad: median angle between the rays that a calibrated motion needs to have a direction
-    :ivar position_error_m, angle_error_rad: standard deviation, each axis, of what the noise of the points does not
-        explain: calibration, rolling shutter, a depth camera's bias (measured on hololens_office)
-    :ivar max_distance_m: cameras further apart see the same scene from another place
-    :ivar max_angle_rad: likewise for the angle between the cameras
+        image, as in bare corridors, but never fewer than of a homography; larger proves fewer bare places
+    :ivar min_planar_inliers: inliers of 'homography'; larger proves fewer flat scenes, and fewer posters that hang
+        twice
+    :ivar min_coverage: as ``min_metric_coverage``, without depth or with depths from odometry
+    :ivar planar_share: share of the epipolar inliers on one homography that makes the epipolar geometry doubtful;
+        larger takes fewer scenes for flat
+    :ivar min_parallax_rad: median angle between the rays of an inlier; larger calls the direction of more motions
+        unknown
+    :ivar position_error_m: standard deviation, each axis, of what the noise of the points does not explain:
+        calibration, rolling shutter, a depth camera's bias (measured on hololens_office); larger makes a SLAM back-end
+        trust metric poses less
+    :ivar angle_error_rad: likewise of the rotation
+    :ivar max_distance_m: between the cameras; larger accepts views of one scene from further away, smaller refutes them
+    :ivar max_angle_rad: between the cameras; larger accepts views that are turned away further, smaller refutes them
     """
 
-    max_error: float = 0.004
-    max_ratio: float = 0.8
-    min_inlier_share: float = 0.5
-    min_metric_inliers: int = 12
-    min_metric_coverage: float = 0.08
-    min_epipolar_inliers: int = 28
-    min_keypoint_share: float = 0.15
-    min_planar_inliers: int = 15
-    min_coverage: float = 0.22
-    planar_share: float = 0.8
-    min_parallax_rad: float = math.radians(1.0)
-    position_error_m: float = 0.012
-    angle_error_rad: float = math.radians(0.25)
-    max_distance_m: float = 2.0
-    max_angle_rad: float = math.radians(57)
+    candidates: int = setting(3, low=0, high=20)
+    max_keypoints: int = setting(500, low=0, high=5000)
+    max_error: float = setting(0.004, low=0.0005, high=0.05)
+    max_ratio: float = setting(0.8, low=0.3, high=1.0)
+    min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
+    min_metric_inliers: int = setting(12, low=6, high=1000)
+    min_metric_coverage: float = setting(0.08, low=0.0, high=1.0)
+    min_epipolar_inliers: int = setting(28, low=8, high=1000)
+    min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
+    min_planar_inliers: int = setting(15, low=8, high=1000)
+    min_coverage: float = setting(0.22, low=0.0, high=1.0)
+    planar_share: float = setting(0.8, low=0.0, high=1.0)
+    min_parallax_rad: float = setting(math.radians(1), low=0.0, high=1.0)
+    position_error_m: float = setting(0.012, low=0.0, high=10.0)
+    angle_error_rad: float = setting(math.radians(0.25), low=0.0, high=1.0)
+    max_distance_m: float = setting(3.5, low=0.1)
+    max_angle_rad: float = setting(math.radians(60), low=0.0, high=math.pi)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ class Geometry:
     scale_source: str = ''
 
     @property
-    def verified(self) -> bool:
+    def proven(self) -> bool:
         """Whether the views are believed to show one place."""
         return self.case == 'verified'
 
@@ -115,7 +134,7 @@ class Geometry:
 
 
 def verify(query: View, match: View, evidence: Sequence[SegmentMatch] = (),
-           settings: GeometrySettings = GeometrySettings()) -> Geometry:
+           settings: VerificationSettings = VerificationSettings()) -> Geometry:
     """Test whether a match found by segments also holds point by point.
 
     :param evidence: pairs of matched segments; correspondences are first sought inside them
@@ -127,17 +146,29 @@ def verify(query: View, match: View, evidence: Sequence[SegmentMatch] = (),
                         f'{settings.min_metric_inliers} needed', correspondences=len(pairs))
     scene = _Scene(query, match, pairs, settings)
     metric = scene.metric()
-    if metric is not None and (metric.verified or metric.refuted or scene.tested >= settings.min_epipolar_inliers):
+    if metric is not None and (metric.proven or metric.refuted or scene.tested >= settings.min_epipolar_inliers):
         return metric
     # where few of the correspondences have depths, what all of them say can still prove the place, without a scale
     epipolar = scene.epipolar()
-    return metric if metric is not None and not epipolar.verified else epipolar
+    return metric if metric is not None and not epipolar.proven else epipolar
+
+
+def provability(query: View, match: View) -> float:
+    """How likely geometry would have proven two views, if they showed one scene; near 0 it cannot tell.
+
+    Few keypoints and small images prove little. Of 549 true pairs of corridor, 160 x 120 pixels, none was proven.
+    Without depth, by keypoints of the poorer image: of rtabmap_corridor_loop 13 % with 50 to 100, 58 % with 100 to 200,
+    81 % with 200 to 300, 95 % with more; of hololens_office 5 % with 200 to 300, 57 % with more.
+    """
+    poorer = min(len(query.keypoints.depths), len(match.keypoints.depths))
+    narrower = min(query.size[0], match.size[0])
+    return min(1.0, poorer / _RICH_KEYPOINTS) * float(np.clip((narrower - _POOR_WIDTH) / _POOR_WIDTH, 0.0, 1.0))
 
 
 class _Scene:
     """Two views with their correspondences."""
 
-    def __init__(self, query: View, match: View, pairs: Correspondences, settings: GeometrySettings) -> None:
+    def __init__(self, query: View, match: View, pairs: Correspondences, settings: VerificationSettings) -> None:
         self.query, self.match, self.pairs, self.settings = query, match, pairs, settings
         self.query_pixels, self.match_pixels = query.pixels(pairs.query), match.pixels(pairs.match)
         self.sizes = query.size, match.size
@@ -216,7 +247,7 @@ class _Scene:
 
     def _near(self, match_from_query: np.ndarray, case: str, reason: str, scaled: bool = True) -> tuple[str, str]:
         """Case and reason, where the motion shows that the same scene is seen from another place."""
-        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), _angle(match_from_query)
+        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
         if case not in ('verified', 'clustered'):
             return case, reason
         if scaled and distance > self.settings.max_distance_m:
@@ -247,32 +278,20 @@ def _poses(query: View, match: View, match_from_query: np.ndarray,
     """Poses of the query's camera and base in the match's camera and base.
 
     With B the query's and A the match's base_from_camera, ``A match_from_query exp(-x) B^-1`` equals
-    ``T exp(-adjoint(B) x)``. Turned into the axes of the match the covariance has the order and meaning that
-    geometry_msgs/PoseWithCovariance gives it.
+    ``T exp(-adjoint(B) x)``.
 
     :param covariance: of x in ``match_from_query exp(-x)``
     """
-    camera = _with_covariance(match_from_query, covariance, '')
+    camera = from_tangent(match_from_query, covariance)
     if query.base_from_camera is None or match.base_from_camera is None:
         return camera, None
     query_base, match_base = to_matrix(query.base_from_camera), to_matrix(match.base_from_camera)
     motion = match_base @ match_from_query @ np.linalg.inv(query_base)
     moved = adjoint(query_base)
-    return camera, _with_covariance(motion, moved @ covariance @ moved.T, match.base_from_camera.frame)
-
-
-def _with_covariance(motion: np.ndarray, right: np.ndarray, frame: str) -> Pose:
-    """A pose whose covariance is given for a motion x in ``motion exp(x)``."""
-    axes = np.kron(np.eye(2), motion[:3, :3])
-    covariance = axes @ right @ axes.T
-    return from_matrix(motion, frame, (covariance + covariance.T) / 2)
+    return camera, from_tangent(motion, moved @ covariance @ moved.T, match.base_from_camera.frame)
 
 
 def _occupied(pixels: np.ndarray, size: np.ndarray) -> float:
     """Share of the cells of the grid that hold a point."""
     cells = (pixels / size * _GRID).astype(int).clip(0, np.array(_GRID) - 1)
     return len(np.unique(cells @ (1, _GRID[0]))) / (_GRID[0] * _GRID[1])
-
-
-def _angle(motion: np.ndarray) -> float:
-    return math.acos(float(np.clip((np.trace(motion[:3, :3]) - 1) / 2, -1, 1)))

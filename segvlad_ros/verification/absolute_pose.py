@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.recognition.correspondences import Correspondences
-from segvlad_ros.recognition.view import View, normalised
+from segvlad_ros.geometry import exponential, skew
+from segvlad_ros.verification.correspondences import Correspondences
+from segvlad_ros.verification.view import View, normalised
 
 # Noise of a keypoint's position, share of the image's width (1 pixel of 640).
 _POSITION_ERROR = 0.0015
@@ -31,7 +32,7 @@ class MetricPose:
     :ivar covariance: (6, 6) of x in ``match_from_query exp(-x)``, translation first
     :ivar inliers: (C,) bool, correspondences that agree, in each direction in which their depth allows the test
     :ivar tested: correspondences with a depth on either side
-    :ivar scale_source: where most of the depths come from, see :class:`~segvlad_ros.recognition.view.View`
+    :ivar scale_source: where most of the depths come from, see :class:`~segvlad_ros.verification.view.View`
     """
 
     match_from_query: np.ndarray
@@ -171,28 +172,6 @@ def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: 
     normal = (jacobian * weights[:, None]).T @ jacobian
     # a direction that nothing observes gets a huge variance, not the zero that a pseudo-inverse would give it
     return pose, variance * np.linalg.inv(normal + 1e-6 * np.eye(6))
-
-
-def exponential(twist: np.ndarray) -> np.ndarray:
-    """(4, 4) of a small motion: translation (3), then rotation vector (3)."""
-    motion = np.eye(4)
-    motion[:3, :3], motion[:3, 3] = cv2.Rodrigues(np.ascontiguousarray(twist[3:]))[0], twist[:3]
-    return motion
-
-
-def adjoint(pose: np.ndarray) -> np.ndarray:
-    """(6, 6) with ``pose exp(x) pose^-1 = exp(adjoint x)``, translation first."""
-    rotation, result = pose[:3, :3], np.zeros((6, 6))
-    result[:3, :3] = result[3:, 3:] = rotation
-    result[:3, 3:] = skew(pose[:3, 3]) @ rotation
-    return result
-
-
-def skew(vectors: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) matrices of the cross product with (..., 3) vectors."""
-    result = np.zeros((*vectors.shape, 3))
-    result[..., 2, 1], result[..., 0, 2], result[..., 1, 0] = np.moveaxis(vectors, -1, 0)
-    return result - np.swapaxes(result, -1, -2)
 
 
 def _linearise(query_from_match: np.ndarray, in_query: Observations, in_match: Observations,

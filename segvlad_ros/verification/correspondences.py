@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.recognition.view import View
 from segvlad_ros.types import Keypoints, SegmentMatch
+from segvlad_ros.verification.view import View
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Configuration files into frozen dataclasses, with every wrong key or value named in one line.
 
-A dataclass is the schema: its annotations give the types, :func:`setting` the ranges, :func:`one_of` the variants
-that a ``kind`` chooses between.
+A dataclass is the schema: its annotations give the types, :func:`~segvlad_ros.settings.setting` the ranges,
+:func:`~segvlad_ros.settings.one_of` the variants that a ``kind`` chooses between.
 """
 from __future__ import annotations
 
 import difflib
 import types
 import typing
-from dataclasses import MISSING, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,20 +16,6 @@ from segvlad_ros.io.weights import default_folder, entry_named
 from segvlad_ros.types import SegvladError
 
 T = TypeVar('T')
-
-
-def setting(default: Any = MISSING, *, low: float | None = None, high: float | None = None,
-            choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field with the values it allows, bounds included.
-
-    :param default: value where the file has none; without it the key is required
-    """
-    return field(default=default, metadata={'low': low, 'high': high, 'choices': choices})
-
-
-def one_of(**variants: type) -> Any:
-    """A dataclass field that holds one of several dataclasses, chosen by the section's key ``kind``."""
-    return field(metadata={'variants': variants})
 
 
 def read_settings(schema: type[T], values: object, where: str, folder: Path) -> T:

@@ -1,0 +1,216 @@
+"""Drives that benchmarks measure on: real sets and simulated conditions, described once, and played to a recogniser.
+
+Real sets: corridor (images to be found one by one in a map), rtabmap_corridor_loop (neither intrinsics nor odometry),
+hololens_office (depth, intrinsics, and the device's own poses as odometry; without odometry; images only).
+Simulated conditions of a seed: *loop*, a second lap in other light, beside the first; *back*, the way back in reverse
+gear; *other day*, a map of one run, localised in on another day, in other light and in reverse gear; *twins*, two
+corridors that share more than four fifths of their textured area, one driven long after the other.
+"""
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segvlad_ros.evaluation.metrics import Outcome
+from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_of_pose
+from segvlad_ros.geometry import PoseHistory, distance, identity, relative, rotation_angle
+from segvlad_ros.io.images import list_images, read_image
+from segvlad_ros.mapping.keyframes import KeyframeGate
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.presets import Preset, build_describer, build_recognizer
+from segvlad_ros.simulation.robot import SimulatedRobot, stamp_ns
+from segvlad_ros.simulation.scenario import load_scenario
+from segvlad_ros.types import CameraModel, Frame, Keyframe, Keypoints, Pose, Status
+
+RATE_HZ = 5.0  # of the real sets, which have no stamps
+Run = list[tuple[Keyframe, Pose | Path]]
+"""Keyframes with their true pose, or the image whose truth a file knows."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Queries in order, and what they are compared with.
+
+    :ivar known: a map to begin with; empty: the queries themselves become the map
+    :ivar truth: of the images, where poses do not tell
+    :ivar exclude_frames: younger keyframes are left out, in place of the preset's window
+    :ivar single: every query is asked for itself
+    """
+
+    queries: Run
+    known: Run = ()
+    truth: dict[Path, PlaceTruth] | None = None
+    exclude_frames: int = 0
+    single: bool = False
+
+    def seen(self, **changes: bool) -> Trial:
+        """The same drive of a robot with less: see :func:`without`."""
+        return replace(self, queries=without(self.queries, **changes), known=without(self.known, **changes))
+
+
+class Recorder:
+    """Describes images once and keeps them as maps.
+
+    :param folder: of the maps
+    """
+
+    def __init__(self, preset: Preset, folder: Path) -> None:
+        self._preset, self._folder, self._describer = preset, folder, None
+        self._fingerprint = preset.fingerprint()
+
+    def keyframes(self, name: str, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> list:
+        """Keyframes with the true poses that came with them, described now or before."""
+        path = self._folder / f'{name}.segvlad'
+        if not path.is_file():
+            self._describe(path, frames, session)
+        with PlaceMap.open(path, read_only=True, fingerprint=self._fingerprint) as place_map:
+            keyframes = list(place_map.keyframes())
+        truth = dict(np.load(path.with_suffix('.npz')))
+        return [(keyframe, Pose(row[:3], row[3:], 'truth')) for keyframe in keyframes
+                for row in [truth[str(keyframe.id.index)]]]
+
+    def _describe(self, path: Path, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> None:
+        print(f'describing {path.stem}', flush=True)
+        self._describer = self._describer or build_describer(self._preset)
+        unfinished, truth = path.with_suffix('.unfinished'), {}
+        unfinished.unlink(missing_ok=True)
+        with PlaceMap.create(unfinished, self._fingerprint, self._describer.dimension) as place_map:
+            mapper = Mapper(self._describer, None, place_map, session_id=session)
+            for frame, pose in frames:
+                keyframe = mapper.process(frame).keyframe
+                known = pose or identity()
+                truth[str(keyframe.id.index)] = np.concatenate([known.translation, known.quaternion])
+        np.savez(path.with_suffix('.npz'), **truth)
+        unfinished.rename(path)
+
+
+def simulated_frames(scenario: str, **changes) -> Iterator[tuple[Frame, Pose]]:
+    """The images that become keyframes, as a bag would bring them, with their true poses."""
+    robot = SimulatedRobot(load_scenario(scenario, **changes))
+    odometry, gate = PoseHistory(), KeyframeGate()
+    for stamp, reported, _ in robot.poses():
+        odometry.add(stamp, reported)
+    for number in range(robot.image_count):
+        stamp = stamp_ns(number / robot.scenario.image_rate_hz)
+        pose = odometry.at(stamp)
+        if gate.check(stamp, pose).accept:
+            frame = robot.frame(number)
+            jpeg = cv2.imencode('.jpg', cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+            rgb = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            yield replace(frame, rgb=rgb, depth=np.round(frame.depth * 1000) / 1000, pose=pose), frame.pose
+
+
+def image_frames(images: Path) -> Iterator[tuple[Frame, None]]:
+    """A folder of images at a constant rate, with depth, intrinsics and poses where the folder above has them."""
+    poses, camera, folder = [], None, images.parent
+    if (folder / 'poses.csv').is_file():
+        with (folder / 'poses.csv').open() as file:
+            for row in csv.DictReader(file):
+                values = np.array([float(row[key]) for key in ('tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')])
+                poses.append(Pose(values[:3], values[3:], 'world'))
+    for number, path in enumerate(list_images(images)):
+        rgb, depth = read_image(path), None
+        if poses:
+            camera = CameraModel(rgb.shape[1], rgb.shape[0], np.loadtxt(folder / 'K.txt'), np.zeros(0))
+            depth = cv2.imread(str(folder / 'depth' / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED) / np.float32(1000)
+            depth[depth == 0] = np.nan
+        yield Frame(rgb, round((number + 1) * 1e9 / RATE_HZ), pose=poses[number] if poses else None, depth=depth,
+                    camera_model=camera, base_from_camera=identity('base_link') if camera else None), None
+
+
+def without(run: Run, *, odometry: bool = False, camera: bool = False, keypoints: bool = False) -> Run:
+    """A run as a robot without odometry, without depth and calibration, or without keypoints would know it."""
+    def bare(keyframe: Keyframe) -> Keyframe:
+        place, points = keyframe.description, keyframe.description.keypoints
+        if odometry:
+            keyframe = replace(keyframe, pose=None)
+        if camera:
+            unknown = Keypoints(points.positions, points.descriptors, np.full_like(points.depths, np.nan))
+            keyframe = replace(keyframe, description=replace(place, keypoints=unknown), camera_model=None)
+        if keypoints:
+            keyframe = replace(keyframe, description=replace(place, keypoints=None))
+        return keyframe
+
+    return [(bare(keyframe), truth) for keyframe, truth in run]
+
+
+def real_trials(recorder: Recorder, data: Path) -> Iterator[tuple[str, Trial]]:
+    """The real sets."""
+    yield 'corridor', Trial(*(_with_images(recorder, data / 'corridor' / part, f'corridor_{part}')
+                              for part in ('query', 'ref')),
+                            read_truth(data / 'corridor/place_truth.csv'), single=True)
+    loop, office = data / 'rtabmap_corridor_loop', data / 'hololens_office'
+    yield loop.name, Trial(_with_images(recorder, loop / 'images', loop.name),
+                           truth=read_truth(loop / 'loop_truth.csv'), exclude_frames=10)
+    whole = Trial(_with_images(recorder, office / 'images', office.name),
+                  truth=read_truth(office / 'place_truth.csv'), exclude_frames=40)
+    yield office.name, whole
+    yield f'{office.name}, no odometry', whole.seen(odometry=True)
+    yield f'{office.name}, images only', whole.seen(odometry=True, camera=True)
+
+
+def _with_images(recorder: Recorder, folder: Path, name: str) -> Run:
+    """The keyframes of a folder of images, each with its image, by which its truth is known."""
+    images = list_images(folder)
+    return [(keyframe, images[keyframe.id.index - 1].resolve())
+            for keyframe, _ in recorder.keyframes(name, image_frames(folder), name)]
+
+
+def simulated_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial]]:
+    """The simulated conditions of one seed."""
+    def run(name: str, scenario: str, session: str, **changes) -> Run:
+        return recorder.keyframes(f'{name}_{seed}', simulated_frames(scenario, seed=seed, **changes), session)
+
+    yield 'simulated: loop', Trial(run('loop', 'demo', 'a'))
+    yield 'simulated: back', Trial(run('back', 'demo', 'a', route='back'))
+    yield 'simulated: other day', Trial(run('rev', 'demo', 'b', route='lap', reverse=True, run=1),
+                                        run('lap', 'demo', 'a', route='lap'))
+    yield 'simulated: twins', Trial(run('twins', 'aliasing', 'a'))
+
+
+def play(trial: Trial, preset: Preset) -> tuple[list[Outcome], list[tuple[float, float]], list[float]]:
+    """Drive through a trial.
+
+    :return: outcomes; errors (metres, degrees) of the metric poses of true matches; seconds of each answer
+        without the search
+    """
+    recognizer, poses = build_recognizer(preset, trial.queries[0][0].description.descriptors.shape[1]), []
+    outcomes, errors, seconds = [], [], []
+    for keyframe, pose in trial.known:
+        recognizer.add(keyframe)
+        poses.append(pose)
+    own = not trial.known
+    for keyframe, pose in trial.queries:
+        usable = ~recognizer.excluded(keyframe, own and not trial.exclude_frames, trial.exclude_frames)
+        place = _place(trial, pose, poses, usable)
+        begin = time.perf_counter()
+        found = recognizer.recognize(keyframe, exclude_recent=own and not trial.exclude_frames,
+                                     exclude_frames=trial.exclude_frames, independent=trial.single)
+        seconds.append(time.perf_counter() - begin - found.timings.get('search', 0.0))
+        if place is not None:
+            outcomes.append(Outcome(f'{keyframe.id.index:05d}', found, place))
+            if found.status == Status.MATCHED and found.candidates[0].query_pose_in_match and isinstance(pose, Pose):
+                measured = found.candidates[0].query_pose_in_match
+                true = relative(poses[found.candidates[0].entry], pose)
+                errors.append((distance(measured, true), float(np.degrees(rotation_angle(measured, true)))))
+        if own:
+            recognizer.add(keyframe)
+            poses.append(pose)
+    return outcomes, errors, seconds
+
+
+def _place(trial: Trial, pose: Pose | Path, poses: list, usable: np.ndarray) -> PlaceTruth | None:
+    if isinstance(pose, Pose):
+        return truth_of_pose(pose, poses, usable)
+    if pose not in trial.truth:
+        return None
+    place = trial.truth[pose]
+    return PlaceTruth(frozenset(i for i, image in enumerate(poses) if image in place.true),
+                      frozenset(i for i, image in enumerate(poses) if image in place.ignored))

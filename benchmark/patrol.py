@@ -1,0 +1,228 @@
+"""A patrol: the same loop again and again. Does an answer stay quick and sure, however often a place was seen?
+
+    python benchmark/patrol.py [--laps 120]     writes results/patrol.{json,md}
+
+Made descriptors of 128 values, made keypoints; the decision is that of the preset ``classic`` with its calibration. A
+loop of 30 m has LANDMARKS a metre; a keyframe every half metre sees those ahead of it, each as one segment and
+POINTS keypoints. Landmarks are of KINDS that look alike; every visit sees them with other noise.
+
+- *laps*: with and without odometry (and depth), with and without 1 m of drift a lap; keyframes become the map at once;
+- *room*: a camera carried about in a room without odometry, 500 frames;
+- *twins*: two floors that look alike, mapped as two sessions, asked without odometry, with and without keypoints.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.recognition.calibration import load_calibration
+from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Recognition, Status
+
+RESULTS = Path(__file__).resolve().parent / 'results'
+LENGTH_M, STEP_M = 30.0, 0.5
+DIMENSION, LANDMARKS, KINDS, POINTS = 128, 12, 16, 12
+SEEN_M = 0.4, 2.6  # ahead of the camera
+ALIKE, NOISE = 0.5, 0.75  # of landmarks of one kind; of one landmark seen again
+CAMERA = CameraModel(640, 480, np.array([[465.0, 0, 319.5], [0, 465.0, 239.5], [0, 0, 1]]), np.zeros(0))
+MOUNT = Pose(np.zeros(3), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
+TRUE_M = 1.0
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+class Loop:
+    """What there is to see.
+
+    :param seed: its looks
+    """
+
+    def __init__(self, seed: int, length_m: float = LENGTH_M) -> None:
+        self._rng = rng = np.random.default_rng(seed)
+        count = round(length_m * LANDMARKS)
+        self.length_m, self._along = length_m, np.arange(count) / LANDMARKS
+        kinds = unit(rng.normal(size=(KINDS, DIMENSION)))[rng.integers(0, KINDS, count)]
+        self._looks = unit(ALIKE ** 0.5 * kinds + (1 - ALIKE) ** 0.5 * unit(rng.normal(size=(count, DIMENSION))))
+        self._points = rng.uniform([-0.15, -0.9, -0.6], [0.15, 0.9, 0.6], (count, POINTS, 3))
+        self._patches = rng.integers(0, 160, (count, POINTS, 128))
+
+    def seen(self, at_m: float, *, deep: bool, keypoints: bool = True) -> PlaceDescription:
+        """What a keyframe shows that looks along the loop."""
+        rng = self._rng
+        ahead = (self._along - at_m) % self.length_m
+        rows = np.flatnonzero((ahead > SEEN_M[0]) & (ahead < SEEN_M[1]))
+        looks = unit(self._looks[rows] + NOISE * unit(rng.normal(size=(len(rows), DIMENSION)))).astype(np.float32)
+        points = self._points[rows] + np.stack([ahead[rows], *np.zeros((2, len(rows)))], 1)[:, None]
+        depth = points[..., 0]
+        pixels = np.stack([-points[..., 1], -points[..., 2]], -1) / depth[..., None] * 465 + [319.5, 239.5]
+        pixels += rng.normal(0, 0.4, pixels.shape)
+        boxes = np.concatenate([pixels.min(1), np.ptp(pixels, axis=1) + 1], 1).astype(np.int32)
+        shown = (depth > 0.3) & (pixels > 0).all(-1) & (pixels < [640, 480]).all(-1)
+        patches = np.clip(self._patches[rows][shown] + rng.normal(0, 8, (shown.sum(), 128)), 0, 255).astype(np.uint8)
+        depths = depth[shown] if deep else np.full(shown.sum(), np.nan)
+        found = Keypoints(pixels[shown].astype(np.float32), patches, depths.astype(np.float32)) if keypoints else None
+        return PlaceDescription(looks, boxes, np.ones(len(rows), np.int64), keypoints=found)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A keyframe and where it truly was along the loop."""
+
+    keyframe: Keyframe
+    at_m: float
+
+
+def visit(loop: Loop, index: int, at_m: float, session: str, *, pose: Pose | None = None, deep: bool = False,
+          keypoints: bool = True) -> Visit:
+    """One keyframe, a second after the one before."""
+    identity = KeyframeId(0, session, index, (index + 10 ** 6 * (session == 'today')) * 10 ** 9)
+    return Visit(Keyframe(identity, loop.seen(at_m, deep=deep, keypoints=keypoints), pose=pose,
+                          camera_model=CAMERA if deep else None, base_from_camera=MOUNT), at_m)
+
+
+def laps(count: int, odometry: bool, drift_m: float) -> Iterator[Visit]:
+    """The keyframes of a patrol."""
+    loop, radius = Loop(1), LENGTH_M / (2 * np.pi)
+    for number in range(round(count * LENGTH_M / STEP_M)):
+        way = number * STEP_M
+        turn = way / radius
+        place = np.array([radius * np.sin(turn) + drift_m * way / LENGTH_M, radius * (1 - np.cos(turn)), 0.0])
+        pose = Pose(place, np.array([0, 0, np.sin(turn / 2), np.cos(turn / 2)]), 'odom') if odometry else None
+        yield visit(loop, number + 1, way % LENGTH_M, 'patrol', pose=pose, deep=odometry)
+
+
+def apart(loop_m: float, first: float, second: float) -> float:
+    """Metres along the loop."""
+    return min((first - second) % loop_m, (second - first) % loop_m)
+
+
+def drive(visits: Iterator[Visit], recognizer: Recognizer, length_m: float = LENGTH_M,
+          per_lap: int = round(LENGTH_M / STEP_M)) -> list[dict]:
+    """Ask about every keyframe, then add it to the map: one row a keyframe."""
+    rows, places = [], []
+    for each in visits:
+        begin = time.perf_counter()
+        answer = recognizer.recognize(each.keyframe, exclude_recent=True)
+        spent = time.perf_counter() - begin - answer.timings.get('search', 0.0)
+        rows.append({'lap': len(rows) // per_lap + 1, 'seconds': spent, **judged(answer, each.at_m, places, length_m)})
+        recognizer.add(each.keyframe)
+        places.append(each.at_m)
+    return rows
+
+
+def judged(answer: Recognition, at_m: float, places: list[float], length_m: float) -> dict:
+    """What an answer is worth."""
+    best = answer.candidates[0] if answer.candidates else None
+    right = best is not None and apart(length_m, places[best.entry], at_m) <= TRUE_M
+    return {'status': answer.status.name, 'right': right, 'score': 0.0 if best is None else best.score}
+
+
+def summary(rows: list[dict]) -> dict:
+    """The numbers of one patrol."""
+    last = rows[-1]['lap']
+    marks = sorted({lap for lap in (5, 20, 60, 120) if lap < last} | {last})
+    later = [row for row in rows if row['lap'] >= min(5, last)]
+    times = {lap: np.array([row['seconds'] for row in rows if row['lap'] == lap]) * 1e3 for lap in marks}
+    scores = {lap: float(np.median([row['score'] for row in rows if row['lap'] == lap])) for lap in marks}
+    median = {lap: float(np.median(values)) for lap, values in times.items()}
+    return {
+        'laps': last, 'answer_ms_p50': median, 'answer_ms_p95': {lap: float(np.percentile(values, 95))
+                                                                 for lap, values in times.items()},
+        'growth': median[marks[-1]] / median[marks[0]], 'median_score': scores,
+        'recall': float(np.mean([row['status'] == 'MATCHED' and row['right'] for row in later])),
+        'true_but_ambiguous': sum(row['right'] and row['status'] == 'NO_MATCH_AMBIGUOUS' for row in later),
+        'false': sum(row['status'] == 'MATCHED' and not row['right'] for row in rows),
+        'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def room(frames: int) -> Iterator[Visit]:
+    """A camera that wanders about: forwards and back along a closed way through the room."""
+    loop, rng, at_m = Loop(2, 18.0), np.random.default_rng(3), 0.0
+    for number in range(frames):
+        if number % 40 == 0:
+            speed = rng.uniform(0.1, 0.3) * rng.choice([-1, 1, 1])
+        at_m += speed
+        yield visit(loop, number + 1, at_m % 18.0, 'room')
+
+
+def twins(recognizer: Recognizer, keypoints: bool) -> dict:
+    """Answers about two floors that look alike; none may be believed unproven."""
+    loop, places = Loop(4), []
+    for floor in ('first floor', 'second floor'):
+        for number in range(round(LENGTH_M / STEP_M)):
+            each = visit(loop, number + 1, number * STEP_M, floor, keypoints=keypoints)
+            recognizer.add(each.keyframe)
+            places.append(each.at_m)
+    found = [recognizer.recognize(visit(loop, number + 1, number * STEP_M + 0.2, 'today', keypoints=keypoints).keyframe,
+                                  exclude_recent=True) for number in range(round(LENGTH_M / STEP_M))]
+    matched = [answer for answer in found if answer.status == Status.MATCHED]
+    return {'queries': len(found), 'matched': len(matched),
+            'matched_unproven': sum(not answer.evidence.proven for answer in matched),
+            'median_ambiguity': float(np.median([answer.candidates[0].ambiguity for answer in found]))}
+
+
+def make_recognizer() -> Recognizer:
+    """The decision of ``classic``."""
+    preset = load_preset('classic')
+    return Recognizer(preset.recognition, DIMENSION, load_calibration(preset.calibration))
+
+
+def measure(count: int, frames: int = 500) -> dict[str, dict]:
+    """All runs by name."""
+    results = {}
+    for odometry in (True, False):
+        for drift_m in (0.0, 1.0) if odometry else (0.0,):
+            name = f'laps, odometry with {drift_m:g} m of drift a lap' if odometry else 'laps, no odometry'
+            results[name] = summary(drive(laps(count, odometry, drift_m), make_recognizer()))
+            print(name, results[name], flush=True)
+    rows = drive(room(frames), make_recognizer(), 18.0, 100)
+    results['room'] = summary(rows)
+    for keypoints in (True, False):
+        results[f'twin floors, {"with" if keypoints else "without"} keypoints'] = twins(make_recognizer(), keypoints)
+    return results
+
+
+def as_markdown(results: dict[str, dict], where: dict) -> str:
+    """A table of the patrols, and the twins."""
+    lines = ['# A patrol', '', f'Written by `benchmark/patrol.py` on {where}. Times are of an answer without the search'
+             ', geometry on three candidates included; recall and true answers refused as ambiguous from lap 5 on.', '',
+             '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
+             '| false | peak MB |', '|---' * 10 + '|']
+    for name, row in results.items():
+        if 'growth' in row:
+            first, last = min(row['answer_ms_p50']), max(row['answer_ms_p50'])
+            middle, score = row['answer_ms_p50'], row['median_score']
+            lines.append(f'| {name} | {row["laps"]} | {middle[first]:.1f} / {middle[last]:.1f} '
+                         f'| {row["answer_ms_p95"][last]:.1f} | {row["growth"]:.2f} | {score[first]:.3f} / '
+                         f'{score[last]:.3f} | {row["recall"]:.3f} | {row["true_but_ambiguous"]} | {row["false"]} '
+                         f'| {row["peak_memory_mb"]:.0f} |')
+    lines += ['', *(f'{name}: {row["matched"]} of {row["queries"]} matched, {row["matched_unproven"]} of them '
+                    f'unproven; median ambiguity {row["median_ambiguity"]:.2f}.' for name, row in results.items()
+                    if 'matched_unproven' in row)]
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--laps', type=int, default=120)
+    results, where = measure(parser.parse_args().laps), machine('cpu')
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / 'patrol.json').write_text(json.dumps({'machine': where, 'runs': results}, indent=1) + '\n')
+    (RESULTS / 'patrol.md').write_text(as_markdown(results, where))
+
+
+if __name__ == '__main__':
+    main()

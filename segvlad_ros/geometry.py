@@ -1,0 +1,280 @@
+"""Rigid transforms: poses, their Lie algebra, their covariances, and what is asked of many of them.
+
+A pose is ``a_from_b``; its ``frame`` names a. Quaternions are x y z w. A small motion x, a twist, is a translation (3)
+and a rotation vector (3). Covariances are (6, 6) with the translation first, and there are two kinds of them:
+
+- of a :class:`~segvlad_ros.types.Pose`, as geometry_msgs/PoseWithCovariance has it: errors x y z and rotations about
+  x y z, all in the fixed axes of a;
+- in the tangent space, as optimisers (GTSAM, g2o) take it: of x in ``a_from_b exp(x)``, in the axes of b.
+
+Operations that combine two poses drop the covariance.
+"""
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+from segvlad_ros.types import Pose, SegvladError
+
+
+def identity(frame: str = '') -> Pose:
+    """The transform that changes nothing."""
+    return Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), frame)
+
+
+def unit_quaternion(quaternion: np.ndarray) -> np.ndarray:
+    """Normalise a quaternion.
+
+    :param quaternion: (4,) x y z w of any positive length
+    :returns: (4,) float64 of length 1
+    :raises SegvladError: all zero, as an unfilled ROS message has it, or not finite
+    """
+    values = np.asarray(quaternion, np.float64).reshape(4)
+    norm = float(np.linalg.norm(values))
+    if not math.isfinite(norm) or norm < 1e-6:
+        raise SegvladError(f'quaternion {values.tolist()} is no rotation; publish a unit quaternion (x y z w)')
+    return values / norm
+
+
+def is_finite(pose: Pose) -> bool:
+    """Whether all numbers of the pose's translation and rotation are finite."""
+    return bool(np.isfinite(pose.translation).all() and np.isfinite(pose.quaternion).all())
+
+
+def _rotation(pose: Pose) -> Rotation:
+    return Rotation.from_quat(unit_quaternion(pose.quaternion))
+
+
+def to_matrix(pose: Pose) -> np.ndarray:
+    """The (4, 4) float64 homogeneous matrix of a pose."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = _rotation(pose).as_matrix()
+    matrix[:3, 3] = pose.translation
+    return matrix
+
+
+def from_matrix(matrix: np.ndarray, frame: str = '', covariance: np.ndarray | None = None) -> Pose:
+    """The pose of a (4, 4) homogeneous matrix with a proper rotation; of its two quaternions the one with w >= 0.
+
+    :raises SegvladError: not finite
+    """
+    matrix = np.asarray(matrix, np.float64)
+    if not np.isfinite(matrix).all():
+        raise SegvladError(f'matrix {matrix.tolist()} is no rigid transform: not finite')
+    quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
+    return Pose(matrix[:3, 3].copy(), quaternion, frame, covariance)
+
+
+def compose(a_from_b: Pose, b_from_c: Pose) -> Pose:
+    """``a_from_c``, in the frame of ``a_from_b``."""
+    turn = _rotation(a_from_b)
+    return Pose(a_from_b.translation + turn.apply(b_from_c.translation), (turn * _rotation(b_from_c)).as_quat(),
+                a_from_b.frame)
+
+
+def inverse(a_from_b: Pose, frame: str = '') -> Pose:
+    """``b_from_a``.
+
+    :param frame: name of b, which a pose does not know
+    """
+    back = _rotation(a_from_b).inv()
+    return Pose(-back.apply(a_from_b.translation), back.as_quat(), frame)
+
+
+def relative(world_from_a: Pose, world_from_b: Pose, frame: str = '') -> Pose:
+    """``a_from_b`` of two poses in one frame.
+
+    :param frame: name of a
+    """
+    return compose(inverse(world_from_a, frame), world_from_b)
+
+
+def distance(first: Pose, second: Pose) -> float:
+    """Metres between the origins of two poses in one frame."""
+    return float(np.linalg.norm(np.subtract(second.translation, first.translation)))
+
+
+def rotation_angle(first: Pose, second: Pose) -> float:
+    """Angle of the rotation between two poses in one frame, radians in [0, pi]."""
+    return float((_rotation(first).inv() * _rotation(second)).magnitude())
+
+
+def angle_of(matrix: np.ndarray) -> np.ndarray | float:
+    """Angle of a rotation, radians in [0, pi]; unlike the arccosine of the trace precise at small angles too.
+
+    :param matrix: (3, 3) rotation or (4, 4) rigid transform, or n of them
+    :return: a number, or (n,) float64
+    """
+    return Rotation.from_matrix(np.asarray(matrix)[..., :3, :3]).magnitude()
+
+
+def exponential(twist: np.ndarray) -> np.ndarray:
+    """(4, 4) of a small motion (6,): the translation as it is, and the exponential of the rotation.
+
+    Equal to the exponential of SE(3) to first order, which is all that covariances and least squares need.
+    """
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = Rotation.from_rotvec(twist[3:]).as_matrix(), twist[:3]
+    return motion
+
+
+def adjoint(pose: np.ndarray) -> np.ndarray:
+    """(6, 6) with ``pose exp(x) pose^-1 = exp(adjoint x)`` of a (4, 4) pose, translation first."""
+    rotation, result = pose[:3, :3], np.zeros((6, 6))
+    result[:3, :3] = result[3:, 3:] = rotation
+    result[:3, 3:] = skew(pose[:3, 3]) @ rotation
+    return result
+
+
+def skew(vectors: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) matrices of the cross product with (..., 3) vectors."""
+    result = np.zeros((*vectors.shape, 3))
+    result[..., 2, 1], result[..., 0, 2], result[..., 1, 0] = np.moveaxis(vectors, -1, 0)
+    return result - np.swapaxes(result, -1, -2)
+
+
+def turn_covariance(covariance: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """(6, 6) covariance in other axes.
+
+    :param rotation: (3, 3) ``new_from_old``
+    """
+    axes = np.kron(np.eye(2), rotation)
+    turned = axes @ covariance @ axes.T
+    return (turned + turned.T) / 2
+
+
+def tangent_covariance(pose: Pose) -> np.ndarray:
+    """(6, 6) in the tangent space, of a pose that has a covariance."""
+    return turn_covariance(pose.covariance, to_matrix(pose)[:3, :3].T)
+
+
+def from_tangent(matrix: np.ndarray, tangent: np.ndarray, frame: str = '') -> Pose:
+    """The pose of a (4, 4) matrix whose (6, 6) covariance is given in the tangent space."""
+    return from_matrix(matrix, frame, turn_covariance(tangent, matrix[:3, :3]))
+
+
+def rotation_first(covariance: np.ndarray) -> np.ndarray:
+    """GTSAM's order of a (6, 6) covariance, or back: the (3, 3) blocks of translation and rotation change places."""
+    order = [3, 4, 5, 0, 1, 2]
+    return covariance[np.ix_(order, order)]
+
+
+def interpolate(firsts: Sequence[Pose], seconds: Sequence[Pose], fractions: np.ndarray) -> list[Pose]:
+    """Poses between two each: straight line and shortest rotation. The covariance is that of the nearer end.
+
+    :param firsts, seconds: n poses, in one frame by pairs
+    :param fractions: (n,) of the way from first (0) to second (1)
+    """
+    if not len(firsts):
+        return []
+    ends = [pose for pair in zip(firsts, seconds) for pose in pair]
+    turns = Slerp(np.arange(len(ends)), Rotation.from_quat([unit_quaternion(pose.quaternion) for pose in ends]))
+    quaternions = turns(2 * np.arange(len(firsts)) + fractions).as_quat()
+    places = np.array([pose.translation for pose in ends]).reshape(-1, 2, 3)
+    translations = (1 - fractions)[:, None] * places[:, 0] + fractions[:, None] * places[:, 1]
+    return [Pose(translation, quaternion, first.frame, (first if fraction < 0.5 else second).covariance)
+            for first, second, fraction, translation, quaternion
+            in zip(firsts, seconds, fractions, translations, quaternions)]
+
+
+class PoseHistory:
+    """Stamped poses of one frame, e.g. odometry, asked for the pose at an image's stamp. Not thread-safe.
+
+    :param max_entries: the oldest poses beyond this number are forgotten; None keeps all
+    :param max_gap_s: two neighbours further apart than this are not interpolated
+    :param max_extrapolation_s: how far beyond the first or last pose that pose is still returned, unchanged
+    """
+
+    def __init__(self, max_entries: int | None = None, max_gap_s: float = 0.5, max_extrapolation_s: float = 0.05):
+        self._max_entries = max_entries
+        self._max_gap_ns = round(max_gap_s * 1e9)
+        self._max_extrapolation_ns = round(max_extrapolation_s * 1e9)
+        self._stamps: list[int] = []
+        self._poses: list[Pose] = []
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def add(self, stamp_ns: int, pose: Pose) -> None:
+        """Store a pose; one with the same stamp is replaced, late ones are sorted in."""
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        if at < len(self._stamps) and self._stamps[at] == stamp_ns:
+            self._poses[at] = pose
+            return
+        self._stamps.insert(at, stamp_ns)
+        self._poses.insert(at, pose)
+        if self._max_entries is not None and len(self._stamps) > self._max_entries:
+            del self._stamps[0], self._poses[0]
+
+    def clear(self) -> None:
+        """Forget all, e.g. after the clock jumped."""
+        self._stamps.clear()
+        self._poses.clear()
+
+    def newest_stamp_ns(self) -> int | None:
+        """Stamp of the newest pose, or None."""
+        return self._stamps[-1] if self._stamps else None
+
+    def at(self, stamp_ns: int) -> Pose | None:
+        """The pose at a stamp, interpolated between its neighbours; None where that would be a guess."""
+        after = bisect.bisect_left(self._stamps, stamp_ns)
+        around = slice(max(after - 1, 0), after + 1)
+        return self._among(self._stamps[around], self._poses[around], [stamp_ns])[0]
+
+    def at_many(self, stamps_ns: Sequence[int]) -> list[Pose | None]:
+        """What :meth:`at` returns for each of many stamps, many times faster."""
+        return self._among(self._stamps, self._poses, stamps_ns)
+
+    def _among(self, stamps: Sequence[int], poses: Sequence[Pose], wanted: Sequence[int]) -> list[Pose | None]:
+        if not poses:
+            return [None] * len(wanted)
+        known, wanted = np.array(stamps, np.int64), np.array(wanted, np.int64)
+        after = np.searchsorted(known, wanted).clip(0, len(known) - 1)
+        before = (after - 1).clip(0)
+        nearest = np.where(wanted - known[before] <= known[after] - wanted, before, after)
+        found = [poses[i] if away <= self._max_extrapolation_ns else None
+                 for i, away in zip(nearest, np.abs(known[nearest] - wanted))]
+        inside = np.flatnonzero((known[before] < wanted) & (wanted < known[after])
+                                & (known[after] - known[before] <= self._max_gap_ns))
+        inside = [i for i in inside if poses[before[i]].frame == poses[after[i]].frame]
+        fractions = (wanted - known[before])[inside] / (known[after] - known[before])[inside]
+        between = interpolate([poses[i] for i in before[inside]], [poses[i] for i in after[inside]], fractions)
+        for i, pose in zip(inside, between):
+            found[i] = pose
+        return found
+
+
+class StaticTransforms:
+    """A tree of fixed transforms as ``/tf_static`` gives it."""
+
+    def __init__(self):
+        self._parents: dict[str, Pose] = {}
+
+    def add(self, parent_from_child: Pose, child: str) -> None:
+        """Store one transform; a second one for the same child replaces the first.
+
+        :param parent_from_child: its ``frame`` names the parent
+        """
+        self._parents[child.lstrip('/')] = parent_from_child
+
+    def _chain(self, frame: str) -> dict[str, Pose]:
+        """``ancestor -> ancestor_from_frame`` for the frame itself and all its ancestors."""
+        chain = {frame: identity(frame)}
+        while (step := self._parents.get(frame)) is not None:
+            parent = step.frame.lstrip('/')
+            if parent in chain:  # a loop is no tree; what was reached so far still holds
+                break
+            chain[parent] = compose(Pose(step.translation, step.quaternion, parent), chain[frame])
+            frame = parent
+        return chain
+
+    def lookup(self, target: str, source: str) -> Pose | None:
+        """``target_from_source`` with ``frame`` = target, or None when the two are not connected."""
+        target, source = target.lstrip('/'), source.lstrip('/')
+        from_target, from_source = self._chain(target), self._chain(source)
+        common = next((frame for frame in from_source if frame in from_target), None)
+        return None if common is None else relative(from_target[common], from_source[common], target)

@@ -1,0 +1,127 @@
+"""Places: groups of map keyframes that are known to show one spot, and what lies around them.
+
+A place has a bounded extent, however often it is visited; all lengths here are in *radii*, shares of the distance
+within which two keyframes count as showing one scene (see ``MapSettings``). Places are joined by edges of a length.
+An edge, and the membership of a keyframe, may rest on a *link*, a match between two keyframes, which can be taken back.
+"""
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+# Members lie at most so far from the keyframe that founded the place.
+EXTENT = 0.5
+Link = tuple[int, int]
+"""Two map entries that were recognised as one scene."""
+
+
+class Places:
+    """Which keyframes form a place, and which places lie near each other. Not thread-safe.
+
+    The cost of :meth:`around` depends on what lies around a place, not on the size of the map.
+    """
+
+    def __init__(self) -> None:
+        self._members: list[list[int]] = []
+        self._near: dict[int, dict[int, float]] = defaultdict(dict)  # by sequence and odometry
+        self._tied: dict[int, dict[int, dict[Link, float]]] = defaultdict(dict)  # by matches
+        self._ties: dict[Link, tuple[int, int]] = {}
+        self._moved: dict[int, dict[int, float]] = defaultdict(dict)  # by a back-end's poses
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def found(self, *entries: int) -> int:
+        """Make a new place of keyframes.
+
+        :return: its number
+        """
+        self._members.append(list(entries))
+        return len(self._members) - 1
+
+    def join(self, place: int, entry: int) -> None:
+        """Add a keyframe to a place."""
+        self._members[place].append(entry)
+
+    def leave(self, place: int, entries: Collection[int]) -> None:
+        """Take keyframes out of a place."""
+        self._members[place] = [entry for entry in self._members[place] if entry not in entries]
+
+    def members(self, place: int) -> list[int]:
+        """Its keyframes, the founder first."""
+        return self._members[place]
+
+    def connect(self, place: int, other: int, length: float) -> None:
+        """Note that sequence or odometry knows two places to lie near each other.
+
+        :param length: radii between them, at the most
+        """
+        if place != other and length <= 1.0:
+            for one, two in ((place, other), (other, place)):
+                self._near[one][two] = min(length, self._near[one].get(two, length))
+
+    def disconnect(self, place: int) -> None:
+        """Forget what sequence and odometry know of what lies near a place."""
+        for other in self._near.pop(place, {}):
+            del self._near[other][place]
+
+    def tie(self, place: int, other: int, length: float, link: Link) -> None:
+        """Note that a match says so."""
+        if place != other:
+            self._ties[link] = place, other
+            for one, two in ((place, other), (other, place)):
+                self._tied[one].setdefault(two, {})[link] = length
+
+    def untie(self, link: Link) -> float:
+        """Take a match back.
+
+        :return: its length, infinite where it joined no two places
+        """
+        length = math.inf
+        pair = self._ties.pop(link, None)
+        for one, two in (pair, pair[::-1]) if pair else ():
+            length = self._tied[one][two].pop(link)
+            if not self._tied[one][two]:
+                del self._tied[one][two]
+        return length
+
+    def ties(self, entries: Collection[int]) -> list[Link]:
+        """The links that one of some keyframes is an end of."""
+        return [link for link in self._ties if link[0] in entries or link[1] in entries]
+
+    def move(self, first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> None:
+        """Replace all that a back-end's poses say of which places lie near each other.
+
+        :param first, second: (n,) numbers of places
+        :param lengths: (n,) radii
+        """
+        self._moved.clear()
+        for one, two, length in zip(first.tolist(), second.tolist(), lengths.tolist()):
+            self._moved[one][two] = self._moved[two][one] = length
+
+    def around(self, place: int, reach: float = 1.0) -> list[int]:
+        """The places that can be reached from one within a length, itself included: Dijkstra's shortest paths.
+
+        :param reach: radii from founder to founder, a member's own reach is half a radius more or less
+        """
+        reached: set[int] = set()
+        heap = [(0.0, place)]
+        while heap:
+            length, here = heapq.heappop(heap)
+            if here in reached:
+                continue
+            reached.add(here)
+            for there, step in self._steps(here):
+                if there not in reached and length + step <= reach:
+                    heapq.heappush(heap, (length + step, there))
+        return sorted(reached)
+
+    def _steps(self, place: int) -> Iterator[tuple[int, float]]:
+        yield from self._near.get(place, {}).items()
+        yield from self._moved.get(place, {}).items()
+        for other, links in self._tied.get(place, {}).items():
+            yield other, min(links.values())

@@ -1,0 +1,317 @@
+"""The searched map: what is known about every keyframe, once, and which of them show one place.
+
+Numbers that are asked of all keyframes at once are columns; what one keyframe brought is kept as it came, without its
+segments' descriptors, which are in the :class:`~segvlad_ros.mapping.segment_index.SegmentIndex` under the same entry.
+"""
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
+from segvlad_ros.mapping.places import EXTENT, Places
+from segvlad_ros.settings import setting
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose
+
+# Keyframes of one run that are asked whether a new one lies near them; odometry has drifted away from older ones.
+_WINDOW = 500
+_FACTS = np.dtype([
+    ('session', np.int32), ('index', np.int64), ('stamp_ns', np.int64),
+    ('run', np.int32), ('length_m', np.float64), ('position', np.float64, 3), ('moment', np.float64, 3),
+    ('frame', np.int32), ('optimized', np.float64, 3),
+    ('place', np.int32), ('offset', np.float64), ('via', np.int32)])
+
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """How far a place reaches.
+
+    :ivar near_keyframes: keyframes of one session so close in sequence see one scene; larger: fewer doubles are
+        noticed, and less of what a session saw a moment ago counts as another place
+    :ivar near_distance_m: likewise for keyframes so close in odometry or in a back-end's frame, metres
+    """
+
+    near_keyframes: int = setting(5, low=1, high=1000)
+    near_distance_m: float = setting(2.5, low=0.01)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A map keyframe that showed the scene of a new one.
+
+    :ivar entry: the map keyframe
+    :ivar distance_m: between the two bases; NaN where it was not measured
+    """
+
+    entry: int
+    distance_m: float = float('nan')
+
+
+# A match that was not measured: a share of the radius within which keyframes count as near.
+_UNMEASURED = 0.1
+
+
+class SearchedMap:
+    """Every keyframe by its entry, counted from 0 in the order in which they came. Not thread-safe."""
+
+    def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
+        self._settings, self._drift = places, drift
+        self._table = np.zeros(64, _FACTS)
+        self._keyframes: list[Keyframe] = []
+        self._marks: list[OdometryMark | None] = []
+        self._entries: dict[tuple[int, str, int], int] = {}
+        self._sessions: dict[tuple[int, str], int] = {}
+        self._of_session: list[list[int]] = []
+        self._frames: dict[str, int] = {}
+        self._places = Places()
+        self._poses_changed = False
+
+    def __len__(self) -> int:
+        return len(self._keyframes)
+
+    @property
+    def ids(self) -> list[KeyframeId]:
+        """The keyframes' identities, by entry."""
+        return [keyframe.id for keyframe in self._keyframes]
+
+    @property
+    def places(self) -> np.ndarray:
+        """(entries,) int32, the place of every keyframe."""
+        return self._column('place')
+
+    @property
+    def place_count(self) -> int:
+        """Number of places."""
+        return len(self._places)
+
+    def keyframe(self, entry: int) -> Keyframe:
+        """What one keyframe brought, without descriptors; ``optimized`` is up to date."""
+        return self._keyframes[entry]
+
+    def mark(self, entry: int) -> OdometryMark | None:
+        """Where it lies on its session's odometry."""
+        return self._marks[entry]
+
+    def entry(self, identity: KeyframeId) -> int | None:
+        """The entry of a keyframe, None if it is not in the map."""
+        return self._entries.get((identity.robot_id, identity.session_id, identity.index))
+
+    def add(self, keyframe: Keyframe, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
+        """Append a keyframe.
+
+        :param mark: where it lies on its session's odometry
+        :param seen: map keyframes that are known to show the same scene
+        :return: its entry
+        """
+        entry = len(self)
+        if entry == len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+        self._keyframes.append(_without_descriptors(keyframe))
+        self._marks.append(mark)
+        key = (keyframe.id.robot_id, keyframe.id.session_id)
+        self._entries[(*key, keyframe.id.index)] = entry
+        facts = self._table[entry]
+        facts['session'] = self._sessions.setdefault(key, len(self._sessions))
+        facts['index'], facts['stamp_ns'] = keyframe.id.index, keyframe.id.stamp_ns
+        facts['run'] = facts['frame'] = -1
+        if mark is not None:
+            facts['run'], facts['length_m'], facts['moment'] = mark.run, mark.length_m, mark.moment
+            facts['position'] = mark.base[:3, 3]
+        if keyframe.optimized is not None:
+            self._set_optimized(entry, keyframe.optimized)
+        if facts['session'] == len(self._of_session):
+            self._of_session.append([])
+        self._settle(entry, seen)
+        self._of_session[facts['session']].append(entry)
+        return entry
+
+    # places
+
+    def around(self, entry: int) -> np.ndarray:
+        """(entries,) bool, keyframes of the places around that of one keyframe."""
+        self._follow_poses()
+        near = np.zeros(len(self._places), bool)
+        near[self._places.around(int(self.places[entry]))] = True
+        return near[self.places]
+
+    def near(self, entry: int, other: int) -> bool:
+        """Whether two keyframes lie in places near each other."""
+        self._follow_poses()
+        return int(self.places[other]) in self._places.around(int(self.places[entry]))
+
+    def link(self, entry: int, sight: Sight) -> None:
+        """Note that two keyframes show one scene."""
+        self._places.tie(int(self.places[entry]), int(self.places[sight.entry]), self._length(sight),
+                         (entry, sight.entry))
+
+    def unlink(self, entry: int, other: int) -> None:
+        """Take that back: keyframes that belong to a place for no other reason form one of their own."""
+        self._places.untie((entry, other))
+        facts = self._table
+        if facts['via'][entry] != other:
+            return
+        place, leaving = int(facts['place'][entry]), {entry}
+        for member in sorted(self._places.members(place)):
+            if int(facts['via'][member]) in leaving:
+                leaving.add(member)
+        self._places.leave(place, leaving)
+        parted = self._places.found(*sorted(leaving))
+        facts['via'][entry] = -1
+        for member in leaving:
+            facts['place'][member] = parted
+        for one, two in self._places.ties(leaving):
+            length = self._places.untie((one, two))
+            self._places.tie(int(facts['place'][one]), int(facts['place'][two]), length, (one, two))
+        for changed in (place, parted):  # what its members lie near to, as they are now
+            self._places.disconnect(changed)
+            for member in self._places.members(changed):
+                for neighbour, apart in self._near_in_session(member):
+                    self._places.connect(changed, int(facts['place'][neighbour]), apart)
+
+    def known_apart(self, entry: int, other: int) -> bool:
+        """Whether odometry or a back-end knows two keyframes to lie further apart than a scene reaches."""
+        if (self._column('frame')[[entry, other]] >= 0).all() and np.ptp(self._column('frame')[[entry, other]]) == 0:
+            apart = np.linalg.norm(np.subtract(*self._column('optimized')[[entry, other]]))
+            return bool(apart > self._settings.near_distance_m)
+        way = self.between(entry, other)
+        return (way is not None and float(np.linalg.norm(way.matrix[:3, 3])) - 3 * way.position_m
+                > self._settings.near_distance_m)
+
+    def between(self, entry: int, other: int) -> Motion | None:
+        """``entry_from_other`` by odometry, None where it does not connect them."""
+        return between(self._marks[entry], self._marks[other], self._drift)
+
+    # what is left out of a search
+
+    def recent(self, query: KeyframeId, mark: OdometryMark | None, time_s: float, distance_m: float) -> np.ndarray:
+        """Entries of the query's session that were seen too shortly before it, or not before it at all.
+
+        :param time_s: younger entries are recent, seconds
+        :param distance_m: entries with less travel since are recent, metres; where odometry does not connect them, the
+            time alone counts
+        :return: (entries,) bool
+        """
+        age_s = (query.stamp_ns - self._column('stamp_ns')) * 1e-9
+        recent = (age_s <= 0) | (age_s < time_s)
+        if mark is not None:
+            travel = mark.length_m - self._column('length_m')
+            recent |= (self._column('run') == mark.run) & (travel < distance_m)
+        return recent & self._same_session(query)
+
+    def last_frames(self, query: KeyframeId, frames: int) -> np.ndarray:
+        """(entries,) bool, those of the query's session that are fewer than this many keyframes older than it."""
+        return self._same_session(query) & (query.index - self._column('index') < frames)
+
+    def outside(self, sessions: Collection[str]) -> np.ndarray:
+        """(entries,) bool, those of other sessions than these."""
+        wanted = [number for (_, session_id), number in self._sessions.items() if session_id in sessions]
+        return ~np.isin(self._column('session'), wanted)
+
+    def newest(self, query: KeyframeId, excluded: np.ndarray) -> int | None:
+        """The youngest keyframe of the query's session that is searched although younger ones are not; None: no such.
+
+        :param excluded: (entries,) bool, what is left out
+        """
+        own = self._same_session(query)
+        searched = np.flatnonzero(own & ~excluded)
+        return int(searched[-1]) if len(searched) and (own & excluded)[searched[-1]:].any() else None
+
+    # what a back-end knows
+
+    def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> None:
+        """Take a back-end's poses; those of keyframes that are not in the map are passed over."""
+        for identity, pose in poses.items():
+            entry = self.entry(identity)
+            if entry is not None:
+                self._keyframes[entry] = replace(self._keyframes[entry], optimized=pose)
+                self._set_optimized(entry, pose)
+
+    def _set_optimized(self, entry: int, pose: OptimizedPose) -> None:
+        frame = pose.map_from_base.frame
+        self._table['frame'][entry] = self._frames.setdefault(frame, len(self._frames))
+        self._table['optimized'][entry] = pose.map_from_base.translation
+        self._poses_changed = True
+
+    def _follow_poses(self) -> None:
+        """Let places that a back-end has moved together be near each other, and no others for that reason."""
+        if not self._poses_changed:
+            return
+        self._poses_changed = False
+        from scipy.spatial import cKDTree
+
+        founders = np.array([self._places.members(place)[0] for place in range(len(self._places))
+                             if self._places.members(place)])
+        founders = founders[self._column('frame')[founders] >= 0]
+        if not len(founders):
+            return
+        radius = self._settings.near_distance_m
+        # frames are put so far apart that nothing of one is near anything of another
+        points = np.column_stack([self._column('optimized')[founders], self._column('frame')[founders] * 10 * radius])
+        pairs = cKDTree(points).query_pairs(radius, output_type='ndarray')
+        first, second = founders[pairs[:, 0]], founders[pairs[:, 1]]
+        lengths = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1) / radius
+        self._places.move(self.places[first], self.places[second], lengths)
+
+    # how a keyframe finds its place
+
+    def _settle(self, entry: int, seen: Sequence[Sight]) -> None:
+        """Give a new keyframe a place: that of a keyframe that showed the same scene, else a near one, else its own."""
+        facts = self._table[entry]
+        sights = [(sight.entry, self._length(sight)) for sight in seen]
+        near = list(self._near_in_session(entry))
+        facts['via'], facts['offset'] = -1, 0.0
+        # a match lies to any side of the keyframe that it shows: what it adds is no way that leads on from the founder
+        for candidates, joined in ((sights, max), (near, sum)):
+            away = ((other, joined((length, self._table['offset'][other]))) for other, length in candidates)
+            other, length = min(away, key=lambda item: item[1], default=(-1, np.inf))
+            if length <= EXTENT:
+                facts['via'], facts['offset'], facts['place'] = other, length, self._table['place'][other]
+                self._places.join(int(facts['place']), entry)
+                break
+        else:
+            facts['place'] = self._places.found(entry)
+        for other, length in near:
+            self._places.connect(int(facts['place']), int(self._table['place'][other]),
+                                 length + facts['offset'] + self._table['offset'][other])
+        for sight in seen:
+            self.link(entry, sight)
+
+    def _near_in_session(self, entry: int) -> Iterator[tuple[int, float]]:
+        """Keyframes of its session near one in sequence or in unbroken odometry, with their distance in radii.
+
+        What odometry may be wrong by counts as distance, so that it connects over short ways only.
+        """
+        facts = self._table[entry]
+        session = self._of_session[facts['session']]
+        at = bisect_left(session, entry)
+        others = np.array(session[max(0, at - _WINDOW):at] + session[at + 1:at + _WINDOW], np.int64)
+        if not len(others):
+            return
+        table = self._table[others]
+        apart = np.abs(table['index'] - facts['index']) / self._settings.near_keyframes
+        if facts['run'] >= 0:
+            error = position_error(facts['length_m'] - table['length_m'], facts['position'],
+                                   facts['moment'] - table['moment'], self._drift)
+            metres = np.linalg.norm(facts['position'] - table['position'], axis=1) + error
+            apart = np.where(table['run'] == facts['run'],
+                             np.minimum(apart, metres / self._settings.near_distance_m), apart)
+        for chosen in np.flatnonzero(apart <= 1.0):
+            yield int(others[chosen]), float(apart[chosen])
+
+    def _length(self, sight: Sight) -> float:
+        measured = sight.distance_m / self._settings.near_distance_m
+        return _UNMEASURED if np.isnan(measured) else min(measured, 1.0)
+
+    def _same_session(self, query: KeyframeId) -> np.ndarray:
+        return self._column('session') == self._sessions.get((query.robot_id, query.session_id), -1)
+
+    def _column(self, name: str) -> np.ndarray:
+        return self._table[name][:len(self)]
+
+
+def _without_descriptors(keyframe: Keyframe) -> Keyframe:
+    description = keyframe.description
+    return replace(keyframe, description=replace(description, descriptors=description.descriptors[:0]))

@@ -1,0 +1,90 @@
+"""All that is known about one candidate, gathered once, before anything is decided."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segvlad_ros.recognition.hypotheses import Support
+from segvlad_ros.types import KeyframeId, SegmentMatch
+from segvlad_ros.verification.verify import Geometry
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for and against one candidate.
+
+    :ivar entry: the map keyframe
+    :ivar score: mean over the query's segments of their best weight for the keyframe and for its place, in [0, 1]
+    :ivar pairs: the segment pairs that make the score, the most similar first
+    :ivar double: the keyframe of another place that looks most like the query and may be its place as well, None if
+        there is none
+    :ivar ambiguity: best score of another place by this one's, 0 without any
+    :ivar log_z: ln(1 + z), z the score's distance from the mean score of the places elsewhere in their standard
+        deviations
+    :ivar matched_share: query segments that voted for it, in [0, 1]
+    :ivar spread: how far the voting segments lie apart in the image: root mean square distance of their centres from
+        their mean, as a share of the image's diagonal
+    :ivar single: the query belongs to no sequence: nothing is known of agreement and odometry
+    :ivar support: what odometry and the queries before say
+    :ivar trails: it lies where the robot has just been, at the edge of what is left out of the search
+    :ivar geometry: None where it was not asked
+    :ivar provability: how likely geometry would have proven a true pair of such images, in [0, 1]
+    :ivar probability: calibrated P(same place), None without a calibration
+    """
+
+    entry: int
+    score: float
+    pairs: tuple[SegmentMatch, ...] = ()
+    double: KeyframeId | None = None
+    ambiguity: float = 0.0
+    log_z: float = 0.0
+    matched_share: float = 0.0
+    spread: float = 0.0
+    single: bool = False
+    support: Support = field(default_factory=Support)
+    trails: bool = False
+    geometry: Geometry | None = None
+    provability: float = 0.0
+    probability: float | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether geometry has proven it."""
+        return self.geometry is not None and self.geometry.proven
+
+    @property
+    def metric(self) -> bool:
+        """Whether geometry has measured where the query lies."""
+        return self.proven and self.geometry.scale_source != ''
+
+    @property
+    def provable(self) -> bool:
+        """Whether it says something that geometry has not proven it."""
+        return self.geometry is not None and self.provability >= 0.5
+
+    @property
+    def agreement(self) -> int:
+        """Consecutive queries that agree, where that is worth something: one of them is proven, or geometry cannot tell
+        and they do more than trail the robot. Look-alike views in a row agree with each other, too.
+        """
+        worth = self.proven or self.support.anchored or not (self.provable or self.trails)
+        return self.support.agreement if worth else 1
+
+    def vector(self) -> np.ndarray:
+        """(F,) float64 in the order of :data:`FEATURES`: what a calibration learns from."""
+        return np.array([measure(self) for measure in _MEASURES.values()], np.float64)
+
+
+_MEASURES = {
+    'proven': lambda evidence: float(evidence.proven),
+    'log_score': lambda evidence: math.log(max(evidence.score, 0.01)),
+    'matched_share': lambda evidence: evidence.matched_share,
+    'log_z': lambda evidence: evidence.log_z,
+    'provability': lambda evidence: evidence.provability,
+    'agreement': lambda evidence: math.log(evidence.agreement),
+    'anchored': lambda evidence: float(evidence.support.anchored),
+    'expected': lambda evidence: {None: 0.0, True: 1.0, False: -1.0}[evidence.support.expected],
+}
+FEATURES = tuple(_MEASURES)

@@ -1,0 +1,168 @@
+"""One query under examination: which keyframes it may show, and the evidence for and against each."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segvlad_ros.geometry import to_matrix
+from segvlad_ros.mapping.odometry import Motion, OdometryMark
+from segvlad_ros.mapping.searched_map import SearchedMap
+from segvlad_ros.recognition.evidence import Evidence
+from segvlad_ros.recognition.hypotheses import Hypotheses, Support, place_motion
+from segvlad_ros.recognition.verifier import Verifier
+from segvlad_ros.recognition.voting import Likeness, Votes, compare
+from segvlad_ros.types import Keyframe
+from segvlad_ros.verification.verify import Geometry
+from segvlad_ros.verification.view import View
+
+# Keyframes that are compared with the query segment by segment, however few are to be reported: the answer must not
+# depend on how many are.
+MIN_CANDIDATES = 10
+# Places elsewhere that are compared segment by segment, to find the strongest double among them.
+_DOUBLES = 3
+
+
+@dataclass(frozen=True)
+class Query:
+    """A keyframe that is asked about.
+
+    :ivar mark: where it lies on its odometry, None where that is not known or not asked
+    :ivar single: it belongs to no sequence
+    :ivar newest: the youngest keyframe of its own session that was searched; None if there is none
+    """
+
+    keyframe: Keyframe
+    mark: OdometryMark | None = None
+    single: bool = False
+    newest: int | None = None
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """Who is asked about a query.
+
+    :ivar descriptors: gives the (N, d) segments of a map keyframe
+    """
+
+    searched: SearchedMap
+    descriptors: Callable[[int], np.ndarray]
+    hypotheses: Hypotheses
+    verifier: Verifier
+
+
+class Inquiry:
+    """Gathers evidence about the candidates of one query.
+
+    :param floor: cosine at which a vote begins to weigh
+    """
+
+    def __init__(self, query: Query, votes: Votes, witnesses: Witnesses, floor: float) -> None:
+        self._query, self._votes, self._floor = query, votes, floor
+        self._map, self._descriptors = witnesses.searched, witnesses.descriptors
+        self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
+        self._view: View | None = View.of(query.keyframe)
+        self._likenesses: dict[int, Likeness] = {}
+        self._scores: dict[int, float] = {}
+        self._geometries: dict[int, Geometry | None] = {}
+
+    def shortlist(self, count: int) -> list[Evidence]:
+        """The keyframes that are most like the query, by score."""
+        found = self._votes.ranked_keyframes(self._map.places, max(count, MIN_CANDIDATES)).tolist()
+        return sorted((self._alike(entry) for entry in found), key=lambda evidence: -evidence.score)
+
+    def verified(self, evidence: Evidence) -> Evidence:
+        """The evidence with what geometry and odometry say."""
+        geometry = self._geometry(evidence.entry)
+        provability = 0.0 if geometry is None else self._verifier.provability(self._view, evidence.entry)
+        return self.weighed(replace(evidence, geometry=geometry, provability=provability))
+
+    def weighed(self, evidence: Evidence) -> Evidence:
+        """The evidence with what odometry says."""
+        newest = self._query.newest
+        support = self._support(evidence.entry, self.motion(evidence), evidence.proven)
+        trails = (newest is not None and not self._query.single and not support.expected and support.advancing
+                  and self._map.near(newest, evidence.entry))
+        return replace(evidence, support=support, single=self._query.single, trails=trails)
+
+    def motion(self, evidence: Evidence) -> Motion:
+        """How the query lies to a candidate."""
+        pose = evidence.geometry.query_pose_in_match if evidence.metric else None
+        if pose is None:
+            return place_motion()
+        return place_motion(to_matrix(pose), float(np.sqrt(np.trace(pose.covariance[:3, :3]))))
+
+    def compared(self, evidence: Evidence, max_ambiguity: float) -> tuple[Evidence, list[int]]:
+        """The evidence with its strongest double, and the keyframes elsewhere that prove to show the same scene.
+
+        A double of a proven candidate stands only if it may be the place as well: where odometry rules it out, or
+        geometry that could prove it does not, it is none; where geometry proves it too, it is another visit, unless the
+        two are known to lie apart, as true twins do.
+
+        :param max_ambiguity: doubles below it are not looked into
+        """
+        same: list[int] = []
+        near = self._map.around(evidence.entry)
+        elsewhere = [place for place in self._votes.ranked_places().tolist()
+                     if not near[self._votes.champions[place]]]
+        background = self._votes.scores[elsewhere]
+        z = (evidence.score - background.mean()) / max(float(background.std()), 1e-3) if len(elsewhere) > 1 else 0.0
+        evidence = replace(evidence, log_z=math.log1p(max(float(z), 0.0)))
+        while elsewhere:
+            double = max((int(self._votes.champions[place]) for place in elsewhere[:_DOUBLES]), key=self.score)
+            ambiguity = self.score(double) / evidence.score
+            if not evidence.proven or ambiguity <= max_ambiguity or self._stands(evidence, double):
+                return replace(evidence, double=self._map.keyframe(double).id,
+                               ambiguity=max(ambiguity, evidence.ambiguity)), same
+            geometry = self._geometry(double)
+            if geometry is not None and geometry.proven and not self._map.known_apart(evidence.entry, double):
+                same.append(double)
+            else:
+                evidence = replace(evidence, ambiguity=max(ambiguity, evidence.ambiguity))
+            beside = self._map.around(double)
+            elsewhere = [place for place in elsewhere if not beside[self._votes.champions[place]]]
+        return evidence, same
+
+    def score(self, entry: int) -> float:
+        """Mean weight of the query's segments for a keyframe and for its place, less what a back-end doubts."""
+        if entry not in self._scores:
+            own = self._likeness(entry).weights
+            place = np.maximum(self._votes.weights(int(self._map.places[entry])), own)
+            self._scores[entry] = float(self._votes.trust[entry] * (own.mean() + place.mean()) / 2)
+        return self._scores[entry]
+
+    def _alike(self, entry: int) -> Evidence:
+        likeness, boxes = self._likeness(entry), self._query.keyframe.description.boxes
+        pairs, voting = likeness.pairs(), likeness.matched
+        centres = boxes[:, :2] + boxes[:, 2:] / 2
+        diagonal = float(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]).max(axis=0)))
+        spread = float(np.sqrt(centres[voting].var(axis=0).sum()) / max(diagonal, 1.0)) if len(voting) else 0.0
+        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / len(boxes), spread=spread,
+                        single=self._query.single)
+
+    def _stands(self, evidence: Evidence, double: int) -> bool:
+        """Whether a double of a proven candidate may be the query's place."""
+        if self._support(double, place_motion(), False).contradiction:
+            return False
+        geometry = self._geometry(double)
+        if geometry is None:
+            return True
+        return geometry.proven and self._map.known_apart(evidence.entry, double)
+
+    def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
+        if self._query.single:
+            return Support()
+        return self._hypotheses.weigh(self._query.mark, entry, motion, proven)
+
+    def _geometry(self, entry: int) -> Geometry | None:
+        if entry not in self._geometries:
+            self._geometries[entry] = self._verifier.verify(self._view, entry, self._likeness(entry).pairs())
+        return self._geometries[entry]
+
+    def _likeness(self, entry: int) -> Likeness:
+        if entry not in self._likenesses:
+            self._likenesses[entry] = compare(self._query.keyframe.description.descriptors, self._descriptors(entry),
+                                              self._floor)
+        return self._likenesses[entry]

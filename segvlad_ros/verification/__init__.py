@@ -1,0 +1,1 @@
+"""Whether a match holds point by point, and where the query stood."""
