@@ -8,7 +8,8 @@ from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
 from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
-from segvlad_ros.mapping.searched_map import PlaceSettings, SearchedMap
+from segvlad_ros.mapping.places import PlaceSettings
+from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Keyframe, KeyframeId, Recognition
 
 if TYPE_CHECKING:

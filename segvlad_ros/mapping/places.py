@@ -1,8 +1,9 @@
 """Places: groups of map keyframes that are known to show one spot, and what lies around them.
 
 A place has a bounded extent, however often it is visited; all lengths here are in *radii*, shares of the distance
-within which two keyframes count as showing one scene (see ``MapSettings``). Places are joined by edges of a length.
-An edge, and the membership of a keyframe, may rest on a *link*, a match between two keyframes, which can be taken back.
+within which two keyframes count as showing one scene (see :class:`PlaceSettings`). Places are joined by edges of a
+length. An edge, and the membership of a keyframe, may rest on a *link*, a match between two keyframes, which can be
+taken back.
 """
 from __future__ import annotations
 
@@ -10,13 +11,41 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+
+from segvlad_ros.settings import setting
 
 # Members lie at most so far from the keyframe that founded the place.
 EXTENT = 0.5
 Link = tuple[int, int]
 """Two map entries that were recognised as one scene."""
+
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """How far a place reaches.
+
+    :ivar near_keyframes: keyframes of one session so close in sequence see one scene; larger: fewer doubles are
+        noticed, and less of what a session saw a moment ago counts as another place
+    :ivar near_distance_m: likewise for keyframes so close in odometry or in a back-end's frame, metres
+    """
+
+    near_keyframes: int = setting(5, low=1, high=1000)
+    near_distance_m: float = setting(2.5, low=0.01)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A map keyframe that showed the scene of a new one.
+
+    :ivar entry: the map keyframe
+    :ivar distance_m: between the two bases; NaN where it was not measured
+    """
+
+    entry: int
+    distance_m: float = float('nan')
 
 
 class Places:

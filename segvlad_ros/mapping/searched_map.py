@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
-from segvlad_ros.mapping.places import EXTENT, Places
-from segvlad_ros.settings import setting
+from segvlad_ros.mapping.places import EXTENT, Places, PlaceSettings, Sight
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose
 
 # Keyframes of one run that are asked whether a new one lies near them; odometry has drifted away from older ones.
@@ -23,31 +22,6 @@ _FACTS = np.dtype([
     ('run', np.int32), ('length_m', np.float64), ('position', np.float64, 3), ('moment', np.float64, 3),
     ('frame', np.int32), ('optimized', np.float64, 3),
     ('place', np.int32), ('offset', np.float64), ('via', np.int32)])
-
-
-@dataclass(frozen=True)
-class PlaceSettings:
-    """How far a place reaches.
-
-    :ivar near_keyframes: keyframes of one session so close in sequence see one scene; larger: fewer doubles are
-        noticed, and less of what a session saw a moment ago counts as another place
-    :ivar near_distance_m: likewise for keyframes so close in odometry or in a back-end's frame, metres
-    """
-
-    near_keyframes: int = setting(5, low=1, high=1000)
-    near_distance_m: float = setting(2.5, low=0.01)
-
-
-@dataclass(frozen=True)
-class Sight:
-    """A map keyframe that showed the scene of a new one.
-
-    :ivar entry: the map keyframe
-    :ivar distance_m: between the two bases; NaN where it was not measured
-    """
-
-    entry: int
-    distance_m: float = float('nan')
 
 
 # A match that was not measured: a share of the radius within which keyframes count as near.

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segvlad_ros.mapping.odometry import OdometrySettings
-from segvlad_ros.mapping.searched_map import PlaceSettings
+from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.settings import setting
 from segvlad_ros.verification.verify import VerificationSettings

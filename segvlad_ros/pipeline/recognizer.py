@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
-from segvlad_ros.mapping.searched_map import SearchedMap, Sight
+from segvlad_ros.mapping.places import Sight
+from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.pipeline.stopwatch import Stopwatch
 from segvlad_ros.recognition.decision import decide
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
@@ -20,16 +21,7 @@ from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
 from segvlad_ros.recognition.trust import Trust
 from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import Votes, vote_online
-from segvlad_ros.types import (
-    Candidate,
-    Keyframe,
-    KeyframeId,
-    OptimizedPose,
-    Recognition,
-    SegvladError,
-    Status,
-    Verification,
-)
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
@@ -180,7 +172,7 @@ class Recognizer:
 
     def _answer(self, query: Query, excluded: np.ndarray, top_k: int) -> Recognition:
         """Search, vote, gather evidence, decide, learn."""
-        clock = _Clock()
+        clock = Stopwatch()
         votes = self._vote(query.keyframe.description.descriptors, excluded, clock)
         inquiry = Inquiry(query, votes, self._witnesses, self._settings.vote.floor)
         shortlist = inquiry.shortlist(top_k)
@@ -200,12 +192,13 @@ class Recognizer:
             self._learn(query, best, inquiry, status == Status.MATCHED, same)
         clock.lap('decision')
         others = [inquiry.compared(other, 1.0)[0] for other in others[:top_k - 1]]
-        candidates = [self._reported(best, status), *(self._reported(other) for other in others)]
+        candidates = tuple(evidence.candidate(self._map.keyframe(evidence.entry).id, about)
+                           for evidence, about in ((best, status), *((other, None) for other in others)))
         clock.lap('report')
-        return Recognition(status, f'{self._name(best)}: {reason}', tuple(candidates), timings=clock.seconds,
+        return Recognition(status, f'{self._name(best)}: {reason}', candidates, timings=clock.seconds,
                            evidence=best)
 
-    def _vote(self, rows: np.ndarray, excluded: np.ndarray, clock: _Clock) -> Votes:
+    def _vote(self, rows: np.ndarray, excluded: np.ndarray, clock: Stopwatch) -> Votes:
         """One vote a segment and place; a place seen a hundred times must not hide all others, so look past it."""
         neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
         found = self._index.search(rows, neighbours, np.flatnonzero(excluded))[:2]
@@ -265,22 +258,6 @@ class Recognizer:
             if len(self._sights) > _REMEMBERED:
                 self._sights.popitem(last=False)
 
-    def _reported(self, evidence: Evidence, status: Status | None = None) -> Candidate:
-        geometry, verification = evidence.geometry, Verification.UNVERIFIED
-        if evidence.proven:
-            verification = Verification.GEOMETRIC
-        elif status == Status.MATCHED and evidence.support.agreement > 1:
-            verification = Verification.TEMPORAL
-        elif geometry is not None and (geometry.refuted or evidence.provable):
-            verification = Verification.REJECTED
-        return Candidate(
-            evidence.entry, self._map.keyframe(evidence.entry).id, evidence.score, evidence.ambiguity,
-            len(evidence.pairs), float('nan') if evidence.probability is None else evidence.probability,
-            evidence.support.agreement, verification, 0 if geometry is None else geometry.inliers,
-            geometry.query_pose_in_match if evidence.metric else None,
-            geometry.scale_source if evidence.metric and geometry.query_pose_in_match is not None else '',
-            evidence.pairs)
-
     def _name(self, evidence: Evidence) -> str:
         identity = self._map.keyframe(evidence.entry).id
         return f'keyframe {identity.index} of session {identity.session_id!r} with score {evidence.score:.3f}'
@@ -309,17 +286,3 @@ class Recognizer:
     def _take_map(self, other: Recognizer) -> None:
         for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_trust', '_sights'):
             setattr(self, name, getattr(other, name))
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._begin = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """What has passed since the last lap belongs to this stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._begin
-        self._begin = now

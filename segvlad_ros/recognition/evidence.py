@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segvlad_ros.recognition.hypotheses import Support
-from segvlad_ros.types import KeyframeId, SegmentMatch
+from segvlad_ros.types import Candidate, KeyframeId, SegmentMatch, Status, Verification
 from segvlad_ros.verification.verify import Geometry
 
 
@@ -71,6 +71,25 @@ class Evidence:
         """
         worth = self.proven or self.support.anchored or not (self.provable or self.trails)
         return self.support.agreement if worth else 1
+
+    def candidate(self, identity: KeyframeId, status: Status | None = None) -> Candidate:
+        """What is reported of it.
+
+        :param status: of the answer, if it is the candidate that the answer is about
+        """
+        geometry, verification = self.geometry, Verification.UNVERIFIED
+        if self.proven:
+            verification = Verification.GEOMETRIC
+        elif status == Status.MATCHED and self.support.agreement > 1:
+            verification = Verification.TEMPORAL
+        elif geometry is not None and (geometry.refuted or self.provable):
+            verification = Verification.REJECTED
+        measured = self.metric and geometry.query_pose_in_match is not None
+        return Candidate(
+            self.entry, identity, self.score, self.ambiguity, len(self.pairs),
+            float('nan') if self.probability is None else self.probability, self.support.agreement, verification,
+            0 if geometry is None else geometry.inliers, geometry.query_pose_in_match if measured else None,
+            geometry.scale_source if measured else '', self.pairs)
 
     def vector(self) -> np.ndarray:
         """(F,) float64 in the order of :data:`FEATURES`: what a calibration learns from."""

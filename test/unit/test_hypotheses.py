@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
-from segvlad_ros.mapping.searched_map import PlaceSettings, SearchedMap
+from segvlad_ros.mapping.places import PlaceSettings
+from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.recognition.hypotheses import ANCHOR_QUERIES, Hypotheses, place_motion
 from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, Pose
 

@@ -305,6 +305,55 @@ def test_loaded_map_answers_as_the_live_one(tmp_path):
     assert loaded.recognize(query, exclude_recent=True).status == Status.MAP_EMPTY
 
 
+def test_a_map_that_cannot_be_read_to_its_end_leaves_the_one_before(tmp_path):
+    """One damaged keyframe once left half a map being searched."""
+    recognizer = Recognizer(SETTINGS, 3)
+    with PlaceMap.create(tmp_path / 'good.segvlad', {}, 3) as place_map:
+        mapper = Mapper(ColourDescriber(), None, place_map)
+        for second in (1, 2, 3):
+            mapper.process(frame(second, (10 * second, 200, 30)))
+        recognizer.load(place_map)
+
+        def damaged():
+            yield place_map.keyframe(1)
+            raise SegvladError('keyframe row 2 is damaged')
+        place_map.keyframes = damaged
+        with pytest.raises(SegvladError, match='row 2'):
+            recognizer.load(place_map)
+    assert recognizer.count == 3
+    query = Mapper(ColourDescriber(), None, session_id='query').process(frame(9, (31, 200, 30))).keyframe
+    assert recognizer.recognize(query, exclude_recent=True).map_keyframes == 3
+
+
+def test_a_frame_that_is_only_asked_about_takes_no_index():
+    mapper = Mapper(ColourDescriber(), None, session_id='a')
+    assert [mapper.make_keyframe(frame(1)).id.index, mapper.describe(frame(2)).id.index,
+            mapper.make_keyframe(frame(3)).id.index] == [1, 0, 2]
+
+
+def test_a_hundred_visits_hide_no_double():
+    """The nearest segments are all of one place: a twin that was seen once must not drown among them."""
+    recognizer = Recognizer(SETTINGS, DIMENSION)
+    for index in range(1, 61):
+        now = keyframe(seen(5, view=index), 10 * index, 'often')
+        recognizer.recognize(now, exclude_recent=True)
+        recognizer.add(now)
+    recognizer.add(keyframe(seen(5, view=99, noise=0.06), 1, 'once'))
+    answer = recognizer.recognize(keyframe(seen(5, view=77), 1, 'query'), exclude_recent=True, independent=True)
+    assert answer.status == Status.NO_MATCH_AMBIGUOUS
+    assert answer.candidates[0].ambiguity > 0.8
+
+
+def test_a_score_means_the_same_after_many_visits():
+    recognizer, scores = Recognizer(SETTINGS, DIMENSION), []
+    for index in range(1, 42):
+        now = keyframe(seen(5, view=index), 10 * index, 'often')
+        found = recognizer.recognize(now, exclude_recent=True).candidates
+        scores += [found[0].score] if found else []
+        recognizer.add(now)
+    assert scores[-1] >= scores[3] * 0.99 and scores[-1] <= scores[3] * 1.1
+
+
 def test_weak_candidates_support_nobody():
     """In a new place the best candidates are chance, even where they happen to lie together."""
     recognizer = map_of([1, 2, 3])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
-from segvlad_ros.mapping.searched_map import PlaceSettings, SearchedMap, Sight
+from segvlad_ros.mapping.places import PlaceSettings, Sight
+from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, PlaceDescription, Pose
 
 SECOND = 1_000_000_000

@@ -1,0 +1,35 @@
+"""The patrol benchmark in short: later laps are known, and twin floors are not taken for one another unproven."""
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).resolve().parents[2] / 'benchmark' / 'patrol.py'
+
+
+@pytest.fixture(scope='module')
+def patrol():
+    spec = importlib.util.spec_from_file_location('patrol_benchmark', PATH)
+    module = sys.modules['patrol_benchmark'] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules['patrol_benchmark']
+
+
+@pytest.mark.parametrize('odometry', [True, False])
+def test_a_patrol_knows_its_way_from_the_second_lap_on(patrol, odometry):
+    rows = patrol.drive(patrol.laps(4, odometry, 1.0), patrol.make_recognizer())
+    known = [row for row in rows if row['lap'] >= 3]
+    assert sum(row['status'] == 'MATCHED' and row['right'] for row in known) >= 0.95 * len(known)
+    assert not any(row['status'] == 'NO_MATCH_AMBIGUOUS' and row['right'] for row in rows)
+    numbers = patrol.summary(rows)
+    assert (numbers['laps'], numbers['recall']) == (4, 1.0)
+    assert '| 4 |' in patrol.as_markdown({'laps': numbers}, {})
+
+
+@pytest.mark.parametrize('keypoints', [True, False])
+def test_of_two_twin_floors_none_is_believed_unproven(patrol, keypoints):
+    numbers = patrol.twins(patrol.make_recognizer(), keypoints)
+    assert numbers['matched_unproven'] == 0
+    assert numbers['queries'] == 60
