@@ -8,6 +8,7 @@ POINTS keypoints. Landmarks are of KINDS that look alike; every visit sees them 
 
 - *laps*: with and without odometry (and depth), with and without 1 m of drift a lap; keyframes become the map at once;
 - *room*: a camera carried about in a room without odometry, 500 frames;
+- *street*: 300 m straight on, a keyframe every 3 m and 3 s; far ends overlap, and nothing is to be found again;
 - *twins*: two floors that look alike, mapped as two sessions, asked without odometry, with and without keypoints.
 """
 from __future__ import annotations
@@ -47,12 +48,15 @@ class Loop:
     """What there is to see.
 
     :param seed: its looks
+    :param landmarks: a metre
+    :param seen_m: from and to, ahead of the camera
     """
 
-    def __init__(self, seed: int, length_m: float = LENGTH_M) -> None:
+    def __init__(self, seed: int, length_m: float = LENGTH_M, landmarks: float = LANDMARKS,
+                 seen_m: tuple[float, float] = SEEN_M) -> None:
         self._rng = rng = np.random.default_rng(seed)
-        count = round(length_m * LANDMARKS)
-        self.length_m, self._along = length_m, np.arange(count) / LANDMARKS
+        count = round(length_m * landmarks)
+        self.length_m, self._along, self._seen_m = length_m, np.arange(count) / landmarks, seen_m
         kinds = unit(rng.normal(size=(KINDS, DIMENSION)))[rng.integers(0, KINDS, count)]
         self._looks = unit(ALIKE ** 0.5 * kinds + (1 - ALIKE) ** 0.5 * unit(rng.normal(size=(count, DIMENSION))))
         self._points = rng.uniform([-0.15, -0.9, -0.6], [0.15, 0.9, 0.6], (count, POINTS, 3))
@@ -62,7 +66,7 @@ class Loop:
         """What a keyframe shows that looks along the loop."""
         rng = self._rng
         ahead = (self._along - at_m) % self.length_m
-        rows = np.flatnonzero((ahead > SEEN_M[0]) & (ahead < SEEN_M[1]))
+        rows = np.flatnonzero((ahead > self._seen_m[0]) & (ahead < self._seen_m[1]))
         looks = unit(self._looks[rows] + NOISE * unit(rng.normal(size=(len(rows), DIMENSION)))).astype(np.float32)
         points = self._points[rows] + np.stack([ahead[rows], *np.zeros((2, len(rows)))], 1)[:, None]
         depth = points[..., 0]
@@ -85,9 +89,9 @@ class Visit:
 
 
 def visit(loop: Loop, index: int, at_m: float, session: str, *, pose: Pose | None = None, deep: bool = False,
-          keypoints: bool = True) -> Visit:
-    """One keyframe, a second after the one before."""
-    identity = KeyframeId(0, session, index, (index + 10 ** 6 * (session == 'today')) * 10 ** 9)
+          keypoints: bool = True, seconds: int = 1) -> Visit:
+    """One keyframe, some seconds after the one before."""
+    identity = KeyframeId(0, session, index, (index * seconds + 10 ** 6 * (session == 'today')) * 10 ** 9)
     return Visit(Keyframe(identity, loop.seen(at_m, deep=deep, keypoints=keypoints), pose=pose,
                           camera_model=CAMERA if deep else None, base_from_camera=MOUNT), at_m)
 
@@ -157,6 +161,20 @@ def room(frames: int) -> Iterator[Visit]:
         yield visit(loop, number + 1, at_m % 18.0, 'room')
 
 
+def street(recognizer: Recognizer, odometry: bool, keypoints: bool) -> dict:
+    """A robot that never comes back: no match is right."""
+    loop, accepted, refused = Loop(5, 700.0, 0.8, (2.0, 45.0)), 0, 0
+    for number in range(100):
+        at_m = 3.0 * number
+        pose = Pose(np.array([at_m, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom') if odometry else None
+        each = visit(loop, number + 1, at_m, 'street', pose=pose, keypoints=keypoints, seconds=3)
+        answer = recognizer.recognize(each.keyframe, exclude_recent=True)
+        accepted += answer.status == Status.MATCHED
+        refused += 'trails' in answer.reason or 'odometry' in answer.reason
+        recognizer.add(each.keyframe)
+    return {'queries': 100, 'accepted': accepted, 'refused_as_trailing_or_by_odometry': refused}
+
+
 def twins(recognizer: Recognizer, keypoints: bool) -> dict:
     """Answers about two floors that look alike; none may be believed unproven."""
     loop, places = Loop(4), []
@@ -189,6 +207,9 @@ def measure(count: int, frames: int = 500) -> dict[str, dict]:
             print(name, results[name], flush=True)
     rows = drive(room(frames), make_recognizer(), 18.0, 100)
     results['room'] = summary(rows)
+    for odometry, keypoints in ((True, True), (False, True), (False, False)):
+        name = f'street, {"odometry" if odometry else "images only"}{"" if keypoints else ", no keypoints"}'
+        results[name] = street(make_recognizer(), odometry, keypoints)
     for keypoints in (True, False):
         results[f'twin floors, {"with" if keypoints else "without"} keypoints'] = twins(make_recognizer(), keypoints)
     return results
@@ -210,7 +231,9 @@ def as_markdown(results: dict[str, dict], where: dict) -> str:
                          f'| {row["peak_memory_mb"]:.0f} |')
     lines += ['', *(f'{name}: {row["matched"]} of {row["queries"]} matched, {row["matched_unproven"]} of them '
                     f'unproven; median ambiguity {row["median_ambiguity"]:.2f}.' for name, row in results.items()
-                    if 'matched_unproven' in row)]
+                    if 'matched_unproven' in row),
+              '', *(f'{name}: {row["accepted"]} of {row["queries"]} accepted.' for name, row in results.items()
+                    if 'accepted' in row)]
     return '\n'.join(lines) + '\n'
 
 

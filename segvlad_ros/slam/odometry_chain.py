@@ -11,6 +11,7 @@ from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose
 
 TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line
+STANDING_INTERVAL_S, STANDING_M, STANDING_RAD = 1.0, 1e-4, 1e-4  # and of a robot that stands at this one
 SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a node each second in which it moved
 MAX_GAP_S = 2.0  # of odometry that is interpolated
 MAX_EXTRAPOLATION_S = 1.0
@@ -48,6 +49,7 @@ class OdometryChain:
         self.poses: list[np.ndarray] = []
         self._track = PoseHistory(max_gap_s=MAX_GAP_S, max_extrapolation_s=MAX_EXTRAPOLATION_S)
         self._last_node: Pose | None = None
+        self._last_kept: Pose | None = None
         self._random: list[np.ndarray] = []
         self._one_sided: list[np.ndarray] = []
 
@@ -65,14 +67,21 @@ class OdometryChain:
         :return: whether it became a node
         """
         newest = self.newest_ns
-        if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
-            return False
+        if newest is not None:
+            interval_s = STANDING_INTERVAL_S if self._stands(pose) else TRACK_INTERVAL_S
+            if stamp_ns - newest < interval_s * 1e9:
+                return False
         pose = Pose(pose.translation, pose.quaternion, pose.frame)
         self._track.add(stamp_ns, pose)
+        self._last_kept = pose
         if self._last_node is not None and not self._has_moved(stamp_ns, pose):
             return False
         self._add_node(stamp_ns, pose)
         return True
+
+    def _stands(self, pose: Pose) -> bool:
+        """Whether the robot is where it was; a parked robot must not fill the memory."""
+        return (distance(self._last_kept, pose) < STANDING_M and rotation_angle(self._last_kept, pose) < STANDING_RAD)
 
     def _has_moved(self, stamp_ns: int, pose: Pose) -> bool:
         moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)

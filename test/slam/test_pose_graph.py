@@ -281,3 +281,12 @@ def test_an_unknown_covariance_is_allowed():
     stamps, true, reported = square(drift=0.005)
     graph = fed(stamps, reported)
     assert verdict(graph, graph.add_closure(stamps[40], stamps[360], relative(true[40], true[360]))) == Verdict.ACCEPTED
+
+
+def test_odometry_of_a_parked_robot_is_hardly_kept():
+    graph = PoseGraph()
+    for number in range(20 * 600):  # ten minutes at 20 Hz
+        graph.add_odometry(SECOND + number * SECOND // 20, flat(1.0, 2.0, 0.3))
+    assert len(graph._chain._track) <= 601
+    assert graph.nodes == 1
+    assert graph.pose_at(SECOND + 300 * SECOND + 7).translation[:2] == pytest.approx([1.0, 2.0])
