@@ -76,7 +76,7 @@ class VerificationSettings:
     min_epipolar_inliers: int = setting(28, low=8, high=1000)
     min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
     min_planar_inliers: int = setting(15, low=8, high=1000)
-    min_coverage: float = setting(0.22, low=0.0, high=1.0)
+    min_coverage: float = setting(0.18, low=0.0, high=1.0)
     planar_share: float = setting(0.8, low=0.0, high=1.0)
     min_parallax_rad: float = setting(math.radians(1), low=0.0, high=1.0)
     position_error_m: float = setting(0.012, low=0.0, high=10.0)
