@@ -16,7 +16,7 @@ import pytest
 from map_samples import make_keyframe
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import OptimizedPose, SegvladError
 
 WRITER = textwrap.dedent("""
     import sys
@@ -108,7 +108,7 @@ def whole(tmp_path_factory) -> bytes:
     with PlaceMap.create(path, {'preset': 'classic'}, 8) as place_map:
         for index in range(1, 13):
             place_map.append(make_keyframe(index, thumbnail=bytes(3000)))
-        place_map.update_poses({make_keyframe(3).id: make_keyframe(9).pose})
+        place_map.update_poses({make_keyframe(3).id: OptimizedPose(make_keyframe(9).pose)})
     return path.read_bytes()
 
 
