@@ -13,6 +13,7 @@ from segvlad_ros.srv import GetKeyframe
 from segvlad_ros.types import Keyframe, SegvladError
 
 POLL_S = 0.1
+ASK_AGAIN_S = 1.0  # DDS may drop the answer to a client that the service has not discovered yet
 PATIENCE_S = 5.0  # without an answer for this long, missing keyframes are given up
 
 
@@ -37,6 +38,7 @@ class KeyframeInput:
         self._client: Any = None
         self._timer: Any = None
         self._asked: tuple[int, str, int] | None = None
+        self._ask_again_s = 0.0
         self._patience_until_s = 0.0
 
     def open(self) -> None:
@@ -104,8 +106,8 @@ class KeyframeInput:
             self._asked = None
         elif self._node.steady_s() > self._patience_until_s:
             self._lost(missing, 'the service get_keyframe does not answer')
-        elif missing != self._asked and self._client.service_is_ready():
-            self._asked = missing
+        elif (missing != self._asked or self._node.steady_s() > self._ask_again_s) and self._client.service_is_ready():
+            self._asked, self._ask_again_s = missing, self._node.steady_s() + ASK_AGAIN_S
             robot_id, session_id, index = missing
             request = GetKeyframe.Request(
                 keyframe=KeyframeIdMessage(robot_id=robot_id, session_id=session_id, index=index))
@@ -118,6 +120,8 @@ class KeyframeInput:
             self._node.worker.post(lambda: self._take_fetched(missing, response))
 
     def _take_fetched(self, missing: tuple[int, str, int], response: GetKeyframe.Response) -> None:
+        if missing != self._asked:  # asked twice, answered twice
+            return
         keyframe = self._read(response.descriptor) if response.success else None
         if keyframe is None or not self.follower.offer(keyframe):
             self._lost(missing, response.message)

@@ -67,6 +67,8 @@ def launch(domain, namespace, tmp_path):
     yield start
     ended = [node for node in started if node.process.poll() is None]
     statuses = [node.stop() for node in ended]
+    for node in started:
+        print(f'{node.name} said:\n{node.text()}')  # shown when the test fails
     for node, status in zip(ended, statuses):
         assert status == 0, f'{node.name} ended with {status}:\n{node.text()}'
         assert 'Traceback' not in node.text(), node.text()

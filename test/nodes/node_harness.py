@@ -17,6 +17,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -25,6 +26,7 @@ from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.conversions import to_time
 
 DEADLINE_S = 60.0  # a machine may be busy; nothing here takes long on an idle one
+PROBE_S = 2.0  # a call that is tried again may be lost
 SECOND = 10**9
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -167,12 +169,37 @@ class Peer:
 
     def call(self, kind, service: str, /, **fields):
         """Call a service and wait for its answer."""
-        client = self._clients.get(service)
-        if client is None:
-            client = self._clients[service] = self.node.create_client(kind, service)
-        self.wait(client.service_is_ready, f'the service {service}')
-        future = client.call_async(kind.Request(**fields))
-        return self.wait(lambda: future.done() and future.result(), f'the answer of {service}')
+        if service not in self._clients:
+            self._clients[service] = self._connected_client(kind, service)
+        return self._answer(self._clients[service], kind.Request(**fields), DEADLINE_S)
+
+    def _connected_client(self, kind, service: str):
+        """A client whose answers arrive.
+
+        A service may be seen before its node has seen where we want the answer, and then the answer is dropped
+        without a word. What we announce arrives in order: once a probe that was made later is answered, the node
+        knows of the client that was made before it.
+        """
+        client = self.node.create_client(kind, service)
+        probe = self.node.create_client(GetParameters, f'{service.rsplit("/", 1)[0]}/get_parameters')
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                self._answer(probe, GetParameters.Request(), PROBE_S)
+                break
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+        self.node.destroy_client(probe)
+        return client
+
+    def _answer(self, client, request, deadline_s: float):
+        self.wait(client.service_is_ready, f'the service {client.srv_name}')
+        future = client.call_async(request)
+        try:
+            return self.wait(lambda: future.done() and future.result(), f'the answer of {client.srv_name}', deadline_s)
+        finally:
+            client.remove_pending_request(future)
 
 
 class Robot:
