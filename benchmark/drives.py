@@ -4,7 +4,8 @@ Real sets: corridor (images to be found one by one in a map), rtabmap_corridor_l
 hololens_office (depth, intrinsics, and the device's own poses as odometry; without odometry; images only).
 Simulated conditions of a seed: *loop*, a second lap in other light, beside the first; *back*, the way back in reverse
 gear; *other day*, a map of one run, localised in on another day, in other light and in reverse gear; *twins*, two
-corridors that share more than four fifths of their textured area, one driven long after the other.
+corridors that share more than four fifths of their textured area, one driven long after the other; *street*, 300 m
+straight on, where nothing comes twice, with odometry and depth and by images only.
 """
 from __future__ import annotations
 
@@ -173,6 +174,13 @@ def simulated_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial
     yield 'simulated: other day', Trial(run('rev', 'demo', 'b', route='lap', reverse=True, run=1),
                                         run('lap', 'demo', 'a', route='lap'))
     yield 'simulated: twins', Trial(run('twins', 'aliasing', 'a'))
+
+
+def street_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial]]:
+    """A simulated street: no match is right."""
+    street = Trial(recorder.keyframes(f'street_{seed}', simulated_frames('street', seed=seed), 'a'))
+    yield 'simulated: street', street
+    yield 'simulated: street, images only', street.seen(odometry=True, camera=True)
 
 
 def play(trial: Trial, preset: Preset) -> tuple[list[Outcome], list[tuple[float, float]], list[float]]:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from drives import RATE_HZ, Recorder, Trial, play, real_trials, simulated_frames, simulated_trials
+from drives import RATE_HZ, Recorder, Trial, play, real_trials, simulated_frames, simulated_trials, street_trials
 
 from segvlad_ros.evaluation.benchmark.measure import machine
 from segvlad_ros.evaluation.metrics import Outcome, clopper_pearson, decision_metrics
@@ -79,7 +79,8 @@ def measure(recorder: Recorder, wanted: dict[str, Preset], data: Path, seeds: li
     :param closures: where the metric matches of hololens_office go
     """
     books: dict[str, dict[str, list]] = {}
-    trials = [real_trials(recorder, data), *(simulated_trials(recorder, seed) for seed in seeds)]
+    trials = [real_trials(recorder, data),
+              *(trials(recorder, seed) for seed in seeds for trials in (simulated_trials, street_trials))]
     for name, trial in (item for group in trials for item in group):
         for stage, settings in wanted.items():
             kept = books.setdefault(name, {}).setdefault(stage, [[], [], []])

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.recognition.calibration import load_calibration
@@ -36,7 +37,7 @@ SEEN_M = 0.4, 2.6  # ahead of the camera
 ALIKE, NOISE = 0.5, 0.75  # of landmarks of one kind; of one landmark seen again
 CAMERA = CameraModel(640, 480, np.array([[465.0, 0, 319.5], [0, 465.0, 239.5], [0, 0, 1]]), np.zeros(0))
 MOUNT = Pose(np.zeros(3), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
-TRUE_M = 1.0
+LIMITS = PoseLimits()
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -127,10 +128,13 @@ def drive(visits: Iterator[Visit], recognizer: Recognizer, length_m: float = LEN
 
 
 def judged(answer: Recognition, at_m: float, places: list[float], length_m: float) -> dict:
-    """What an answer is worth."""
-    best = answer.candidates[0] if answer.candidates else None
-    right = best is not None and apart(length_m, places[best.entry], at_m) <= TRUE_M
-    return {'status': answer.status.name, 'right': right, 'score': 0.0 if best is None else best.score}
+    """What an answer is worth: right within 1 m, wrong beyond 3.5 m, between them it counts neither way (None)."""
+    if not answer.candidates:
+        return {'status': answer.status.name, 'right': False, 'score': 0.0}
+    best = answer.candidates[0]
+    off_m = apart(length_m, places[best.entry], at_m)
+    right = off_m <= LIMITS.true_distance_m or (None if off_m <= LIMITS.ignored_distance_m else False)
+    return {'status': answer.status.name, 'right': right, 'score': best.score}
 
 
 def summary(rows: list[dict]) -> dict:
@@ -145,9 +149,10 @@ def summary(rows: list[dict]) -> dict:
         'laps': last, 'answer_ms_p50': median, 'answer_ms_p95': {lap: float(np.percentile(values, 95))
                                                                  for lap, values in times.items()},
         'growth': median[marks[-1]] / median[marks[0]], 'median_score': scores,
-        'recall': float(np.mean([row['status'] == 'MATCHED' and row['right'] for row in later])),
+        'recall': float(np.mean([row['status'] == 'MATCHED' for row in later
+                                 if row['right'] is not None or row['status'] != 'MATCHED'])),
         'true_but_ambiguous': sum(row['right'] and row['status'] == 'NO_MATCH_AMBIGUOUS' for row in later),
-        'false': sum(row['status'] == 'MATCHED' and not row['right'] for row in rows),
+        'false': sum(row['status'] == 'MATCHED' and row['right'] is False for row in rows),
         'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

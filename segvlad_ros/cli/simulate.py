@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=_seed, help="looks of the building (the scenario's)")
     parser.add_argument('--run', type=_seed, dest='run_number', metavar='RUN',
                         help="number of the run in that building: other light, other noise (the scenario's)")
-    parser.add_argument('--route', help="where the robot drives: loop, back, twins, lap (the scenario's)")
+    parser.add_argument('--route', help="where the robot drives: loop, back, twins, lap, street (the scenario's)")
     parser.add_argument('--speed', type=float, metavar='M_S', help="metres a second (the scenario's)")
     parser.add_argument('--reverse', action='store_true', default=None,
                         help='drive the route from its end to its start, in reverse gear')

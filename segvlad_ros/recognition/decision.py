@@ -82,6 +82,15 @@ def seen_from_there(evidence: Evidence, limits: DecisionSettings) -> Refusal:
     return None
 
 
+def witnessed(evidence: Evidence, limits: DecisionSettings) -> Refusal:
+    """Where geometry could tell, it has: of the candidate, of one beside it shortly before, or of where odometry
+    expects the query. One view along a street looks more like the next than a true revisit elsewhere.
+    """
+    if evidence.provable and not (evidence.proven or evidence.support.anchored or evidence.support.expected):
+        return Status.NO_MATCH_GEOMETRIC, f'is not proven, though geometry could tell: {evidence.geometry.reason}'
+    return None
+
+
 def agreed(evidence: Evidence, limits: DecisionSettings) -> Refusal:
     """Enough consecutive keyframes agree, as far as that is worth something."""
     needed = limits.agreement
@@ -103,7 +112,7 @@ def leading(evidence: Evidence, limits: DecisionSettings) -> Refusal:
 
 SAFETY: tuple[Test, ...] = (without_double, possible, seen_from_there, leading)
 """What a calibrated preset asks for beside the probability."""
-CALIBRATED: tuple[Test, ...] = (seen_from_there, probable, without_double, possible, leading)
+CALIBRATED: tuple[Test, ...] = (seen_from_there, probable, witnessed, without_double, possible, leading)
 UNCALIBRATED: tuple[Test, ...] = (similar, *SAFETY, agreed)
 
 

@@ -113,13 +113,15 @@ class Inquiry:
         while elsewhere:
             double = max((int(self._votes.champions[place]) for place in elsewhere[:_DOUBLES]), key=self.score)
             ambiguity = self.score(double) / evidence.score
+            if ambiguity <= min(max_ambiguity, evidence.ambiguity):
+                return evidence, same
             if not evidence.proven or ambiguity <= max_ambiguity or self._stands(evidence, double):
                 return replace(evidence, double=self._map.keyframe(double).id,
                                ambiguity=max(ambiguity, evidence.ambiguity)), same
             geometry = self._geometry(double)
             if geometry is not None and geometry.proven and not self._map.known_apart(evidence.entry, double):
                 same.append(double)
-            else:
+            else:  # excused, and still reported
                 evidence = replace(evidence, ambiguity=max(ambiguity, evidence.ambiguity))
             beside = self._map.around(double)
             elsewhere = [place for place in elsewhere if not beside[self._votes.champions[place]]]

@@ -1,4 +1,4 @@
-"""The simulated robot: a building, a drive through it, and what the sensors deliver on the way."""
+"""The simulated robot: a world, a drive through it, and what the sensors deliver on the way."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from segvlad_ros.simulation.sensors import (
     odometry,
     odometry_covariance,
 )
+from segvlad_ros.simulation.street import build_street
 from segvlad_ros.simulation.world import World, build_world
 from segvlad_ros.types import Frame, Pose
 
@@ -29,15 +30,13 @@ START_NS = 1_700_000_000_000_000_000  # every run begins at the same stamp
 
 
 class Camera:
-    """The building as the robot's camera sees it, from any pose and in any light.
+    """The world as the robot's camera sees it, from any pose and in any light.
 
-    :param seed, twin_share: see :class:`~.scenario.Scenario`
-    :ivar world: the building
     :ivar model: calibration
     """
 
-    def __init__(self, seed: int, twin_share: float):
-        self.world: World = build_world(seed, twin_share)
+    def __init__(self, world: World):
+        self.world = world
         self.model = camera_model()
         self.renderer = Renderer(self.world.surfaces, self.world.textures, self.model)
         self._exposure = Exposure(np.cross(self.renderer.axes[:, 0], self.renderer.axes[:, 1]))
@@ -59,9 +58,12 @@ class Camera:
 
 
 @lru_cache(maxsize=2)
-def build_camera(seed: int, twin_share: float) -> Camera:
-    """The camera in a building; buildings are kept, since many runs may share one."""
-    return Camera(seed, twin_share)
+def build_camera(seed: int, twin_share: float, outdoors: bool = False) -> Camera:
+    """The camera in a building, or outdoors in the street; worlds are kept, since many runs may share one.
+
+    :param seed, twin_share: see :class:`~.scenario.Scenario`
+    """
+    return Camera(build_street(seed) if outdoors else build_world(seed, twin_share))
 
 
 class SimulatedRobot:
@@ -73,7 +75,7 @@ class SimulatedRobot:
 
     def __init__(self, scenario: Scenario):
         self.scenario = scenario
-        self.camera = build_camera(scenario.seed, scenario.twin_share)
+        self.camera = build_camera(scenario.seed, scenario.twin_share, scenario.route == 'street')
         self.drive: Drive = drive(ROUTES[scenario.route], scenario.speed, scenario.odometry_rate_hz,
                                   reverse=scenario.reverse, start_m=scenario.start_m)
         self.odometry = odometry(self.drive.path, self._generator('odometry'))

@@ -20,7 +20,7 @@ class Scenario:
     :ivar seed: looks of the building, and with ``run`` all noise
     :ivar run: counts runs in the same building: other light, other noise
     :ivar twin_share: share of the twin corridors' textured area that is the same in both, asked for
-    :ivar route: name of :data:`~.routes.ROUTES`
+    :ivar route: name of :data:`~.routes.ROUTES`; all but ``street`` are in the building
     :ivar speed: metres a second
     :ivar reverse: drive the route from its end to its start in reverse gear
     :ivar start_m: leave out the first metres of the route

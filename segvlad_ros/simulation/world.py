@@ -138,7 +138,7 @@ def build_world(seed: int, twin_share: float) -> World:
     return World(target.surfaces, target.textures, np.array(lamps), ROOMS)
 
 
-def _generator(seed: int, *key) -> np.random.Generator:
+def generator(seed: int, *key) -> np.random.Generator:
     """A generator that depends on the seed and on what is being made, not on the order of making."""
     return np.random.default_rng([seed, crc32(repr(key).encode())])
 
@@ -164,7 +164,7 @@ def _own_panels(walls: list[Wall], seed: int, twin_share: float) -> set[tuple[in
     wall_area = sum(wall.length for wall in panels) * CEILING_M
     budget = (1 - twin_share) * (2 * floor_area + furniture_area + wall_area)
     own = set()
-    for number in _generator(seed, 'own panels').permutation(len(panels)):
+    for number in generator(seed, 'own panels').permutation(len(panels)):
         budget -= panels[number].length * CEILING_M
         if budget < 0:
             break
@@ -176,7 +176,7 @@ def _build_wall(target: SurfaceList, wall: Wall, seed: int, own: set[tuple[int, 
     room = wall.room.name
     place = _canonical(room, (wall.start + wall.end) / 2)
     twin = room if room not in TWINS or (room == TWINS[1] and place in own) else 'twin'
-    rng = _generator(seed, 'wall', twin, place)
+    rng = generator(seed, 'wall', twin, place)
     image = wall_panel(rng, STYLES[wall.room.style], wall.length, CEILING_M, WALL_SCALE)
     target.add_wall(wall.start, wall.end, (0.0, CEILING_M), target.add_texture(image), room=room)
 
@@ -187,7 +187,7 @@ def _build_level(target: SurfaceList, room: Room, seed: int) -> None:
     name = 'twin' if room.name in TWINS else room.name
 
     def texture(material: str, scale: float, colour) -> int:
-        rng = _generator(seed, material, name)
+        rng = generator(seed, material, name)
         image = MATERIALS[material](rng, round(deep * scale), round(wide * scale), scale, colour)
         return target.add_texture(image)
 
@@ -224,7 +224,7 @@ def _build_lamps(target: SurfaceList, room: Room) -> list[tuple[float, float, fl
 def _furnish(target: SurfaceList, room: Room, seed: int) -> None:
     twin = room.name in TWINS
     for number, piece in enumerate(FURNITURE.get(TWINS[0] if twin else room.name, [])):
-        rng = _generator(seed, 'furniture', 'twin' if twin else room.name, number)
+        rng = generator(seed, 'furniture', 'twin' if twin else room.name, number)
         build_furniture(target, _turned(piece) if room.name == TWINS[1] else piece, rng, room.name)
 
 

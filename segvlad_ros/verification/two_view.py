@@ -59,6 +59,24 @@ def direction(essential_matrix: np.ndarray, query: np.ndarray, match: np.ndarray
     return pose, (mask.ravel() > 0) & (front > 0)
 
 
+def in_front(match_from_query: np.ndarray, query: np.ndarray, match: np.ndarray, max_error: float) -> np.ndarray:
+    """Which correspondences may be points in front of both cameras: (C,) bool.
+
+    A point moves from where the query's ray would hit at infinity towards the epipole, never away from it. False
+    correspondences along lines that run into the vanishing point of a street fit an epipolar geometry as well as true
+    ones; to one half of them the point would lie behind the cameras.
+
+    :param match_from_query: (4, 4), the motion
+    :param query, match: (C, 2) normalised coordinates
+    :param max_error: by which a point may be off, radians
+    """
+    infinite, seen = _rays(query) @ match_from_query[:3, :3].T, _rays(match)
+    towards = match_from_query[:3, 3] - (infinite @ match_from_query[:3, 3])[:, None] * infinite
+    length = np.linalg.norm(towards, axis=1)
+    along = (seen * towards).sum(axis=1) / np.maximum(length, 1e-12)
+    return np.arctan2(along, (seen * infinite).sum(axis=1)) > -max_error
+
+
 def parallax(match_from_query: np.ndarray, query: np.ndarray, match: np.ndarray) -> np.ndarray:
     """Angle between the two rays of every correspondence, (C,) radians.
 

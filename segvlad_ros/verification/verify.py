@@ -73,7 +73,7 @@ class VerificationSettings:
     min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
     min_metric_inliers: int = setting(12, low=6, high=1000)
     min_metric_coverage: float = setting(0.08, low=0.0, high=1.0)
-    min_epipolar_inliers: int = setting(28, low=8, high=1000)
+    min_epipolar_inliers: int = setting(24, low=8, high=1000)
     min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
     min_planar_inliers: int = setting(15, low=8, high=1000)
     min_coverage: float = setting(0.18, low=0.0, high=1.0)
@@ -175,9 +175,8 @@ class _Scene:
         self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
         self.tested = 0  # correspondences with a depth
-        if self.calibrated:
-            self.rays = (normalised(self.query_pixels, query.camera_model.matrix),
-                         normalised(self.match_pixels, match.camera_model.matrix))
+        self.rays = (normalised(self.query_pixels, query.likely_matrix),
+                     normalised(self.match_pixels, match.likely_matrix))
 
     def metric(self) -> Geometry | None:
         """The verdict on the pose from depths, None where too few depths are known to tell."""
@@ -214,18 +213,19 @@ class _Scene:
         if model is None:
             return Geometry('no_model', f'no {name} matrix explains the {len(self.pairs)} correspondences',
                             correspondences=len(self.pairs))
+        motion, inliers = self._motion(model, inliers)
         plane = two_view.homography(self.query_pixels, self.match_pixels, 2 * self.max_error)[1]
         poorer = min(len(self.query.keypoints.depths), len(self.match.keypoints.depths))
         needed = min(limits.min_epipolar_inliers,
                      max(limits.min_planar_inliers, math.ceil(limits.min_keypoint_share * poorer)))
         degenerate = ''
-        motion, parallax = self._motion(model, inliers) if self.calibrated else (None, math.nan)
+        parallax = self._parallax(motion, inliers) if self.calibrated else math.nan
         if (plane & inliers).sum() >= limits.planar_share * inliers.sum():
             name, inliers, needed, degenerate = 'homography', plane, limits.min_planar_inliers, 'planar'
         elif parallax < limits.min_parallax_rad:
             degenerate = 'low_parallax'
         case, reason = self._judge(name, inliers, len(self.pairs), needed, limits.min_coverage)
-        if motion is not None:
+        if self.calibrated:
             case, reason = self._near(motion, case, reason, scaled=False)
         if degenerate and case == 'verified':
             reason += {'planar': '; the points lie on one plane or the camera did not move',
@@ -256,10 +256,15 @@ class _Scene:
             return 'turned_away', f'the same scene, but the cameras are turned by {math.degrees(angle):.0f} degrees'
         return case, reason
 
-    def _motion(self, essential: np.ndarray, inliers: np.ndarray) -> tuple[np.ndarray, float]:
-        """Direction of the motion (4, 4) and median parallax."""
-        motion, _ = two_view.direction(essential, self.rays[0][inliers], self.rays[1][inliers])
-        return motion, self._parallax(motion, inliers)
+    def _motion(self, model: np.ndarray, inliers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Direction of the motion (4, 4), and the inliers that can lie in front of both cameras.
+
+        On which side of a camera a point lies is the same for any likely focal length.
+        """
+        if not self.calibrated:
+            model = self.match.likely_matrix.T @ model @ self.query.likely_matrix
+        motion, _ = two_view.direction(model, self.rays[0][inliers], self.rays[1][inliers])
+        return motion, inliers & two_view.in_front(motion, *self.rays, self.max_error / self.match.likely_matrix[0, 0])
 
     def _parallax(self, match_from_query: np.ndarray, inliers: np.ndarray) -> float:
         angles = two_view.parallax(match_from_query, self.rays[0][inliers], self.rays[1][inliers])

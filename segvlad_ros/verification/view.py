@@ -1,6 +1,7 @@
 """What geometry knows of a keyframe."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose
 
 # Standard deviation of a depth camera's depth, as a share of it.
 DEPTH_ERROR = 0.02
+_LIKELY_WIDTH_RAD = math.radians(60)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ class View:
             return np.array([self.camera_model.width, self.camera_model.height], np.float64)
         ends = np.concatenate([self.keypoints.positions, self.boxes[:, :2] + self.boxes[:, 2:], [[1, 1]]])
         return ends.max(axis=0).astype(np.float64)
+
+    @property
+    def likely_matrix(self) -> np.ndarray:
+        """(3, 3) K; where no calibration names it, that of a camera 60 degrees wide."""
+        if self.camera_model is not None:
+            return self.camera_model.matrix
+        width, height = self.size
+        focal = width / 2 / math.tan(_LIKELY_WIDTH_RAD / 2)
+        return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """Positions of some keypoints without the lens's distortion.

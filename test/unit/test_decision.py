@@ -69,6 +69,14 @@ def test_without_a_calibration_the_first_test_that_fails_is_the_answer(candidate
     (contradicted(probability=0.99), Status.NO_MATCH_TEMPORAL, 'by odometry'),
     (evidence(probability=0.99, geometry=TOO_FAR), Status.NO_MATCH_GEOMETRIC, '4.0 m'),
     (evidence(probability=0.99, trails=True), Status.NO_MATCH_TEMPORAL, 'trails'),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9), Status.NO_MATCH_GEOMETRIC, '5 of 20'),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, single=True), Status.NO_MATCH_GEOMETRIC, 'could'),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.1), Status.MATCHED, ''),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, support=Support(2, anchored=True)), Status.MATCHED,
+     ''),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, support=Support(2, expected=True)), Status.MATCHED,
+     ''),
+    (evidence(probability=0.9, geometry=PROVEN, provability=0.9), Status.MATCHED, ''),
 ])
 def test_with_a_calibration_probability_decides_and_what_safety_asks_for(candidate, status, words):
     answer, reason = decide(candidate, BY_PROBABILITY)
@@ -79,7 +87,7 @@ def test_the_tests_are_a_list_that_can_be_read():
     assert [test.__name__ for test in UNCALIBRATED] == [
         'similar', 'without_double', 'possible', 'seen_from_there', 'leading', 'agreed']
     assert [test.__name__ for test in CALIBRATED] == [
-        'seen_from_there', 'probable', 'without_double', 'possible', 'leading']
+        'seen_from_there', 'probable', 'witnessed', 'without_double', 'possible', 'leading']
     assert all(test.__doc__ for test in (*UNCALIBRATED, *CALIBRATED))
 
 

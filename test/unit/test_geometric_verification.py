@@ -222,6 +222,34 @@ def test_the_same_scene_from_two_and_a_half_metres_behind_has_a_metric_pose():
     assert errors(found.query_pose_in_match, behind)[0] < 0.05
 
 
+def along_the_lines_of_a_street(outwards, paired=40, others=160):
+    """Two views whose points are paired along lines through the vanishing point: as facades that repeat themselves are.
+
+    :param outwards: the share that moves away from the vanishing point, as all do if the robot drove on
+    """
+    rng = np.random.default_rng(3)
+    count = paired + others
+    turn, near = rng.uniform(0, 2 * np.pi, count), rng.uniform(60, 150, count)
+    far = near + np.where(np.arange(count) % 10 < 10 * outwards, 1, -0.4) * rng.uniform(10, 80, count)
+    ray = np.stack([np.cos(turn), np.sin(turn)], 1)
+    looks, unknown = rng.integers(0, 120, (paired, 128)), np.full(count, np.nan, np.float32)
+
+    def view(reach):
+        pixels = (np.array(SIZE) / 2 + ray * reach[:, None] + rng.normal(0, 0.3, (count, 2))).astype(np.float32)
+        own = np.concatenate([looks, rng.integers(0, 120, (others, 128))]).astype(np.uint8)
+        return View(Keypoints(pixels, own, unknown), BOXES, CAMERA)
+    return view(far), view(near)
+
+
+@pytest.mark.parametrize('calibrated', [True, False])
+def test_points_that_would_lie_behind_the_camera_prove_nothing(calibrated):
+    for outwards in (1.0, 0.5):
+        views = along_the_lines_of_a_street(outwards)
+        found = verify(*(views if calibrated else map(without_calibration, views)))
+        assert found.correspondences == 40
+        assert found.proven == (outwards == 1.0), found.reason
+
+
 @pytest.mark.parametrize('deep', [True, False])
 def test_another_scene_is_no_place(deep):
     found = verify(Scene(1).view(QUERY, deep=deep), Scene(2).view(MATCH, deep=deep))
