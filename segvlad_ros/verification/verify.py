@@ -53,6 +53,8 @@ class VerificationSettings:
         image, as in bare corridors, but never fewer than of a homography; larger proves fewer bare places
     :ivar min_planar_inliers: inliers of 'homography'; larger proves fewer flat scenes, and fewer posters that hang
         twice
+    :ivar max_behind_share: of the correspondences that agree on an epipolar geometry, those that would lie behind a
+        camera, as half of all do that agree by chance; larger proves more along streets, falsely
     :ivar min_coverage: as ``min_metric_coverage``, without depth or with depths from odometry
     :ivar planar_share: share of the epipolar inliers on one homography that makes the epipolar geometry doubtful;
         larger takes fewer scenes for flat
@@ -76,6 +78,7 @@ class VerificationSettings:
     min_epipolar_inliers: int = setting(24, low=8, high=1000)
     min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
     min_planar_inliers: int = setting(15, low=8, high=1000)
+    max_behind_share: float = setting(0.15, low=0.0, high=1.0)
     min_coverage: float = setting(0.18, low=0.0, high=1.0)
     planar_share: float = setting(0.8, low=0.0, high=1.0)
     min_parallax_rad: float = setting(math.radians(1), low=0.0, high=1.0)
@@ -90,7 +93,7 @@ class Geometry:
     """What two views have in common.
 
     :ivar case: 'verified', or the first test that failed: 'too_few_correspondences', 'no_model', 'too_few_inliers',
-        'low_inlier_share', 'clustered', 'too_far', 'turned_away'
+        'low_inlier_share', 'clustered', 'behind', 'too_far', 'turned_away'
     :ivar reason: one line for people
     :ivar model: 'pnp', 'essential', 'fundamental', 'homography' or ''
     :ivar degenerate: '', 'planar' (all on one plane, or no motion: no epipolar geometry) or 'low_parallax' (the
@@ -213,7 +216,9 @@ class _Scene:
         if model is None:
             return Geometry('no_model', f'no {name} matrix explains the {len(self.pairs)} correspondences',
                             correspondences=len(self.pairs))
+        consistent = int(inliers.sum())
         motion, inliers = self._motion(model, inliers)
+        behind = consistent - int(inliers.sum())
         plane = two_view.homography(self.query_pixels, self.match_pixels, 2 * self.max_error)[1]
         poorer = min(len(self.query.keypoints.depths), len(self.match.keypoints.depths))
         needed = min(limits.min_epipolar_inliers,
@@ -225,6 +230,8 @@ class _Scene:
         elif parallax < limits.min_parallax_rad:
             degenerate = 'low_parallax'
         case, reason = self._judge(name, inliers, len(self.pairs), needed, limits.min_coverage)
+        if case == 'verified' and degenerate != 'planar' and behind > limits.max_behind_share * consistent:
+            case, reason = 'behind', f'{reason}, but {behind} others would lie behind a camera'
         if self.calibrated:
             case, reason = self._near(motion, case, reason, scaled=False)
         if degenerate and case == 'verified':
