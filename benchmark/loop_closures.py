@@ -123,12 +123,13 @@ def as_markdown(results: dict[str, dict], where: dict, seeds: list[int], relocal
             spent = ' / '.join(f'{row["answer_ms"][key]:.0f}' for key in ('p50', 'p95'))
             lines.append(f'| {name} | {stage} | {counts} | {rates[0]} | {rates[1]} | {row["metric"]} | {error} '
                          f'| {spent} |')
-    simulated = [row['+ probability'] for name, row in results.items() if name.startswith('simulated')]
+    simulated = [row['+ probability'] for name, row in results.items()
+                 if name.startswith('simulated') and 'street' not in name]
     if simulated:
         false, accepted = (sum(values) for values in ([len(row['false']) for row in simulated],
                                                       [row['accepted'] for row in simulated]))
-        lines += ['', f'All simulated conditions together: {false} false of {accepted} accepted; the rate of false '
-                  f'matches is below {clopper_pearson(false, accepted)[1]:.4f} with 97.5 % confidence.']
+        lines += ['', f'All simulated conditions in the building together: {false} false of {accepted} accepted; the '
+                  f'rate of false matches is below {clopper_pearson(false, accepted)[1]:.4f} with 97.5 % confidence.']
     lines += ['', f'Carried elsewhere: {relocalization["relocalized"]} of {relocalization["placements"]} times it knew '
               f'where it was within {PLACEMENT_KEYFRAMES} keyframes; {relocalization["wrong"]} times it was wrong.']
     return '\n'.join(lines) + '\n'

@@ -223,7 +223,7 @@ def measure(count: int, frames: int = 500) -> dict[str, dict]:
 def as_markdown(results: dict[str, dict], where: dict) -> str:
     """A table of the patrols, and the twins."""
     lines = ['# A patrol', '', f'Written by `benchmark/patrol.py` on {where}. Times are of an answer without the search'
-             ', geometry on three candidates included; recall and true answers refused as ambiguous from lap 5 on.', '',
+             ', geometry included; recall and true answers refused as ambiguous from lap 5 on.', '',
              '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
              '| false | peak MB |', '|---' * 10 + '|']
     for name, row in results.items():

@@ -33,7 +33,8 @@ RESULTS = Path(__file__).resolve().parent / 'results'
 LIMITS = {'near': PoseLimits(1.0, 40.0, 2.0, 60.0), 'far': PoseLimits(1.0, 40.0, 3.5, 60.0)}
 CONDITIONS = {'loop': ('loop', ''), 'back': ('back', ''), 'other day': ('rev', 'lap'), 'twins': ('twins', '')}
 STREET = {'street, odometry': {}, 'street, no odometry': {'odometry': False},
-          'street, images only': {'odometry': False, 'camera': False}}
+          'street, images only': {'odometry': False, 'camera': False},
+          'street, no keypoints': {'odometry': False, 'camera': False, 'keypoints': False}}
 Where = Pose | Path
 TruthOf = Callable[[Where, list, np.ndarray], PlaceTruth | None]
 """(where a query was taken, where the map entries were, those that were searched) -> the truth, None: no query."""
@@ -66,13 +67,16 @@ def described(folder: Path, name: str, images: Path | None = None) -> list[tuple
             for keyframe in keyframes]
 
 
-def known_to(run: list[tuple[Keyframe, Where]], *, odometry: bool = True, camera: bool = True) -> list:
-    """A drive as a robot without odometry, or without depth and calibration, knows it."""
+def known_to(run: list[tuple[Keyframe, Where]], *, odometry: bool = True, camera: bool = True,
+             keypoints: bool = True) -> list:
+    """A drive as a robot without odometry, without depth and calibration, or without keypoints knows it."""
     def bare(keyframe: Keyframe) -> Keyframe:
         if not camera:
             points = keyframe.description.keypoints
             flat = Keypoints(points.positions, points.descriptors, np.full_like(points.depths, np.nan))
             keyframe = replace(keyframe, description=replace(keyframe.description, keypoints=flat), camera_model=None)
+        if not keypoints:
+            keyframe = replace(keyframe, description=replace(keyframe.description, keypoints=None))
         return keyframe if odometry else replace(keyframe, pose=None)
 
     return [(bare(keyframe), where) for keyframe, where in run]
