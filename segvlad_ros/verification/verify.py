@@ -75,7 +75,7 @@ class VerificationSettings:
     min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
     min_metric_inliers: int = setting(12, low=6, high=1000)
     min_metric_coverage: float = setting(0.08, low=0.0, high=1.0)
-    min_epipolar_inliers: int = setting(24, low=8, high=1000)
+    min_epipolar_inliers: int = setting(28, low=8, high=1000)
     min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
     min_planar_inliers: int = setting(15, low=8, high=1000)
     max_behind_share: float = setting(0.15, low=0.0, high=1.0)
