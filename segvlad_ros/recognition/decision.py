@@ -83,10 +83,10 @@ def seen_from_there(evidence: Evidence, limits: DecisionSettings) -> Refusal:
 
 
 def witnessed(evidence: Evidence, limits: DecisionSettings) -> Refusal:
-    """Where geometry could tell, it has: of the candidate, of one beside it shortly before, or of where odometry
-    expects the query. One view along a street looks more like the next than a true revisit elsewhere.
+    """Where geometry could tell, it has: of the candidate, or of one beside it shortly before. One view along a street
+    looks more like the next than a true revisit elsewhere, and odometry allows places some metres away.
     """
-    if evidence.provable and not (evidence.proven or evidence.support.anchored or evidence.support.expected):
+    if evidence.provable and not (evidence.proven or evidence.support.anchored):
         return Status.NO_MATCH_GEOMETRIC, f'is not proven, though geometry could tell: {evidence.geometry.reason}'
     return None
 

@@ -74,8 +74,8 @@ def test_without_a_calibration_the_first_test_that_fails_is_the_answer(candidate
     (evidence(probability=0.9, geometry=UNPROVEN, provability=0.1), Status.MATCHED, ''),
     (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, support=Support(2, anchored=True)), Status.MATCHED,
      ''),
-    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, support=Support(2, expected=True)), Status.MATCHED,
-     ''),
+    (evidence(probability=0.9, geometry=UNPROVEN, provability=0.9, support=Support(2, expected=True)),
+     Status.NO_MATCH_GEOMETRIC, 'could'),
     (evidence(probability=0.9, geometry=PROVEN, provability=0.9), Status.MATCHED, ''),
 ])
 def test_with_a_calibration_probability_decides_and_what_safety_asks_for(candidate, status, words):
