@@ -5,7 +5,7 @@ hololens_office (depth, intrinsics, and the device's own poses as odometry; with
 Simulated conditions of a seed: *loop*, a second lap in other light, beside the first; *back*, the way back in reverse
 gear; *other day*, a map of one run, localised in on another day, in other light and in reverse gear; *twins*, two
 corridors that share more than four fifths of their textured area, one driven long after the other; *street*, 300 m
-straight on, where nothing comes twice, with odometry and depth and by images only.
+straight on, where nothing comes twice, with odometry and depth, by images only, and without keypoints.
 """
 from __future__ import annotations
 

@@ -149,9 +149,9 @@ def summary(rows: list[dict]) -> dict:
         'laps': last, 'answer_ms_p50': median, 'answer_ms_p95': {lap: float(np.percentile(values, 95))
                                                                  for lap, values in times.items()},
         'growth': median[marks[-1]] / median[marks[0]], 'median_score': scores,
-        'recall': float(np.mean([row['status'] == 'MATCHED' for row in later
+        'recall': float(np.mean([row['status'] == 'MATCHED' and row['right'] for row in later
                                  if row['right'] is not None or row['status'] != 'MATCHED'])),
-        'true_but_ambiguous': sum(row['right'] and row['status'] == 'NO_MATCH_AMBIGUOUS' for row in later),
+        'true_but_ambiguous': sum(row['right'] is True and row['status'] == 'NO_MATCH_AMBIGUOUS' for row in later),
         'false': sum(row['status'] == 'MATCHED' and row['right'] is False for row in rows),
         'peak_memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

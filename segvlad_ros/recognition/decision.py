@@ -86,7 +86,7 @@ def witnessed(evidence: Evidence, limits: DecisionSettings) -> Refusal:
     """Where geometry could tell, it has: of the candidate, or of one beside it shortly before. One view along a street
     looks more like the next than a true revisit elsewhere, and odometry allows places some metres away.
     """
-    if evidence.provable and not (evidence.proven or evidence.support.anchored):
+    if evidence.provable and not evidence.witnessed:
         return Status.NO_MATCH_GEOMETRIC, f'is not proven, though geometry could tell: {evidence.geometry.reason}'
     return None
 
@@ -105,7 +105,7 @@ def agreed(evidence: Evidence, limits: DecisionSettings) -> Refusal:
 
 def leading(evidence: Evidence, limits: DecisionSettings) -> Refusal:
     """It does more than trail the robot: the best match along a straight road is the youngest keyframe searched."""
-    if evidence.trails and not (evidence.proven or evidence.support.anchored):
+    if evidence.trails and not evidence.witnessed:
         return Status.NO_MATCH_TEMPORAL, f'only trails the robot{_unproven(evidence)}'
     return None
 

@@ -65,11 +65,16 @@ class Evidence:
         return self.geometry is not None and self.provability >= 0.5
 
     @property
+    def witnessed(self) -> bool:
+        """Whether geometry has proven it, or one shortly before that agrees with it."""
+        return self.proven or self.support.anchored
+
+    @property
     def agreement(self) -> int:
         """Consecutive queries that agree, where that is worth something: one of them is proven, or geometry cannot tell
         and they do more than trail the robot. Look-alike views in a row agree with each other, too.
         """
-        worth = self.proven or self.support.anchored or not (self.provable or self.trails)
+        worth = self.witnessed or not (self.provable or self.trails)
         return self.support.agreement if worth else 1
 
     def candidate(self, identity: KeyframeId, status: Status | None = None) -> Candidate:

@@ -178,8 +178,8 @@ class _Scene:
         self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
         self.tested = 0  # correspondences with a depth
-        self.rays = (normalised(self.query_pixels, query.likely_matrix),
-                     normalised(self.match_pixels, match.likely_matrix))
+        self.matrices = query.likely_matrix, match.likely_matrix
+        self.rays = (normalised(self.query_pixels, self.matrices[0]), normalised(self.match_pixels, self.matrices[1]))
 
     def metric(self) -> Geometry | None:
         """The verdict on the pose from depths, None where too few depths are known to tell."""
@@ -208,8 +208,8 @@ class _Scene:
         limits = self.settings
         if self.calibrated:
             name = 'essential'
-            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, self.query.camera_model.matrix,
-                                                self.match.camera_model.matrix, self.max_error)
+            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, *self.matrices,
+                                                self.max_error)
         else:
             name = 'fundamental'
             model, inliers = two_view.fundamental(self.query_pixels, self.match_pixels, self.max_error)
@@ -269,9 +269,9 @@ class _Scene:
         On which side of a camera a point lies is the same for any likely focal length.
         """
         if not self.calibrated:
-            model = self.match.likely_matrix.T @ model @ self.query.likely_matrix
+            model = self.matrices[1].T @ model @ self.matrices[0]
         motion, _ = two_view.direction(model, self.rays[0][inliers], self.rays[1][inliers])
-        return motion, inliers & two_view.in_front(motion, *self.rays, self.max_error / self.match.likely_matrix[0, 0])
+        return motion, inliers & two_view.in_front(motion, *self.rays, self.max_error / self.matrices[1][0, 0])
 
     def _parallax(self, match_from_query: np.ndarray, inliers: np.ndarray) -> float:
         angles = two_view.parallax(match_from_query, self.rays[0][inliers], self.rays[1][inliers])
