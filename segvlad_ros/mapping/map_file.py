@@ -203,20 +203,6 @@ def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
     return fields
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a map, also while it is written: through a connection of its own, page by page."""
-    reader = _connect(source, 'ro')
-    try:
-        writer = sqlite3.connect(target, isolation_level=None)
-        try:
-            writer.execute('PRAGMA synchronous = OFF')  # published() syncs the whole file
-            reader.backup(writer)
-        finally:
-            writer.close()
-    finally:
-        reader.close()
-
-
 @contextmanager
 def published(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place once it is complete and on the disk.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.mapping import map_file, map_format, map_rows
+from segvlad_ros.mapping import map_file, map_format, map_rows, map_snapshot
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
@@ -242,7 +242,8 @@ class PlaceMap:
         return stored
 
     def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write a consistent copy of the map as it is now, whole or not at all. Appending goes on meanwhile.
+        """Write a consistent copy of the map, whole or not at all. Appending goes on meanwhile, and what is stored
+        before the last keyframe has been copied is in the copy.
 
         :raises SegvladError: the file exists and ``overwrite`` is False, it is this map, or it cannot be written
         """
@@ -250,7 +251,7 @@ class PlaceMap:
         if path.exists() and path.samefile(self.path):
             raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
         with map_file.published(path, overwrite) as temporary, reporting(path):
-            map_file.copy(self.path, temporary)
+            map_snapshot.copy(self.path, temporary)
 
     def verify(self) -> list[str]:
         """Check structure and every digest.

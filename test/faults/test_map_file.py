@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,12 @@ def start_writer(*arguments: Path) -> subprocess.Popen:
                             env=environment)
 
 
-def kill_after(writer: subprocess.Popen, keyframes: int, further_reads: int) -> int:
+def kill_after(writer: subprocess.Popen, keyframes: int, seconds: float) -> int:
     """Kill -9 after some answers, at no particular point of the next append; the last index that was reported."""
     last = 0
     for _ in range(keyframes):
         last = int(writer.stdout.readline())
-    for _ in range(further_reads):  # lets a little time pass, of a length that nobody chose
-        os.sched_yield()
+    time.sleep(seconds)  # waits for nothing: the writer may be anywhere
     writer.send_signal(signal.SIGKILL)
     rest = writer.stdout.read().split()
     writer.wait()
@@ -58,7 +58,7 @@ def run_kill_loop(folder: Path, rounds: int) -> None:
     rng = random.Random(5)
     for turn in range(rounds):
         writer = start_writer(path, *([copy] if turn % 2 else []))
-        reported = kill_after(writer, rng.randint(1, 6), rng.randint(0, 20_000))
+        reported = kill_after(writer, rng.randint(1, 6), rng.uniform(0, 0.02))
         with PlaceMap.open(path, full_check=True) as place_map:  # as the localizer does it, without writing
             assert place_map.count in (reported, reported + 1)
             assert [identity.index for identity in place_map.ids()] == list(range(1, place_map.count + 1))

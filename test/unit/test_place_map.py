@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from map_samples import make_keyframe
 
+from segvlad_ros.mapping.map_snapshot import BATCH, copying
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, Keypoints, OptimizedPose, PlaceDescription, Pose, SegvladError
 
@@ -319,6 +320,39 @@ class TestSnapshots:
         with PlaceMap.open(copy, read_only=False, fingerprint=FINGERPRINT, full_check=True) as snapshot:
             assert (snapshot.count, snapshot.map_id) == (1, place_map.map_id)
             assert snapshot.append(make_keyframe(2)) == 2
+
+    def test_the_map_goes_on_while_it_is_copied(self, place_map, path):
+        """Whatever happens between two steps is in the copy: it is the map as it was at the last one."""
+        copy, many = path.with_name('copy.segvlad'), 2 * BATCH + 3
+        for index in range(1, many + 1):
+            place_map.append(make_keyframe(index))
+        steps = copying(path, copy)
+        assert next(steps) == BATCH
+        place_map._db.execute('PRAGMA busy_timeout = 0')  # the writer need not wait
+        ids = place_map.ids()
+        place_map.append(make_keyframe(many + 1))
+        place_map.remove([ids[0], ids[-1], place_map.ids()[-1]])
+        place_map.update_poses({ids[1]: OptimizedPose(Pose(np.ones(3), np.array([0, 0, 0, 1.0]), 'map'))})
+        place_map.new_session(name='another')
+        assert list(steps) == [BATCH, 2]
+        with PlaceMap.open(copy, read_only=False, fingerprint=FINGERPRINT, full_check=True) as snapshot:
+            assert (snapshot.ids(), snapshot.sessions()) == (place_map.ids(), place_map.sessions())
+            for copied, original in zip(snapshot.keyframes(), place_map.keyframes(), strict=True):
+                assert_same(copied, original)
+            assert snapshot.append(make_keyframe(many + 2)) == place_map.append(make_keyframe(many + 2)) == many + 2
+
+    def test_copies_what_it_does_not_know(self, place_map, path):
+        place_map.append(make_keyframe(1))
+        place_map.close()
+        with sqlite3.connect(path) as other:
+            other.execute('CREATE TABLE "of a ""later"" version" (value)')
+            other.execute('INSERT INTO "of a ""later"" version" VALUES (7)')
+        other.close()
+        with PlaceMap.open(path) as read:
+            read.save_snapshot(path.with_name('copy.segvlad'))
+        with sqlite3.connect(path.with_name('copy.segvlad')) as copy:
+            assert copy.execute('SELECT * FROM "of a ""later"" version"').fetchall() == [(7,)]
+        copy.close()
 
     def test_overwriting_is_explicit(self, place_map, path):
         copy = path.with_name('copy.segvlad')
