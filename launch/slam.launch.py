@@ -1,15 +1,14 @@
 """Map, close loops and optimise the path: ros2 launch segvlad_ros slam.launch.py image:=/camera/image odom:=/odom."""
 from segvlad_ros.ros.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
 
-AUTOSTART = next(argument for argument in BASIC if argument.name == 'autostart')
-ODOM = next(argument for argument in CAMERA if argument.name == 'odom')
+BACK_END = tuple(argument for argument in (*BASIC, *CAMERA) if argument.name in ('preset', 'autostart', 'odom'))
 PATH = ('optimized_path', 'pose_graph/path')
 NODES = (
     LaunchedNode('map_builder', (*BASIC, *CAMERA, *MAP_TO_WRITE), remappings=(PATH,)),
     LaunchedNode('localizer', BASIC, fixed={'source': 'descriptors', 'follow': True}, remappings=(
         ('keyframes', 'map_builder/keyframes'), ('get_keyframe', 'map_builder/get_keyframe'),
         ('loop_closure_feedback', 'pose_graph/loop_closure_feedback'), PATH)),
-    LaunchedNode('pose_graph', (AUTOSTART, ODOM), remappings=(('loop_closures', 'localizer/loop_closures'),)),
+    LaunchedNode('pose_graph', BACK_END, remappings=(('loop_closures', 'localizer/loop_closures'),)),
 )
 
 

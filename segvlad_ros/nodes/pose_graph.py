@@ -10,6 +10,7 @@ from nav_msgs.msg import Odometry, Path
 from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros import diagnostics, qos
 from segvlad_ros.ros.base_node import SegvladNode
 from segvlad_ros.ros.conversions import from_odometry, from_pose, from_time
@@ -47,9 +48,8 @@ class PoseGraphNode(SegvladNode):
         parameters = self.parameters
         self._graph = PoseGraph(PoseGraphSettings(
             node_distance_m=parameters['node_distance_m'], node_angle_rad=parameters['node_angle_rad'],
-            translation_drift=parameters['odometry.drift_m_per_m'],
-            rotation_drift=parameters['odometry.drift_rad_per_m'],
-            turn_drift=parameters['odometry.drift_rad_per_rad'],
+            odometry=load_preset(parameters['preset']).odometry,
+            drift_rad_per_rad=parameters['drift_rad_per_rad'],
             closure_translation_m=parameters['closure.added_m'],
             closure_rotation_rad=parameters['closure.added_rad']))
         self._book = ClosureBook()

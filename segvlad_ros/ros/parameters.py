@@ -70,7 +70,8 @@ class Parameter:
 
 
 TABLE: tuple[Parameter, ...] = (
-    Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.'),
+    Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.',
+              nodes=(*BOTH, *POSE_GRAPH)),
     Parameter('device', 'cpu', 'Where the networks of a torch preset run: cpu, cuda, cuda:1, ...'),
     Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.',
               nodes=(*BOTH, *BRIDGE, *POSE_GRAPH)),
@@ -149,12 +150,8 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.05, maximum=100.0, nodes=POSE_GRAPH),
     Parameter('node_angle_rad', 0.35, 'A node of the pose graph after this rotation of odometry.',
               minimum=0.02, maximum=3.14159, nodes=POSE_GRAPH),
-    Parameter('odometry.drift_m_per_m', 0.03, 'How wrong odometry is, metres a metre.',
-              minimum=0.0001, maximum=1.0, nodes=POSE_GRAPH),
-    Parameter('odometry.drift_rad_per_m', 0.01, 'How wrong odometry is, radians a metre.',
-              minimum=0.0001, maximum=1.0, nodes=POSE_GRAPH),
-    Parameter('odometry.drift_rad_per_rad', 0.02, 'How wrong odometry is, radians a radian.',
-              minimum=0.0, maximum=1.0, nodes=POSE_GRAPH),
+    Parameter('drift_rad_per_rad', 0.02, 'How wrong turns of the odometry are, radians a radian; how wrong its ways '
+              'are, the preset says (odometry).', minimum=0.0, maximum=1.0, nodes=POSE_GRAPH),
     Parameter('closure.added_m', 0.05, "Standard deviation added to a loop closure's position.",
               minimum=0.001, maximum=10.0, nodes=POSE_GRAPH),
     Parameter('closure.added_rad', 0.02, "Standard deviation added to a loop closure's rotation.",

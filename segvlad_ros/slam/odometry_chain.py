@@ -104,15 +104,14 @@ class OdometryChain:
         self._last_node = pose
 
     def _variances(self, moved: float, turned: float) -> np.ndarray:
-        settings = self._settings
-        along = settings.translation_drift ** 2 * moved + LEAST_STEP_M ** 2
-        around = settings.rotation_drift ** 2 * moved + settings.turn_drift ** 2 * turned + LEAST_STEP_RAD ** 2
+        drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
+        along = drift.drift_m_per_m ** 2 * moved + LEAST_STEP_M ** 2
+        around = drift.drift_rad_per_m ** 2 * moved + turning ** 2 * turned + LEAST_STEP_RAD ** 2
         return np.array([along] * 3 + [around] * 3)
 
     def _drifts(self, moved: float, turned: float) -> np.ndarray:
-        settings = self._settings
-        return np.array([settings.translation_drift * moved] * 3
-                        + [settings.rotation_drift * moved + settings.turn_drift * turned] * 3)
+        drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
+        return np.array([drift.drift_m_per_m * moved] * 3 + [drift.drift_rad_per_m * moved + turning * turned] * 3)
 
     def between(self, first: int, second: int) -> np.ndarray:
         """(4, 4) ``first_from_second`` of two nodes, by odometry."""

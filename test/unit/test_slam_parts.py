@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from segvlad_ros.io.extras import import_slam
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.launching import arguments_of, parameters_of, remappings_of
 from segvlad_ros.ros.parameters import table_of
 from segvlad_ros.slam.settings import PoseGraphSettings
@@ -36,7 +37,7 @@ def test_the_node_has_the_defaults_of_the_room():
     table = {entry.name: entry.default for entry in table_of('pose_graph')}
     settings = PoseGraphSettings()
     assert (table['node_distance_m'], table['node_angle_rad']) == (settings.node_distance_m, settings.node_angle_rad)
-    assert [table[f'odometry.drift_{unit}'] for unit in ('m_per_m', 'rad_per_m', 'rad_per_rad')] == [
-        settings.translation_drift, settings.rotation_drift, settings.turn_drift]
+    assert table['drift_rad_per_rad'] == settings.drift_rad_per_rad
+    assert load_preset(table['preset']).odometry == settings.odometry
     assert [table[f'closure.added_{unit}'] for unit in ('m', 'rad')] == [
         settings.closure_translation_m, settings.closure_rotation_rad]
