@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -163,22 +162,34 @@ def rotation_first(covariance: np.ndarray) -> np.ndarray:
     return covariance[np.ix_(order, order)]
 
 
-def interpolate(firsts: Sequence[Pose], seconds: Sequence[Pose], fractions: np.ndarray) -> list[Pose]:
-    """Poses between two each: straight line and shortest rotation. The covariance is that of the nearer end.
+def interpolated(stamps: np.ndarray, translations: np.ndarray, quaternions: np.ndarray, wanted: np.ndarray, *,
+                 max_gap: int, max_extrapolation: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses of one frame at other stamps: straight lines and shortest rotations between neighbours.
 
-    :param firsts, seconds: n poses, in one frame by pairs
-    :param fractions: (n,) of the way from first (0) to second (1)
+    :param stamps: (n,) int64, ascending, any unit; translations (n, 3), quaternions (n, 4) belong to them
+    :param wanted: (k,) int64
+    :param max_gap: two neighbours further apart than this are not interpolated
+    :param max_extrapolation: how far from a pose that pose is still returned, unchanged, where nothing is interpolated
+    :return: (k,) bool, known; (k, 3) and (k, 4), of those that are
     """
-    if not len(firsts):
-        return []
-    ends = [pose for pair in zip(firsts, seconds) for pose in pair]
-    turns = Slerp(np.arange(len(ends)), Rotation.from_quat([unit_quaternion(pose.quaternion) for pose in ends]))
-    quaternions = turns(2 * np.arange(len(firsts)) + fractions).as_quat()
-    places = np.array([pose.translation for pose in ends]).reshape(-1, 2, 3)
-    translations = (1 - fractions)[:, None] * places[:, 0] + fractions[:, None] * places[:, 1]
-    return [Pose(translation, quaternion, first.frame, (first if fraction < 0.5 else second).covariance)
-            for first, second, fraction, translation, quaternion
-            in zip(firsts, seconds, fractions, translations, quaternions)]
+    if not len(stamps):
+        return np.zeros(len(wanted), bool), np.zeros((len(wanted), 3)), np.zeros((len(wanted), 4))
+    after = np.searchsorted(stamps, wanted).clip(0, len(stamps) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(wanted - stamps[before] <= stamps[after] - wanted, before, after)
+    known = np.abs(stamps[nearest] - wanted) <= max_extrapolation
+    places, turns = translations[nearest], quaternions[nearest]
+    gap = stamps[after] - stamps[before]
+    inside = np.flatnonzero((stamps[before] < wanted) & (wanted < stamps[after]) & (gap <= max_gap))
+    if len(inside):
+        known[inside] = True
+        first, second = before[inside], after[inside]
+        fractions = (wanted[inside] - stamps[first]) / gap[inside]
+        ends = np.column_stack([first, second]).ravel()
+        slerp = Slerp(np.arange(len(ends)), Rotation.from_quat(quaternions[ends]))
+        turns[inside] = slerp(2 * np.arange(len(first)) + fractions).as_quat()
+        places[inside] = (1 - fractions)[:, None] * translations[first] + fractions[:, None] * translations[second]
+    return known, places, turns
 
 
 class PoseHistory:
@@ -195,6 +206,7 @@ class PoseHistory:
         self._max_extrapolation_ns = round(max_extrapolation_s * 1e9)
         self._stamps: list[int] = []
         self._poses: list[Pose] = []
+        self._held: set[int] = set()  # stamps until which the pose before has held
 
     def __len__(self) -> int:
         return len(self._stamps)
@@ -208,44 +220,49 @@ class PoseHistory:
         self._stamps.insert(at, stamp_ns)
         self._poses.insert(at, pose)
         if self._max_entries is not None and len(self._stamps) > self._max_entries:
+            self._held.discard(self._stamps[0])
             del self._stamps[0], self._poses[0]
+
+    def hold(self, stamp_ns: int) -> None:
+        """Note that the newest pose held until a later stamp: a robot that stands is two poses, however long."""
+        newest = self._stamps[-1]
+        if newest in self._held:
+            self._held.remove(newest)
+            self._stamps[-1] = stamp_ns
+        else:
+            self._stamps.append(stamp_ns)
+            self._poses.append(self._poses[-1])
+        self._held.add(stamp_ns)
 
     def clear(self) -> None:
         """Forget all, e.g. after the clock jumped."""
         self._stamps.clear()
         self._poses.clear()
+        self._held.clear()
 
     def newest_stamp_ns(self) -> int | None:
         """Stamp of the newest pose, or None."""
         return self._stamps[-1] if self._stamps else None
 
     def at(self, stamp_ns: int) -> Pose | None:
-        """The pose at a stamp, interpolated between its neighbours; None where that would be a guess."""
+        """The pose at a stamp, interpolated between its neighbours; None where that would be a guess.
+
+        Two frames are not interpolated. The covariance is that of the nearer neighbour.
+        """
         after = bisect.bisect_left(self._stamps, stamp_ns)
-        around = slice(max(after - 1, 0), after + 1)
-        return self._among(self._stamps[around], self._poses[around], [stamp_ns])[0]
-
-    def at_many(self, stamps_ns: Sequence[int]) -> list[Pose | None]:
-        """What :meth:`at` returns for each of many stamps, many times faster."""
-        return self._among(self._stamps, self._poses, stamps_ns)
-
-    def _among(self, stamps: Sequence[int], poses: Sequence[Pose], wanted: Sequence[int]) -> list[Pose | None]:
-        if not poses:
-            return [None] * len(wanted)
-        known, wanted = np.array(stamps, np.int64), np.array(wanted, np.int64)
-        after = np.searchsorted(known, wanted).clip(0, len(known) - 1)
-        before = (after - 1).clip(0)
-        nearest = np.where(wanted - known[before] <= known[after] - wanted, before, after)
-        found = [poses[i] if away <= self._max_extrapolation_ns else None
-                 for i, away in zip(nearest, np.abs(known[nearest] - wanted))]
-        inside = np.flatnonzero((known[before] < wanted) & (wanted < known[after])
-                                & (known[after] - known[before] <= self._max_gap_ns))
-        inside = [i for i in inside if poses[before[i]].frame == poses[after[i]].frame]
-        fractions = (wanted - known[before])[inside] / (known[after] - known[before])[inside]
-        between = interpolate([poses[i] for i in before[inside]], [poses[i] for i in after[inside]], fractions)
-        for i, pose in zip(inside, between):
-            found[i] = pose
-        return found
+        around = range(max(after - 1, 0), min(after + 1, len(self._stamps)))
+        if not around:
+            return None
+        nearest = min(around, key=lambda i: abs(self._stamps[i] - stamp_ns))
+        near = [i for i in around if self._poses[i].frame == self._poses[nearest].frame]
+        held = self._stamps[around[-1]] in self._held
+        known, places, turns = interpolated(
+            np.array([self._stamps[i] for i in near]), np.array([self._poses[i].translation for i in near]),
+            np.array([unit_quaternion(self._poses[i].quaternion) for i in near]), np.array([stamp_ns]),
+            max_gap=np.iinfo(np.int64).max if held else self._max_gap_ns,
+            max_extrapolation=self._max_extrapolation_ns)
+        pose = self._poses[nearest]
+        return Pose(places[0], turns[0], pose.frame, pose.covariance) if known[0] else None
 
 
 class StaticTransforms:

@@ -74,7 +74,7 @@ class Localizer(SegvladNode):
             self._input = KeyframeInput(self, self.fingerprint, self._answer,
                                         self._add if parameters['follow'] else None)
         if parameters['map']:
-            self._load(parameters['map'], append=False)
+            self._take(*self._read(parameters['map'], append=False))
 
     def _configure_images(self) -> None:
         parameters = self.parameters
@@ -180,26 +180,33 @@ class Localizer(SegvladNode):
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
 
-    def _load(self, name: str, append: bool) -> None:
-        """Read all of a map before anything changes, then search it: a damaged one leaves the map so far."""
+    def _read(self, name: str, append: bool) -> tuple[PlaceMap, Recognizer | list[Keyframe]]:
+        """Read all of a map, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
             fresh = build_recognizer(self._preset, place_map.dimension)
-            keyframes = list(place_map.keyframes()) if append and self._recognizer else fresh.load(place_map)
+            keyframes = list(place_map.keyframes()) if append else fresh.load(place_map)
         except BaseException:
             place_map.close()
             raise
-        if append and self._recognizer:
-            for keyframe in keyframes:
-                self._recognizer.add(keyframe)
-        else:
+        return place_map, keyframes if append else fresh
+
+    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[Keyframe]) -> None:
+        """Search a map that was read: instead of the map so far, or its keyframes beside it."""
+        if isinstance(loaded, Recognizer):
+            ids = loaded.ids  # not those of the file, which may have grown
             self._forget_map()
-            self._recognizer = fresh
+            self._recognizer = loaded
+        else:
+            ids = [keyframe.id for keyframe in loaded]
+            self._recognizer = self._recognizer or build_recognizer(self._preset, place_map.dimension)
+            for keyframe in loaded:
+                self._recognizer.add(keyframe)
         self._maps.append(place_map)
         if self._input is not None and self._input.follower is not None:
-            for identity in place_map.ids():
+            for identity in ids:
                 self._input.follower.known(identity)
-        self.get_logger().info(f'loaded {name}: {place_map.count} keyframes')
+        self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
 
     def _forget_map(self) -> None:
         for place_map in self._maps:
@@ -243,7 +250,8 @@ class Localizer(SegvladNode):
     def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> str:
         if not request.read_only:
             raise SegvladError('a localizer only reads maps: load with read_only true')
-        self.on_worker(lambda: self._load(request.name, request.append))
+        loaded = self._read(request.name, request.append)
+        self.on_worker(lambda: self._take(*loaded), otherwise=loaded[0].close)
         response.map_id, response.keyframes = self._map_id(), self._recognizer.count
         return f'loaded {request.name}'
 

@@ -125,12 +125,20 @@ class MapBuilder(SegvladNode):
         gate = KeyframeGate(GateSettings(
             parameters['keyframe.min_interval_s'], parameters['keyframe.min_distance_m'],
             parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
-        self._mapper = Mapper(self._describer, gate, place_map, robot_id=parameters['robot_id'])
+        try:
+            self._mapper = Mapper(self._describer, gate, place_map, robot_id=parameters['robot_id'])
+        except BaseException:  # its session could not be written: the map so far goes on
+            place_map.close()
+            raise
         self._poses = None  # what the map holds is read when somebody looks at it
         self._optimized, self._newest_path = OptimizedPath(), None
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
+
+    def _exchange(self, place_map: PlaceMap) -> None:
+        """Write another map from now on; it was opened, and checked, while mapping went on."""
+        self.on_worker(lambda: self._use(place_map), otherwise=place_map.close)
 
     def _take_path(self, path: Path) -> None:
         waiting, self._newest_path = self._newest_path, path
@@ -159,13 +167,13 @@ class MapBuilder(SegvladNode):
         if request.append:
             raise SegvladError('maps cannot be merged while mapping: load with append false to go on in that map')
         path = self._directory.existing(request.name)
-        self.on_worker(lambda: self._use(self._open(request.name, append=True)))
+        self._exchange(self._open(request.name, append=True))
         response.map_id, response.keyframes = self._map.map_id, self._map.count
         return f'going on in {path}'
 
     def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
         name = self._directory.unused_name()
-        self.on_worker(lambda: self._use(self._open(name, append=False)))
+        self._exchange(self._open(name, append=False))
         return f'mapping anew into {name}; the map so far is kept'
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:

@@ -273,19 +273,23 @@ class SegvladNode(Node):
             return response
         self.create_service(kind, name, answer, callback_group=self.service_group)
 
-    def on_worker(self, job: Callable[[], Any]) -> Any:
+    def on_worker(self, job: Callable[[], Any], otherwise: Callable[[], Any] = lambda: None) -> Any:
         """Run a job in the worker's thread and wait for its result.
 
+        :param otherwise: called where the job is never begun
         :raises SegvladError: it took longer than ``service_timeout_s``
         """
-        timeout_s = self.parameters['service_timeout_s']
-        future = self.worker.submit(job)
+        timeout_s, future = self.parameters['service_timeout_s'], None
         try:
+            future = self.worker.submit(job)
             return future.result(timeout_s)
         except concurrent.futures.TimeoutError:
             begun = not future.cancel()
             raise SegvladError(f'no answer within {timeout_s:g} s: the work '
                                f'{"goes on" if begun else "was not begun, try again"}') from None
+        finally:
+            if future is None or future.cancelled():
+                otherwise()
 
     def _pause(self, request: SetBool.Request, response: SetBool.Response) -> str:
         self.paused = request.data

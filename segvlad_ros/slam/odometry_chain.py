@@ -11,7 +11,7 @@ from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose
 
 TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line
-STANDING_INTERVAL_S, STANDING_M, STANDING_RAD = 1.0, 1e-4, 1e-4  # and of a robot that stands at this one
+STANDING_M, STANDING_RAD = 1e-4, 1e-4  # what moves less stands
 SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a node each second in which it moved
 MAX_GAP_S = 2.0  # of odometry that is interpolated
 MAX_EXTRAPOLATION_S = 1.0
@@ -67,10 +67,11 @@ class OdometryChain:
         :return: whether it became a node
         """
         newest = self.newest_ns
-        if newest is not None:
-            interval_s = STANDING_INTERVAL_S if self._stands(pose) else TRACK_INTERVAL_S
-            if stamp_ns - newest < interval_s * 1e9:
-                return False
+        if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
+            return False
+        if newest is not None and stamp_ns - newest <= MAX_GAP_S * 1e9 and self._stands(pose):
+            self._track.hold(stamp_ns)
+            return False
         pose = Pose(pose.translation, pose.quaternion, pose.frame)
         self._track.add(stamp_ns, pose)
         self._last_kept = pose

@@ -288,6 +288,6 @@ def test_odometry_of_a_parked_robot_is_hardly_kept():
     graph = PoseGraph()
     for number in range(20 * 600):  # ten minutes at 20 Hz
         graph.add_odometry(SECOND + number * SECOND // 20, flat(1.0, 2.0, 0.3))
-    assert len(graph._chain._track) <= 601
+    assert len(graph._chain._track) == 2
     assert graph.nodes == 1
     assert graph.pose_at(SECOND + 300 * SECOND + 7).translation[:2] == pytest.approx([1.0, 2.0])

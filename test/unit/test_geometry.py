@@ -69,7 +69,12 @@ def test_small_angle_keeps_its_digits():
 
 @given(poses, poses, st.floats(0, 1))
 def test_interpolation_turns_evenly_and_the_short_way(first, second, fraction):
-    between, = geometry.interpolate([first], [second], np.array([fraction]))
+    known, places, turns = geometry.interpolated(
+        np.array([0, 10**9]), *(np.array([getattr(pose, name) for pose in (first, second)])
+                                for name in ('translation', 'quaternion')),
+        np.array([round(fraction * 1e9)]), max_gap=10**9, max_extrapolation=0)
+    between = replace(first, translation=places[0], quaternion=turns[0])
+    assert known.all()
     whole = geometry.rotation_angle(first, second)
     assert geometry.rotation_angle(first, between) == pytest.approx(fraction * whole, abs=1e-5)
     np.testing.assert_allclose(between.translation,
@@ -164,20 +169,37 @@ class TestPoseHistory:
         rng = np.random.default_rng(0)
         history = PoseHistory(max_gap_s=0.3, max_extrapolation_s=0.04)
         stamps = 1_700_000_000_000_000_000 + np.cumsum(rng.integers(50_000_000, 500_000_000, 60))
-        for stamp in stamps.tolist():
-            history.add(stamp, at_x(stamp % 1e9, rng.choice(['odom', 'map'], p=[0.9, 0.1]), rng.uniform(-3, 3)))
-        wanted = [*rng.integers(stamps[0] - 10**9, stamps[-1] + 10**9, 300), *stamps]
-        found = history.at_many(wanted)
-        assert 100 < sum(pose is None for pose in found) < 250
-        for stamp, pose in zip(wanted, found):
-            single = history.at(int(stamp))
-            assert (single is None) == (pose is None)
-            if pose is not None:
-                assert pose.frame == single.frame
-                np.testing.assert_allclose(pose.translation, single.translation)
-                assert geometry.rotation_angle(pose, single) < 1e-7
-        assert PoseHistory().at_many(wanted[:2]) == [None, None]
-        assert history.at_many([]) == []
+        known = [at_x(stamp % 1e9, yaw=rng.uniform(-3, 3)) for stamp in stamps.tolist()]
+        for stamp, pose in zip(stamps.tolist(), known):
+            history.add(stamp, pose)
+        wanted = np.append(rng.integers(stamps[0] - 10**9, stamps[-1] + 10**9, 300), stamps)
+        table = [np.array([getattr(pose, name) for pose in known]) for name in ('translation', 'quaternion')]
+        limits = {'max_gap': 300_000_000, 'max_extrapolation': 40_000_000}
+        found, places, turns = geometry.interpolated(stamps, *table, wanted, **limits)
+        assert 100 < found.sum() < 300
+        for number, stamp in enumerate(wanted.tolist()):
+            single = history.at(stamp)
+            assert (single is not None) == found[number]
+            if single is not None:
+                np.testing.assert_allclose(places[number], single.translation)
+                np.testing.assert_allclose(turns[number], single.quaternion, atol=1e-9)
+        nothing = [values[:0] for values in (stamps, *table)]
+        assert not geometry.interpolated(*nothing, wanted, **limits)[0].any()
+        assert not len(geometry.interpolated(stamps, *table, wanted[:0], **limits)[0])
+
+    def test_a_pose_that_holds_is_two_poses_however_long(self):
+        history = PoseHistory(max_gap_s=0.5)
+        history.add(10**9, at_x(1))
+        for second in range(2, 3600):
+            history.hold(second * 10**9)
+        history.add(3600 * 10**9, at_x(2))
+        assert (len(history), history.newest_stamp_ns()) == (3, 3600 * 10**9)
+        assert [history.at(stamp * 10**9).translation[0] for stamp in (1, 2, 1800, 3599, 3600)] == [1, 1, 1, 1, 2]
+        assert history.at(3599_500_000_000) is None  # a gap like any other
+        history.clear()
+        history.add(10**9, at_x(1))
+        history.add(3599 * 10**9, at_x(1))
+        assert history.at(1800 * 10**9) is None
 
     def test_late_ones_are_sorted_in_and_old_ones_forgotten(self):
         history = PoseHistory(max_entries=2)

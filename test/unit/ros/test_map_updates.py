@@ -81,6 +81,25 @@ def test_a_pose_that_is_none_is_passed_over(place_map):
     assert positions(place_map) == [('odom', 1.0), ('map', 20.0), ('odom', 3.0)]
 
 
+def test_of_poses_with_one_stamp_the_last_counts_in_whatever_order_they_come(place_map):
+    assert follow(OptimizedPath(), path((2.0, 20.0), (1.0, 10.0), (2.0, 22.0)), place_map) == [('a', 1), ('a', 2)]
+    assert positions(place_map)[1] == ('map', 22.0)
+
+
+def test_an_empty_path_and_an_empty_map_move_nothing(place_map):
+    assert OptimizedPath().moved(path(), place_map.ids()) == {}
+    assert OptimizedPath().moved(path((1.0, 10.0)), []) == {}
+
+
+def test_another_frame_moves_everything(place_map):
+    follower, first = OptimizedPath(), path((1.0, 10.0), (2.0, 20.0))
+    assert len(follower.moved(first, place_map.ids())) == 2
+    first.header.frame_id = 'earth'
+    moved = follower.moved(first, place_map.ids())
+    assert {pose.map_from_base.frame for pose in moved.values()} == {'earth'}
+    assert len(moved) == 2
+
+
 def chosen(place_map, **fields):
     return [(identity.session_id, identity.index)
             for identity in keyframes_to_remove(RemoveKeyframes.Request(**fields), place_map)]

@@ -1,0 +1,96 @@
+"""What a node does while a map is read or copied: all that it did before. In this process, so that reading can wait."""
+import threading
+
+import pytest
+import rclpy
+from map_samples import make_keyframe
+
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.nodes.localizer import Localizer
+from segvlad_ros.nodes.map_builder import MapBuilder
+from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.srv import LoadMap
+from segvlad_ros.types import SegvladError
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """A folder of two maps."""
+    for name, count in (('office', 3), ('hall', 2)):
+        with PlaceMap.create(tmp_path / f'{name}.segvlad', load_preset('classic').fingerprint(), 512) as place_map:
+            for index in range(1, count + 1):
+                place_map.append(make_keyframe(index, dimension=512, session=name))
+    return tmp_path
+
+
+@pytest.fixture
+def start(domain, maps):
+    """Starts a node in this process."""
+    started = []
+
+    def make(kind, **parameters):
+        given = {'map_directory': maps, **parameters}
+        rclpy.init(args=['--ros-args', *(word for key, value in given.items() for word in ('-p', f'{key}:={value}'))],
+                   domain_id=domain)
+        started.append(kind())
+        assert started[0].trigger_configure().name == 'SUCCESS'
+        return started[0]
+    yield make
+    for node in started:
+        node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+class Reading:
+    """Holds up whoever reads the keyframes of a map, until it is let go."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        keyframes = PlaceMap.keyframes
+
+        def slowly(place_map):
+            self.begun.set()
+            assert self.go_on.wait(WAIT_S)
+            yield from keyframes(place_map)
+        monkeypatch.setattr(PlaceMap, 'keyframes', slowly)
+
+
+@pytest.mark.parametrize('append', [False, True])
+def test_the_worker_goes_on_while_a_map_is_read(start, maps, monkeypatch, append):
+    node = start(Localizer, map='office')
+    reading, response = Reading(monkeypatch), LoadMap.Response()
+    service = threading.Thread(target=node._load_map, args=(
+        LoadMap.Request(name='hall', read_only=True, append=append), response))
+    service.start()
+    try:
+        assert reading.begun.wait(WAIT_S)
+        assert node.on_worker(lambda: node.map_facts().keyframes) == 3  # answers, from the map so far
+        with PlaceMap.open(maps / 'hall.segvlad', read_only=False) as writer:  # and it grows meanwhile
+            writer.append(make_keyframe(3, dimension=512, session='hall'))
+    finally:
+        reading.go_on.set()
+        service.join(WAIT_S)
+    assert response.keyframes == node.map_facts().keyframes == (6 if append else 3)
+
+
+def test_an_empty_map_can_be_added_to_nothing(start, maps):
+    PlaceMap.create(maps / 'empty.segvlad', load_preset('classic').fingerprint(), 512).close()
+    node, response = start(Localizer), LoadMap.Response()
+    node._load_map(LoadMap.Request(name='empty', read_only=True, append=True), response)
+    assert response.keyframes == 0
+
+
+def test_a_map_that_is_not_taken_is_closed_again(start, maps):
+    """The worker is busy for longer than a service waits: the map that was opened must not stay locked."""
+    node = start(MapBuilder, map='new', service_timeout_s=0.2)
+    busy = threading.Event()
+    node.worker.submit(lambda: busy.wait(WAIT_S))
+    with pytest.raises(SegvladError, match='was not begun'):
+        node._load_map(LoadMap.Request(name='hall'), LoadMap.Response())
+    busy.set()
+    PlaceMap.open(maps / 'hall.segvlad', read_only=False).close()
+    node._load_map(LoadMap.Request(name='hall'), response := LoadMap.Response())
+    assert response.keyframes == 2
