@@ -1,6 +1,6 @@
 """A patrol: the same loop again and again. Does an answer stay quick and sure, however often a place was seen?
 
-    python benchmark/patrol.py [--laps 120]     writes results/patrol.{json,md}
+    python benchmark/patrol.py [--laps 120] [--name patrol]     writes results/NAME.{json,md}
 
 Made descriptors of 128 values, made keypoints; the decision is that of the preset ``classic`` with its calibration. A
 loop of 30 m has LANDMARKS a metre; a keyframe every half metre sees those ahead of it, each as one segment and
@@ -10,6 +10,8 @@ POINTS keypoints. Landmarks are of KINDS that look alike; every visit sees them 
 - *room*: a camera carried about in a room without odometry, 500 frames;
 - *street*: 300 m straight on, a keyframe every 3 m and 3 s; far ends overlap, and nothing is to be found again;
 - *twins*: two floors that look alike, mapped as two sessions, asked without odometry, with and without keypoints.
+
+Only the front door is used: the script of this commit runs with the package of another on PYTHONPATH.
 """
 from __future__ import annotations
 
@@ -25,10 +27,19 @@ import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
 from segvlad_ros.evaluation.truth import PoseLimits
-from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
-from segvlad_ros.recognition.calibration import load_calibration
-from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Recognition, Status
+from segvlad_ros.types import (
+    CameraModel,
+    Keyframe,
+    KeyframeId,
+    Keypoints,
+    PlaceDescription,
+    Pose,
+    Recognition,
+    Status,
+    Verification,
+)
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 LENGTH_M, STEP_M = 30.0, 0.5
@@ -192,14 +203,13 @@ def twins(recognizer: Recognizer, keypoints: bool) -> dict:
                                   exclude_recent=True) for number in range(round(LENGTH_M / STEP_M))]
     matched = [answer for answer in found if answer.status == Status.MATCHED]
     return {'queries': len(found), 'matched': len(matched),
-            'matched_unproven': sum(not answer.evidence.proven for answer in matched),
+            'matched_unproven': sum(answer.candidates[0].verification != Verification.GEOMETRIC for answer in matched),
             'median_ambiguity': float(np.median([answer.candidates[0].ambiguity for answer in found]))}
 
 
 def make_recognizer() -> Recognizer:
     """The decision of ``classic``."""
-    preset = load_preset('classic')
-    return Recognizer(preset.recognition, DIMENSION, load_calibration(preset.calibration))
+    return build_recognizer(load_preset('classic'), DIMENSION)
 
 
 def measure(count: int, frames: int = 500) -> dict[str, dict]:
@@ -220,9 +230,9 @@ def measure(count: int, frames: int = 500) -> dict[str, dict]:
     return results
 
 
-def as_markdown(results: dict[str, dict], where: dict) -> str:
+def as_markdown(results: dict[str, dict], where: dict, title: str) -> str:
     """A table of the patrols, and the twins."""
-    lines = ['# A patrol', '', f'Written by `benchmark/patrol.py` on {where}. Times are of an answer without the search'
+    lines = [f'# {title}', '', f'Written by `benchmark/patrol.py` on {where}. Times are of an answer without the search'
              ', geometry included; recall and true answers refused as ambiguous from lap 5 on.', '',
              '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
              '| false | peak MB |', '|---' * 10 + '|']
@@ -246,10 +256,12 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--laps', type=int, default=120)
-    results, where = measure(parser.parse_args().laps), machine('cpu')
+    parser.add_argument('--name', default='patrol', help='of the files')
+    args = parser.parse_args()
+    results, where = measure(args.laps), machine('cpu')
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / 'patrol.json').write_text(json.dumps({'machine': where, 'runs': results}, indent=1) + '\n')
-    (RESULTS / 'patrol.md').write_text(as_markdown(results, where))
+    (RESULTS / f'{args.name}.json').write_text(json.dumps({'machine': where, 'runs': results}, indent=1) + '\n')
+    (RESULTS / f'{args.name}.md').write_text(as_markdown(results, where, args.name))
 
 
 if __name__ == '__main__':

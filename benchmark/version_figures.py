@@ -1,6 +1,6 @@
 """The figures of one version of the package, to stand beside those of another: every set, one shipped configuration.
 
-    python benchmark/version_figures.py --data ../shared/data --work /tmp/loops --name landed_55c810f
+    python benchmark/version_figures.py --data ../shared/data --work /tmp/loops --name landed_55c810f [--processes N]
 
 writes results/NAME.{json,md}; sets that are not asked for keep the figures of an earlier call. Plays the keyframes
 that loop_closures.py has described into --work, of as many seeds as are there, so that two versions see the same
@@ -17,8 +17,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
@@ -115,20 +118,23 @@ def real_sets(data: Path, work: Path) -> Iterator[tuple[str, Drive, dict[str, Tr
         yield office.name + guise, Drive(known_to(run, **known), exclude_frames=40), truths
 
 
-def simulated_sets(work: Path) -> Iterator[tuple[str, Drive, dict[str, TruthOf]]]:
-    """The same of every simulated drive that has been described."""
+def described_seeds(work: Path) -> list[int]:
+    """Seeds of which a simulated drive has been described."""
+    return sorted({int(found[1]) for path in work.glob('*.npz')
+                   if (found := re.fullmatch(r'(?:loop|back|rev|twins|street)_(\d+)', path.stem))})
+
+
+def simulated_sets(work: Path, seed: int) -> Iterator[tuple[str, Drive, dict[str, TruthOf]]]:
+    """The same of the simulated drives of one seed, as far as they have been described."""
     truths = {name: from_poses(limits) for name, limits in LIMITS.items()}
-    seeds = sorted({int(found[1]) for path in work.glob('*.npz')
-                    if (found := re.fullmatch(r'(?:loop|back|rev|twins|street)_(\d+)', path.stem))})
-    for seed in seeds:
-        for name, (queries, known) in CONDITIONS.items():
-            if all((work / f'{part}_{seed}.npz').is_file() for part in (queries, known) if part):
-                yield f'{name} {seed}', Drive(described(work, f'{queries}_{seed}'),
-                                              described(work, f'{known}_{seed}') if known else ()), truths
-        if (work / f'street_{seed}.npz').is_file():
-            run = described(work, f'street_{seed}')
-            for name, guise in STREET.items():
-                yield f'{name} {seed}', Drive(known_to(run, **guise)), truths
+    for name, (queries, known) in CONDITIONS.items():
+        if all((work / f'{part}_{seed}.npz').is_file() for part in (queries, known) if part):
+            yield f'{name} {seed}', Drive(described(work, f'{queries}_{seed}'),
+                                          described(work, f'{known}_{seed}') if known else ()), truths
+    if (work / f'street_{seed}.npz').is_file():
+        run = described(work, f'street_{seed}')
+        for name, guise in STREET.items():
+            yield f'{name} {seed}', Drive(known_to(run, **guise)), truths
 
 
 def play(drive: Drive, truths: dict[str, TruthOf]) -> tuple[dict[str, list[Outcome]], list[float]]:
@@ -198,6 +204,18 @@ def as_markdown(results: dict[str, dict], where: dict, name: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def rows_of(seed: int | None, data: Path, work: Path, only: str) -> dict[str, dict]:
+    """The figures of one seed, or (None) of the real sets, by drive and truth."""
+    cv2.setNumThreads(1)
+    sets = real_sets(data, work) if seed is None else simulated_sets(work, seed)
+    rows = {}
+    for title, drive, truths in sets:
+        if re.match(only, title):
+            outcomes, seconds = play(drive, truths)
+            rows[title] = {truth: figures(kept, seconds) for truth, kept in outcomes.items()}
+    return rows
+
+
 def main() -> None:
     """Play and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -206,20 +224,20 @@ def main() -> None:
     parser.add_argument('--name', required=True, help='of the version, and of the files')
     parser.add_argument('--sets', nargs='+', choices=('real', 'seeds'), default=['real', 'seeds'])
     parser.add_argument('--only', default='', help='a regular expression that the names of drives begin with')
+    parser.add_argument('--processes', type=int, default=1)
     args = parser.parse_args()
     path = RESULTS / f'{args.name}.json'
     results = json.loads(path.read_text())['sets'] if path.is_file() else {}
-    drives = {'real': lambda: real_sets(args.data, args.work), 'seeds': lambda: simulated_sets(args.work)}
+    jobs = [*([None] if 'real' in args.sets else []), *(described_seeds(args.work) if 'seeds' in args.sets else [])]
     where = machine('cpu')
-    for title, drive, truths in (item for group in args.sets for item in drives[group]()):
-        if not re.match(args.only, title):
-            continue
-        outcomes, seconds = play(drive, truths)
-        results[title] = {truth: figures(kept, seconds) for truth, kept in outcomes.items()}
-        print(title, {truth: (row['accepted'], len(row['false']), row['recall'])
-                      for truth, row in results[title].items()}, flush=True)
-        path.write_text(json.dumps({'machine': where, 'sets': results}, indent=1) + '\n')
-        path.with_suffix('.md').write_text(as_markdown(results, where, args.name))
+    with get_context('spawn').Pool(args.processes) as pool:
+        for rows in pool.imap(partial(rows_of, data=args.data, work=args.work, only=args.only), jobs):
+            results |= rows
+            for title, by_truth in rows.items():
+                print(title, {truth: (row['accepted'], len(row['false']), row['recall'])
+                              for truth, row in by_truth.items()}, flush=True)
+            path.write_text(json.dumps({'machine': where, 'sets': results}, indent=1) + '\n')
+            path.with_suffix('.md').write_text(as_markdown(results, where, args.name))
 
 
 if __name__ == '__main__':

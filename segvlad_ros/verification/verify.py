@@ -48,7 +48,7 @@ class VerificationSettings:
     :ivar min_metric_coverage: share of the cells of an 8 x 6 grid over each image that hold inliers of 'pnp'; larger
         takes no single object for a place, and proves fewer places that share only a part of the view
     :ivar min_epipolar_inliers: inliers of 'fundamental' and 'essential'; larger proves fewer places without depth, and
-        fewer wrong ones
+        fewer wrong ones: of 4,767 wrong pairs along six simulated streets the most had 25
     :ivar min_keypoint_share: fewer epipolar inliers are enough where they are this share of the keypoints of the poorer
         image, as in bare corridors, but never fewer than of a homography; larger proves fewer bare places
     :ivar min_planar_inliers: inliers of 'homography'; larger proves fewer flat scenes, and fewer posters that hang
@@ -75,7 +75,7 @@ class VerificationSettings:
     min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
     min_metric_inliers: int = setting(12, low=6, high=1000)
     min_metric_coverage: float = setting(0.08, low=0.0, high=1.0)
-    min_epipolar_inliers: int = setting(28, low=8, high=1000)
+    min_epipolar_inliers: int = setting(27, low=8, high=1000)
     min_keypoint_share: float = setting(0.15, low=0.0, high=1.0)
     min_planar_inliers: int = setting(15, low=8, high=1000)
     max_behind_share: float = setting(0.15, low=0.0, high=1.0)

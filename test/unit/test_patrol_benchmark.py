@@ -25,7 +25,7 @@ def test_a_patrol_knows_its_way_from_the_second_lap_on(patrol, odometry):
     assert not any(row['status'] == 'NO_MATCH_AMBIGUOUS' and row['right'] for row in rows)
     numbers = patrol.summary(rows)
     assert (numbers['laps'], numbers['recall']) == (4, 1.0)
-    assert '| 4 |' in patrol.as_markdown({'laps': numbers}, {})
+    assert '| 4 |' in patrol.as_markdown({'laps': numbers}, {}, 'patrol')
 
 
 @pytest.mark.parametrize(('odometry', 'keypoints'), [(True, True), (False, True), (False, False)])
