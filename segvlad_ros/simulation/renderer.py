@@ -103,7 +103,9 @@ class Renderer:
         with np.errstate(divide='ignore', invalid='ignore'):
             inverse = normal / distance[:, None]
         offsets = np.einsum('ski,si->sk', axes, origin)
-        return np.concatenate([inverse[:, None], axes - offsets[:, :, None] * inverse[:, None]], 1).astype(np.float32)
+        with np.errstate(over='ignore'):  # a surface that is seen edge-on lies infinitely near
+            return np.concatenate([inverse[:, None], axes - offsets[:, :, None] * inverse[:, None]], 1).astype(
+                np.float32)
 
     def _visible(self, corners, distance, planes):
         """Nearest surface by pixel, nearest surfaces first so that most of what is hidden is never drawn."""

@@ -43,7 +43,9 @@ def test_every_set_is_judged_by_the_others(benchmark):
     assert calibration.queries == 400  # nothing of what is held out
     assert numbers['held out']['simulation']['queries'] == 80
     assert len(pictures) == 5 and all(text.startswith('<svg') for text in pictures.values())
-    text = benchmark.as_markdown(numbers, calibration, [201, 202], {})
+    decided = {'corridor': {'accepted': 9, 'false': ['7'], 'recall': 0.25}}
+    text = benchmark.as_markdown(numbers, decided, calibration, [201, 202], {})
+    assert '| corridor | 9 | 1 | 0.250 |' in text
     assert all(f'({name})' in text for name in pictures)
     assert '201 to 202' in text
 
