@@ -1,6 +1,6 @@
 """A patrol: the same loop again and again. Does an answer stay quick and sure, however often a place was seen?
 
-    python benchmark/patrol.py [--laps 120] [--name patrol]     writes results/NAME.{json,md}
+    python benchmark/patrol.py [--laps 120] [--processes 2]     writes results/patrol.{json,md}
 
 Made descriptors of 128 values, made keypoints; the decision is that of the preset ``classic`` with its calibration. A
 loop of 30 m has LANDMARKS a metre; a keyframe every half metre sees those ahead of it, each as one segment and
@@ -21,8 +21,11 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
@@ -177,9 +180,9 @@ def room(frames: int) -> Iterator[Visit]:
         yield visit(loop, number + 1, at_m % 18.0, 'room')
 
 
-def street(recognizer: Recognizer, odometry: bool, keypoints: bool) -> dict:
+def street(odometry: bool, keypoints: bool) -> dict:
     """A robot that never comes back: no match is right."""
-    loop, accepted, refused = Loop(5, 700.0, 0.8, (2.0, 45.0)), 0, 0
+    recognizer, loop, accepted, refused = make_recognizer(), Loop(5, 700.0, 0.8, (2.0, 45.0)), 0, 0
     for number in range(100):
         at_m = 3.0 * number
         pose = Pose(np.array([at_m, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom') if odometry else None
@@ -191,9 +194,9 @@ def street(recognizer: Recognizer, odometry: bool, keypoints: bool) -> dict:
     return {'queries': 100, 'accepted': accepted, 'refused_as_trailing_or_by_odometry': refused}
 
 
-def twins(recognizer: Recognizer, keypoints: bool) -> dict:
+def twins(keypoints: bool) -> dict:
     """Answers about two floors that look alike; none may be believed unproven."""
-    loop, places = Loop(4), []
+    recognizer, loop, places = make_recognizer(), Loop(4), []
     for floor in ('first floor', 'second floor'):
         for number in range(round(LENGTH_M / STEP_M)):
             each = visit(loop, number + 1, number * STEP_M, floor, keypoints=keypoints)
@@ -212,28 +215,51 @@ def make_recognizer() -> Recognizer:
     return build_recognizer(load_preset('classic'), DIMENSION)
 
 
-def measure(count: int, frames: int = 500) -> dict[str, dict]:
-    """All runs by name."""
-    results = {}
-    for odometry in (True, False):
-        for drift_m in (0.0, 1.0) if odometry else (0.0,):
-            name = f'laps, odometry with {drift_m:g} m of drift a lap' if odometry else 'laps, no odometry'
-            results[name] = summary(drive(laps(count, odometry, drift_m), make_recognizer()))
-            print(name, results[name], flush=True)
-    rows = drive(room(frames), make_recognizer(), 18.0, 100)
-    results['room'] = summary(rows)
+def runs(count: int, frames: int = 500) -> dict[str, partial]:
+    """What there is to measure, by name."""
+    wanted = {f'laps, odometry with {drift_m:g} m of drift a lap': partial(patrolled, count, True, drift_m)
+              for drift_m in (0.0, 1.0)}
+    wanted['laps, no odometry'] = partial(patrolled, count, False, 0.0)
+    wanted['room'] = partial(wandered, frames)
     for odometry, keypoints in ((True, True), (False, True), (False, False)):
         name = f'street, {"odometry" if odometry else "images only"}{"" if keypoints else ", no keypoints"}'
-        results[name] = street(make_recognizer(), odometry, keypoints)
+        wanted[name] = partial(street, odometry, keypoints)
     for keypoints in (True, False):
-        results[f'twin floors, {"with" if keypoints else "without"} keypoints'] = twins(make_recognizer(), keypoints)
+        wanted[f'twin floors, {"with" if keypoints else "without"} keypoints'] = partial(twins, keypoints)
+    return wanted
+
+
+def patrolled(count: int, odometry: bool, drift_m: float) -> dict:
+    """The numbers of some laps."""
+    return summary(drive(laps(count, odometry, drift_m), make_recognizer()))
+
+
+def wandered(frames: int) -> dict:
+    """The numbers of the room."""
+    return summary(drive(room(frames), make_recognizer(), 18.0, 100))
+
+
+def measured(run: tuple[str, partial]) -> tuple[str, dict]:
+    """Name and numbers of a run, on one core."""
+    cv2.setNumThreads(1)
+    name, work = run
+    return name, work()
+
+
+def measure(count: int, processes: int) -> dict[str, dict]:
+    """All runs by name, each in a process of its own."""
+    results = {}
+    with get_context('spawn').Pool(processes, maxtasksperchild=1) as pool:
+        for name, numbers in pool.imap(measured, runs(count).items(), chunksize=1):
+            results[name] = numbers
+            print(name, numbers, flush=True)
     return results
 
 
 def as_markdown(results: dict[str, dict], where: dict, title: str) -> str:
     """A table of the patrols, and the twins."""
-    lines = [f'# {title}', '', f'Written by `benchmark/patrol.py` on {where}. Times are of an answer without the search'
-             ', geometry included; recall and true answers refused as ambiguous from lap 5 on.', '',
+    lines = [f'# {title}', '', f'Written by `benchmark/patrol.py` on {where}, each run on one core. Times are of an '
+             'answer without the search, geometry included; recall and true answers refused as ambiguous from lap 5 on.', '',
              '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
              '| false | peak MB |', '|---' * 10 + '|']
     for name, row in results.items():
@@ -257,8 +283,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--laps', type=int, default=120)
     parser.add_argument('--name', default='patrol', help='of the files')
+    parser.add_argument('--processes', type=int, default=1, help='no more than there are idle cores')
     args = parser.parse_args()
-    results, where = measure(args.laps), machine('cpu')
+    results, where = measure(args.laps, args.processes), machine('cpu')
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f'{args.name}.json').write_text(json.dumps({'machine': where, 'runs': results}, indent=1) + '\n')
     (RESULTS / f'{args.name}.md').write_text(as_markdown(results, where, args.name))

@@ -30,11 +30,11 @@ def test_a_patrol_knows_its_way_from_the_second_lap_on(patrol, odometry):
 
 @pytest.mark.parametrize(('odometry', 'keypoints'), [(True, True), (False, True), (False, False)])
 def test_on_a_straight_road_nothing_is_recognised(patrol, odometry, keypoints):
-    assert patrol.street(patrol.make_recognizer(), odometry, keypoints)['accepted'] == 0
+    assert patrol.street(odometry, keypoints)['accepted'] == 0
 
 
 @pytest.mark.parametrize('keypoints', [True, False])
 def test_of_two_twin_floors_none_is_believed_unproven(patrol, keypoints):
-    numbers = patrol.twins(patrol.make_recognizer(), keypoints)
+    numbers = patrol.twins(keypoints)
     assert numbers['matched_unproven'] == 0
     assert numbers['queries'] == 60
