@@ -259,7 +259,8 @@ def measure(count: int, processes: int) -> dict[str, dict]:
 def as_markdown(results: dict[str, dict], where: dict, title: str) -> str:
     """A table of the patrols, and the twins."""
     lines = [f'# {title}', '', f'Written by `benchmark/patrol.py` on {where}, each run on one core. Times are of an '
-             'answer without the search, geometry included; recall and true answers refused as ambiguous from lap 5 on.', '',
+             'answer without the search, geometry included; recall and true answers refused as ambiguous from lap 5 '
+             'on.', '',
              '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
              '| false | peak MB |', '|---' * 10 + '|']
     for name, row in results.items():
