@@ -98,16 +98,15 @@ def decisions(others: dict[str, Calibration], data: Path, work: Path) -> dict[st
     return rows
 
 
-def measure(sets: Sequence[Samples], held_out: Sequence[Samples],
+def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[str, Calibration],
             pictures: Callable[[str, str], object]) -> tuple[Calibration, dict[str, dict]]:
     """Learn, leave out and hold out.
 
+    :param others: see :func:`left_out`
     :param pictures: takes the file name and the SVG text of every reliability diagram
     :return: the calibration learned from ``sets``, and the numbers by section and set
     """
-    preset = load_preset(PRESET)
-    calibration = fit_calibration(sets, preset)
-    others = left_out(sets)
+    calibration = fit_calibration(sets, load_preset(PRESET))
     tests = {'held out': [(tested.name, calibration, tested) for tested in held_out],
              'left out': [(tested.name, others[tested.name], tested) for tested in sets],
              'seen': [(tested.name, calibration, tested) for tested in sets]}
@@ -184,9 +183,10 @@ def main() -> None:
         sets, tests = (joined(part for parts in pool.imap(
             partial(samples, data=args.data, work=args.work, learning=learning), group) for part in parts)
             for learning, group in ((True, jobs), (False, [(SIMULATION, seed) for seed in held_out])))
-    calibration, numbers = measure(sets, tests, lambda name, picture: (RESULTS / name).write_text(picture))
+    others = left_out(sets)
+    calibration, numbers = measure(sets, tests, others, lambda name, picture: (RESULTS / name).write_text(picture))
     calibration.save(config_directory() / PRESET / 'calibration.json')
-    decided, where = decisions(left_out(sets), args.data, args.work), machine('cpu')
+    decided, where = decisions(others, args.data, args.work), machine('cpu')
     (RESULTS / 'calibration.json').write_text(json.dumps(
         {'machine': where, 'fingerprint': calibration.fingerprint, 'learned_seeds': list(LEARNED_SEEDS),
          'held_out_seeds': list(held_out), **numbers, 'left out, and driven': decided}, indent=1) + '\n')

@@ -14,7 +14,7 @@ from typing import Any
 from segvlad_ros.mapping.map_format import APPLICATION_ID, FORMAT_VERSION, MAX_DIMENSION, STATEMENTS, digest
 from segvlad_ros.types import SegvladError
 
-_WAIT_S = 30.0
+WAIT_S = 30.0
 """How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
 
 
@@ -38,7 +38,7 @@ def reporting(path: Path) -> Iterator[None]:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     database = sqlite3.connect(f'{path.absolute().as_uri()}?mode={mode}', uri=True, isolation_level=None,
-                               timeout=_WAIT_S, check_same_thread=False)
+                               timeout=WAIT_S, check_same_thread=False)
     try:
         for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'foreign_keys = ON', 'mmap_size = 0',
                        'temp_store = MEMORY', 'synchronous = FULL'):
@@ -92,7 +92,7 @@ def disconnect(database: sqlite3.Connection, read_only: bool) -> None:
     database.close()
 
 
-def _reserve(database: sqlite3.Connection, path: Path, wait_s: float = _WAIT_S) -> None:
+def _reserve(database: sqlite3.Connection, path: Path, wait_s: float = WAIT_S) -> None:
     """Begin the next transaction at once: its lock lets readers in and writers not, and ends with the process."""
     with reporting(path):
         database.execute(f'PRAGMA busy_timeout = {round(wait_s * 1000)}')
@@ -103,7 +103,7 @@ def _reserve(database: sqlite3.Connection, path: Path, wait_s: float = _WAIT_S) 
                 raise
             raise SegvladError(f'{path}: is being written by another process; stop that one, or open it read-only'
                                ) from None
-        database.execute(f'PRAGMA busy_timeout = {round(_WAIT_S * 1000)}')
+        database.execute(f'PRAGMA busy_timeout = {round(WAIT_S * 1000)}')
 
 
 @contextmanager

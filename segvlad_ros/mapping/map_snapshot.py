@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from segvlad_ros.mapping.map_file import WAIT_S
+
 # Keyframes that are copied under one lock, some 0.3 MB each.
 BATCH = 16
-# How long to wait for a commit of the writer.
-_WAIT_S = 30.0
 # Tables of which a keyframe has its row for good, with the column that names the keyframe.
 _LASTING = {'keyframes': 'id', 'segments': 'keyframe', 'keypoints': 'keyframe'}
 
@@ -34,7 +34,7 @@ def copying(source: Path, target: Path) -> Iterator[int]:
 
     :return: the keyframes that were copied in each step
     """
-    database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=_WAIT_S)
+    database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=WAIT_S)
     try:
         for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'main.synchronous = OFF',
                        'main.journal_mode = OFF'):  # an unfinished copy is thrown away
@@ -71,7 +71,7 @@ def _copy_schema(database: sqlite3.Connection) -> None:
         value, = database.execute(f'PRAGMA source.{name}').fetchone()
         database.execute(f'PRAGMA main.{name} = {value}')
     for statement, in database.execute("SELECT sql FROM source.sqlite_master WHERE sql IS NOT NULL"
-                                       " AND name NOT LIKE 'sqlite%' ORDER BY type DESC").fetchall():
+                                       r" AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type DESC").fetchall():
         database.execute(statement)
 
 
@@ -85,7 +85,7 @@ def _copy_what_changes(database: sqlite3.Connection) -> None:
     for table, key in _LASTING.items():
         database.execute(f'DELETE FROM main.{table} WHERE {key} NOT IN (SELECT id FROM source.keyframes)')
     database.execute('DELETE FROM main.sqlite_sequence')  # the highest row ever given, so that none is reused
-    for name, in database.execute("SELECT name FROM source.sqlite_master WHERE type = 'table'").fetchall():
+    for name, in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
         if name not in _LASTING:
             quoted = name.replace('"', '""')
             database.execute(f'INSERT INTO main."{quoted}" SELECT * FROM source."{quoted}"')
