@@ -145,14 +145,20 @@ class SearchedMap:
                 for neighbour, apart in self._near_in_session(member):
                     self._places.connect(changed, int(facts['place'][neighbour]), apart)
 
-    def known_apart(self, entry: int, other: int) -> bool:
-        """Whether odometry or a back-end knows two keyframes to lie further apart than a scene reaches."""
-        if (self._column('frame')[[entry, other]] >= 0).all() and np.ptp(self._column('frame')[[entry, other]]) == 0:
-            apart = np.linalg.norm(np.subtract(*self._column('optimized')[[entry, other]]))
-            return bool(apart > self._settings.near_distance_m)
-        way = self.between(entry, other)
-        return (way is not None and float(np.linalg.norm(way.matrix[:3, 3])) - 3 * way.position_m
-                > self._settings.near_distance_m)
+    def known_apart(self, entry: int, others: Sequence[int]) -> np.ndarray:
+        """Which keyframes odometry or a back-end knows to lie further from one than a scene reaches.
+
+        :return: (len(others),) bool
+        """
+        here, there = self._table[entry], self._table[np.asarray(others, np.int64)]
+        error = position_error(there['length_m'] - here['length_m'], there['position'],
+                               there['moment'] - here['moment'], self._drift)
+        odometry = np.linalg.norm(there['position'] - here['position'], axis=1) - 3 * error
+        optimized = np.linalg.norm(there['optimized'] - here['optimized'], axis=1)
+        one_frame = (there['frame'] == here['frame']) & (here['frame'] >= 0)
+        one_run = (there['run'] == here['run']) & (here['run'] >= 0)
+        apart = np.where(one_frame, optimized, np.where(one_run, odometry, 0.0))
+        return apart > self._settings.near_distance_m
 
     def between(self, entry: int, other: int) -> Motion | None:
         """``entry_from_other`` by odometry, None where it does not connect them."""

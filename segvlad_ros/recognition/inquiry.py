@@ -23,6 +23,9 @@ from segvlad_ros.verification.view import View
 MIN_CANDIDATES = 10
 # Places elsewhere that are compared segment by segment, to find the strongest double among them.
 _DOUBLES = 3
+# Doubles of a proven candidate that geometry compares with the query, beside those that are known to lie apart: a map
+# that was driven many times without asking shows one scene many times.
+_COMPARED = 2
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,13 @@ class Inquiry:
         :param max_ambiguity: doubles below it are not looked into
         """
         same: list[int] = []
-        near = self._map.around(evidence.entry)
-        elsewhere = [place for place in self._votes.ranked_places().tolist()
-                     if not near[self._votes.champions[place]]]
+        compared = 0
+        elsewhere = self._beyond(evidence.entry, self._votes.ranked_places())
         background = self._votes.scores[elsewhere]
         z = (evidence.score - background.mean()) / max(float(background.std()), 1e-3) if len(elsewhere) > 1 else 0.0
         evidence = replace(evidence, log_z=math.log1p(max(float(z), 0.0)))
-        while elsewhere:
-            double = max((int(self._votes.champions[place]) for place in elsewhere[:_DOUBLES]), key=self.score)
+        while len(elsewhere):
+            double = max(self._votes.champions[elsewhere[:_DOUBLES]].tolist(), key=self.score)
             ambiguity = self.score(double) / evidence.score
             if ambiguity <= min(max_ambiguity, evidence.ambiguity):
                 return evidence, same
@@ -119,12 +121,14 @@ class Inquiry:
                 return replace(evidence, double=self._map.keyframe(double).id,
                                ambiguity=max(ambiguity, evidence.ambiguity)), same
             geometry = self._geometry(double)
-            if geometry is not None and geometry.proven and not self._map.known_apart(evidence.entry, double):
+            if geometry is not None and geometry.proven and not self._apart(evidence, double):
                 same.append(double)
             else:  # excused, and still reported
                 evidence = replace(evidence, ambiguity=max(ambiguity, evidence.ambiguity))
-            beside = self._map.around(double)
-            elsewhere = [place for place in elsewhere if not beside[self._votes.champions[place]]]
+            elsewhere = self._beyond(double, elsewhere)
+            compared += 1
+            if compared >= _COMPARED:
+                elsewhere = self._rivals(evidence, elsewhere)
         return evidence, same
 
     def score(self, entry: int) -> float:
@@ -151,7 +155,20 @@ class Inquiry:
         geometry = self._geometry(double)
         if geometry is None:
             return True
-        return geometry.proven and self._map.known_apart(evidence.entry, double)
+        return geometry.proven and self._apart(evidence, double)
+
+    def _apart(self, evidence: Evidence, double: int) -> bool:
+        return bool(self._map.known_apart(evidence.entry, [double])[0])
+
+    def _beyond(self, entry: int, places: np.ndarray) -> np.ndarray:
+        """Those of some places that do not lie around a keyframe's."""
+        return places[~self._map.around(entry)[self._votes.champions[places]]]
+
+    def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
+        """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of the others."""
+        champions = self._votes.champions[places]
+        blind = np.array([not self._verifier.has_view(entry) for entry in champions.tolist()], bool)
+        return places[blind | self._map.known_apart(evidence.entry, champions)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
         if self._query.single:

@@ -48,6 +48,10 @@ class Verifier:
         """How likely geometry would prove that a query shows the scene of a map entry, if it does."""
         return provability(query, self._view(entry))
 
+    def has_view(self, entry: int) -> bool:
+        """Whether a map entry has keypoints to compare."""
+        return self._view(entry) is not None
+
     def _view(self, entry: int) -> View | None:
         return View.of(self._map.keyframe(entry))
 

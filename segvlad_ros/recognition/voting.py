@@ -80,12 +80,13 @@ def vote_online(similarities: np.ndarray, owners: np.ndarray, places: np.ndarray
     own = _first_of(rows, voted)
     shares = trust * np.bincount(voted[own], weights[own], minlength=len(places)) / max(len(similarities), 1)
     champions = np.full(count, -1, np.int64)
-    best = np.argsort(shares, kind='stable')
-    champions[places[best]] = best  # of several, the last one written stays
+    shared = np.flatnonzero(shares)
+    shared = shared[np.argsort(shares[shared], kind='stable')]
+    champions[places[shared]] = shared  # of several, the last one written stays
     best = _first_of(rows, places[voted])
     rows, voted, weights = rows[best], places[voted[best]], weights[best]
     scores = np.bincount(voted, weights, minlength=count) / max(len(similarities), 1)
-    return Votes(scores, shares, np.where(scores > 0, champions, -1), trust, rows, voted, weights, len(similarities))
+    return Votes(scores, shares, champions, trust, rows, voted, weights, len(similarities))
 
 
 def _first_of(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.geometry import exponential, skew
+from segvlad_ros.geometry import exponential
 from segvlad_ros.verification.correspondences import Correspondences
 from segvlad_ros.verification.view import View, normalised
 
@@ -181,12 +181,14 @@ def _linearise(query_from_match: np.ndarray, in_query: Observations, in_match: O
     forward = _project(query_from_match, in_query, sigma)
     backward = _project(match_from_query, in_match, sigma)
     seen = in_query.points @ query_from_match[:3, :3].T + query_from_match[:3, 3]
-    identity = np.broadcast_to(np.eye(3), (len(seen), 3, 3))
-    by_query = np.concatenate([identity, -skew(seen)], axis=2)
-    identity = np.broadcast_to(np.eye(3), (len(in_match), 3, 3))
-    by_match = -match_from_query[:3, :3] @ np.concatenate([identity, -skew(in_match.points)], axis=2)
-    jacobian = np.concatenate([forward[1] @ by_query, backward[1] @ by_match])
+    jacobian = np.concatenate([_by_motion(forward[1], seen),
+                               _by_motion(-backward[1] @ match_from_query[:3, :3], in_match.points)])
     return np.concatenate([forward[0], backward[0]]).ravel(), jacobian.reshape(-1, 6)
+
+
+def _by_motion(by_point: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, 2, 6) derivative by x in ``exp(x) points``, from that by the points: ``[I, -skew(p)]`` behind each row."""
+    return np.concatenate([by_point, np.cross(points[:, None], by_point)], axis=2)
 
 
 def _project(camera_from_points: np.ndarray, observations: Observations,

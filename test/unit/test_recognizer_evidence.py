@@ -12,11 +12,12 @@ from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.pipeline.recognition_settings import ExcludeSettings, RecognitionSettings, SearchSettings, VoteSettings
 from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.recognition import verifier
 from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Status, Verification
-from segvlad_ros.verification.verify import VerificationSettings
+from segvlad_ros.verification.verify import VerificationSettings, verify
 
 SETTINGS = RecognitionSettings(
     SearchSettings(), VoteSettings(), PlaceSettings(near_keyframes=2, near_distance_m=1.0),
@@ -243,6 +244,27 @@ def test_two_look_alikes_are_ambiguous_unless_geometry_rules_one_out():
     assert ask(map_of(), 1, scores, place=3, independent=True).status == Status.MATCHED
     twins = map_of([*range(8), 3, 9])
     assert ask(twins, 1, scores, place=3, independent=True).status == Status.NO_MATCH_AMBIGUOUS
+
+
+def test_visits_that_nobody_has_joined_cost_a_few_comparisons_and_hide_no_twin(monkeypatch):
+    """A map of many laps that was driven without asking: one scene, a hundred times, each a place of its own."""
+    compared = []
+    monkeypatch.setattr(verifier, 'verify', lambda *args: compared.append(1) or verify(*args))
+
+    def visited(twin):
+        recognizer = map_of(settings=replace(SETTINGS, search=SearchSettings(neighbours=500)))
+        for number in range(100):
+            view = keyframe(1, f'visit {number}', like({3: 0.9}, ENTRIES + 1), place=3,
+                                stand=STAND)
+            if number == 90 and twin:
+                recognizer.add(keyframe(20, 'map', like({3: 0.88}, ENTRIES + 1), place=3,
+                                        at=spot(12)))
+            recognizer.add(view)
+        compared.clear()
+        return ask(recognizer, 1, {3: 0.7}, place=3, independent=True)
+    assert visited(twin=False).status == Status.MATCHED
+    assert 1 < len(compared) < 10
+    assert visited(twin=True).status == Status.NO_MATCH_AMBIGUOUS
 
 
 def lowered(recognizer):

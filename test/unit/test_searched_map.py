@@ -147,13 +147,13 @@ def test_a_back_ends_poses_join_places_and_never_meet_odometry():
 
 def test_what_is_known_to_lie_apart():
     made = drive([at(0), at(10), None, at(0)], near_keyframes=1)
-    assert made.map.known_apart(0, 1)
-    assert not made.map.known_apart(0, 3)  # odometry does not say where it is
+    assert made.map.known_apart(0, [0, 1, 2, 3]).tolist() == [False, True, False, False]  # 3: odometry was interrupted
     tired = drive([at(0), at(10)], drift=OdometrySettings(0.4, 0.0))
-    assert not tired.map.known_apart(0, 1)
+    assert not tired.map.known_apart(0, [1]).any()
     made.map.update_poses({identity(1): OptimizedPose(at(0, frame='map')), identity(4): OptimizedPose(
         at(8, frame='map'))})
-    assert made.map.known_apart(0, 3)
+    assert made.map.known_apart(0, [3]).all()
+    assert not made.map.known_apart(3, [3]).any()
 
 
 def test_neighbourhoods_cost_the_same_in_a_long_map():
