@@ -66,7 +66,7 @@ class Localizer(SegvladNode):
         self._fields = self._preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._optimized, self._newest_path = OptimizedPath(), None
+        self._optimized = OptimizedPath()
         self._describer = self._mapper = None
         if parameters['source'] == 'images':
             self._configure_images()
@@ -232,13 +232,10 @@ class Localizer(SegvladNode):
             self._recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
     def _take_path(self, path: Path) -> None:
-        waiting, self._newest_path = self._newest_path, path
-        if waiting is None and not self.post('optimized_path', self._optimize):
-            self._newest_path = None
+        self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self) -> None:
-        path, self._newest_path = self._newest_path, None
-        if path is not None and self._recognizer is not None:
+    def _optimize(self, path: Path) -> None:
+        if self._recognizer is not None:
             self._recognizer.update_poses(self._optimized.moved(path, self._recognizer.ids))
 
     # services

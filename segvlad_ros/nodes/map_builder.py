@@ -131,7 +131,7 @@ class MapBuilder(SegvladNode):
             place_map.close()
             raise
         self._poses = None  # what the map holds is read when somebody looks at it
-        self._optimized, self._newest_path = OptimizedPath(), None
+        self._optimized = OptimizedPath()
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
@@ -141,13 +141,10 @@ class MapBuilder(SegvladNode):
         self.on_worker(lambda: self._use(place_map), otherwise=place_map.close)
 
     def _take_path(self, path: Path) -> None:
-        waiting, self._newest_path = self._newest_path, path
-        if waiting is None and not self.post('optimized_path', self._optimize):
-            self._newest_path = None
+        self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self) -> None:
-        path, self._newest_path = self._newest_path, None
-        moved = {} if path is None else self._optimized.moved(path, self._map.ids())
+    def _optimize(self, path: Path) -> None:
+        moved = self._optimized.moved(path, self._map.ids())
         if moved:
             self._map.update_poses(moved)
             self._poses = None

@@ -37,7 +37,6 @@ class PoseGraphNode(SegvladNode):
         self._graph: PoseGraph | None = None
         self._book = ClosureBook()
         self._inbox: deque[Odometry | LoopClosure] = deque()
-        self._called = False
         self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
         self._feedback = self.create_lifecycle_publisher(
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
@@ -54,7 +53,6 @@ class PoseGraphNode(SegvladNode):
             closure_rotation_rad=parameters['closure.added_rad']))
         self._book = ClosureBook()
         self._inbox.clear()
-        self._called = False
         self._published_ns, self._published_nodes = 0, 0
 
     def cleanup(self) -> None:
@@ -95,15 +93,13 @@ class PoseGraphNode(SegvladNode):
             self._inbox.append(message)
 
     def _call_worker(self) -> None:
-        if self._inbox and not self._called:
-            self._called = True
-            if not self.post('odometry and loop closures', self._work):
-                self._called = False  # they wait for the next call
+        if self._inbox:  # what a full queue refuses waits for the next call
+            self.post('odometry and loop closures', self._work, newest=True)
 
     # all below in the worker's thread
 
     def _work(self) -> None:
-        self._called, self.status.problem = False, ''
+        self.status.problem = ''
         received_s, begin = self.statistics.arrived(), time.perf_counter()
         while self._inbox:
             message = self._inbox.popleft()

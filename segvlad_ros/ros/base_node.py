@@ -208,16 +208,17 @@ class SegvladNode(Node):
         self.status.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
 
-    def post(self, what: str, job: Callable[[], Any]) -> bool:
+    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False) -> bool:
         """Give the worker something to do with an input, and go on.
 
         :param what: name of the input, for the report
+        :param newest: an older one of this name that still waits is passed over
         :return: False where a full queue or a paused node has dropped it
         """
         if self.paused:
             return False
         try:
-            self.worker.post(job)
+            self.worker.post(job, what if newest else '')
         except SegvladError as error:
             self.report(f'{what} not used: {error}')
             return False

@@ -7,11 +7,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to do, who waits for it, and its name where only the newest of a kind counts."""
+
+    work: Callable[[], Any]
+    future: Future | None = None
+    newest: str = ''
 
 
 class Worker:
@@ -45,7 +55,7 @@ class Worker:
         self._max_jobs = max_jobs
         self._changed = threading.Condition()
         self._box: list[Any] = []
-        self._jobs: deque[tuple[Callable[[], Any], Future | None]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._busy = False
         self._stopping = False
         self.dropped = 0
@@ -72,23 +82,28 @@ class Worker:
         :raises SegvladError: the queue is full, or the worker has stopped
         """
         future: Future = Future()
-        self._queue(job, future)
+        self._queue(_Job(job, future))
         return future
 
-    def post(self, job: Callable[[], Any]) -> None:
+    def post(self, job: Callable[[], Any], newest: str = '') -> None:
         """Queue a job whose result nobody waits for; what it raises goes to ``on_error``.
 
+        :param newest: a job of this name that still waits gives its place to this one; '' replaces none
         :raises SegvladError: the queue is full, or the worker has stopped
         """
-        self._queue(job, None)
+        self._queue(_Job(job, newest=newest))
 
-    def _queue(self, job: Callable[[], Any], future: Future | None) -> None:
+    def _queue(self, job: _Job) -> None:
         with self._changed:
             if self._stopping:
                 raise SegvladError('the node is being stopped')
+            waiting = [number for number, other in enumerate(self._jobs) if job.newest and other.newest == job.newest]
+            if waiting:
+                self._jobs[waiting[0]] = job
+                return
             if len(self._jobs) >= self._max_jobs:
                 raise SegvladError(f'{self._max_jobs} requests wait already: try again later')
-            self._jobs.append((job, future))
+            self._jobs.append(job)
             self._changed.notify_all()
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -114,9 +129,9 @@ class Worker:
             self._changed.notify_all()
         for old in replaced:
             self._on_drop(old)
-        for _, future in cancelled:
-            if future is not None:
-                future.cancel()
+        for job in cancelled:
+            if job.future is not None:
+                job.future.cancel()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -127,14 +142,11 @@ class Worker:
                 if self._stopping:
                     return
                 self._busy = True
-                if self._jobs:
-                    work, future = self._jobs.popleft()
-                else:
-                    work, future = functools.partial(self._process, self._box.pop()), None
-            if future is None:
-                self._guarded(work)
+                job = self._jobs.popleft() if self._jobs else _Job(functools.partial(self._process, self._box.pop()))
+            if job.future is None:
+                self._guarded(job.work)
             else:
-                self._do_job(work, future)
+                self._do_job(job.work, job.future)
             with self._changed:
                 idle = not self._jobs and not self._box
             if idle:

@@ -123,6 +123,25 @@ def test_jobs_go_before_the_box_in_their_order_and_are_bounded(worker, recorder)
     assert order == [(1, ['hold']), (2, ['hold'])]
 
 
+def test_the_newest_job_of_a_name_takes_the_place_of_the_one_that_waits(worker, recorder):
+    """A path of thousands of poses comes every second; only the last one is worth the time."""
+    worker.put('hold')
+    assert recorder.taken.wait(WAIT_S)
+    done = []
+    worker.post(lambda: done.append('path 1'), 'path')
+    last = worker.submit(lambda: done.append('answer'))
+    for number in (2, 3):
+        worker.post(lambda number=number: done.append(f'path {number}'), 'path')
+    with pytest.raises(SegvladError, match='wait already'):
+        worker.post(lambda: done.append('another'), 'markers')
+    recorder.release.set()
+    last.result(WAIT_S)
+    assert done == ['path 3', 'answer']
+    worker.post(lambda: done.append('path 4'), 'path')
+    worker.submit(lambda: None).result(WAIT_S)
+    assert done[2:] == ['path 4']
+
+
 def test_stop_cancels_what_waits_and_joins(recorder):
     worker = Worker(recorder.process, on_error=recorder.errors.append, on_drop=recorder.dropped.append)
     worker.put('hold')

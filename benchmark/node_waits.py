@@ -1,0 +1,106 @@
+"""What a robot waits for beside its images: a snapshot of a large map, and a long path of a SLAM back-end.
+
+    python benchmark/node_waits.py [--keyframes 600] [--poses 5000]      writes results/node_waits.{json,md}
+
+*snapshot*: keyframes of 150 segments of 512 values are appended as fast as they go while the map is saved; what counts
+is the longest time that one of them waits. *path*: an optimized_path of one pose a keyframe, all of which have moved.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path as PathMessage
+
+from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.ros.conversions import to_time
+from segvlad_ros.ros.optimized_path import OptimizedPath
+from segvlad_ros.types import Keyframe, KeyframeId, Keypoints, PlaceDescription
+
+RESULTS = Path(__file__).resolve().parent / 'results'
+SEGMENTS, DIMENSION, POINTS = 150, 512, 500
+SECOND_NS = 10 ** 9
+
+
+def keyframe(index: int) -> Keyframe:
+    """A made keyframe of the usual size."""
+    rng = np.random.default_rng(index)
+    rows = rng.normal(size=(SEGMENTS, DIMENSION)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    keypoints = Keypoints(rng.uniform(0, 480, (POINTS, 2)).astype(np.float32),
+                          rng.integers(0, 255, (POINTS, 128)).astype(np.uint8), np.full(POINTS, np.nan, np.float32))
+    place = PlaceDescription(rows, np.tile(np.array([0, 0, 64, 48], np.int32), (SEGMENTS, 1)),
+                             np.full(SEGMENTS, 3072, np.int64), keypoints=keypoints)
+    return Keyframe(KeyframeId(0, 'run', index, index * SECOND_NS), place, thumbnail=bytes(8000))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def snapshot(count: int, folder: Path) -> dict[str, float]:
+    """Appending while the map is saved."""
+    with PlaceMap.create(folder / 'map.segvlad', {'preset': 'made'}, DIMENSION) as place_map:
+        for index in range(1, count + 1):
+            place_map.append(keyframe(index))
+        alone = [seconds(lambda index=index: place_map.append(keyframe(index))) for index in range(count + 1, count + 51)]
+        taken: list[float] = []
+        saver = threading.Thread(target=lambda: taken.append(seconds(
+            lambda: place_map.save_snapshot(folder / 'copy.segvlad', overwrite=True))))
+        saver.start()
+        beside, index = [], count + 51
+        while saver.is_alive():
+            beside.append(seconds(lambda: place_map.append(keyframe(index))))
+            index += 1
+        saver.join()
+        return {'keyframes': count, 'snapshot_s': taken[0], 'append_alone_ms_p50': float(np.median(alone)) * 1e3,
+                'append_beside_ms_p50': float(np.median(beside)) * 1e3, 'append_beside_ms_max': max(beside) * 1e3}
+
+
+def path(count: int) -> dict[str, float]:
+    """One path after another."""
+    message = PathMessage()
+    message.header.frame_id = 'map'
+    for number in range(count):
+        stamped = PoseStamped()
+        stamped.header.stamp = to_time((number + 1) * SECOND_NS)
+        stamped.pose.position.x, stamped.pose.orientation.w = float(number), 1.0
+        message.poses.append(stamped)
+    keyframes = [KeyframeId(0, 'run', number, (number + 1) * SECOND_NS + SECOND_NS // 3) for number in range(count)]
+    follower, taken = OptimizedPath(), []
+    for _ in range(5):
+        taken.append(seconds(lambda: follower.moved(message, keyframes)))
+        for stamped in message.poses:
+            stamped.pose.position.x += 0.1
+    return {'poses': count, 'path_ms_p50': float(np.median(taken)) * 1e3}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--keyframes', type=int, default=600)
+    parser.add_argument('--poses', type=int, default=5000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = {**snapshot(args.keyframes, Path(folder)), **path(args.poses)}
+    where = machine('cpu')
+    (RESULTS / 'node_waits.json').write_text(json.dumps({'machine': where, **numbers}, indent=1) + '\n')
+    lines = [f'Written by `benchmark/node_waits.py` on {where}.', '', '| figure | value |', '|---|---|',
+             *(f'| {name} | {value:.4g} |' for name, value in numbers.items())]
+    (RESULTS / 'node_waits.md').write_text('# node_waits\n\n' + '\n'.join(lines) + '\n')
+    print(numbers)
+
+
+if __name__ == '__main__':
+    main()
