@@ -115,8 +115,8 @@ class Likeness:
 
     def pairs(self) -> tuple[SegmentMatch, ...]:
         """The segment pairs that have a weight, the most similar first."""
-        return tuple(SegmentMatch(int(row), int(self.segments[row]), float(self.similarities[row]))
-                     for row in self.matched)
+        rows = self.matched
+        return tuple(map(SegmentMatch, rows.tolist(), self.segments[rows].tolist(), self.similarities[rows].tolist()))
 
 
 def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:

@@ -92,11 +92,15 @@ def metric_pose(query: View, match: View, pairs: Correspondences, max_error: flo
     if pose is None:
         return None
     sigma = _POSITION_ERROR * query.size[0]
-    for _ in range(2):  # the second time with the inliers of the refined pose
+    before: tuple[np.ndarray, ...] = ()
+    for _ in range(2):  # the second time with the inliers of the refined pose, where these are others
         agree = in_query.errors(pose) < limit, in_match.errors(np.linalg.inv(pose)) < limit
         if agree[0].sum() + agree[1].sum() < 4:
             return None
+        if before and all(map(np.array_equal, before, agree)):
+            break
         pose, covariance = refine_pose(pose, in_query[agree[0]], in_match[agree[1]], sigma)
+        before = agree
     tested, inliers = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
     tested[from_match] = tested[from_query] = True
     inliers[from_match[in_query.errors(pose) < limit]] = True
