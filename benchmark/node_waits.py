@@ -49,19 +49,25 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def appending(place_map: PlaceMap, index: int) -> float:
+    """Seconds of one append."""
+    made = keyframe(index)
+    return seconds(lambda: place_map.append(made))
+
+
 def snapshot(count: int, folder: Path) -> dict[str, float]:
     """Appending while the map is saved."""
     with PlaceMap.create(folder / 'map.segvlad', {'preset': 'made'}, DIMENSION) as place_map:
         for index in range(1, count + 1):
             place_map.append(keyframe(index))
-        alone = [seconds(lambda index=index: place_map.append(keyframe(index))) for index in range(count + 1, count + 51)]
+        alone = [appending(place_map, index) for index in range(count + 1, count + 51)]
         taken: list[float] = []
         saver = threading.Thread(target=lambda: taken.append(seconds(
             lambda: place_map.save_snapshot(folder / 'copy.segvlad', overwrite=True))))
         saver.start()
         beside, index = [], count + 51
         while saver.is_alive():
-            beside.append(seconds(lambda: place_map.append(keyframe(index))))
+            beside.append(appending(place_map, index))
             index += 1
         saver.join()
         return {'keyframes': count, 'snapshot_s': taken[0], 'append_alone_ms_p50': float(np.median(alone)) * 1e3,

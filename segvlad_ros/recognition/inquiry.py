@@ -165,7 +165,7 @@ class Inquiry:
         return places[~self._map.around(entry)[self._votes.champions[places]]]
 
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
-        """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of the others."""
+        """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
         champions = self._votes.champions[places]
         blind = np.array([not self._verifier.has_view(entry) for entry in champions.tolist()], bool)
         return places[blind | self._map.known_apart(evidence.entry, champions)]
