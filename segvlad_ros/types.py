@@ -156,7 +156,8 @@ class CameraModel:
 
     :ivar width, height: pixels
     :ivar matrix: (3, 3) float64, K
-    :ivar distortion: (n,) float64 plumb_bob or rational_polynomial coefficients; empty for a rectified image
+    :ivar distortion: (n,) float64 coefficients of the distortion model, in ROS's order; empty for a rectified image
+    :ivar distortion_model: 'plumb_bob', 'rational_polynomial' or 'equidistant' (see :mod:`segvlad_ros.io.camera_info`)
     """
 
     width: int
@@ -177,6 +178,8 @@ class Frame:
     :ivar pose: pose of the robot's base in its odometry or map frame, or None
     :ivar depth: (height, width) float32 metres along the optical axis, NaN where unknown, or None
     :ivar base_from_camera: pose of the optical frame in the base frame (``frame`` names the base frame), or None
+    :ivar odometry_piece: number of the unbroken piece of odometry that ``pose`` is of; poses of two pieces, before and
+        after a driver was restarted, say nothing about each other; None where that is not known
     """
 
     rgb: np.ndarray
@@ -187,6 +190,7 @@ class Frame:
     depth: np.ndarray | None = None
     camera_model: CameraModel | None = None
     base_from_camera: Pose | None = None
+    odometry_piece: int | None = None
 
 
 @dataclass(frozen=True, order=True)

@@ -24,6 +24,7 @@ def make_keyframe(
     return Keyframe(
         KeyframeId(robot_id, session, index, index * 10**9 if stamp_ns is None else stamp_ns, camera), description,
         'camera_optical', pose if posed else None,
-        CameraModel(640, 480, np.array([[500.5, 0, 320], [0, 499, 240], [0, 0, 1]]), np.array([0.1, -1 / 3]))
+        CameraModel(640, 480, np.array([[500.5, 0, 320], [0, 499, 240], [0, 0, 1]]),
+                    np.array([0.1, -1 / 3, 0.0, 0.0, 0.2]))
         if camera_model else None,
         Pose(np.array([0.1, 0, 1 / 3]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link') if based else None, thumbnail)

@@ -35,9 +35,16 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """``--image-topic``, ``--odom-topic`` and ``--ground-truth-topic``."""
+    """Where a bag's inputs are, and what its messages cannot say of themselves."""
     parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
+    parser.add_argument('--rectified', action='store_true',
+                        help='the images are rectified: they fit P of camera_info, and have no distortion')
+    parser.add_argument('--ignore-frame-ids', action='store_true',
+                        help="use depth and camera_info although their frame_id is not the image's")
+    parser.add_argument('--base-frame', default='base_link',
+                        help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
+                             'transform tells how the two lie to each other, that one')
     parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
                         help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
 
@@ -68,8 +75,12 @@ def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Calla
     """Drive through a bag as mapping and loop closing do together."""
     from segvlad_ros.evaluation.bags import BagEvaluation
     from segvlad_ros.io.bag_frames import BagTopics
+    from segvlad_ros.io.frame_assembler import InputSettings
 
+    settings = InputSettings(base_frame=args.base_frame, rectified=args.rectified,
+                             ignore_frame_ids=args.ignore_frame_ids)
     return BagEvaluation(bag, preset, make_describer(), truth_topic=args.ground_truth_topic,
+                         settings=settings,
                          topics=BagTopics(image=args.image_topic, odom=args.odom_topic)).run(progress)
 
 

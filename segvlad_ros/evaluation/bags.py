@@ -4,16 +4,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.evaluation.metrics import Outcome
+from segvlad_ros.evaluation.metrics import ClosureError, Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
-from segvlad_ros.geometry import PoseHistory
+from segvlad_ros.geometry import PoseHistory, relative
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
 from segvlad_ros.io.bags import read_poses
+from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
-from segvlad_ros.types import Keyframe, Pose, SegvladError
+from segvlad_ros.types import Keyframe, Pose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
@@ -28,15 +29,16 @@ class BagEvaluation:
 
     :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
     :param topics: None takes what the bag makes obvious
+    :param settings: what messages cannot say of themselves
     :raises SegvladError: no bag, or topics that are not there
     """
 
     def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
-                 topics: BagTopics | None = None, gate: GateSettings | None = None,
-                 limits: PoseLimits | None = None) -> None:
+                 topics: BagTopics | None = None, settings: InputSettings | None = None,
+                 gate: GateSettings | None = None, limits: PoseLimits | None = None) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
         self._truth = _pose_history(path, truth_topic)
-        self._frames = read_frames(path, topics)
+        self._frames = read_frames(path, topics, settings)
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
@@ -46,6 +48,7 @@ class BagEvaluation:
         self._names: list[str] = []
         self._poses: list[Pose | None] = []
         self._pictures: dict[str, bytes] = {}
+        self._closures: list[ClosureError] = []
 
     def run(self, progress: Progress) -> Evaluation:
         """Read the bag from its beginning to its end.
@@ -60,7 +63,8 @@ class BagEvaluation:
         if not self._outcomes:
             raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._books.segments)} '
                                'became keyframes')
-        return Evaluation(self._outcomes, self._names, self._books, self._fingerprint, self._pictures)
+        return Evaluation(self._outcomes, self._names, self._books, self._fingerprint, self._pictures,
+                          self._closures)
 
     def _take(self, keyframe: Keyframe) -> None:
         self._books.described(keyframe)
@@ -76,10 +80,19 @@ class BagEvaluation:
         self._books.recognized(keyframe, answer)
         if place is not None:
             self._outcomes.append(Outcome(name, answer, place))
+            self._measure(answer, pose)
         if not keyframe.description.rejected:
             self._recognizer.add(keyframe)
             self._names.append(name)
             self._poses.append(pose)
+
+
+    def _measure(self, answer: Recognition, pose: Pose) -> None:
+        """Compare the pose of a loop closure with the truth."""
+        best = answer.candidates[0] if answer.status == Status.MATCHED else None
+        match = None if best is None else self._poses[best.entry]
+        if match is not None and best.query_pose_in_match is not None:
+            self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
 
 
 def _pose_history(path: str | Path, topic: str) -> PoseHistory:

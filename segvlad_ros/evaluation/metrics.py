@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segvlad_ros.evaluation.truth import PlaceTruth
-from segvlad_ros.types import Candidate, Recognition, Status
+from segvlad_ros.geometry import distance, rotation_angle
+from segvlad_ros.types import Candidate, Pose, Recognition, Status
 
 RANKS = (1, 5, 10)
 
@@ -43,6 +44,24 @@ class Outcome:
             return None
         entry = self.recognition.candidates[0].entry
         return None if entry in self.truth.ignored else entry in self.truth.true
+
+
+@dataclass(frozen=True)
+class ClosureError:
+    """How far the relative pose of a loop closure is from the truth.
+
+    :ivar sigma_m: standard deviation of the translation that the closure claims, all axes together
+    """
+
+    translation_m: float
+    rotation_rad: float
+    sigma_m: float
+
+    @classmethod
+    def of(cls, claimed: Pose, true: Pose) -> ClosureError:
+        """The error of a pose with covariance."""
+        return cls(distance(claimed, true), rotation_angle(claimed, true),
+                   float(np.sqrt(np.trace(claimed.covariance[:3, :3]))))
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,22 @@ def decision_metrics(outcomes: Sequence[Outcome]) -> dict[str, object]:
         'recall_bounds': clopper_pearson(correct, positives),
         'statuses': {status.name: statuses[status.name] for status in Status if statuses[status.name]},
     }
+
+
+def closure_metrics(errors: Sequence[ClosureError]) -> dict[str, float | int | None]:
+    """What the poses of metric closures are worth; None of all but the count where there are none.
+
+    ``beyond_3_sigma`` is the share whose translation is further off than three of the standard deviations it claims.
+    """
+    columns = {'translation_error_m': [error.translation_m for error in errors],
+               'rotation_error_deg': [np.degrees(error.rotation_rad) for error in errors]}
+    numbers: dict[str, float | int | None] = {'count': len(errors)}
+    for name, values in columns.items():
+        for percent in (50, 95):
+            numbers[f'{name}_p{percent}'] = float(np.percentile(values, percent)) if errors else None
+    beyond = [error.translation_m > 3 * error.sigma_m for error in errors]
+    numbers['beyond_3_sigma'] = float(np.mean(beyond)) if errors else None
+    return numbers
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> list[float] | None:

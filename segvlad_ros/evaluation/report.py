@@ -4,7 +4,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from segvlad_ros.evaluation.metrics import decision_metrics, ranking_metrics
+from segvlad_ros.evaluation.metrics import closure_metrics, decision_metrics, ranking_metrics
 from segvlad_ros.evaluation.run import Evaluation, bytes_per_keyframe
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
         'map_keyframes': len(evaluation.keyframes),
         **ranking_metrics(evaluation.outcomes),
         **decision_metrics(evaluation.outcomes),
+        'closures': closure_metrics(evaluation.closures),
         'ms_per_image': {**{stage: round(ms, 3) for stage, ms in stages.items()},
                          'total': round(sum(stages.values()), 3)},
         'segments_per_image': statistics.fmean(books.segments),
@@ -37,10 +38,16 @@ def as_text(numbers: dict[str, object]) -> str:
 
 def _shown(name: str, value: object, numbers: dict[str, object]) -> str:
     if isinstance(value, dict):
-        return ', '.join(f'{key} {entry:.1f}' if isinstance(entry, float) else f'{key} {entry}'
-                         for key, entry in value.items())
+        return ', '.join(f'{key} {_number(entry)}' for key, entry in value.items())
     if not isinstance(value, float):
         return '-' if value is None else str(value)
     bounds = numbers.get(f'{name}_bounds')
     interval = f'   (95% interval {bounds[0]:.3f} to {bounds[1]:.3f})' if bounds else ''
     return (f'{value:.3f}' if value < 100 else f'{value:.0f}') + interval
+
+
+def _number(value: object) -> str:
+    """A number with the digits that say something: 0.0031 and 123.4."""
+    if not isinstance(value, float):
+        return '-' if value is None else str(value)
+    return f'{value:.1f}' if abs(value) >= 1 else f'{value:.2g}'

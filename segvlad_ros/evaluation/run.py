@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segvlad_ros.evaluation.metrics import RANKS, Outcome
+from segvlad_ros.evaluation.metrics import RANKS, ClosureError, Outcome
 from segvlad_ros.io.images import read_image
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import Frame, Keyframe, Recognition
@@ -48,6 +48,7 @@ class Evaluation:
 
     :ivar outcomes: one a query that counts, in order
     :ivar keyframes: names of the map's entries, by entry
+    :ivar closures: of every metric closure whose keyframes have a true pose
     :ivar pictures: JPEG thumbnails of queries and map entries by name, for a report
     """
 
@@ -56,6 +57,7 @@ class Evaluation:
     books: Books
     fingerprint: dict
     pictures: dict[str, bytes] = field(default_factory=dict)
+    closures: Sequence[ClosureError] = ()
 
 
 def top_k(ignored: int) -> int:

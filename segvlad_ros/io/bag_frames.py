@@ -10,16 +10,17 @@ import bisect
 import logging
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from segvlad_ros.geometry import PoseHistory, StaticTransforms
-from segvlad_ros.io import bag_types, image_codec
+from segvlad_ros.geometry import StaticTransforms
+from segvlad_ros.io import bag_types
 from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
-from segvlad_ros.types import CameraModel, Frame, SegvladError
+from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings, stamp_ns
+from segvlad_ros.io.odometry_pieces import OdometryPieces
+from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
 _IMAGES = (bag_types.IMAGE, bag_types.COMPRESSED_IMAGE)
@@ -44,18 +45,22 @@ class FrameReader:
 
     :ivar topics: the topics that are used; '' for none
     :ivar total: images in the bag, for a progress bar
+    :ivar odometry_leaps: how often odometry began anew
     :ivar frames, skipped, without_pose, without_depth: counts of the last or running iteration: frames handed out,
         images that could not be decoded (logged), frames without odometry or depth although there is such a topic
     """
 
-    def __init__(self, path: str | Path, topics: BagTopics | None = None, *, base_frame: str = '',
+    def __init__(self, path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                  depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5):
         self.path = Path(path)
         self._depth_tolerance_ns = round(depth_tolerance_s * 1e9)
-        self._base_frame = base_frame
-        self._odometry = PoseHistory(max_gap_s=odom_gap_s)
+        self._odometry = OdometryPieces(max_gap_s=odom_gap_s)
         self._static = StaticTransforms()
-        self._camera: CameraModel | None = None
+        self._camera_infos = CameraInfos()
+        self._said: dict[str, str] = {}
+        self._assembler = FrameAssembler(settings or InputSettings(), BuiltinDecoder(),
+                                         lambda target, source, stamp: self._static.lookup(target, source), self._say)
+        self.odometry_leaps = 0
         with open_bag(path) as bag:
             self.topics = pick_topics(bag, topics or BagTopics())
             image_stamps, depth_stamps = self._survey(bag)
@@ -76,7 +81,9 @@ class FrameReader:
                 image_stamps.append(_header_stamp(message.data))
             elif message.topic == used.depth:
                 depth_stamps.add(_header_stamp(message.data))
-            elif message.topic != used.camera_info or self._camera is None:
+            elif message.topic == used.camera_info:
+                self._camera_infos.add(message, bag.decode)
+            else:
                 self._take(message.topic, bag.decode(message))
         return image_stamps, depth_stamps - {None}
 
@@ -85,13 +92,11 @@ class FrameReader:
             return
         if topic == self.topics.odom:
             pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
-            if pose is not None:
-                self._odometry.add(bag_types.stamp_of(fields), pose)
-                self._base_frame = self._base_frame or fields.child_frame_id
-        elif topic == self.topics.camera_info:
-            if fields.width and np.any(fields.k):
-                self._camera = CameraModel(fields.width, fields.height, np.array(fields.k).reshape(3, 3),
-                                           np.array(fields.d), fields.distortion_model)
+            stamp = bag_types.stamp_of(fields)
+            if pose is not None and self._odometry.add(stamp, pose, fields.child_frame_id):
+                self.odometry_leaps += 1
+                logger.warning('%s: odometry leaps at %d ns, as that of a driver that was started again: poses before '
+                               'and after it are not compared', self.path, stamp)
         else:
             for transform in fields.transforms:
                 pose = bag_types.pose_of(transform.transform, transform.header.frame_id)
@@ -143,46 +148,64 @@ class FrameReader:
         try:
             if fields is None:
                 raise SegvladError('not a message of its type')
-            rgb = _decode_image(fields)
+            stamp = stamp_ns(fields)
+            return self._assembler.frame(
+                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(stamp),
+                camera_info=self._camera_infos.nearest(stamp))
         except SegvladError as error:
             self.skipped += 1
             logger.warning('%s: image at %d ns skipped: %s', self.path, image.stamp_ns, error)
             return None
-        stamp = bag_types.stamp_of(fields)
-        frame = Frame(rgb, stamp, frame_id=fields.header.frame_id, pose=self._odometry.at(stamp),
-                      depth=self._depth(bag, depth, rgb.shape[:2]))
-        if self._camera is not None and (self._camera.height, self._camera.width) == rgb.shape[:2]:
-            frame = replace(frame, camera_model=self._camera)
-        if self._base_frame and frame.frame_id:
-            frame = replace(frame, base_from_camera=self._static.lookup(self._base_frame, frame.frame_id))
-        return frame
 
-    def _depth(self, bag: Bag, message: BagMessage | None, shape: tuple[int, int]) -> np.ndarray | None:
-        fields = None if message is None else bag.decode(message)
-        if fields is None:
-            return None
-        try:
-            depth = _decode_depth(fields)
-            if depth.shape != shape:
-                raise SegvladError(f'it has {depth.shape[1]} x {depth.shape[0]} pixels, the image {shape[1]} x '
-                                   f'{shape[0]}; use depth registered to the image')
-            return depth
-        except SegvladError as error:
-            logger.warning('%s: depth image at %d ns not used: %s', self.path, message.stamp_ns, error)
-            return None
+    def _say(self, what: str, problem: str) -> None:
+        """What holds of all images is said once."""
+        if self._said.get(what) != problem:
+            self._said[what] = problem
+            logger.warning('%s: %s', self.path, problem)
 
 
-def read_frames(path: str | Path, topics: BagTopics | None = None, *, base_frame: str = '',
+class CameraInfos:
+    """The camera_info messages of a bag: many, and nearly always one and the same."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._numbers: list[int] = []
+        self._distinct: dict[bytes, int] = {}
+        self._decoded: list[Any] = []
+
+    def add(self, message: BagMessage, decode: Callable[[BagMessage], Any]) -> None:
+        """Take a message; those that differ in no more than their stamp are decoded once."""
+        stamp, content = _header_stamp(message.data), message.data[12:]
+        if content not in self._distinct:
+            fields = decode(message)
+            if fields is None:
+                return
+            self._distinct[content] = len(self._decoded)
+            self._decoded.append(fields)
+        if stamp is not None:
+            at = bisect.bisect_right(self._stamps, stamp)
+            self._stamps.insert(at, stamp)
+            self._numbers.insert(at, self._distinct[content])
+
+    def nearest(self, stamp: int) -> Any | None:
+        """The one whose stamp is nearest, None without any."""
+        at = bisect.bisect_left(self._stamps, stamp)
+        near = range(max(0, at - 1), min(at + 1, len(self._stamps)))
+        best = min(near, key=lambda number: abs(self._stamps[number] - stamp), default=None)
+        return None if best is None else self._decoded[self._numbers[best]]
+
+
+def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
     """The frames of a bag in order, see :class:`FrameReader`.
 
     :param topics: None picks all from the bag
-    :param base_frame: the robot's base, for ``base_from_camera``; '' takes the odometry's child frame
+    :param settings: what messages cannot say of themselves
     :param depth_tolerance_s: a depth image further from the image than this is another one's
     :param odom_gap_s: odometry with a longer gap than this around the image is not interpolated
     :raises SegvladError: no bag, no or several possible image topics, or a topic that is not there
     """
-    return FrameReader(path, topics, base_frame=base_frame, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s)
+    return FrameReader(path, topics, settings, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s)
 
 
 def _header_stamp(data: bytes) -> int | None:
@@ -191,23 +214,6 @@ def _header_stamp(data: bytes) -> int | None:
         return None
     seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
     return seconds * 1_000_000_000 + nanoseconds
-
-
-def _raw_fields(fields) -> dict:
-    return {'height': fields.height, 'width': fields.width, 'encoding': fields.encoding,
-            'is_bigendian': bool(fields.is_bigendian), 'step': fields.step, 'data': fields.data}
-
-
-def _decode_image(fields) -> np.ndarray:
-    if hasattr(fields, 'encoding'):
-        return image_codec.decode_image(**_raw_fields(fields))
-    return image_codec.decode_compressed(fields.data)
-
-
-def _decode_depth(fields) -> np.ndarray:
-    if hasattr(fields, 'encoding'):
-        return image_codec.decode_depth(**_raw_fields(fields))
-    return image_codec.decode_compressed_depth(fields.data, fields.format)
 
 
 def _is_depth(bag: Bag, topic: BagTopic) -> bool:

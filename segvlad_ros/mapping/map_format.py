@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from segvlad_ros.io.camera_info import checked
 from segvlad_ros.types import (
     CameraModel,
     Keyframe,
@@ -34,6 +37,8 @@ from segvlad_ros.types import (
     Pose,
     SegvladError,
 )
+
+logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x53564C44  # 'SVLD'
 FORMAT_VERSION = 1
@@ -135,11 +140,17 @@ def _pack_camera_model(model: CameraModel) -> str:
                        'distortion_model': model.distortion_model}, sort_keys=True)
 
 
-def _unpack_camera_model(text: str) -> CameraModel:
+@lru_cache(maxsize=64)  # a map holds thousands of keyframes of one camera
+def _unpack_camera_model(text: str) -> CameraModel | None:
+    """A map that was written without the checks of today may hold what cannot be used: then none."""
     fields = json.loads(text)
     matrix, distortion = (np.array(fields[name], np.float64) for name in ('matrix', 'distortion'))
-    return CameraModel(int(fields['width']), int(fields['height']), matrix.reshape(3, 3), distortion.reshape(-1),
-                       str(fields['distortion_model']))
+    try:
+        return checked(CameraModel(int(fields['width']), int(fields['height']), matrix.reshape(3, 3),
+                                   distortion.reshape(-1), str(fields['distortion_model'])))
+    except SegvladError as error:
+        logger.warning('%s; keyframes of the map with it match without metric poses', error)
+        return None
 
 
 def pack(keyframe: Keyframe, dimension: int) -> Row:

@@ -55,6 +55,7 @@ class Mapper:
         self._robot_id = robot_id
         self._session_id = session_id
         self._next_index = 1
+        self._piece: int | None = None  # of odometry, that the last keyframe is of
         if not session_id:
             self.new_session()
 
@@ -71,6 +72,7 @@ class Mapper:
 
     def reset(self) -> None:
         """Forget the last keyframe, so that the next frame becomes one; indices go on counting."""
+        self._piece = None
         if self._gate is not None:
             self._gate.reset()
 
@@ -79,7 +81,7 @@ class Mapper:
 
         :raises SegvladError: the frame cannot be described or the map not be written
         """
-        reason = ''
+        frame, reason = self._after_a_leap(frame), ''
         if self._gate is not None:
             answer = self._gate.check(frame.stamp_ns, frame.pose)
             reason = answer.reason
@@ -89,10 +91,17 @@ class Mapper:
                 self.new_session()
                 self._gate.check(frame.stamp_ns, frame.pose)  # the first keyframe of the new session
         keyframe = self.make_keyframe(frame)
+        if frame.odometry_piece is not None:
+            self._piece = frame.odometry_piece
         stored = self._map is not None and not keyframe.description.rejected
         if stored:
             self._map.append(keyframe)
         return MappingResult(keyframe, stored, reason)
+
+    def _after_a_leap(self, frame: Frame) -> Frame:
+        """The first keyframe after odometry has leapt goes without its pose: no way leads to it from those before."""
+        leapt = None not in (self._piece, frame.odometry_piece) and self._piece != frame.odometry_piece
+        return replace(frame, pose=None) if leapt else frame
 
     def make_keyframe(self, frame: Frame) -> Keyframe:
         """Describe a frame whatever the gate says, under the next index."""

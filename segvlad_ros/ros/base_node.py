@@ -160,6 +160,7 @@ class SegvladNode(Node):
     def _configure(self) -> None:
         self.parameters.check()
         self.statistics = Statistics(self.steady_s)
+        self._reported: dict[str, str] = {}
         self.status.forget()
         self.paused = False
         self.configure()
@@ -207,6 +208,17 @@ class SegvladNode(Node):
         """Say what is wrong with the input, seldom in the log, always in the next status."""
         self.status.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
+
+    def report_change(self, what: str, problem: str) -> None:
+        """Say what is wrong with an input: in the log when it is another problem than before, always in the status.
+
+        :param what: name of the input
+        """
+        if self._reported.get(what) == problem:
+            self.status.problem = problem
+        else:
+            self._reported[what] = problem
+            self.report(problem)
 
     def post(self, what: str, job: Callable[[], Any], *, newest: bool = False) -> bool:
         """Give the worker something to do with an input, and go on.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import array
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from std_msgs.msg import Header
 
 from segvlad_ros import msg as interfaces
 from segvlad_ros.geometry import is_finite, unit_quaternion
+from segvlad_ros.io.camera_info import camera_model
 from segvlad_ros.types import (
     CameraModel,
     Candidate,
@@ -29,6 +31,9 @@ from segvlad_ros.types import (
 
 if TYPE_CHECKING:
     from segvlad_ros.ros.statistics import Snapshot
+
+
+logger = logging.getLogger(__name__)
 
 
 def to_time(stamp_ns: int) -> Time:
@@ -93,15 +98,6 @@ def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:
 def from_odometry(message: Any) -> Pose:
     """The base pose of a nav_msgs/Odometry."""
     return from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance)
-
-
-def from_camera_info(message: CameraInfo) -> CameraModel | None:
-    """A camera model, or None of an uncalibrated camera (REP-104: K is zero)."""
-    matrix = np.array(message.k, np.float64).reshape(3, 3)
-    if message.width == 0 or matrix[0, 0] <= 0:
-        return None
-    return CameraModel(message.width, message.height, matrix, np.array(message.d, np.float64),
-                       message.distortion_model or 'plumb_bob')
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
@@ -199,11 +195,21 @@ def from_place_descriptor(message: interfaces.PlaceDescriptor) -> Keyframe:
     return Keyframe(
         from_keyframe_id(message.keyframe), place, message.header.frame_id,
         pose=from_pose(message.pose.pose, message.pose_frame, message.pose.covariance) if message.pose_frame else None,
-        camera_model=from_camera_info(message.camera_info),
+        camera_model=_camera_model(message.camera_info),
         base_from_camera=from_transform(base) if base.child_frame_id else None,
         thumbnail=bytes(message.thumbnail.data) if message.thumbnail.format else b'',
         optimized=OptimizedPose(from_pose(moved.pose, message.optimized_frame, moved.covariance))
         if message.optimized_frame else None)
+
+
+def _camera_model(message: CameraInfo) -> CameraModel | None:
+    """The intrinsics of another node's keyframe, None where they cannot be used."""
+    try:
+        return camera_model(message)
+    except SegvladError as error:
+        logger.warning('a keyframe that was received has a camera_info that cannot be used, its matches have no metric '
+                       'pose: %s', error)
+        return None
 
 
 def _keypoints(message: interfaces.PlaceDescriptor) -> Keypoints | None:

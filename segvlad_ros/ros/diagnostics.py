@@ -45,7 +45,8 @@ def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, wai
         'topic': topic, 'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
         'images received': counts.images_received, 'images dropped': counts.images_dropped,
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
-        'backwards clock jumps': counts.clock_jumps, 'descriptors rejected': counts.descriptors_rejected,
+        'backwards clock jumps': counts.clock_jumps, 'odometry leaps': counts.odometry_leaps,
+        'descriptors rejected': counts.descriptors_rejected,
         'keyframes missed': counts.gaps, 'closures accepted by the back-end': counts.closures_accepted,
         'closures rejected by the back-end': counts.closures_rejected,
         'closures the back-end could not judge': counts.closures_unusable})

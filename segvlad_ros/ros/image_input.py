@@ -4,17 +4,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from segvlad_ros.geometry import unit_quaternion
+from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings, stamp_ns
 from segvlad_ros.mapping.keyframes import CLOCK_JUMP_S
 from segvlad_ros.ros import qos
-from segvlad_ros.ros.conversions import from_camera_info, from_odometry
+from segvlad_ros.ros.conversions import from_odometry
 from segvlad_ros.ros.image_decoder import ImageDecoder
-from segvlad_ros.ros.stamp_cache import stamp_ns
+from segvlad_ros.ros.parameters import NodeParameters
 from segvlad_ros.ros.synchroniser import Bundle, Synchroniser
-from segvlad_ros.ros.tf import CameraMount
-from segvlad_ros.types import Frame, SegvladError
+from segvlad_ros.ros.tf import Transforms
+from segvlad_ros.types import Frame, Pose, SegvladError
 
 ODOMETRY_DEPTH = 50  # odometry comes faster than images, and two messages are needed around a stamp
 COMPANION_DEPTH = 5
@@ -33,9 +36,8 @@ class ImageInput:
         self._compressed = parameters['image_transport'] == 'compressed'
         self.topic = node.resolve_topic_name('image') + ('/compressed' if self._compressed else '')
         self.decoder = ImageDecoder(parameters['image_decoder'])
-        self._camera = parameters['camera']
-        self._mount = CameraMount(node, parameters['base_frame'], parameters['base_from_camera'],
-                                  parameters['sync_timeout_s'])
+        settings, self._transforms = _settings(parameters), Transforms(node, parameters['sync_timeout_s'])
+        self._assembler = FrameAssembler(settings, self.decoder, self._transforms.lookup, node.report_change)
         self._last_stamp_ns = 0
         self._subscriptions: dict[str, Any] = {}
         self._timer: Any = None
@@ -71,31 +73,20 @@ class ImageInput:
     def destroy(self) -> None:
         """Unsubscribe, and stop listening to TF."""
         self.close()
-        self._mount.close()
+        self._transforms.close()
 
     def frame(self, bundle: Bundle) -> Frame:
         """Decode a bundle; runs in the worker's thread.
 
         :raises SegvladError: the image cannot be used: zero stamp, backwards clock, undecodable
         """
-        stamp = stamp_ns(bundle.image)
-        if stamp <= 0:
-            raise SegvladError('its stamp is zero: the camera driver must fill header.stamp')
-        self._check_order(stamp)
-        frame_id = bundle.image.header.frame_id
-        rgb = self.decoder.decode(bundle.image)
-        depth = None
-        if bundle.depth is not None:
-            try:
-                depth = self.decoder.decode_depth(bundle.depth)
-            except SegvladError as error:
-                self._node.report(f'depth image not used: {error}')
+        if stamp_ns(bundle.image) > 0:  # the assembler refuses the others
+            self._check_order(stamp_ns(bundle.image))
         if bundle.missing:
             self._node.statistics.count(incomplete=1)
             self._node.report(f'image used without {", ".join(bundle.missing)}: nothing with a fitting stamp came')
-        return Frame(rgb, stamp, self._camera, frame_id, bundle.pose, depth,
-                     from_camera_info(bundle.camera_info) if bundle.camera_info is not None else None,
-                     self._mount.lookup(frame_id, stamp))
+        return self._assembler.frame(bundle.image, depth=bundle.depth, camera_info=bundle.camera_info,
+                                     odometry=bundle.odometry)
 
     def _check_order(self, stamp: int) -> None:
         back_s = (self._last_stamp_ns - stamp) * 1e-9
@@ -133,6 +124,17 @@ class ImageInput:
 
     def _take_odometry(self, message: Odometry) -> None:
         try:
-            self._synchroniser.add_pose(stamp_ns(message), from_odometry(message))
+            leapt = self._synchroniser.add_pose(stamp_ns(message), from_odometry(message), message.child_frame_id)
+            if leapt:
+                self._node.statistics.count(odometry_leaps=1)
+                self._node.report('odometry leaps, as that of a driver that was started again: poses before and after '
+                                  'it are not compared')
         except SegvladError as error:
             self._node.report(f'odometry not used: {error}')
+
+
+def _settings(parameters: NodeParameters) -> InputSettings:
+    fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
+    mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
+    return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
+                         parameters['ignore_frame_ids'])

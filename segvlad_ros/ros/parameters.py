@@ -97,7 +97,12 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.0, maximum=10.0),
     Parameter('odom_max_gap_s', 0.5, 'Longest gap between two odometry messages that is interpolated.',
               minimum=0.0, maximum=60.0),
-    Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame."),
+    Parameter('rectified', False, 'The images are rectified (image_rect): they fit P of camera_info, and have no '
+              'distortion.'),
+    Parameter('ignore_frame_ids', False, "Use depth and camera_info although their frame_id is not the image's, as of "
+              "registered depth that keeps the depth camera's frame."),
+    Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame. Where "
+              'odometry is of another frame and no transform tells how the two lie to each other, of that one.'),
     Parameter('base_from_camera', [0.0] * 7, "Pose of the camera's optical frame in base_frame: x y z (metres), "
               'quaternion x y z w; all zero: look it up in TF.'),
     Parameter('keyframe.min_interval_s', 0.5, 'No keyframe sooner than this after the last one, by image stamps.',

@@ -3,11 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-
-def stamp_ns(message: Any) -> int:
-    """Header stamp of a message, nanoseconds."""
-    stamp = message.header.stamp
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+from segvlad_ros.io.frame_assembler import stamp_ns
 
 
 class StampCache(Protocol):

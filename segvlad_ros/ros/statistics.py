@@ -18,6 +18,7 @@ class Counts:
     :ivar images_received: images whose fate is known: dropped, rejected, passed by the gate, or made a keyframe. An
         image in hand is not counted yet, so that a player may wait for this number before it sends the next image
     :ivar incomplete: images that went on without an input that somebody publishes
+    :ivar odometry_leaps: how often odometry began anew, as after a restart of its driver
     :ivar clock_jumps: how often the stamps jumped back
     :ivar gaps: keyframes of another node that never came
     :ivar closures_accepted, closures_rejected, closures_unusable: loop closures that the SLAM back-end reported back
@@ -29,6 +30,7 @@ class Counts:
     keyframes_processed: int = 0
     matches_published: int = 0
     incomplete: int = 0
+    odometry_leaps: int = 0
     clock_jumps: int = 0
     descriptors_rejected: int = 0
     gaps: int = 0

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.geometry import PoseHistory
-from segvlad_ros.ros.stamp_cache import StampCache, make_cache, stamp_ns
+from segvlad_ros.io.frame_assembler import stamp_ns
+from segvlad_ros.io.odometry_pieces import OdometryPieces, OdometryPose
+from segvlad_ros.ros.stamp_cache import StampCache, make_cache
 from segvlad_ros.types import Pose
 
 CACHED_MESSAGES = 10  # depth images and camera_infos; a third of a second at 30 Hz, more than an image waits
 CACHED_POSES = 1000
+TWO_CLOCKS_S = 10.0  # nothing is delayed so long
 JUMP_NS = 1_000_000_000  # odometry that is merely late is never this late
 
 
@@ -22,15 +24,15 @@ class Bundle:
     :ivar image: sensor_msgs Image or CompressedImage
     :ivar received_s: steady time of its receipt, seconds
     :ivar depth, camera_info: messages, or None
-    :ivar pose: base pose in the odometry frame, interpolated at the image's stamp, or None
-    :ivar missing: the inputs that were expected and did not come in time
+    :ivar odometry: interpolated at the image's stamp, or None
+    :ivar missing: the inputs that were expected and did not come in time, each with what came instead
     """
 
     image: Any
     received_s: float
     depth: Any | None = None
     camera_info: Any | None = None
-    pose: Pose | None = None
+    odometry: OdometryPose | None = None
     missing: tuple[str, ...] = ()
 
 
@@ -76,7 +78,7 @@ class Synchroniser:
         self._timeout_s = timeout_s
         self._tolerance_ns = round(tolerance_s * 1e9)
         self._make_cache = cache
-        self._odometry = PoseHistory(CACHED_POSES, odom_max_gap_s)
+        self._odometry = OdometryPieces(CACHED_POSES, odom_max_gap_s)
         self._waiting: deque[_Waiting] = deque()
         self._last_image_ns = 0
         self._forget()
@@ -103,14 +105,17 @@ class Synchroniser:
         self._camera_info.add(camera_info)
         self._advance()
 
-    def add_pose(self, stamp: int, pose: Pose) -> None:
-        """Take a base pose of the odometry.
+    def add_pose(self, stamp: int, pose: Pose, child: str = '') -> bool:
+        """Take a pose of the odometry.
 
         :param stamp: nanoseconds
+        :param child: frame whose pose it is
+        :return: whether the odometry has leapt
         """
         self._forget_odometry_after(stamp)
-        self._odometry.add(stamp, pose)
+        leapt = self._odometry.add(stamp, pose, child)
         self._advance()
+        return leapt
 
     def expire(self) -> None:
         """Hand on what has waited long enough."""
@@ -156,8 +161,18 @@ class Synchroniser:
 
     def _bundle(self, waited: _Waiting) -> Bundle:
         stamp = stamp_ns(waited.image)
-        depth, pose = self._depth_of(stamp), self._odometry.at(stamp)
+        depth, odometry = self._depth_of(stamp), self._odometry.at(stamp)
         camera_info = self._camera_info.nearest(stamp)
-        there = {'camera_info': camera_info, 'depth': depth, 'odom': pose}
-        missing = tuple(name for name, value in there.items() if value is None and self._expected(name))
-        return Bundle(waited.image, waited.received_s, depth, camera_info, pose, missing)
+        there = {'camera_info': camera_info, 'depth': depth, 'odom': odometry}
+        missing = tuple(name + self._instead(name, stamp) for name, value in there.items()
+                        if value is None and self._expected(name))
+        return Bundle(waited.image, waited.received_s, depth, camera_info, odometry, missing)
+
+    def _instead(self, name: str, stamp: int) -> str:
+        """How far off the stamps are of what did come, where a delay does not explain it."""
+        depth = self._depth.nearest(stamp) if name == 'depth' else None
+        other = self._odometry.newest_stamp_ns() if name == 'odom' else None if depth is None else stamp_ns(depth)
+        off_s = 0.0 if other is None else (other - stamp) * 1e-9
+        if abs(off_s) < TWO_CLOCKS_S:
+            return ''
+        return f" (its stamps are {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} the images': two clocks)"

@@ -156,10 +156,10 @@ class TestTopics:
         assert reader.topics.depth == '/camera/depth/image_raw/compressedDepth'
         frame = next(iter(reader))
         assert frame.depth is not None
-        assert (frame.pose, frame.camera_model, frame.base_from_camera) == (None, None, None)
+        assert (frame.pose, frame.camera_model) == (None, None)
 
     def test_base_frame_without_odometry(self, tmp_path):
-        frame = next(iter(read_frames(write_run(tmp_path / 'run'), BagTopics(odom=''), base_frame='base_link')))
+        frame = next(iter(read_frames(write_run(tmp_path / 'run'), BagTopics(odom=''))))
         np.testing.assert_array_equal(frame.base_from_camera.translation, MOUNT.translation)
 
     def test_no_images(self, tmp_path):

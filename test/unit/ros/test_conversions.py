@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros import conversions
@@ -186,10 +185,6 @@ def test_stamps_keep_their_nanoseconds(stamp):
 def test_a_negative_duration_is_a_duration():
     message = conversions.to_duration(-1)
     assert (message.sec, message.nanosec) == (-1, 999_999_999)
-
-
-def test_an_uncalibrated_camera_is_no_camera_model():
-    assert conversions.from_camera_info(CameraInfo(width=640, height=480)) is None
 
 
 def test_a_status_names_its_stages():

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image
 
+from segvlad_ros.io.frame_assembler import stamp_ns
 from segvlad_ros.ros.conversions import to_time
-from segvlad_ros.ros.stamp_cache import BuiltinCache, MessageFiltersCache, stamp_ns
+from segvlad_ros.ros.stamp_cache import BuiltinCache, MessageFiltersCache
 from segvlad_ros.ros.synchroniser import Synchroniser
 from segvlad_ros.types import Pose
 
@@ -56,7 +57,7 @@ def test_an_image_alone_does_not_wait(rig):
     alone = rig()
     alone.image(1.0)
     bundle, = alone.out
-    assert (bundle.depth, bundle.camera_info, bundle.pose, bundle.missing) == (None, None, None, ())
+    assert (bundle.depth, bundle.camera_info, bundle.odometry, bundle.missing) == (None, None, None, ())
     assert alone.wakes == []
 
 
@@ -71,7 +72,7 @@ def test_everything_is_joined_by_stamp(rig):
     assert full.out == []
     full.sync.add_pose(round(1.1 * SECOND), pose(1.1))
     bundle, = full.out
-    assert bundle.pose.translation[0] == pytest.approx(1.0)
+    assert bundle.odometry.pose.translation[0] == pytest.approx(1.0)
     assert stamp_ns(bundle.depth) == round(1.01 * SECOND)
     assert stamp_ns(bundle.camera_info) == SECOND // 2
     assert bundle.missing == ()
@@ -123,11 +124,11 @@ def test_a_backwards_jump_forgets_the_other_time(rig):
     jump.sync.add_pose(100 * SECOND, pose(5.0))
     jump.sync.add_depth(at(Image, 100.0))
     jump.image(100.0)
-    assert jump.out[-1].pose.translation[0] == 5.0
+    assert jump.out[-1].odometry.pose.translation[0] == 5.0
     jump.sync.add_pose(10 * SECOND, pose(1.0))  # odometry may jump before the images do
     jump.image(10.0)
     jump.sync.add_depth(at(Image, 10.0))
-    assert jump.out[-1].pose.translation[0] == 1.0
+    assert jump.out[-1].odometry.pose.translation[0] == 1.0
     assert stamp_ns(jump.out[-1].depth) == 10 * SECOND
 
 
@@ -136,7 +137,7 @@ def test_a_gap_in_the_odometry_is_not_interpolated(rig):
     gap.sync.add_pose(1 * SECOND, pose(0.0))
     gap.sync.add_pose(3 * SECOND, pose(2.0))
     gap.image(2.0)
-    assert gap.out[0].pose is None
+    assert gap.out[0].odometry is None
     assert gap.out[0].missing == ('odom',)
 
 

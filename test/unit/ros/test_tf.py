@@ -1,12 +1,10 @@
-"""Where the camera sits: the parameter, or the transforms of /tf_static."""
+"""How frames lie to each other, by /tf_static."""
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 
-from segvlad_ros.ros.tf import CameraMount
-from segvlad_ros.types import SegvladError
+from segvlad_ros.ros.tf import Transforms
 
 
 class Quiet:
@@ -36,32 +34,18 @@ def transform(parent, child, x, w=1.0):
     return message
 
 
-def test_the_parameter_wins():
-    mount = CameraMount(Quiet(), 'base_link', [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 2.0], 0.2)
-    pose = mount.lookup('camera', 5)
-    np.testing.assert_allclose(pose.translation, [1, 2, 3])
-    np.testing.assert_allclose(pose.quaternion, [0, 0, 0, 1])
-    assert pose.frame == 'base_link'
-    mount.close()
-
-
-def test_a_parameter_without_rotation_is_refused():
-    with pytest.raises(SegvladError, match='rotation'):
-        CameraMount(Quiet(), 'base_link', [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0], 0.2)
-
-
 def test_static_transforms_are_chained(without_tf2):
-    mount = CameraMount(Quiet(), 'base_link', [0.0] * 7, 0.2)
-    assert mount.lookup('camera_optical', 5) is None
-    mount.take_static(SimpleNamespace(transforms=[
+    transforms = Transforms(Quiet(), 0.2)
+    assert transforms.lookup('base_link', 'camera_optical', 5) is None
+    transforms.take_static(SimpleNamespace(transforms=[
         transform('base_link', 'camera', 1.0), transform('x', 'broken', 1.0, w=0.0)]))
-    mount.take_static(SimpleNamespace(transforms=[transform('camera', 'camera_optical', 0.5)]))
-    pose = mount.lookup('camera_optical', 5)
+    transforms.take_static(SimpleNamespace(transforms=[transform('camera', 'camera_optical', 0.5)]))
+    pose = transforms.lookup('base_link', 'camera_optical', 5)
     assert pose.translation[0] == 1.5
     assert pose.frame == 'base_link'
-    assert mount.lookup('elsewhere', 5) is None
-    assert mount.lookup('', 5) is None
-    mount.close()
+    assert transforms.lookup('base_link', 'elsewhere', 5) is None
+    assert transforms.lookup('base_link', '', 5) is None
+    transforms.close()
 
 
 def test_real_tf2_is_used_where_it_imports():
@@ -69,10 +53,10 @@ def test_real_tf2_is_used_where_it_imports():
     import rclpy
     context = rclpy.Context()
     rclpy.init(context=context)
-    node = rclpy.create_node('mount', context=context)
-    mount = CameraMount(node, 'base_link', [0.0] * 7, 0.2)
-    mount._buffer.set_transform_static(transform('base_link', 'camera', 1.0), 'test')
-    assert mount.lookup('camera', 5).translation[0] == 1.0
-    mount.close()
+    node = rclpy.create_node('transforms', context=context)
+    transforms = Transforms(node, 0.2)
+    transforms._buffer.set_transform_static(transform('base_link', 'camera', 1.0), 'test')
+    assert transforms.lookup('base_link', 'camera', 5).translation[0] == 1.0
+    transforms.close()
     node.destroy_node()
     context.try_shutdown()

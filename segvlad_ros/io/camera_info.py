@@ -1,0 +1,109 @@
+"""What a ``sensor_msgs/CameraInfo`` must be to measure with: CameraInfo.msg and REP 104, checked as a whole.
+
+Whoever makes a :class:`~segvlad_ros.types.CameraModel` of foreign numbers comes here: a message, live or in a bag, the
+map file, a keyframe of another node. What cannot be used is refused with the field and its value; the image is still
+recognised, without a metric pose.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from segvlad_ros.types import CameraModel, SegvladError
+
+# Coefficients that a driver must send of each model, and the forms that OpenCV takes, in ROS's order.
+_LEAST = {'plumb_bob': 4, 'rational_polynomial': 8, 'equidistant': 4}
+_FORMS = {'plumb_bob': (5,), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+_ALIASES = {'fisheye': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
+# Wider than this no pinhole sees, narrower none that a robot carries: such numbers are no pixels.
+_MIN_FOCAL, _MAX_FOCAL = 0.05, 50.0
+
+
+def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
+    """The intrinsics of the images that come with a CameraInfo, binned and cut as it says.
+
+    :param info: sensor_msgs/CameraInfo, or a bag's message with these fields
+    :param rectified: the images are rectified: they fit P, and have no distortion
+    :return: None of a camera that is not calibrated (K, or where it counts P, is all zero)
+    :raises SegvladError: it is calibrated, but cannot be used
+    """
+    k, r, p = (np.array(getattr(info, name), np.float64).reshape(shape) for name, shape in (
+        ('k', (3, 3)), ('r', (3, 3)), ('p', (3, 4))))
+    distortion = np.array(info.d, np.float64).reshape(-1)
+    for name, values in (('K', k), ('D', distortion), ('R', r), ('P', p)):
+        if not np.isfinite(values).all():
+            raise SegvladError(f'camera_info: {name} is not finite: {_shown(values)}')
+    if r.any() and (abs(r @ r.T - np.eye(3)).max() > 1e-2 or np.linalg.det(r) < 0):
+        raise SegvladError(f'camera_info: R is no rotation: {_shown(r)}')
+    if rectified and p.any():
+        k, distortion = p[:, :3], distortion[:0]
+    elif rectified and (distortion.any() or k.any() and r.any() and abs(r - np.eye(3)).max() > 1e-6):
+        raise SegvladError('camera_info: P is all zero, so that nothing is known of rectified images: publish P, or '
+                           'set rectified false')
+    if not k.any():
+        return None
+    return checked(_cut(CameraModel(int(info.width), int(info.height), k, distortion, info.distortion_model), info))
+
+
+def checked(model: CameraModel) -> CameraModel:
+    """A model that can be measured with, its distortion in the form that OpenCV takes.
+
+    :raises SegvladError: naming the field and its value
+    """
+    if model.width < 1 or model.height < 1:
+        raise SegvladError(f'camera_info: width and height are {model.width} x {model.height} pixels')
+    _check_matrix(model)
+    name = _ALIASES.get(model.distortion_model.lower(), model.distortion_model.lower())
+    distortion = np.asarray(model.distortion, np.float64).reshape(-1)
+    if not np.isfinite(distortion).all():
+        raise SegvladError(f'camera_info: D is not finite: {_shown(distortion)}')
+    if not distortion.any():  # whatever the model is called
+        return replace(model, distortion=distortion[:0], distortion_model='plumb_bob')
+    if name not in _FORMS:
+        raise SegvladError(f'camera_info: distortion_model is {model.distortion_model!r}: use one of '
+                           f'{", ".join(_FORMS)}, or rectified images')
+    return replace(model, distortion=_coefficients(name, distortion), distortion_model=name)
+
+
+def _coefficients(name: str, distortion: np.ndarray) -> np.ndarray:
+    """As many coefficients as OpenCV takes: zeros behind them are dropped, as drivers append them, or added."""
+    used, forms = int(np.flatnonzero(distortion)[-1]) + 1, _FORMS[name]
+    if len(distortion) < _LEAST[name] or used > forms[-1]:
+        raise SegvladError(f'camera_info: D has {len(distortion)} values, {name} has {" or ".join(map(str, forms))}: '
+                           f'{_shown(distortion)}')
+    length = next(count for count in forms if count >= used)
+    return np.pad(distortion[:length], (0, max(0, length - len(distortion))))
+
+
+def _check_matrix(model: CameraModel) -> None:
+    matrix = np.asarray(model.matrix, np.float64)
+    if not np.isfinite(matrix).all():
+        raise SegvladError(f'camera_info: K is not finite: {_shown(matrix)}')
+    pinhole = np.array([[matrix[0, 0], 0, matrix[0, 2]], [0, matrix[1, 1], matrix[1, 2]], [0, 0, 1]])
+    if abs(matrix - pinhole).max() > 1e-6:
+        raise SegvladError(f'camera_info: K is not [fx 0 cx, 0 fy cy, 0 0 1]: {_shown(matrix)}')
+    for name, focal, centre, size in (('x', matrix[0, 0], matrix[0, 2], model.width),
+                                      ('y', matrix[1, 1], matrix[1, 2], model.height)):
+        if not _MIN_FOCAL * size < focal < _MAX_FOCAL * size:
+            raise SegvladError(f'camera_info: f{name} is {focal:g} pixels in an image of {size}')
+        if not -0.5 * size < centre < 1.5 * size:
+            raise SegvladError(f'camera_info: c{name} is {centre:g} pixels, far outside an image of {size}')
+
+
+def _cut(model: CameraModel, info: Any) -> CameraModel:
+    """The model of the part of the image that is sent, binned (CameraInfo.msg: K is that of the whole image)."""
+    binning = np.maximum([info.binning_x, info.binning_y], 1)
+    roi, matrix = info.roi, np.array(model.matrix, np.float64)
+    size = np.array([model.width, model.height])
+    if roi.width and roi.height:
+        matrix[:2, 2] -= roi.x_offset, roi.y_offset
+        size = np.array([roi.width, roi.height])
+    matrix[:2] /= binning[:, None]
+    width, height = (size // binning).tolist()
+    return replace(model, width=width, height=height, matrix=matrix)
+
+
+def _shown(values: np.ndarray) -> str:
+    return '[' + ' '.join(f'{value:.6g}' for value in values.ravel()[:14]) + ']'

@@ -1,0 +1,180 @@
+"""One contract for inputs: from an image message and what came with it to a Frame, live and in bags alike.
+
+Messages are taken by their fields, so that those of rclpy and of a bag are the same here. What cannot be used is left
+out of the frame and said in one line; only an image that cannot be used itself is refused.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from segvlad_ros.geometry import compose
+from segvlad_ros.io import image_codec
+from segvlad_ros.io.camera_info import camera_model
+from segvlad_ros.io.odometry_pieces import OdometryPose
+from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError
+
+logger = logging.getLogger(__name__)
+
+# A depth image may be smaller than the image, but must show the same view: their shapes may differ by this share.
+_SHAPE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What messages cannot say of themselves.
+
+    :ivar camera: its name in keyframe ids, '' with a single camera
+    :ivar base_frame: frame of the robot's base; results are poses of it
+    :ivar base_from_camera: where the camera sits, None where transforms tell
+    :ivar rectified: the images are rectified, and fit P of their camera_info
+    :ivar ignore_frame_ids: depth and camera_info belong to the image although their frame_id is another
+    """
+
+    camera: str = ''
+    base_frame: str = 'base_link'
+    base_from_camera: Pose | None = None
+    rectified: bool = False
+    ignore_frame_ids: bool = False
+
+
+class Decoder(Protocol):
+    """From image messages to arrays."""
+
+    def decode(self, message: Any) -> np.ndarray:
+        """(height, width, 3) uint8 RGB of an Image or CompressedImage."""
+
+    def decode_depth(self, message: Any) -> np.ndarray:
+        """(height, width) float32 metres, NaN where unknown, of an Image or CompressedImage."""
+
+
+class BuiltinDecoder:
+    """The decoder that is always there; see :mod:`segvlad_ros.io.image_codec` for errors."""
+
+    def decode(self, message: Any) -> np.ndarray:
+        """See :class:`Decoder`."""
+        if hasattr(message, 'encoding'):
+            return image_codec.decode_image(**raw_fields(message))
+        return image_codec.decode_compressed(message.data)
+
+    def decode_depth(self, message: Any) -> np.ndarray:
+        """See :class:`Decoder`."""
+        if hasattr(message, 'encoding'):
+            return image_codec.decode_depth(**raw_fields(message))
+        return image_codec.decode_compressed_depth(message.data, message.format)
+
+
+def raw_fields(message: Any) -> dict[str, Any]:
+    """The fields of a sensor_msgs/Image as the codec takes them."""
+    return {'height': message.height, 'width': message.width, 'encoding': message.encoding,
+            'is_bigendian': bool(message.is_bigendian), 'step': message.step, 'data': message.data}
+
+
+class FrameAssembler:
+    """Makes frames.
+
+    :param decoder: of the images
+    :param transform: (target frame, source frame, stamp in ns) -> ``target_from_source``, or None if nobody knows it
+    :param report: (name of an input, one line why it is not used); the same line comes again with each image
+    """
+
+    def __init__(self, settings: InputSettings, decoder: Decoder,
+                 transform: Callable[[str, str, int], Pose | None], report: Callable[[str, str], None]) -> None:
+        self._settings, self._decoder, self._transform, self._report = settings, decoder, transform, report
+        self._base_frame = settings.base_frame
+        self._without_mount: set[str] = set()
+
+    def frame(self, image: Any, *, depth: Any = None, camera_info: Any = None,
+              odometry: OdometryPose | None = None) -> Frame:
+        """The frame of an image.
+
+        :param image: sensor_msgs Image or CompressedImage
+        :param depth: Image or CompressedImage that shows the same view, or None
+        :param camera_info: sensor_msgs/CameraInfo, or None
+        :param odometry: at the image's stamp, or None
+        :raises SegvladError: the image cannot be decoded, or has no stamp
+        """
+        stamp, frame_id = stamp_ns(image), image.header.frame_id
+        if stamp <= 0:
+            raise SegvladError('its stamp is zero: the camera driver must fill header.stamp')
+        rgb = self._decoder.decode(image)
+        model = self._or_nothing('camera_info', camera_info, self._camera_model, frame_id, rgb.shape)
+        metres = self._or_nothing('depth', depth, self._depth, frame_id, rgb.shape)
+        pose, piece = (None, None) if odometry is None else (self._base_pose(odometry, stamp), odometry.piece)
+        mount = self._mount(frame_id, stamp)
+        return Frame(rgb, stamp, self._settings.camera, frame_id, pose, metres, model, mount, piece)
+
+    def _or_nothing(self, name: str, message: Any, read: Callable, frame_id: str, shape: tuple[int, ...]) -> Any:
+        """What is read of an optional input, None where there is none or where it cannot be used."""
+        if message is None:
+            return None
+        try:
+            return read(message, frame_id, shape)
+        except SegvladError as error:
+            self._report(name, str(error))
+            return None
+
+    def _camera_model(self, message: Any, frame_id: str, shape: tuple[int, ...]) -> CameraModel | None:
+        self._check_frame('camera_info', message, frame_id)
+        try:
+            model = camera_model(message, self._settings.rectified)
+            if model is not None and (model.height, model.width) != shape[:2]:
+                raise SegvladError(f'camera_info: is of {model.width} x {model.height} pixels, the image has '
+                                   f'{shape[1]} x {shape[0]}')
+            return model
+        except SegvladError as error:
+            raise SegvladError(f'{error}; images are used without it, and matches have no metric pose') from None
+
+    def _depth(self, message: Any, frame_id: str, shape: tuple[int, ...]) -> np.ndarray:
+        self._check_frame('depth', message, frame_id)
+        try:
+            depth = self._decoder.decode_depth(message)
+        except SegvladError as error:
+            raise SegvladError(f'depth image not used: {error}') from None
+        wider = depth.shape[1] * shape[0] / (depth.shape[0] * shape[1])
+        if abs(wider - 1.0) > _SHAPE_TOLERANCE:
+            raise SegvladError(f'depth image not used: it has {depth.shape[1]} x {depth.shape[0]} pixels, the image '
+                               f'{shape[1]} x {shape[0]}; use depth registered to the image')
+        return depth
+
+    def _check_frame(self, name: str, message: Any, frame_id: str) -> None:
+        other = message.header.frame_id
+        if not self._settings.ignore_frame_ids and other.lstrip('/') != frame_id.lstrip('/'):
+            raise SegvladError(f"{name} not used: its frame_id is {other!r}, the image's {frame_id!r}; connect what "
+                               'belongs to the image, or set ignore_frame_ids if this does all the same')
+
+    def _mount(self, frame_id: str, stamp: int) -> Pose | None:
+        """Where the camera sits on the base."""
+        fixed = self._settings.base_from_camera
+        if fixed is not None:
+            return replace(fixed, frame=self._base_frame)
+        found = self._transform(self._base_frame, frame_id, stamp) if frame_id else None
+        if found is None and frame_id not in self._without_mount:
+            self._without_mount.add(frame_id)
+            logger.info("no transform from %r to %r: the camera's place on the robot is unknown; publish it on "
+                        '/tf_static or set base_from_camera', frame_id, self._base_frame)
+        return found
+
+    def _base_pose(self, odometry: OdometryPose, stamp: int) -> Pose:
+        """The pose of the base; odometry tells that of its child frame."""
+        wanted, child = self._settings.base_frame, odometry.child.lstrip('/')
+        self._base_frame = wanted
+        if child in ('', wanted.lstrip('/')):
+            return odometry.pose
+        child_from_base = self._transform(child, wanted, stamp)
+        if child_from_base is None:
+            self._base_frame = child
+            self._report('odometry', f'odometry is of {child!r}, and nothing tells where base_frame {wanted!r} is from '
+                         f'there: results are poses of {child!r}')
+            return odometry.pose
+        moved = compose(odometry.pose, child_from_base)
+        return Pose(moved.translation, moved.quaternion, odometry.pose.frame, odometry.pose.covariance)
+
+
+def stamp_ns(message: Any) -> int:
+    """Header stamp of a message, nanoseconds."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
