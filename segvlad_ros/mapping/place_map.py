@@ -45,6 +45,7 @@ class PlaceMap:
     :ivar map_id: identity of this map, kept by its snapshots
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
+    :ivar preset: by which it was made, '' where that was not noted
     """
 
     def __init__(self, path: Path, read_only: bool):
@@ -64,19 +65,21 @@ class PlaceMap:
         self.map_id: str = fields['map_id']
         self.fingerprint: dict[str, Any] = fields['fingerprint']
         self.dimension: int = fields['dimension']
+        self.preset = str(fields.get('preset', ''))
 
     @classmethod
-    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int) -> PlaceMap:
+    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '') -> PlaceMap:
         """Start a new map and open it for writing.
 
         :param fingerprint: what can be written as JSON
+        :param preset: name or path of the preset, to find it again; the fingerprint tells whether it is still the same
         :raises SegvladError: the file exists, or cannot be written
         """
         path = Path(path)
         if not 1 <= dimension <= map_format.MAX_DIMENSION:
             raise SegvladError(f'descriptor dimension {dimension} must be 1 to {map_format.MAX_DIMENSION}')
         fields = {'map_id': uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
-                  'fingerprint': dict(fingerprint)}
+                  'fingerprint': dict(fingerprint), 'preset': preset}
         with map_file.published(path, overwrite=False) as temporary, reporting(path):
             map_file.make_empty(temporary, fields)
         return cls(path, read_only=False)

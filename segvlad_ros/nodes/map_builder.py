@@ -116,7 +116,8 @@ class MapBuilder(SegvladNode):
                                'another name')
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            place_map = PlaceMap.create(path, self._fields, self._describer.dimension)
+            place_map = PlaceMap.create(path, self._fields, self._describer.dimension,
+                                        self.parameters['preset'])
         self.get_logger().info(f'writing {path} ({place_map.count} keyframes)')
         return place_map
 

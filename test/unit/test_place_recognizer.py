@@ -1,0 +1,86 @@
+"""The front door on made images: arrays, frames, refusals, and closing loops."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from segvlad_ros import PlaceRecognizer
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError, Status
+
+
+def picture(number, shift=0):
+    """A wall of coloured boards, unlike any other; shifted by some pixels."""
+    rng = np.random.default_rng(number)
+    small = rng.integers(0, 255, (9, 14, 3), np.uint8)
+    wall = cv2.resize(small, (448, 288), interpolation=cv2.INTER_NEAREST)
+    wall = cv2.add(wall, rng.integers(0, 40, wall.shape, np.uint8))
+    return np.ascontiguousarray(wall[24:264, 40 + shift:360 + shift])
+
+
+def at(x):
+    return Pose(np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
+
+
+@pytest.fixture(scope='module')
+def places():
+    made = PlaceRecognizer('classic')
+    for number in range(8):
+        assert made.add(picture(number)) == number
+    return made
+
+
+def test_an_array_is_found_again(places):
+    answer = places.recognize(picture(5, shift=6))
+    assert answer.status == Status.MATCHED
+    assert answer.candidates[0].entry == 5
+    assert places.recognize(picture(99)).status != Status.MATCHED
+    assert len(places) == answer.map_keyframes == 8
+
+
+def test_a_drive_closes_its_loop_and_describes_each_image_once(monkeypatch):
+    places, described = PlaceRecognizer(), []
+    describe = places._describer.describe
+    monkeypatch.setattr(places._describer, 'describe', lambda *args: described.append(1) or describe(*args))
+    answers = []
+    for second, number in enumerate([*range(6), *range(6)]):
+        frame = Frame(picture(number, shift=second // 6 * 4), (1 + 20 * second) * 10 ** 9, pose=at(8.0 * number))
+        answers.append(places.recognize(frame, exclude_recent=True))
+        places.add(frame)
+    assert len(described) == 12
+    assert Status.MATCHED not in [answer.status for answer in answers[:6]]
+    found = [answer.candidates[0].entry for answer in answers[6:] if answer.status == Status.MATCHED]
+    assert len(found) >= 5 and found == sorted(found) and set(found) <= set(range(6))
+
+
+@pytest.mark.parametrize(('image', 'said'), [
+    (np.zeros((48, 64), np.uint8), 'not uint8 of shape (48, 64)'), (np.zeros((48, 64, 3)), 'not float64'),
+    ('office.jpg', 'not str'), (np.zeros((48, 64, 4), np.uint8), 'shape (48, 64, 4)')])
+def test_what_is_no_image(places, image, said):
+    for ask in (places.add, places.recognize):
+        with pytest.raises(SegvladError) as refusal:
+            ask(image)
+        assert said in str(refusal.value)
+
+
+def test_what_cannot_be_remembered(places):
+    with pytest.raises(SegvladError, match='not added'):
+        places.add(np.zeros((240, 320, 3), np.uint8))
+    assert places.recognize(np.zeros((240, 320, 3), np.uint8)).status == Status.QUERY_REJECTED
+    bad = CameraModel(320, 240, np.eye(3), np.zeros(0))
+    with pytest.raises(SegvladError, match='fx is 1 pixels'):
+        places.add(Frame(picture(1), 10 ** 9, camera_model=bad))
+
+
+def test_a_map_of_another_pipeline_is_refused(places, tmp_path):
+    places.save(tmp_path / 'map.segvlad')
+    with pytest.raises(SegvladError, match='exists'):
+        places.save(tmp_path / 'map.segvlad')
+    with PlaceMap.create(tmp_path / 'old.segvlad', {'digest': 'x'}, 512):
+        pass
+    with pytest.raises(SegvladError, match='give preset'):
+        PlaceRecognizer.load(tmp_path / 'old.segvlad')
+    with pytest.raises(SegvladError, match='another preset'):
+        PlaceRecognizer.load(tmp_path / 'old.segvlad', 'classic')
+    assert len(PlaceRecognizer.load(tmp_path / 'map.segvlad')) == 8
