@@ -47,8 +47,8 @@ class Synchroniser:
     """Holds images until their companions have come or the time is up, and hands them on in order of arrival.
 
     Depth is the message nearest in stamp within the tolerance; odometry is interpolated at the image's stamp;
-    camera_info is the one nearest in stamp, since intrinsics seldom change. An input that nobody publishes is not
-    waited for. Not thread-safe: call it from one callback group.
+    camera_info is the one nearest in stamp, which is waited for where it came with every image so far. An input that
+    nobody publishes is not waited for. Not thread-safe: call it from one callback group.
 
     :param emit: receives each :class:`Bundle`
     :param expected: whether somebody publishes an input: 'depth', 'camera_info', 'odom'
@@ -103,6 +103,7 @@ class Synchroniser:
     def add_camera_info(self, camera_info: Any) -> None:
         """Take a camera_info."""
         self._camera_info.add(camera_info)
+        self._newest_info_ns = stamp_ns(camera_info)
         self._advance()
 
     def add_pose(self, stamp: int, pose: Pose, child: str = '') -> bool:
@@ -128,6 +129,7 @@ class Synchroniser:
             self._odometry.clear()
 
     def _forget(self) -> None:
+        self._in_step, self._newest_info_ns = False, 0  # camera_info has come with the last image
         self._depth = self._make_cache(CACHED_MESSAGES)
         self._camera_info = self._make_cache(CACHED_MESSAGES)
 
@@ -149,7 +151,8 @@ class Synchroniser:
         stamp = stamp_ns(image)
         newest = self._odometry.newest_stamp_ns()
         found = {
-            'camera_info': self._camera_info.nearest(stamp) is not None,
+            'camera_info': self._camera_info.nearest(stamp) is not None and not (
+                self._in_step and self._newest_info_ns < stamp),
             'depth': self._depth_of(stamp) is not None,
             'odom': newest is not None and newest >= stamp,
         }
@@ -164,6 +167,7 @@ class Synchroniser:
         depth, odometry = self._depth_of(stamp), self._odometry.at(stamp)
         camera_info = self._camera_info.nearest(stamp)
         there = {'camera_info': camera_info, 'depth': depth, 'odom': odometry}
+        self._in_step = camera_info is not None and stamp_ns(camera_info) == stamp
         missing = tuple(name + self._instead(name, stamp) for name, value in there.items()
                         if value is None and self._expected(name))
         return Bundle(waited.image, waited.received_s, depth, camera_info, odometry, missing)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -17,7 +18,8 @@ class Transforms:
     """Gives transforms. Call :meth:`lookup` off the executor: tf2 may wait a moment.
 
     :param node: the node whose subscriptions listen to TF
-    :param timeout_s: how long a moving transform at the stamp is waited for
+    :param timeout_s: how long a moving transform at the stamp is waited for, and once each transform that nobody has
+        published yet: the first image may come before the first /tf_static
     """
 
     def __init__(self, node, timeout_s: float) -> None:
@@ -27,13 +29,19 @@ class Transforms:
         self._buffer: Any = None
         self._static = StaticTransforms()
         self._subscription: Any = None
+        self._came = threading.Condition()
+        self._asked: set[tuple[str, str]] = set()
         self._listen()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose | None:
         """``target_from_source`` at a stamp, its ``frame`` the target; None if nobody knows it."""
-        if self._buffer is None:
+        patience_s = 0.0 if (target, source) in self._asked else self._timeout_s
+        self._asked.add((target, source))
+        if self._buffer is not None:
+            return self._from_buffer(target.lstrip('/'), source.lstrip('/'), stamp_ns, patience_s)
+        with self._came:
+            self._came.wait_for(lambda: self._static.lookup(target, source) is not None, patience_s)
             return self._static.lookup(target, source)
-        return self._from_buffer(target.lstrip('/'), source.lstrip('/'), stamp_ns)
 
     def close(self) -> None:
         """Stop listening."""
@@ -48,11 +56,13 @@ class Transforms:
 
         :param message: tf2_msgs/TFMessage
         """
-        for transform in message.transforms:
-            try:
-                self._static.add(from_transform(transform), transform.child_frame_id)
-            except SegvladError as error:
-                logger.warning('transform of %r ignored: %s', transform.child_frame_id, error)
+        with self._came:
+            for transform in message.transforms:
+                try:
+                    self._static.add(from_transform(transform), transform.child_frame_id)
+                except SegvladError as error:
+                    logger.warning('transform of %r ignored: %s', transform.child_frame_id, error)
+            self._came.notify_all()
 
     def _listen(self) -> None:
         try:
@@ -71,13 +81,13 @@ class Transforms:
                              durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscription = self._node.create_subscription(TFMessage, '/tf_static', self.take_static, latched)
 
-    def _from_buffer(self, target: str, source: str, stamp_ns: int) -> Pose | None:
+    def _from_buffer(self, target: str, source: str, stamp_ns: int, patience_s: float) -> Pose | None:
         from rclpy.clock import ClockType
         from rclpy.duration import Duration
         from rclpy.time import Time
         from tf2_ros import TransformException
         try:
-            if not self._buffer.can_transform(target, source, Time()):
+            if not self._buffer.can_transform(target, source, Time(), Duration(seconds=patience_s)):
                 return None
             return from_transform(self._buffer.lookup_transform(
                 target, source, Time(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME),

@@ -148,3 +148,31 @@ def test_both_caches_answer_alike(cache):
         kept.add(message)
     for seconds, wanted in ((0.0, 1.1), (1.14, 1.1), (1.16, 1.2), (1.2, 1.2), (9.0, 1.3)):
         assert stamp_ns(kept.nearest(round(seconds * SECOND))) == round(wanted * SECOND)
+
+
+def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
+    """After a change of the lens the intrinsics of the image count, and not those of the one before."""
+    zoom = rig('camera_info')
+    for seconds in (1.0, 2.0):
+        zoom.sync.add_camera_info(at(CameraInfo, seconds))
+        zoom.image(seconds)
+    zoom.image(3.0)
+    assert len(zoom.out) == 2
+    zoom.sync.add_camera_info(at(CameraInfo, 3.0))
+    assert stamp_ns(zoom.out[2].camera_info) == 3 * SECOND
+    zoom.image(4.0)
+    zoom.now += 0.3
+    zoom.sync.expire()
+    zoom.image(5.0)  # it comes no more: nothing waits for it again
+    assert [stamp_ns(bundle.camera_info) // SECOND for bundle in zoom.out] == [1, 2, 3, 3, 3]
+
+
+def test_two_clocks_are_named(rig):
+    two = rig('depth', 'odom')
+    two.sync.add_pose(1_700_000_000 * SECOND, pose(0.0))
+    two.sync.add_depth(at(Image, 1_700_000_000))
+    two.image(40.0)
+    two.now += 0.3
+    two.sync.expire()
+    assert all('ahead of the images' in missing and 'two clocks' in missing for missing in two.out[0].missing)
+    assert [missing.split()[0] for missing in two.out[0].missing] == ['depth', 'odom']
