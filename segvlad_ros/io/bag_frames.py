@@ -220,6 +220,12 @@ def _is_depth(bag: Bag, topic: BagTopic) -> bool:
     return kind.startswith(('16UC1', '32FC1')) or 'compressedDepth' in kind
 
 
+def _foreign(bag: Bag) -> str:
+    """The end of a refusal: what was recorded, but not by ROS 2."""
+    return '; no ROS 2 messages: ' + ', '.join(f'{name} ({kind})' for name, kind in bag.foreign.items()) \
+        if bag.foreign else ''
+
+
 def _base_name(topic: str) -> str:
     """Name of the raw topic that a transport's topic belongs to."""
     for suffix in ('/compressed', '/compressedDepth'):
@@ -241,7 +247,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
             if name + suffix in by_name and by_name[name + suffix].msgtype in types:
                 return name + suffix
         having = ', '.join(topic.name for topic in topics if topic.msgtype in types) or 'none'
-        raise SegvladError(f'{bag.path}: no {kind} on {name!r}; topics of that type: {having}')
+        raise SegvladError(f'{bag.path}: no {kind} on {name!r}; topics of that type: {having}{_foreign(bag)}')
 
     if asked.image is None:
         cameras: dict[str, str] = {}
@@ -251,7 +257,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
         if len(cameras) != 1:
             found = ', '.join(f'{name} ({by_name[name].count})' for name in cameras.values())
             raise SegvladError(f'{bag.path}: has {len(cameras)} colour image topics{": " if found else ""}{found}; '
-                               'name the one to use')
+                               f'name the one to use{_foreign(bag)}')
         image, = cameras.values()
     else:
         image = check('images', asked.image, _IMAGES, ('', '/compressed'))
