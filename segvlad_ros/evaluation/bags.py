@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
-from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
-from segvlad_ros.io.bags import read_poses
+from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
@@ -28,15 +28,19 @@ class BagEvaluation:
 
     :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
     :param topics: None takes what the bag makes obvious
-    :raises SegvladError: no bag, or topics that are not there
+    :raises SegvladError: no bag, topics that are not there, or truth by another clock than the images
     """
 
     def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
                  topics: BagTopics | None = None, gate: GateSettings | None = None,
                  limits: PoseLimits | None = None) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
-        self._truth = _pose_history(path, truth_topic)
+        self._truth = TruePoses(path, truth_topic)
         self._frames = read_frames(path, topics)
+        apart = spans_apart(f'the truth on {truth_topic}', self._truth.stamps,
+                            f'the images on {self._frames.topics.image}', self._frames.stamps)
+        if apart:
+            raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
@@ -60,7 +64,8 @@ class BagEvaluation:
         if not self._outcomes:
             raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._books.segments)} '
                                'became keyframes')
-        return Evaluation(self._outcomes, self._names, self._books, self._fingerprint, self._pictures)
+        return Evaluation(self._outcomes, self._names, self._books, self._fingerprint, self._pictures,
+                          without_truth=len(self._books.segments) - len(self._outcomes))
 
     def _take(self, keyframe: Keyframe) -> None:
         self._books.described(keyframe)
@@ -80,10 +85,3 @@ class BagEvaluation:
             self._recognizer.add(keyframe)
             self._names.append(name)
             self._poses.append(pose)
-
-
-def _pose_history(path: str | Path, topic: str) -> PoseHistory:
-    history = PoseHistory()
-    for stamp, pose in zip(*read_poses(path, topic)):
-        history.add(int(stamp), pose)
-    return history

@@ -48,6 +48,7 @@ class Evaluation:
 
     :ivar outcomes: one a query that counts, in order
     :ivar keyframes: names of the map's entries, by entry
+    :ivar without_truth: keyframes of a bag that have no true pose and are not judged; None without such
     :ivar pictures: JPEG thumbnails of queries and map entries by name, for a report
     """
 
@@ -56,6 +57,7 @@ class Evaluation:
     books: Books
     fingerprint: dict
     pictures: dict[str, bytes] = field(default_factory=dict)
+    without_truth: int | None = None
 
 
 def top_k(ignored: int) -> int:
