@@ -9,6 +9,7 @@ from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
@@ -35,12 +36,13 @@ class BagEvaluation:
                  topics: BagTopics | None = None, gate: GateSettings | None = None,
                  limits: PoseLimits | None = None) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
-        self._truth = TruePoses(path, truth_topic)
-        self._frames = read_frames(path, topics)
-        apart = spans_apart(f'the truth on {truth_topic}', self._truth.stamps,
-                            f'the images on {self._frames.topics.image}', self._frames.stamps)
-        if apart:
-            raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
+        with warnings_held_back():
+            self._truth = TruePoses(path, truth_topic)
+            self._frames = read_frames(path, topics)
+            apart = spans_apart(f'the truth on {truth_topic}', self._truth.stamps,
+                                f'the images on {self._frames.topics.image}', self._frames.stamps)
+            if apart:
+                raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')

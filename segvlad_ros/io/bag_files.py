@@ -117,6 +117,8 @@ def _named(folder: Path) -> list[str]:
         return []
     try:
         names = yaml.safe_load(metadata.read_bytes())['rosbag2_bagfile_information']['relative_file_paths']
+        if not isinstance(names, list):
+            raise TypeError('no list of files')
         return [PurePath(name).name for name in names]
     except OSError as error:
         cause = error.strerror

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from segvlad_ros.geometry import PoseHistory, StaticTransforms
 from segvlad_ros.io import bag_types, image_codec
+from segvlad_ros.io.bag_storage import warn_once
 from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
 from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.stamps import spans_apart
@@ -71,10 +72,11 @@ class FrameReader:
         self.stamps, self.late, self.left_out = self._order.stamps, self._order.late, self._order.left_out
         self._depth_of = self._pair([None if place is None else stamp for stamp, place
                                      in zip(image_stamps, self._order.places)], sorted(depth_stamps))
-        self._notes = self._order.notes + [
-            f'{apart}, and {topic} is not used; let the drivers stamp with one clock'
-            for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps))
-            if (apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps))]
+        for note in self._order.notes:
+            warn_once(f'{path}: {note}')
+        for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
+            if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
+                warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
         self._reset_counts()
 
     def _reset_counts(self) -> None:
@@ -129,8 +131,6 @@ class FrameReader:
     def __iter__(self) -> Iterator[Frame]:
         self._reset_counts()
         waiting = Waiting(self._order.places, self._depth_of)
-        while self._notes:  # not before, for whoever refuses the bag at once has one thing to say
-            logger.warning('%s: %s', self.path, self._notes.pop(0))
         with open_bag(self.path) as bag:
             for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
                 if message.topic == self.topics.depth:
@@ -230,6 +230,15 @@ def _is_depth(bag: Bag, topic: BagTopic) -> bool:
     return kind.startswith(('16UC1', '32FC1')) or 'compressedDepth' in kind
 
 
+def _not_one(cameras: Collection[str], topics: dict[str, BagTopic]) -> str:
+    """Why no colour topic was picked."""
+    if not cameras:
+        having = ', '.join(f'{topic.name} ({topic.msgtype})' for topic in topics.values()) or 'none'
+        return f'has no topic with colour images; its topics: {having}'
+    found = ', '.join(f'{name} ({topics[name].count})' for name in cameras)
+    return f'has {len(cameras)} colour image topics: {found}; name the one to use'
+
+
 def _foreign(bag: Bag) -> str:
     """The end of a refusal: what was recorded, but not by ROS 2."""
     return '; no ROS 2 messages: ' + ', '.join(f'{name} ({kind})' for name, kind in bag.foreign.items()) \
@@ -265,9 +274,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
             if not _is_depth(bag, topic):
                 cameras.setdefault(_base_name(topic.name), topic.name)
         if len(cameras) != 1:
-            found = ', '.join(f'{name} ({by_name[name].count})' for name in cameras.values())
-            raise SegvladError(f'{bag.path}: has {len(cameras)} colour image topics{": " if found else ""}{found}; '
-                               f'name the one to use{_foreign(bag)}')
+            raise SegvladError(f'{bag.path}: {_not_one(cameras.values(), by_name)}{_foreign(bag)}')
         image, = cameras.values()
     else:
         image = check('images', asked.image, _IMAGES, ('', '/compressed'))
@@ -290,7 +297,7 @@ def _pick_depth(bag: Bag, images: list[BagTopic], image: str, asked: BagTopics, 
         if topic.name != image and _is_depth(bag, topic):
             found.setdefault(_base_name(topic.name), topic.name)
     if len(found) > 1:
-        logger.warning('%s: depth not used, for there are several topics: %s', bag.path, ', '.join(found.values()))
+        warn_once(f'{bag.path}: depth not used, for there are several topics: {", ".join(found.values())}')
     return next(iter(found.values())) if len(found) == 1 else ''
 
 
@@ -299,5 +306,5 @@ def _pick_odometry(bag: Bag, topics: list[BagTopic], asked: BagTopics, check) ->
         return asked.odom and check('odometry', asked.odom, (bag_types.ODOMETRY,))
     found = [topic.name for topic in topics if topic.msgtype == bag_types.ODOMETRY]
     if len(found) > 1:
-        logger.warning('%s: odometry not used, for there are several topics: %s', bag.path, ', '.join(found))
+        warn_once(f'{bag.path}: odometry not used, for there are several topics: {", ".join(found)}')
     return found[0] if len(found) == 1 else ''

@@ -134,4 +134,5 @@ def _topics(database: sqlite3.Connection, path: Path) -> list[StoredTopic]:
     qos = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"  # before Foxy there was none
     return [StoredTopic(key, name, msgtype, encoding or CDR, 0, is_latched(name, profiles or ''))
             for key, name, msgtype, encoding, profiles in database.execute(
-                f'SELECT id, name, type, serialization_format, {qos} FROM topics ORDER BY id')]
+                f'SELECT id, name, type, serialization_format, {qos} FROM topics ORDER BY id')
+            if isinstance(name, str) and isinstance(msgtype, str)]

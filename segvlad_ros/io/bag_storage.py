@@ -11,7 +11,7 @@ import yaml
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
-_held: list[list[str]] = []  # at most one list: of warnings that wait for the bag to be opened
+_held: list[list[str]] = []  # warnings that wait, a list for each block that holds them back
 
 CDR = 'cdr'
 """The one encoding of messages that we read: that of ROS 2."""

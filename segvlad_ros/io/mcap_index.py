@@ -166,7 +166,9 @@ def _look_through(file: BinaryIO, path: Path, at: int, size: int, index: Index) 
         except mcap.DAMAGED:
             damaged += 1
         at = after
-    _tell(path, index, whole, damaged)
+    unknown = sum(index.counts[key] for key in index.counts.keys() - index.channels.keys())
+    index.counts = Counter({key: count for key, count in index.counts.items() if key in index.channels})
+    _tell(path, index, whole, damaged, unknown)
 
 
 def _add_chunk(file: BinaryIO, offset: int, index: Index) -> None:
@@ -195,8 +197,12 @@ def _add_record(code: int, content: memoryview, offset: int, index: Index) -> No
         index.counts[key] += 1
 
 
-def _tell(path: Path, index: Index, whole: bool, damaged: int) -> None:
-    """Say what of the file is not read; nothing where it only has no summary."""
+def _tell(path: Path, index: Index, whole: bool, damaged: int, unknown: int) -> None:
+    """Say what of the file is not read; nothing where it only has no summary.
+
+    :param damaged: pieces that cannot be unpacked
+    :param unknown: messages whose topic was named in such a piece
+    """
     count = sum(index.counts.values())
     if whole and not damaged:
         return
@@ -204,9 +210,7 @@ def _tell(path: Path, index: Index, whole: bool, damaged: int) -> None:
         raise SegvladError(f'{path}: ends or is damaged before its first complete message; nothing can be read from '
                            'it, copy it anew from the robot')
     last = as_time(max([chunk.end_ns for chunk in index.chunks] + [stamp for stamp, _, _ in index.loose]))
-    lost = f'; {damaged} damaged pieces before that are passed over' if damaged else ''
-    if whole:
-        warn_once(f'{path}: {damaged} damaged pieces are passed over; {count} messages up to {last} are read')
-    else:
-        warn_once(f'{path}: ends in the middle (power loss, full disk, unfinished copy): its {count} messages up to '
-                  f'{last} are read{lost}')
+    lost = f'; {damaged} damaged pieces are passed over' if damaged else ''
+    lost += f', with them {unknown} messages whose topics were named there' if unknown else ''
+    what = 'is damaged' if whole else 'ends in the middle (power loss, full disk, unfinished copy)'
+    warn_once(f'{path}: {what}: its {count} messages up to {last} are read{lost}')

@@ -107,11 +107,10 @@ def read_chunk(file: BinaryIO, offset: int) -> memoryview:
     :param offset: of its record in the file
     :raises: :data:`DAMAGED`, also where the checksum says so
     """
-    file.seek(offset)
-    code, length = struct.unpack('<BQ', file.read(PREFIX))
+    code, length = struct.unpack('<BQ', _exactly(file, offset, PREFIX))
     if code != CHUNK:
         raise ValueError('no chunk where there should be one')
-    fields = Fields(_exactly(file, length))
+    fields = Fields(_exactly(file, offset + PREFIX, length))
     *_, size, checksum = fields.numbers('QQQI')
     compression = fields.text()
     data = _unpacked(fields.bytes(fields.numbers('Q')[0]), compression)
@@ -122,12 +121,10 @@ def read_chunk(file: BinaryIO, offset: int) -> memoryview:
     return memoryview(data)
 
 
-def _exactly(file: BinaryIO, length: int) -> bytes:
-    begin = file.tell()
-    end = file.seek(0, 2)
-    if begin + length > end:  # before memory is asked for: a damaged length may be any number
+def _exactly(file: BinaryIO, offset: int, length: int) -> bytes:
+    if offset + length > file.seek(0, 2):  # before memory is asked for: damaged numbers may be any
         raise ValueError('a record is cut off')
-    file.seek(begin)
+    file.seek(offset)
     return file.read(length)
 
 

@@ -166,7 +166,8 @@ class TestTopics:
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_depth('/depth', START, 'camera', depth_of(1))
             bag.write_odometry('/odom', START, at_x(0))
-        refused('has 0 colour image topics', read_frames, tmp_path / 'run')
+        refused(r'no topic with colour images; its topics: /depth \(sensor_msgs/msg/Image\), /odom', read_frames,
+                tmp_path / 'run')
 
 
 class TestMissingAndDamaged:

@@ -111,7 +111,20 @@ class TestMcapThatEndsInTheMiddle:
         data[ends[2] + 200] ^= 255
         file.write_bytes(data)
         assert list(read_messages(file)) == messages[:8] + messages[12:]
-        warned(caplog, '1 damaged piece', '27 messages')
+        warned(caplog, 'is damaged: its 27 messages', '1 damaged piece')
+
+    def test_the_piece_that_names_the_topics_is_damaged(self, tmp_path, messages, caplog):
+        file = tmp_path / 'first.mcap'
+        ends = write_mcap(file, messages)
+        data = bytearray(file.read_bytes())
+        data[ends[1] - 40] ^= 255
+        file.write_bytes(data)
+        refused('before its first complete message', file)
+        write_mcap(tmp_path / 'other.mcap', messages)  # that of one more topic, later
+        extra = (tmp_path / 'other.mcap').read_bytes()
+        file.write_bytes(bytes(data[:ends[4]]) + extra[ends[0]:ends[1]])
+        assert list(read_messages(file)) == sorted(messages[:4] + messages[4:16], key=lambda m: m.stamp_ns)
+        warned(caplog, '1 damaged piece')
 
     def test_damage_in_a_file_with_index(self, run, messages, caplog):
         file = run / 'run.mcap'
@@ -276,7 +289,8 @@ class TestWhichFiles:
         refused('its folders run are bags', run.parent)
 
     @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'- 1', b'rosbag2_bagfile_information:\n  version: 9\n',
-                                         b'rosbag2_bagfile_information: 7', b'{{{{', b'\0' * 100, b'[' * 1000])
+                                         b'rosbag2_bagfile_information: 7', b'{{{{', b'\0' * 100, b'[' * 1000,
+                                         b'rosbag2_bagfile_information: {relative_file_paths: run.db3}'])
     def test_damaged_metadata(self, run, messages, caplog, content):
         (run / 'metadata.yaml').write_bytes(content)
         assert list(read_messages(run)) == messages

@@ -133,9 +133,8 @@ class TestFrames:
 
     def test_odometry_and_depth_of_another_clock(self, tmp_path, caplog):
         path = write_stamped(tmp_path / 'run', [37 * SECOND + i * STEP for i in range(5)], START, START)
-        reader = read_frames(path)
-        assert warnings(caplog) == []  # said when frames are asked for, and once
         for _ in range(2):
+            reader = read_frames(path)
             assert len(list(reader)) == 5
         assert (reader.without_pose, reader.without_depth) == (5, 5)
         texts = warnings(caplog)
