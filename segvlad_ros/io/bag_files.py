@@ -164,7 +164,7 @@ def _as_found(folder: Path, there: list[Path]) -> list[Path]:
         bags = sorted(inner.parent.name for inner in folder.glob('*/metadata.yaml'))
         advice = 'give the folder of a bag, or a .mcap or .db3 file'
         if bags:
-            advice = f'its folders {", ".join(bags[:5])}{" ..." if len(bags) > 5 else ""} are bags: give one of them'
+            advice = f'but bags are in it; give one of them: {", ".join(bags[:5])}{" ..." if len(bags) > 5 else ""}'
         raise SegvladError(f'{folder}: is no bag: there is no bag file (.mcap, .db3) in it; {advice}')
     if len(there) > 1 and not _one_recording(there):
         raise SegvladError(f'{folder}: holds several recordings and no metadata.yaml; give one of its files: '

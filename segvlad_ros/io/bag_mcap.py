@@ -27,6 +27,8 @@ class McapFile:
         self._path = path
         status = path.stat()
         self._index = index = read_index(path, status.st_size, status.st_mtime_ns)
+        if index.note:
+            warn_once(index.note)
         self._file = path.open('rb')
         self.profile = index.profile
         self.topics = index.topics()

@@ -31,12 +31,14 @@ class _Index:
     """Where the messages are, in the order of time.
 
     :ivar rows, keys, stamps: (n,) int64 each
+    :ivar note: what is to be said about the file; '' where nothing is
     """
 
     topics: list[StoredTopic]
     rows: np.ndarray
     keys: np.ndarray
     stamps: np.ndarray
+    note: str
 
 
 class SqliteFile:
@@ -58,6 +60,8 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({error}); if it is all that is left, try to '
                                f'save what is in it: sqlite3 {path.name} .recover | sqlite3 saved.db3') from None
+        if self._index.note:
+            warn_once(self._index.note)
         self.topics = self._index.topics
         self.count = len(self._index.rows)
         self.start_ns, self.end_ns = (int(self._index.stamps[i]) if self.count else 0 for i in (0, -1))
@@ -105,7 +109,7 @@ def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
     :param state: sizes and times of the files, so that changed ones are read again
     """
     with closing(_connect(path, has_log)) as database:
-        topics = _topics(database, path)
+        topics, note = _topics(database, path), ''
         found: list[tuple[int, int, int]] = []
         try:
             for message in database.execute('SELECT id, topic_id, timestamp FROM messages'):
@@ -114,16 +118,16 @@ def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
         except sqlite3.Error as error:
             if not found:
                 raise
-            warn_once(f'{path}: is damaged ({error}): its {len(found)} messages up to '
-                      f'{as_time(max(stamp for _, _, stamp in found))} are read')
+            note = (f'{path}: is damaged ({error}): its {len(found)} messages up to '
+                    f'{as_time(max(stamp for _, _, stamp in found))} are read')
     rows, keys, stamps = np.array(found, np.int64).reshape(-1, 3).T
-    if has_log and found:
-        warn_once(f'{path}: its recorder was not stopped properly; the {len(found)} messages up to '
-                  f'{as_time(int(stamps.max()))}, those in its log {path.name}-wal included, are read')
+    if has_log and found and not note:
+        note = (f'{path}: its recorder was not stopped properly; the {len(found)} messages up to '
+                f'{as_time(int(stamps.max()))}, those in its log {path.name}-wal included, are read')
     order = np.argsort(stamps, kind='stable')
     counts = Counter(keys.tolist())
     return _Index([replace(topic, count=counts[topic.key]) for topic in topics], rows[order], keys[order],
-                  stamps[order])
+                  stamps[order], note)
 
 
 def _topics(database: sqlite3.Connection, path: Path) -> list[StoredTopic]:

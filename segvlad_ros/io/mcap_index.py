@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segvlad_ros.io import mcap_records as mcap
-from segvlad_ros.io.bag_storage import CDR, StoredTopic, is_latched, warn_once
+from segvlad_ros.io.bag_storage import CDR, StoredTopic, is_latched
 from segvlad_ros.io.stamps import as_time
 from segvlad_ros.types import SegvladError
 
@@ -39,6 +39,7 @@ class Index:
     :ivar indexed: messages of which an index in the file knows
     :ivar loose: messages outside of chunks: time, offset of the record in the file, channel
     :ivar counts: messages by channel
+    :ivar note: what of the file is not read; '' where all is
     """
 
     profile: str = ''
@@ -48,6 +49,7 @@ class Index:
     loose: list[tuple[int, int, int]] = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)
     indexed: int = 0
+    note: str = ''
 
     def topics(self) -> list[StoredTopic]:
         """The topics as the bag reader wants them."""
@@ -168,7 +170,7 @@ def _look_through(file: BinaryIO, path: Path, at: int, size: int, index: Index) 
         at = after
     unknown = sum(index.counts[key] for key in index.counts.keys() - index.channels.keys())
     index.counts = Counter({key: count for key, count in index.counts.items() if key in index.channels})
-    _tell(path, index, whole, damaged, unknown)
+    index.note = _note(path, index, whole, damaged, unknown)
 
 
 def _add_chunk(file: BinaryIO, offset: int, index: Index) -> None:
@@ -197,15 +199,16 @@ def _add_record(code: int, content: memoryview, offset: int, index: Index) -> No
         index.counts[key] += 1
 
 
-def _tell(path: Path, index: Index, whole: bool, damaged: int, unknown: int) -> None:
-    """Say what of the file is not read; nothing where it only has no summary.
+def _note(path: Path, index: Index, whole: bool, damaged: int, unknown: int) -> str:
+    """What of the file is not read; nothing where it only has no summary.
 
     :param damaged: pieces that cannot be unpacked
     :param unknown: messages whose topic was named in such a piece
+    :raises SegvladError: nothing is left
     """
     count = sum(index.counts.values())
     if whole and not damaged:
-        return
+        return ''
     if not count:
         raise SegvladError(f'{path}: ends or is damaged before its first complete message; nothing can be read from '
                            'it, copy it anew from the robot')
@@ -213,4 +216,4 @@ def _tell(path: Path, index: Index, whole: bool, damaged: int, unknown: int) -> 
     lost = f'; {damaged} damaged pieces are passed over' if damaged else ''
     lost += f', with them {unknown} messages whose topics were named there' if unknown else ''
     what = 'is damaged' if whole else 'ends in the middle (power loss, full disk, unfinished copy)'
-    warn_once(f'{path}: {what}: its {count} messages up to {last} are read{lost}')
+    return f'{path}: {what}: its {count} messages up to {last} are read{lost}'

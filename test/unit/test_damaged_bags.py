@@ -286,7 +286,7 @@ class TestWhichFiles:
         refused('run_1.mcap and run_2.mcap do not follow each other', folder)
 
     def test_a_folder_of_bags(self, run):
-        refused('its folders run are bags', run.parent)
+        refused('bags are in it; give one of them: run', run.parent)
 
     @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'- 1', b'rosbag2_bagfile_information:\n  version: 9\n',
                                          b'rosbag2_bagfile_information: 7', b'{{{{', b'\0' * 100, b'[' * 1000,

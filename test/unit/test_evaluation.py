@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from bag_samples import write_mcap
 
 from segvlad_ros.cli import main
 from segvlad_ros.evaluation.bags import BagEvaluation
@@ -14,6 +16,7 @@ from segvlad_ros.evaluation.report import as_text, summarize
 from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.io.bag_frames import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.io.bags import read_messages
 from segvlad_ros.pipeline.presets import build_describer, load_preset
 from segvlad_ros.types import Pose, SegvladError
 
@@ -224,6 +227,39 @@ def test_truth_of_another_clock_is_refused_in_one_line(capsys, tmp_path, preset_
     line, = capsys.readouterr().err.splitlines()
     assert 'the truth on /ground_truth/pose (2023-11-14 22:13:21 UTC' in line
     assert 'the images on /camera/image_raw (1.000 s to 24.000 s) do not meet' in line
+
+
+def test_a_cut_bag_that_is_refused_is_refused_in_one_line(capsys, caplog, tmp_path, preset_file):
+    """What is lost of it matters when it is taken only."""
+    file, = write_run(tmp_path / 'run', THERE_AND_AGAIN).glob('*.mcap')
+    messages = list(read_messages(file))
+    cut = tmp_path / 'cut.mcap'
+    ends = write_mcap(cut, messages)
+    cut.write_bytes(cut.read_bytes()[:ends[10]])
+    command = ['evaluate', 'bag', str(cut), '--preset', str(preset_file), '--ground-truth-topic']
+    assert main([*command, '/none']) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'no poses on' in line
+    assert caplog.records == []
+    assert main([*command, '/ground_truth/pose']) == 0
+    assert [record.getMessage() for record in caplog.records if 'ends in the middle' in record.getMessage()]
+    assert len(caplog.records) == 1
+
+
+def test_late_images_change_no_number(tmp_path, preset_file):
+    numbers = {}
+    for name, late_ns in (('run', 0), ('late', 1_300_000_000)):
+        file, = write_run(tmp_path / name, THERE_AND_AGAIN).glob('*.mcap')
+        messages = list(read_messages(file))
+        pictures = [message for message in messages if message.topic == '/camera/image_raw']
+        moved = {message.stamp_ns: message.stamp_ns + late_ns for message in pictures[::2]}
+        late = [replace(message, stamp_ns=moved.get(message.stamp_ns, message.stamp_ns))
+                if message.topic == '/camera/image_raw' else message for message in messages]
+        write_mcap(tmp_path / f'{name}.mcap', late)
+        numbers[name] = bag_numbers(tmp_path / f'{name}.mcap', preset_file)
+        del numbers[name]['ms_per_image']
+    assert numbers['late'] == numbers['run']
+    assert numbers['run']['images'] == 24
 
 
 def test_truth_that_is_no_pose_is_refused(tmp_path, preset_file):
