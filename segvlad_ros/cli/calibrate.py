@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='bag|images', required=True)
     bag = kinds.add_parser('bag', help='from ROS 2 bags with true poses: closing loops, as the nodes do')
-    bag.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='bag folders or .mcap files')
+    bag.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='bag folders, .mcap or .db3 files')
     add_bag_topics(bag)
     _add_common(bag)
     images = kinds.add_parser('images', help='from image files with ground-truth CSV files')

@@ -50,7 +50,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('bag', type=Path, help='bag folder or .mcap file')
+    parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     add_bag_topics(parser)
     _add_common(parser)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.types import SegvladError
 
 
@@ -40,8 +41,9 @@ def run(args: argparse.Namespace) -> int:
     allow_large_images()
     rclpy.init()
     try:
-        player = Player(args.bag, rate=args.rate, paced=args.paced, image_topic=args.image_topic, remaps=remaps,
-                        wait_for=args.wait_for, deadline_s=args.deadline)
+        with warnings_held_back():
+            player = Player(args.bag, rate=args.rate, paced=args.paced, image_topic=args.image_topic, remaps=remaps,
+                            wait_for=args.wait_for, deadline_s=args.deadline)
         result = player.play()
         player.close()
     finally:

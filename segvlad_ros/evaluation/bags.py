@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
-from segvlad_ros.geometry import PoseHistory, relative
+from segvlad_ros.geometry import relative
 from segvlad_ros.io.bag_frames import BagTopics, read_frames
-from segvlad_ros.io.bags import read_poses
+from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.io.frame_assembler import InputSettings
+from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
@@ -30,15 +32,20 @@ class BagEvaluation:
     :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
     :param topics: None takes what the bag makes obvious
     :param settings: what messages cannot say of themselves
-    :raises SegvladError: no bag, or topics that are not there
+    :raises SegvladError: no bag, topics that are not there, or truth by another clock than the images
     """
 
     def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
                  topics: BagTopics | None = None, settings: InputSettings | None = None,
                  gate: GateSettings | None = None, limits: PoseLimits | None = None) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
-        self._truth = _pose_history(path, truth_topic)
-        self._frames = read_frames(path, topics, settings)
+        with warnings_held_back():
+            self._truth = TruePoses(path, truth_topic)
+            self._frames = read_frames(path, topics, settings)
+            apart = spans_apart(f'the truth on {truth_topic}', self._truth.stamps,
+                                f'the images on {self._frames.topics.image}', self._frames.stamps)
+            if apart:
+                raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
@@ -64,7 +71,7 @@ class BagEvaluation:
             raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._books.segments)} '
                                'became keyframes')
         return Evaluation(self._outcomes, self._names, self._books, self._fingerprint, self._pictures,
-                          self._closures)
+                          self._closures, len(self._books.segments) - len(self._outcomes))
 
     def _take(self, keyframe: Keyframe) -> None:
         self._books.described(keyframe)
@@ -86,17 +93,9 @@ class BagEvaluation:
             self._names.append(name)
             self._poses.append(pose)
 
-
     def _measure(self, answer: Recognition, pose: Pose) -> None:
         """Compare the pose of a loop closure with the truth."""
         best = answer.candidates[0] if answer.status == Status.MATCHED else None
         match = None if best is None else self._poses[best.entry]
         if match is not None and best.query_pose_in_match is not None:
             self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
-
-
-def _pose_history(path: str | Path, topic: str) -> PoseHistory:
-    history = PoseHistory()
-    for stamp, pose in zip(*read_poses(path, topic)):
-        history.add(int(stamp), pose)
-    return history

@@ -20,6 +20,7 @@ def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
         'fingerprint': evaluation.fingerprint['digest'],
         'images': len(books.segments),
         'map_keyframes': len(evaluation.keyframes),
+        **({} if evaluation.without_truth is None else {'keyframes_without_truth': evaluation.without_truth}),
         **ranking_metrics(evaluation.outcomes),
         **decision_metrics(evaluation.outcomes),
         'closures': closure_metrics(evaluation.closures),
@@ -32,7 +33,7 @@ def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
 
 def as_text(numbers: dict[str, object]) -> str:
     """The numbers as an aligned table."""
-    return '\n'.join(f'{name:22} {_shown(name, value, numbers)}' for name, value in numbers.items()
+    return '\n'.join(f'{name:24} {_shown(name, value, numbers)}' for name, value in numbers.items()
                      if not name.endswith('_bounds'))
 
 

@@ -1,25 +1,27 @@
 """Camera frames from a bag, each with the depth, intrinsics and odometry that belong to it.
 
 Two passes: the first reads what is small and all stamps, so that the second can hand out each image with exactly its
-nearest depth image and with odometry interpolated at its stamp, in the order of the bag and without holding more than
-the few images that wait for a late depth image.
+nearest depth image and with odometry interpolated at its stamp, in the order of the stamps and without holding more
+than the few images that wait for a late image or depth image.
 """
 from __future__ import annotations
 
 import bisect
 import logging
 import struct
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segvlad_ros.geometry import StaticTransforms
 from segvlad_ros.io import bag_types
+from segvlad_ros.io.bag_storage import warn_once
 from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings, stamp_ns
+from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
+from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ class FrameReader:
     :ivar topics: the topics that are used; '' for none
     :ivar total: images in the bag, for a progress bar
     :ivar odometry_leaps: how often odometry began anew
+    :ivar stamps: header stamps of the images that have one, nanoseconds, in the order of the bag
+    :ivar late: images that came behind newer ones; frames come in the order of their stamps all the same
+    :ivar left_out: images that make no frame, for their stamp is 0 or they came too late to wait for them (logged)
     :ivar frames, skipped, without_pose, without_depth: counts of the last or running iteration: frames handed out,
         images that could not be decoded (logged), frames without odometry or depth although there is such a topic
     """
@@ -63,19 +68,31 @@ class FrameReader:
         self.odometry_leaps = 0
         with open_bag(path) as bag:
             self.topics = pick_topics(bag, topics or BagTopics())
-            image_stamps, depth_stamps = self._survey(bag)
-        self._depth_of = self._pair(image_stamps, sorted(depth_stamps))
+            image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
         self.total = len(image_stamps)
+        try:
+            self._order = FrameOrder(self.topics.image, image_stamps)
+        except SegvladError as error:
+            raise SegvladError(f'{path}: {error}') from None
+        self.stamps, self.late, self.left_out = self._order.stamps, self._order.late, self._order.left_out
+        self._depth_of = self._pair([None if place is None else stamp for stamp, place
+                                     in zip(image_stamps, self._order.places)], sorted(depth_stamps))
+        for note in self._order.notes:
+            warn_once(f'{path}: {note}')
+        for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
+            if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
+                warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
         self._reset_counts()
 
     def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
 
-    def _survey(self, bag: Bag) -> tuple[list[int | None], set[int]]:
-        """First pass: odometry, static transforms, intrinsics; stamps of the images in order, and of the depth."""
+    def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
+        """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
         used = self.topics
         image_stamps: list[int | None] = []
         depth_stamps: set[int] = set()
+        odometry_stamps: set[int | None] = set()
         for message in bag.messages({used.image, used.depth, used.camera_info, used.odom, '/tf_static'} - {''}):
             if message.topic == used.image:
                 image_stamps.append(_header_stamp(message.data))
@@ -84,8 +101,10 @@ class FrameReader:
             elif message.topic == used.camera_info:
                 self._camera_infos.add(message, bag.decode)
             else:
+                if message.topic == used.odom:
+                    odometry_stamps.add(_header_stamp(message.data))
                 self._take(message.topic, bag.decode(message))
-        return image_stamps, depth_stamps - {None}
+        return image_stamps, depth_stamps - {None}, odometry_stamps - {None}
 
     def _take(self, topic: str, fields) -> None:
         if fields is None:
@@ -116,24 +135,15 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Frame]:
         self._reset_counts()
-        awaited = Counter(stamp for stamp in self._depth_of if stamp is not None)
-        held: dict[int, BagMessage] = {}
-        waiting: deque[tuple[BagMessage, int | None]] = deque()
-        wanted = iter(self._depth_of)
+        waiting = Waiting(self._order.places, self._depth_of)
         with open_bag(self.path) as bag:
             for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
-                if message.topic == self.topics.image:
-                    waiting.append((message, next(wanted, None)))
-                elif (stamp := _header_stamp(message.data)) in awaited:
-                    held.setdefault(stamp, message)
-                while waiting and (waiting[0][1] is None or waiting[0][1] in held):
-                    image, depth_stamp = waiting.popleft()
-                    depth = None if depth_stamp is None else held[depth_stamp]
+                if message.topic == self.topics.depth:
+                    waiting.add_depth(_header_stamp(message.data), message)
+                elif not waiting.add_image(message) and _header_stamp(message.data) is None:
+                    self._frame(bag, message, None)  # too short for an image: logged and counted there
+                for image, depth in waiting.ready():
                     frame = self._frame(bag, image, depth)
-                    if depth_stamp is not None:
-                        awaited[depth_stamp] -= 1
-                        if not awaited[depth_stamp]:
-                            del awaited[depth_stamp], held[depth_stamp]
                     if frame is not None:
                         self._count(frame)
                         yield frame
@@ -197,13 +207,13 @@ class CameraInfos:
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
-    """The frames of a bag in order, see :class:`FrameReader`.
+    """The frames of a bag in the order of their stamps, see :class:`FrameReader`.
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves
     :param depth_tolerance_s: a depth image further from the image than this is another one's
     :param odom_gap_s: odometry with a longer gap than this around the image is not interpolated
-    :raises SegvladError: no bag, no or several possible image topics, or a topic that is not there
+    :raises SegvladError: no bag, no or several possible image topics, a topic that is not there, or no image stamps
     """
     return FrameReader(path, topics, settings, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s)
 
@@ -224,6 +234,21 @@ def _is_depth(bag: Bag, topic: BagTopic) -> bool:
         return 'depth' in topic.name.lower()
     kind = fields.encoding if hasattr(fields, 'encoding') else fields.format
     return kind.startswith(('16UC1', '32FC1')) or 'compressedDepth' in kind
+
+
+def _not_one(cameras: Collection[str], topics: dict[str, BagTopic]) -> str:
+    """Why no colour topic was picked."""
+    if not cameras:
+        having = ', '.join(f'{topic.name} ({topic.msgtype})' for topic in topics.values()) or 'none'
+        return f'has no topic with colour images; its topics: {having}'
+    found = ', '.join(f'{name} ({topics[name].count})' for name in cameras)
+    return f'has {len(cameras)} colour image topics: {found}; name the one to use'
+
+
+def _foreign(bag: Bag) -> str:
+    """The end of a refusal: what was recorded, but not by ROS 2."""
+    return '; no ROS 2 messages: ' + ', '.join(f'{name} ({kind})' for name, kind in bag.foreign.items()) \
+        if bag.foreign else ''
 
 
 def _base_name(topic: str) -> str:
@@ -247,7 +272,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
             if name + suffix in by_name and by_name[name + suffix].msgtype in types:
                 return name + suffix
         having = ', '.join(topic.name for topic in topics if topic.msgtype in types) or 'none'
-        raise SegvladError(f'{bag.path}: no {kind} on {name!r}; topics of that type: {having}')
+        raise SegvladError(f'{bag.path}: no {kind} on {name!r}; topics of that type: {having}{_foreign(bag)}')
 
     if asked.image is None:
         cameras: dict[str, str] = {}
@@ -255,9 +280,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
             if not _is_depth(bag, topic):
                 cameras.setdefault(_base_name(topic.name), topic.name)
         if len(cameras) != 1:
-            found = ', '.join(f'{name} ({by_name[name].count})' for name in cameras.values())
-            raise SegvladError(f'{bag.path}: has {len(cameras)} colour image topics{": " if found else ""}{found}; '
-                               'name the one to use')
+            raise SegvladError(f'{bag.path}: {_not_one(cameras.values(), by_name)}{_foreign(bag)}')
         image, = cameras.values()
     else:
         image = check('images', asked.image, _IMAGES, ('', '/compressed'))
@@ -280,7 +303,7 @@ def _pick_depth(bag: Bag, images: list[BagTopic], image: str, asked: BagTopics, 
         if topic.name != image and _is_depth(bag, topic):
             found.setdefault(_base_name(topic.name), topic.name)
     if len(found) > 1:
-        logger.warning('%s: depth not used, for there are several topics: %s', bag.path, ', '.join(found.values()))
+        warn_once(f'{bag.path}: depth not used, for there are several topics: {", ".join(found.values())}')
     return next(iter(found.values())) if len(found) == 1 else ''
 
 
@@ -289,5 +312,5 @@ def _pick_odometry(bag: Bag, topics: list[BagTopic], asked: BagTopics, check) ->
         return asked.odom and check('odometry', asked.odom, (bag_types.ODOMETRY,))
     found = [topic.name for topic in topics if topic.msgtype == bag_types.ODOMETRY]
     if len(found) > 1:
-        logger.warning('%s: odometry not used, for there are several topics: %s', bag.path, ', '.join(found))
+        warn_once(f'{bag.path}: odometry not used, for there are several topics: {", ".join(found)}')
     return found[0] if len(found) == 1 else ''

@@ -1,18 +1,21 @@
 """Reads bags, without ROS and without dropping anything: frames for the pipeline, poses, raw messages.
 
-A bag is a rosbag2 folder, or a bare ``.mcap`` or ``.db3`` file. What is read is the same each time.
+A bag is a rosbag2 folder, or a bare ``.mcap`` or ``.db3`` file, also packed with zstd; ``bag_files.py`` finds its
+files, ``bag_mcap.py`` and ``bag_sqlite.py`` read one. What is read is the same each time.
 """
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.io import bag_types
+from segvlad_ros.io import bag_types, zstd
+from segvlad_ros.io.bag_files import open_files
+from segvlad_ros.io.bag_storage import CDR, Storage, warnings_held_back
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -62,42 +65,46 @@ class BagMessage:
 
 
 class Bag:
-    """A bag that is open for reading; made by :func:`open_bag`."""
+    """A bag that is open for reading; made by :func:`open_bag`.
 
-    def __init__(self, path: Path, reader):
+    :ivar foreign: topics whose messages are not ROS 2's, with what they are: ``protobuf``, ``json``, ``ros1`` ...
+    """
+
+    def __init__(self, path: Path, parts: list[Storage]):
         self.path = path
-        self._reader = reader
+        self._parts = [[topic for topic in part.topics if topic.encoding == CDR] for part in parts]
+        self._files = parts
+        self.foreign = {topic.name: topic.encoding for part in parts for topic in part.topics if topic.encoding != CDR}
         self._store = bag_types.typestore()
 
     def info(self) -> BagInfo:
         """Topics and times."""
         topics: dict[str, BagTopic] = {}
-        for connection in self._reader.connections:
-            before = topics.get(connection.topic)
-            count = connection.msgcount + (before.count if before else 0)
-            latched = any(profile.durability.name == 'TRANSIENT_LOCAL'
-                          for profile in connection.ext.offered_qos_profiles) or bool(before and before.latched)
-            topics[connection.topic] = BagTopic(connection.topic, connection.msgtype, count, latched)
-        empty = self._reader.message_count == 0
-        return BagInfo(tuple(topics[name] for name in sorted(topics)), 0 if empty else self._reader.start_time,
-                       0.0 if empty else max(0, self._reader.duration - 1) * 1e-9, self._reader.message_count)
+        for topic in (topic for part in self._parts for topic in part):
+            before = topics.get(topic.name)
+            topics[topic.name] = BagTopic(topic.name, topic.msgtype, topic.count + (before.count if before else 0),
+                                          topic.latched or bool(before and before.latched))
+        spans = [(part.start_ns, part.end_ns) for part in self._files if part.count]
+        start_ns = min((start for start, _ in spans), default=0)
+        end_ns = max((end for _, end in spans), default=0)
+        return BagInfo(tuple(topics[name] for name in sorted(topics)), start_ns, max(0, end_ns - start_ns) * 1e-9,
+                       sum(topic.count for topic in topics.values()))
 
     def messages(self, topics: set[str] | None = None) -> Iterator[BagMessage]:
         """Recorded messages in the order of their time in the bag.
 
         :param topics: only these; None gives all
         """
-        connections = [c for c in self._reader.connections if topics is None or c.topic in topics]
-        if not connections:
-            return
-        iterator = self._reader.messages(connections)
-        while True:
-            with reporting(self.path):
-                item = next(iterator, None)
-            if item is None:
-                return
-            connection, stamp_ns, data = item
-            yield BagMessage(connection.topic, connection.msgtype, stamp_ns, bytes(data))
+        for file, stored in zip(self._files, self._parts):
+            by_key = {topic.key: topic for topic in stored if topics is None or topic.name in topics}
+            iterator = file.messages(set(by_key))
+            while True:
+                with reporting(self.path):
+                    item = next(iterator, None)
+                if item is None:
+                    break
+                key, stamp_ns, data = item
+                yield BagMessage(by_key[key].name, by_key[key].msgtype, stamp_ns, _unpacked(data))
 
     def decode(self, message: BagMessage):
         """A message with its fields, or None (logged) if its bytes are no such message."""
@@ -108,14 +115,31 @@ class Bag:
                            message.stamp_ns, type(error).__name__)
             return None
 
+    def close(self) -> None:
+        """Close its files."""
+        for file in self._files:
+            file.close()
+
+
+def _unpacked(data: bytes) -> bytes:
+    """A message as it was published. Packed ones need no ``metadata.yaml`` to be known: CDR begins with a zero."""
+    if not data.startswith(zstd.MAGIC):
+        return data
+    try:
+        return zstd.decompress(data)
+    except SegvladError:
+        return data  # and so no message, which is said where it is decoded
+
 
 @contextmanager
 def reporting(path: Path) -> Iterator[None]:
-    """Turn whatever the reader makes of damaged bytes into one line; it raises nearly every built-in exception."""
+    """Turn whatever damaged bytes make of the reader into one line."""
     try:
         yield
     except SegvladError:
         raise
+    except OSError as error:
+        raise SegvladError(f'{path}: cannot be read ({error.strerror or error})') from error
     except Exception as error:
         text = ' '.join(str(error).split())[:200]
         raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({type(error).__name__}: {text})') from error
@@ -123,29 +147,28 @@ def reporting(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_bag(path: str | Path) -> Iterator[Bag]:
-    """Open a bag.
+    """Open a bag. What of it cannot be read, though the rest can, is logged once.
 
-    :raises SegvladError: missing, no bag, damaged
+    :raises SegvladError: missing, no bag, no ROS 2 messages, or nothing of it can be read
     """
     path = Path(path)
-    bag_types.typestore()
-    from rosbags.rosbag2 import Reader
-    if not path.exists():
-        raise SegvladError(f'{path}: no such bag')
-    if path.suffix == '.bag':
-        raise SegvladError(f'{path}: is a ROS 1 bag; convert it: rosbags-convert --src {path} --dst {path.stem}')
-    if path.is_dir() and not (path / 'metadata.yaml').is_file():
-        raise SegvladError(f'{path}: is a folder without metadata.yaml, no bag (or one that was not finished; give its '
-                           '.mcap or .db3 file)')
-    if path.is_file() and path.suffix not in ('.mcap', '.db3'):
-        raise SegvladError(f'{path}: is no bag; give a rosbag2 folder, or a .mcap or .db3 file')
-    with reporting(path):
-        reader = Reader(path)
-        reader.open()
-    try:
-        yield Bag(path, reader)
-    finally:
-        reader.close()
+    with ExitStack() as stack:
+        with reporting(path), warnings_held_back():
+            bag = stack.enter_context(closing(Bag(path, open_files(path))))
+            _check_encoding(bag)
+        yield bag
+
+
+def _check_encoding(bag: Bag) -> None:
+    """Refuse a bag without one ROS 2 message."""
+    kinds = sorted(set(bag.foreign.values()))
+    if not kinds or any(topic.count for topic in bag.info().topics):
+        return
+    if kinds == ['ros1']:
+        raise SegvladError(f'{bag.path}: holds ROS 1 messages; convert the .bag that it was made from to ROS 2: '
+                           'rosbags-convert --src RUN.bag --dst RUN')
+    raise SegvladError(f'{bag.path}: holds {" and ".join(kinds)} messages (as Foxglove writes them), no ROS 2 messages '
+                       '(cdr); record the ROS 2 topics with ros2 bag record')
 
 
 def bag_info(path: str | Path) -> BagInfo:

@@ -81,10 +81,10 @@ class Player:
         return self._remaps.get(topic, topic)
 
     def _advertise(self, topic: BagTopic) -> None:
-        package, _, kind = topic.msgtype.split('/')
         try:
+            package, _, kind = topic.msgtype.split('/')
             message_type = getattr(importlib.import_module(f'{package}.msg'), kind)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError, ValueError):
             logger.info('%s is not published: the message type %s is not installed', topic.name, topic.msgtype)
             self._result.skipped.append(topic.name)
             return

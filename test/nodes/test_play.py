@@ -166,6 +166,21 @@ def test_what_cannot_be_played_ends_with_status_2_and_one_line(bag, play, argume
     assert len(errors.strip().splitlines()) == 1
 
 
+def test_a_bag_that_ends_in_the_middle_is_played_up_to_there(bag, play, peer, tmp_path):
+    file, = bag.glob('*.mcap')
+    cut = tmp_path / 'cut.mcap'
+    cut.write_bytes(file.read_bytes()[:file.stat().st_size * 2 // 3])
+    images = peer.listen(CompressedImage, 'image/compressed', 100)
+    status, out, errors = ended(play(cut, '--rate', '4'))
+    assert status == 0, errors
+    expected = stamps_of(cut, IMAGE_TOPIC)
+    assert 0 < len(expected) < 6
+    assert f'{len(expected)} images' in out
+    assert 'ends in the middle' in errors
+    assert len(errors.strip().splitlines()) == 1
+    peer.wait(partial(_as_many, images, expected), 'the images up to the cut')
+
+
 def test_random_bytes_and_missing_bags_end_with_status_2(play, tmp_path):
     (tmp_path / 'junk.mcap').write_bytes(os.urandom(2000))
     for path in (tmp_path / 'junk.mcap', tmp_path / 'missing'):

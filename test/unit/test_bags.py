@@ -166,13 +166,15 @@ class TestTopics:
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_depth('/depth', START, 'camera', depth_of(1))
             bag.write_odometry('/odom', START, at_x(0))
-        refused('has 0 colour image topics', read_frames, tmp_path / 'run')
+        refused(r'no topic with colour images; its topics: /depth \(sensor_msgs/msg/Image\), /odom', read_frames,
+                tmp_path / 'run')
 
 
 class TestMissingAndDamaged:
     def test_damaged_images_are_counted_and_passed_over(self, tmp_path, caplog):
         store = bag_types.typestore()
-        header = store.types['std_msgs/msg/Header'](store.types['builtin_interfaces/msg/Time'](1, 0), 'camera')
+        stamp = store.types['builtin_interfaces/msg/Time'](START // 10**9, 1)
+        header = store.types['std_msgs/msg/Header'](stamp, 'camera')
         compressed = store.types[bag_types.COMPRESSED_IMAGE]
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
@@ -228,7 +230,7 @@ class TestMissingAndDamaged:
 
     def test_no_bags(self, tmp_path):
         refused('no such bag', bag_info, tmp_path / 'none')
-        refused('without metadata.yaml', bag_info, tmp_path)
+        refused('there is no bag file', bag_info, tmp_path)
         other = tmp_path / 'run.txt'
         other.write_text('x')
         refused('is no bag', bag_info, other)
@@ -240,13 +242,7 @@ class TestMissingAndDamaged:
         magic = {'.mcap': b'\x89MCAP0\r\n', '.db3': b'SQLite format 3\0'}[suffix]
         for content in (b'', b'x', rng.randbytes(5000), magic, magic + rng.randbytes(5000),
                         magic + rng.randbytes(500) + magic):
-            refused('bag', bag_info, _with(tmp_path / f'run{suffix}', content))
-
-    @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'- 1', b'rosbag2_bagfile_information:\n  version: 9\n',
-                                         b'rosbag2_bagfile_information: 7', b'{{{{'])
-    def test_metadata(self, tmp_path, content):
-        _with(tmp_path / 'metadata.yaml', content)
-        refused('cannot be read as a ROS 2 bag', read_frames, tmp_path)
+            refused('bag|nothing can be read|is empty', bag_info, _with(tmp_path / f'run{suffix}', content))
 
     @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
     def test_damaged_storage_ends_with_one_line_or_not_at_all(self, tmp_path, storage):
@@ -295,4 +291,4 @@ class TestWriter:
         with pytest.raises(RuntimeError), BagWriter(tmp_path / 'run') as bag:
             bag.write_clock(START)
             raise RuntimeError('stopped')
-        refused('not finished', bag_info, tmp_path / 'run')
+        refused('before its first complete message', bag_info, tmp_path / 'run')

@@ -2,17 +2,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from bag_samples import write_mcap
 
 from segvlad_ros.cli import main
 from segvlad_ros.evaluation.bags import BagEvaluation
 from segvlad_ros.evaluation.report import as_text, summarize
+from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.io.bag_frames import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.io.bags import read_messages
 from segvlad_ros.pipeline.presets import build_describer, load_preset
 from segvlad_ros.types import Pose, SegvladError
 
@@ -141,14 +145,14 @@ def at(x, y=0.0):
     return Pose(np.array([x, y, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
 
 
-def write_run(path, places, truth=True, corrupt=()):
+def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shift_s=0):
     """A drive past places that are a metre apart, one a second; odometry drifts, truth does not."""
     with BagWriter(path) as bag:
         for second, number in enumerate(places, 1):
             stamp = second * SECOND
             bag.write_odometry('/odom', stamp, at(number + 0.02 * second))
-            if truth:
-                bag.write_pose('/ground_truth/pose', stamp, at(float(number)))
+            if truth and second % truth_every == 1 % truth_every:
+                bag.write_pose('/ground_truth/pose', stamp + truth_shift_s * SECOND, at(float(number)))
             image = np.zeros((120, 160, 3), np.uint8) if second in corrupt else scene(number, view=second)
             bag.write_image('/camera/image_raw', stamp, 'camera', image)
     return path
@@ -193,6 +197,77 @@ def test_bag_without_truth_is_refused(tmp_path, preset_file):
         bag_numbers(path, preset_file)
     with pytest.raises(SegvladError, match='/elsewhere'):
         bag_numbers(write_run(tmp_path / 'other', range(3)), preset_file, topics=BagTopics(image='/elsewhere'))
+
+
+def test_rare_truth_is_interpolated_where_the_robot_moved_little(tmp_path, preset_file):
+    """Every other second: not known are second 24, behind the last, and 12, from which the robot jumps 10 m back."""
+    numbers = bag_numbers(write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_every=2), preset_file)
+    assert (numbers['images'], numbers['queries'], numbers['keyframes_without_truth']) == (24, 22, 2)
+    assert numbers['recall@1'] == numbers['precision'] == 1.0
+    assert 'keyframes_without_truth  2' in as_text(numbers)
+    numbers = bag_numbers(write_run(tmp_path / 'rarer', THERE_AND_AGAIN, truth_every=3), preset_file)
+    assert (numbers['queries'], numbers['keyframes_without_truth']) == (8, 16)  # three seconds are too long
+    assert numbers['precision'] == 1.0
+
+
+def test_true_poses_between_sparse_ones(tmp_path):
+    turned = Pose(np.zeros(3), np.array([0.0, 0.0, np.sin(0.6), np.cos(0.6)]), 'map')  # by 1.2 rad, 69 degrees
+    with BagWriter(tmp_path / 'run') as bag:
+        for second, pose in ((10, at(0.0)), (12, at(2.5)), (14, at(6.0)), (17, at(6.1)), (20, at(0.0)), (21, turned)):
+            bag.write_pose('/truth', second * SECOND, Pose(pose.translation, pose.quaternion, 'map'))
+    truth = TruePoses(tmp_path / 'run', '/truth')
+    assert truth.at(11 * SECOND).translation[0] == pytest.approx(1.25)
+    assert truth.at(12 * SECOND).translation[0] == 2.5
+    assert [truth.at(round(second * SECOND)) for second in (9, 13, 15.5, 20.5, 22)] == [None] * 5
+
+
+def test_truth_of_another_clock_is_refused_in_one_line(capsys, tmp_path, preset_file):
+    path = write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_shift_s=1_700_000_000)
+    assert main(['evaluate', 'bag', str(path), '--preset', str(preset_file), '--json']) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'the truth on /ground_truth/pose (2023-11-14 22:13:21 UTC' in line
+    assert 'the images on /camera/image_raw (1.000 s to 24.000 s) do not meet' in line
+
+
+def test_a_cut_bag_that_is_refused_is_refused_in_one_line(capsys, caplog, tmp_path, preset_file):
+    """What is lost of it matters when it is taken only."""
+    file, = write_run(tmp_path / 'run', THERE_AND_AGAIN).glob('*.mcap')
+    messages = list(read_messages(file))
+    cut = tmp_path / 'cut.mcap'
+    ends = write_mcap(cut, messages)
+    cut.write_bytes(cut.read_bytes()[:ends[10]])
+    command = ['evaluate', 'bag', str(cut), '--preset', str(preset_file), '--ground-truth-topic']
+    assert main([*command, '/none']) == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert 'no poses on' in line
+    assert caplog.records == []
+    assert main([*command, '/ground_truth/pose']) == 0
+    assert [record.getMessage() for record in caplog.records if 'ends in the middle' in record.getMessage()]
+    assert len(caplog.records) == 1
+
+
+def test_late_images_change_no_number(tmp_path, preset_file):
+    numbers = {}
+    for name, late_ns in (('run', 0), ('late', 1_300_000_000)):
+        file, = write_run(tmp_path / name, THERE_AND_AGAIN).glob('*.mcap')
+        messages = list(read_messages(file))
+        pictures = [message for message in messages if message.topic == '/camera/image_raw']
+        moved = {message.stamp_ns: message.stamp_ns + late_ns for message in pictures[::2]}
+        late = [replace(message, stamp_ns=moved.get(message.stamp_ns, message.stamp_ns))
+                if message.topic == '/camera/image_raw' else message for message in messages]
+        write_mcap(tmp_path / f'{name}.mcap', late)
+        numbers[name] = bag_numbers(tmp_path / f'{name}.mcap', preset_file)
+        del numbers[name]['ms_per_image']
+    assert numbers['late'] == numbers['run']
+    assert numbers['run']['images'] == 24
+
+
+def test_truth_that_is_no_pose_is_refused(tmp_path, preset_file):
+    with BagWriter(tmp_path / 'run') as bag:
+        bag.write_image('/image', SECOND, 'camera', scene(0))
+        bag.write_pose('/ground_truth/pose', SECOND, Pose(np.full(3, np.nan), np.array([0, 0, 0, 1.0]), 'map'))
+    with pytest.raises(SegvladError, match='no message on /ground_truth/pose is a pose'):
+        bag_numbers(tmp_path / 'run', preset_file)
 
 
 def test_evaluate_bag_command(capsys, tmp_path, preset_file):

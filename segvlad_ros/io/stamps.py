@@ -1,0 +1,97 @@
+"""Stamps of messages as drivers and networks make them: out of order, of two clocks; and as people read them."""
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+LATE_S = 3.0
+"""An image behind a newer one by up to this is late. Stamps that stay back longer are a clock that jumped back."""
+
+_OF_THE_DAY_NS = 10**18  # later stamps are times of day (2001 and after), earlier ones count from some start
+
+
+@dataclass(frozen=True)
+class StampOrder:
+    """In which order images are handed out.
+
+    :ivar places: for each image, as it came, its number in that order; None for those that are left out
+    :ivar late: images that came behind a newer one and are sorted in
+    :ivar too_late: images that came more than :data:`LATE_S` behind a newer one, and are left out
+    :ivar jumps: how often the clock jumped back; images before and behind a jump are not mixed
+    """
+
+    places: list[int | None]
+    late: int
+    too_late: int
+    jumps: int
+
+
+def order_of(stamps: Sequence[int]) -> StampOrder:
+    """Sort images by their stamps, but across a jump of the clock.
+
+    Behind a late image the stamps go on from where they were before; behind a jump of the clock (a bag that starts
+    again, a clock that was set) they stay back. So what lies behind the newest stamp is looked at as a group, up to the
+    image that is newer again: a group within :data:`LATE_S` of the newest stamp is late; an older one that covers
+    more than that, or with which the bag ends, is a jump; else its images came too late to be waited for.
+
+    :param stamps: (n,) nanoseconds, as the images came
+    """
+    late_ns = round(LATE_S * 1e9)
+    begins, left_out, late = [0], set(), 0
+    newest, at = None, 0
+    while at < len(stamps):
+        if newest is None or stamps[at] >= newest:
+            newest, at = stamps[at], at + 1
+            continue
+        end = next((i for i in range(at, len(stamps)) if stamps[i] >= newest), len(stamps))
+        group = stamps[at:end]
+        stays_back = max(group) - min(group) > late_ns or (end == len(stamps) and len(group) > 1)
+        if newest - min(group) > late_ns and stays_back:
+            # the jump is where the stamps are first too far back; late images may come right before it
+            jump = next(i for i in range(at, end) if newest - stamps[i] > late_ns)
+            late += jump - at
+            begins.append(jump)
+            newest, at = None, jump
+            continue
+        too_late = {i for i in range(at, end) if newest - stamps[i] > late_ns}
+        left_out |= too_late
+        late += len(group) - len(too_late)
+        at = end
+    return StampOrder(_places(stamps, begins, left_out), late, len(left_out), len(begins) - 1)
+
+
+def _places(stamps: Sequence[int], begins: list[int], left_out: set[int]) -> list[int | None]:
+    places: list[int | None] = [None] * len(stamps)
+    number = 0
+    for begin, end in zip(begins, [*begins[1:], len(stamps)]):
+        for i in sorted((i for i in range(begin, end) if i not in left_out), key=lambda i: stamps[i]):
+            places[i] = number
+            number += 1
+    return places
+
+
+def as_time(stamp_ns: int) -> str:
+    """A stamp for people: seconds, and the time of day where it is one."""
+    seconds = f'{stamp_ns / 1e9:.3f} s'
+    if stamp_ns < _OF_THE_DAY_NS:
+        return seconds
+    return f'{datetime.fromtimestamp(stamp_ns // 10**9, timezone.utc):%Y-%m-%d %H:%M:%S} UTC ({seconds})'
+
+
+def spans_apart(first: str, first_ns: Collection[int], second: str, second_ns: Collection[int],
+                tolerance_s: float = 1.0) -> str | None:
+    """Whether two topics are stamped by clocks that have nothing to do with each other.
+
+    :param first, second: what the stamps belong to, for the sentence
+    :param first_ns, second_ns: stamps in nanoseconds, in any order
+    :param tolerance_s: spans that miss each other by less only begin and end one after the other
+    :return: one sentence with both spans of time, or None where they meet or one of them is empty
+    """
+    if not len(first_ns) or not len(second_ns):
+        return None
+    begin, end, other, last = (int(f(stamps)) for stamps in (first_ns, second_ns) for f in (min, max))
+    if max(begin, other) - min(end, last) <= tolerance_s * 1e9:
+        return None
+    return (f'the stamps of {first} ({as_time(begin)} to {as_time(end)}) and of {second} ({as_time(other)} to '
+            f'{as_time(last)}) do not meet: their clocks differ')
