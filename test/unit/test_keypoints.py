@@ -27,8 +27,10 @@ def test_positions_are_pixels_of_the_image_as_it_was_given(shape):
         assert np.linalg.norm(found.positions - centre, axis=1).min() < 0.1 * max(1, shape[1] / 320)
 
 
-@pytest.mark.parametrize('shape', [(h, w) for h in (1, 2, 3, 5, 9, 2000) for w in (1, 2, 3, 5, 9, 2000) if h * w < 10**6])
-def test_strips_have_few_keypoints_or_none(shape):
+@pytest.mark.parametrize('height', [1, 2, 3, 5, 9, 2000])
+@pytest.mark.parametrize('width', [1, 2, 3, 5, 9, 2000])
+def test_strips_have_few_keypoints_or_none(width, height):
+    shape = height, width
     noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
     found = KeypointDetector()(noise, np.ones(shape, np.float32))
     assert found.positions.shape == (len(found.depths), 2)
