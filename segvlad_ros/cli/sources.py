@@ -27,7 +27,8 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument('--queries', required=True, type=Path, metavar='DIR|LIST', help='query images, likewise',
                         **more)
     parser.add_argument('--ground-truth', required=True, type=Path, metavar='FILE.csv', **more,
-                        help='columns query,references and optionally ignore; paths relative to this file')
+                        help='columns query,references and optionally ignore; paths relative to this file, several '
+                             'references separated by spaces, one that contains spaces in double quotes')
     parser.add_argument('--exclude-recent', type=_frames, metavar='N',
                         help='references and queries are one sequence; leave out the last N images')
     parser.add_argument('--sequence', action='store_true',
@@ -49,6 +50,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     :param make_describer: called when the files have been found; models take long to load
     :param source: references, queries and ground truth
     """
+    from segvlad_ros.evaluation.image_paths import GivenImages
     from segvlad_ros.evaluation.images import ImageEvaluation
     from segvlad_ros.evaluation.truth import read_truth
     from segvlad_ros.io.images import list_images
@@ -58,7 +60,8 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     evaluation = ImageEvaluation(preset, make_describer(), truth, progress)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)
-    if {path.resolve() for path in queries} - {path.resolve() for path in references}:
+    given = GivenImages(references)
+    if not all(map(given.meant, queries)):
         raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
     return evaluation.one_sequence(references, args.exclude_recent)
 

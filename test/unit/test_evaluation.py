@@ -99,6 +99,18 @@ def test_lists_of_images(capsys, preset_file, folder):
     assert numbers['queries_with_place'] == 1  # the reference of the other query is not in this map
 
 
+def test_links_to_one_file_are_images_of_their_own(capsys, preset_file, folder):
+    (folder / 'links').mkdir()
+    for number in range(6):
+        (folder / f'links/{number}.png').symlink_to(folder / f'ref/{max(2, number)}.png')
+    truth = 'query,references\nquery/0.png,links/3.png\nquery/2.png,links/4.png\n'
+    numbers = evaluate(capsys, preset_file, folder, truth, references='links')
+    assert (numbers['map_keyframes'], numbers['queries_with_place'], numbers['recall@1']) == (6, 2, 1.0)
+    (folder / 'set').symlink_to(folder)
+    numbers = evaluate(capsys, preset_file, folder, truth, references='set/links', queries='links/../set/query')
+    assert (numbers['map_keyframes'], numbers['queries_with_place'], numbers['recall@1']) == (6, 2, 1.0)
+
+
 def test_agreement_is_asked_of_sequences_only(capsys, preset_file, folder):
     truth = 'query,references\nquery/0.png,ref/3.png\nquery/2.png,ref/4.png\n'
     assert evaluate(capsys, preset_file, folder, truth)['accepted'] == 2
