@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import progress
+from segvlad_ros.cli.options import add_image_bits, progress
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """``--references``, ``--queries``, ``--ground-truth``, ``--exclude-recent`` and ``--sequence``.
+    """``--references``, ``--queries``, ``--ground-truth``, ``--exclude-recent``, ``--sequence`` and ``--image-bits``.
 
     :param several: the first three may be repeated and are lists
     """
@@ -33,14 +33,16 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
                         help='references and queries are one sequence; leave out the last N images')
     parser.add_argument('--sequence', action='store_true',
                         help='the queries are consecutive: matches need the agreement of neighbouring queries')
+    add_image_bits(parser)
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """``--image-topic``, ``--odom-topic`` and ``--ground-truth-topic``."""
+    """``--image-topic``, ``--odom-topic``, ``--ground-truth-topic`` and ``--image-bits``."""
     parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
                         help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+    add_image_bits(parser)
 
 
 def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
@@ -57,7 +59,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
 
     truth = read_truth(source[2])
     references, queries = list_images(source[0]), list_images(source[1])
-    evaluation = ImageEvaluation(preset, make_describer(), truth, progress)
+    evaluation = ImageEvaluation(preset, make_describer(), truth, progress, args.image_bits)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)
     given = GivenImages(references)
@@ -73,7 +75,8 @@ def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Calla
     from segvlad_ros.io.bag_frames import BagTopics
 
     return BagEvaluation(bag, preset, make_describer(), truth_topic=args.ground_truth_topic,
-                         topics=BagTopics(image=args.image_topic, odom=args.odom_topic)).run(progress)
+                         topics=BagTopics(image=args.image_topic, odom=args.odom_topic),
+                         image_bits=args.image_bits).run(progress)
 
 
 def _frames(text: str) -> int:

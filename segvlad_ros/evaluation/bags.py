@@ -28,15 +28,16 @@ class BagEvaluation:
 
     :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
     :param topics: None takes what the bag makes obvious
+    :param image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :raises SegvladError: no bag, or topics that are not there
     """
 
     def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
                  topics: BagTopics | None = None, gate: GateSettings | None = None,
-                 limits: PoseLimits | None = None) -> None:
+                 limits: PoseLimits | None = None, image_bits: int = 0) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
         self._truth = _pose_history(path, truth_topic)
-        self._frames = read_frames(path, topics)
+        self._frames = read_frames(path, topics, image_bits=image_bits)
         self._limits = limits or PoseLimits()
         self._fingerprint = preset.fingerprint()
         self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')

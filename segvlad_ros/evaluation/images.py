@@ -32,10 +32,12 @@ class ImageEvaluation:
 
     :param truth: by path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
     :param progress: wraps the iteration over a list, with a title
+    :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     """
 
     def __init__(self, preset: Preset, describer: Describer, truth: dict[Path, PlaceTruth],
-                 progress: Progress) -> None:
+                 progress: Progress, image_bits: int = 0) -> None:
+        self._image_bits = image_bits
         self._describer = describer
         self._truth = truth
         self._progress = progress
@@ -98,7 +100,7 @@ class ImageEvaluation:
         self._truth = truth
 
     def _describe(self, mapper: Mapper, path: Path) -> Keyframe:
-        frame, seconds = timed_image(path, (len(self._books.segments) + 1) * _STAMP_STEP_NS)
+        frame, seconds = timed_image(path, (len(self._books.segments) + 1) * _STAMP_STEP_NS, self._image_bits)
         keyframe = mapper.make_keyframe(frame)
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))

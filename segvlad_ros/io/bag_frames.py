@@ -19,6 +19,7 @@ import numpy as np
 from segvlad_ros.geometry import PoseHistory, StaticTransforms
 from segvlad_ros.io import bag_types, image_codec
 from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
+from segvlad_ros.io.unused import Unused
 from segvlad_ros.types import CameraModel, Frame, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,13 @@ class FrameReader:
     :ivar topics: the topics that are used; '' for none
     :ivar total: images in the bag, for a progress bar
     :ivar frames, skipped, without_pose, without_depth: counts of the last or running iteration: frames handed out,
-        images that could not be decoded (logged), frames without odometry or depth although there is such a topic
+        images that could not be decoded (each reason is logged once, at the end), frames without odometry or depth
+        although there is such a topic
     """
 
     def __init__(self, path: str | Path, topics: BagTopics | None = None, *, base_frame: str = '',
-                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5):
+                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5, image_bits: int = 0):
+        self._image_bits = image_bits
         self.path = Path(path)
         self._depth_tolerance_ns = round(depth_tolerance_s * 1e9)
         self._base_frame = base_frame
@@ -65,6 +68,7 @@ class FrameReader:
 
     def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
+        self._unused, self._unused_depth = Unused('images'), Unused('depth images')
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of the images in order, and of the depth."""
@@ -132,6 +136,11 @@ class FrameReader:
                     if frame is not None:
                         self._count(frame)
                         yield frame
+        if self._unused and not self.frames:
+            raise SegvladError(f'{self.path}: none of its {len(self._unused)} images on {self.topics.image} can be '
+                               f'used: {self._unused.main_reason}')
+        self._unused.warn(self.path)
+        self._unused_depth.warn(self.path)
 
     def _count(self, frame: Frame) -> None:
         self.frames += 1
@@ -143,10 +152,10 @@ class FrameReader:
         try:
             if fields is None:
                 raise SegvladError('not a message of its type')
-            rgb = _decode_image(fields)
+            rgb = _decode_image(fields, self._image_bits)
         except SegvladError as error:
             self.skipped += 1
-            logger.warning('%s: image at %d ns skipped: %s', self.path, image.stamp_ns, error)
+            self._unused.add(str(error), image.stamp_ns)
             return None
         stamp = bag_types.stamp_of(fields)
         frame = Frame(rgb, stamp, frame_id=fields.header.frame_id, pose=self._odometry.at(stamp),
@@ -168,21 +177,23 @@ class FrameReader:
                                    f'{shape[0]}; use depth registered to the image')
             return depth
         except SegvladError as error:
-            logger.warning('%s: depth image at %d ns not used: %s', self.path, message.stamp_ns, error)
+            self._unused_depth.add(str(error), message.stamp_ns)
             return None
 
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, *, base_frame: str = '',
-                depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
+                depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5, image_bits: int = 0) -> FrameReader:
     """The frames of a bag in order, see :class:`FrameReader`.
 
     :param topics: None picks all from the bag
     :param base_frame: the robot's base, for ``base_from_camera``; '' takes the odometry's child frame
     :param depth_tolerance_s: a depth image further from the image than this is another one's
     :param odom_gap_s: odometry with a longer gap than this around the image is not interpolated
+    :param image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :raises SegvladError: no bag, no or several possible image topics, or a topic that is not there
     """
-    return FrameReader(path, topics, base_frame=base_frame, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s)
+    return FrameReader(path, topics, base_frame=base_frame, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s,
+                       image_bits=image_bits)
 
 
 def _header_stamp(data: bytes) -> int | None:
@@ -198,10 +209,10 @@ def _raw_fields(fields) -> dict:
             'is_bigendian': bool(fields.is_bigendian), 'step': fields.step, 'data': fields.data}
 
 
-def _decode_image(fields) -> np.ndarray:
+def _decode_image(fields, bits: int) -> np.ndarray:
     if hasattr(fields, 'encoding'):
-        return image_codec.decode_image(**_raw_fields(fields))
-    return image_codec.decode_compressed(fields.data)
+        return image_codec.decode_image(**_raw_fields(fields), bits=bits)
+    return image_codec.decode_compressed(fields.data, bits=bits)
 
 
 def _decode_depth(fields) -> np.ndarray:

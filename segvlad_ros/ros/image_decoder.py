@@ -20,11 +20,13 @@ class ImageDecoder:
     """Decodes sensor_msgs Image and CompressedImage.
 
     :param kind: 'auto' (cv_bridge if it imports and passes a self-test), 'builtin', or 'cv_bridge'
+    :param bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :param bridge: stands for ``cv_bridge.CvBridge()`` in tests
     :raises SegvladError: kind is 'cv_bridge' and it does not import or fails the self-test
     """
 
-    def __init__(self, kind: str = 'auto', bridge: Any | None = None) -> None:
+    def __init__(self, kind: str = 'auto', bridge: Any | None = None, *, bits: int = 0) -> None:
+        self._bits = bits
         self._bridge = None
         if kind == 'builtin':
             return
@@ -57,10 +59,10 @@ class ImageDecoder:
         :raises SegvladError: it cannot be decoded
         """
         if not hasattr(message, 'encoding'):
-            return image_codec.decode_compressed(message.data)
+            return image_codec.decode_compressed(message.data, bits=self._bits)
         if self._bridges(message, _BRIDGED):
             return _bridged(self._bridge, message, 'rgb8')
-        return image_codec.decode_image(**_fields(message))
+        return image_codec.decode_image(**_fields(message), bits=self._bits)
 
     def decode_depth(self, message: Any) -> np.ndarray:
         """A depth image (REP-118).

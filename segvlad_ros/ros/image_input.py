@@ -32,7 +32,7 @@ class ImageInput:
         parameters = node.parameters
         self._compressed = parameters['image_transport'] == 'compressed'
         self.topic = node.resolve_topic_name('image') + ('/compressed' if self._compressed else '')
-        self.decoder = ImageDecoder(parameters['image_decoder'])
+        self.decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
         self._camera = parameters['camera']
         self._mount = CameraMount(node, parameters['base_frame'], parameters['base_from_camera'],
                                   parameters['sync_timeout_s'])
