@@ -23,7 +23,7 @@ test:  ## the tests of the base install (unit, golden, real images, nodes, fault
 	@VENV=$(VENV) .ci/setup dev
 	$(BIN)/pytest -m "not deep and not slam and not long"
 
-test-compat:  ## the unit tests against the oldest NumPy and OpenCV a robot may have
+test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a robot may have
 	@VENV=$(VENV) .ci/setup dev
 	.ci/test-compat
 

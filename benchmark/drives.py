@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, distance, identity, relative, rotation_angle
@@ -160,7 +161,7 @@ def real_trials(recorder: Recorder, data: Path) -> Iterator[tuple[str, Trial]]:
 def _with_images(recorder: Recorder, folder: Path, name: str) -> Run:
     """The keyframes of a folder of images, each with its image, by which its truth is known."""
     images = list_images(folder)
-    return [(keyframe, images[keyframe.id.index - 1].resolve())
+    return [(keyframe, as_given(images[keyframe.id.index - 1]))
             for keyframe, _ in recorder.keyframes(name, image_frames(folder), name)]
 
 

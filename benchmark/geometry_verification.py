@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.description.keypoints import BYTES_PER_KEYPOINT, KeypointDetector
+from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.metrics import clopper_pearson
 from segvlad_ros.evaluation.truth import PlaceTruth, read_truth
 from segvlad_ros.geometry import compose, distance, identity, inverse, relative, rotation_angle
@@ -84,10 +85,10 @@ def choose(pairs: Pairs, count: int) -> Pairs:
 
 def pairs_of(truth: dict[Path, PlaceTruth], images: list[Path], exclude: int) -> dict[str, Pairs]:
     """True and false pairs (query, match); a match is at least ``exclude`` images older."""
-    number = {path.resolve(): i for i, path in enumerate(images)}
+    number = {as_given(path): i for i, path in enumerate(images)}
     true = [(number[q], number[m]) for q, place in truth.items() for m in sorted(place.true)]
     false = [(number[q], m) for q, place in truth.items() for m in range(max(0, number[q] - exclude + 1))
-             if images[m].resolve() not in place.true | place.ignored]
+             if as_given(images[m]) not in place.true | place.ignored]
     return {'true': true, 'false': false}
 
 

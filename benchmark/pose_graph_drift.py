@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.trajectory import absolute_trajectory_error, align, relative_pose_errors
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.geometry import exponential, from_matrix, to_matrix
@@ -158,7 +159,7 @@ def hololens(data: Path) -> tuple[list[int], list[np.ndarray], list[tuple[int, i
         for number, row in enumerate(csv.DictReader(file)):
             values = np.array([float(row[key]) for key in ('tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')])
             poses.append(to_matrix(Pose(values[:3], values[3:])))
-            names[(folder / row['image']).resolve()] = number
+            names[as_given(folder / row['image'])] = number
     pairs = []
     for query, place in read_truth(folder / 'loop_truth.csv').items():
         q = names[query]

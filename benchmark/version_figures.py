@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_metrics
 from segvlad_ros.evaluation.run import top_k
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, read_truth, truth_of_pose
@@ -64,7 +65,7 @@ def described(folder: Path, name: str, images: Path | None = None) -> list[tuple
         keyframes = list(place_map.keyframes())
     if images is not None:
         paths = sorted(images.glob('*.jpg'))
-        return [(keyframe, paths[keyframe.id.index - 1].resolve()) for keyframe in keyframes]
+        return [(keyframe, as_given(paths[keyframe.id.index - 1])) for keyframe in keyframes]
     poses = dict(np.load(folder / f'{name}.npz'))
     return [(keyframe, Pose(poses[str(keyframe.id.index)][:3], poses[str(keyframe.id.index)][3:], 'truth'))
             for keyframe in keyframes]

@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from segvlad_ros.cli.options import add_json, add_preset, chosen_preset
+from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, chosen_preset
 from segvlad_ros.types import SegvladError
 
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=Path, metavar='FILE.npz',
                         help='write the arrays descriptors (M, d), boxes (M, 4) and pixels (M)')
     add_preset(parser)
+    add_image_bits(parser)
     add_json(parser)
 
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.pipeline.presets import build_describer
 
     preset = chosen_preset(args)
-    rgb = read_image(args.image)
+    rgb = read_image(args.image, args.image_bits)
     description = build_describer(preset, args.device).describe(rgb)
     if args.output:
         if args.output.suffix != '.npz':

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, progress
+from segvlad_ros.cli.options import add_image_bits, add_preset, check_output, chosen_preset, progress
 from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.types import SegvladError
 
@@ -85,7 +85,7 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     size = (preset.image.width, preset.image.height)
     generator = np.random.default_rng(SEED)
     for path in progress(images, 'features'):
-        grid = extractor.extract(resized(read_image(path), size))
+        grid = extractor.extract(resized(read_image(path, args.image_bits), size))
         features = to_numpy(grid.features)
         yield _sample(features[(features != 0).any(axis=1)], -(-args.cells // len(images)), generator)
 
@@ -98,7 +98,7 @@ def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> I
     describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
     generator = np.random.default_rng(SEED)
     for path in progress(images, 'segments'):
-        description = describer.describe(read_image(path))
+        description = describer.describe(read_image(path, args.image_bits))
         if description.rejected:
             print(f'{path} is left out: {description.rejected}', file=sys.stderr)
         yield _sample(description.descriptors, -(-args.segments // len(images)), generator)
@@ -113,6 +113,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', nargs='+', metavar='IMAGES', help='folders of images, or text files that list them')
     parser.add_argument('--output', required=True, type=Path, metavar='FILE.npz', help='file to write')
     add_preset(parser)
+    add_image_bits(parser)
 
 
 def _whole(text: str) -> int:

@@ -22,6 +22,13 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='cpu', help='torch device of the deep presets: cpu, cuda (%(default)s)')
 
 
+def add_image_bits(parser: argparse.ArgumentParser) -> None:
+    """``--image-bits``, as the nodes' parameter ``image_bits``."""
+    parser.add_argument('--image-bits', type=int, choices=range(17), default=0, metavar='N',
+                        help='bits of the camera in 16-bit images that leave the upper ones empty: 10, 12, ... '
+                             '(default: all 16, but images that look otherwise are refused)')
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument('--json', action='store_true', help='print JSON for scripts')

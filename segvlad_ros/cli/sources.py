@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import progress
+from segvlad_ros.cli.options import add_image_bits, progress
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """``--references``, ``--queries``, ``--ground-truth``, ``--exclude-recent`` and ``--sequence``.
+    """``--references``, ``--queries``, ``--ground-truth``, ``--exclude-recent``, ``--sequence`` and ``--image-bits``.
 
     :param several: the first three may be repeated and are lists
     """
@@ -27,11 +27,13 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument('--queries', required=True, type=Path, metavar='DIR|LIST', help='query images, likewise',
                         **more)
     parser.add_argument('--ground-truth', required=True, type=Path, metavar='FILE.csv', **more,
-                        help='columns query,references and optionally ignore; paths relative to this file')
+                        help='columns query,references and optionally ignore; paths relative to this file, several '
+                             'references separated by spaces, one that contains spaces in double quotes')
     parser.add_argument('--exclude-recent', type=_frames, metavar='N',
                         help='references and queries are one sequence; leave out the last N images')
     parser.add_argument('--sequence', action='store_true',
                         help='the queries are consecutive: matches need the agreement of neighbouring queries')
+    add_image_bits(parser)
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,7 @@ def add_bag_topics(parser: argparse.ArgumentParser) -> None:
                              'transform tells how the two lie to each other, that one')
     parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
                         help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+    add_image_bits(parser)
 
 
 def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
@@ -56,16 +59,18 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     :param make_describer: called when the files have been found; models take long to load
     :param source: references, queries and ground truth
     """
+    from segvlad_ros.evaluation.image_paths import GivenImages
     from segvlad_ros.evaluation.images import ImageEvaluation
     from segvlad_ros.evaluation.truth import read_truth
     from segvlad_ros.io.images import list_images
 
     truth = read_truth(source[2])
     references, queries = list_images(source[0]), list_images(source[1])
-    evaluation = ImageEvaluation(preset, make_describer(), truth, progress)
+    evaluation = ImageEvaluation(preset, make_describer(), truth, progress, args.image_bits)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)
-    if {path.resolve() for path in queries} - {path.resolve() for path in references}:
+    given = GivenImages(references)
+    if not all(map(given.meant, queries)):
         raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
     return evaluation.one_sequence(references, args.exclude_recent)
 
@@ -74,11 +79,11 @@ def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Calla
                  bag: Path) -> Evaluation:
     """Drive through a bag as mapping and loop closing do together."""
     from segvlad_ros.evaluation.bags import BagEvaluation
-    from segvlad_ros.io.bag_frames import BagTopics
+    from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 
     settings = InputSettings(base_frame=args.base_frame, rectified=args.rectified,
-                             ignore_frame_ids=args.ignore_frame_ids)
+                             ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits)
     return BagEvaluation(bag, preset, make_describer(), truth_topic=args.ground_truth_topic,
                          settings=settings,
                          topics=BagTopics(image=args.image_topic, odom=args.odom_topic)).run(progress)

@@ -24,6 +24,9 @@ from segvlad_ros.types import CellGrid, FeatureGrid, Keypoints, PlaceDescription
 MIN_BRIGHTNESS = 20.0
 # and blank when its grey levels spread less than this (standard deviation).
 MIN_CONTRAST = 2.0
+# An image with a shorter side than this, pixels, is a strip of a line camera or a wrong crop: stretched to the size of
+# the features it would be smeared into stripes that look alike everywhere.
+MIN_SIDE = 16
 
 
 class Describer:
@@ -165,7 +168,10 @@ def _unusable(rgb: np.ndarray) -> str:
     """'' or why there is nothing to be seen."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise SegvladError(f'an image must be (height, width, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}')
-    step = max(1, min(rgb.shape[:2]) // 120)
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        return f'image of {width} x {height} pixels: too thin, each side needs at least {MIN_SIDE}'
+    step = max(1, min(height, width) // 120)
     grey = cv2.cvtColor(np.ascontiguousarray(rgb[::step, ::step]), cv2.COLOR_RGB2GRAY)
     brightness, contrast = float(np.percentile(grey, 99)), float(grey.std())
     if brightness < MIN_BRIGHTNESS:

@@ -20,6 +20,8 @@ _UPSCALE_SHIFT = 0.25
 _CELLS = 8
 # A depth is doubtful where the 3 x 3 depths around it spread more than this share of it: the edge of an object.
 _MAX_DEPTH_SPREAD = 0.1
+# SIFT cannot form an octave of an image with a shorter side (cv2.error at 2 pixels), and finds nothing in it.
+_MIN_SIDE = 4
 
 
 class KeypointDetector:
@@ -48,9 +50,10 @@ class KeypointDetector:
         if scale < 1:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        found = self._sift.detect(grey)
+        found = self._sift.detect(grey) if min(grey.shape) >= _MIN_SIDE else ()
         kept = [found[i] for i in _spread(found, grey.shape, self.max_keypoints)]
-        kept, vectors = self._sift.compute(grey, kept)
+        if kept:
+            kept, vectors = self._sift.compute(grey, kept)
         if not len(kept):
             return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, DESCRIPTOR_BYTES), np.uint8),
                              np.zeros(0, np.float32))

@@ -9,8 +9,9 @@ from segvlad_ros.evaluation.run import Books, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.true_poses import TruePoses
 from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
 from segvlad_ros.geometry import relative
-from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_storage import warnings_held_back
+from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segvlad_ros.evaluation.image_paths import GivenImages
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.run import Books, Evaluation, Progress, timed_image, top_k
-from segvlad_ros.evaluation.truth import PlaceTruth
+from segvlad_ros.evaluation.truth import PlaceTruth, truth_among
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.types import Keyframe, SegvladError
@@ -27,12 +28,16 @@ _STAMP_STEP_NS = 200_000_000
 class ImageEvaluation:
     """Runs the pipeline over image files, as map and queries or as one sequence.
 
-    :param truth: by resolved path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
+    Images are told apart by the paths that are given: links to one file are different images.
+
+    :param truth: by path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
     :param progress: wraps the iteration over a list, with a title
+    :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     """
 
     def __init__(self, preset: Preset, describer: Describer, truth: dict[Path, PlaceTruth],
-                 progress: Progress) -> None:
+                 progress: Progress, image_bits: int = 0) -> None:
+        self._image_bits = image_bits
         self._describer = describer
         self._truth = truth
         self._progress = progress
@@ -50,17 +55,17 @@ class ImageEvaluation:
         :param sequence: the queries are consecutive: a match then needs the agreement of neighbouring ones, and
             queries without truth are asked too. Otherwise every query is answered for itself
         """
-        references, queries = _resolved(references), _resolved(queries)
-        self._check(references, queries)
-        if both := set(references) & set(queries) & self._truth.keys():
-            raise SegvladError(f'{sorted(both)[0]} is a query and a reference, so that it would find itself: give '
+        given, asked = GivenImages(references), GivenImages(queries)
+        self._judge_among(given, asked)
+        if both := self._truth.keys() & set(asked.shared(given)):
+            raise SegvladError(f'{min(both)} is a query and a reference, so that it would find itself: give '
                                '--exclude-recent N for one sequence, or separate images')
         mapper = Mapper(self._describer, session_id='references')
-        for path in self._progress(references, 'references'):
+        for path in self._progress(given.paths, 'references'):
             self._add(path, self._describe(mapper, path))
         asker = Mapper(self._describer, session_id='queries')
-        asked = queries if sequence else [path for path in queries if path in self._truth]
-        for path in self._progress(asked, 'queries'):
+        chosen = asked.paths if sequence else [path for path in asked.paths if path in self._truth]
+        for path in self._progress(chosen, 'queries'):
             self._ask(path, self._describe(asker, path), 0, not sequence)
         return self._evaluation()
 
@@ -69,31 +74,33 @@ class ImageEvaluation:
 
         :param exclude_frames: map images fewer than this many images older than the query are left out
         """
-        images = _resolved(images)
-        self._check(images, images)
+        given = GivenImages(images)
+        self._judge_among(given, given)
         mapper = Mapper(self._describer, session_id='sequence')
-        for path in self._progress(images, 'images'):
+        for path in self._progress(given.paths, 'images'):
             keyframe = self._describe(mapper, path)
             self._ask(path, keyframe, exclude_frames, False)
             self._add(path, keyframe)
         return self._evaluation()
 
-    def _check(self, references: Sequence[Path], queries: Sequence[Path]) -> None:
-        """That the ground truth speaks of these images."""
-        if not self._truth.keys() & set(queries):
+    def _judge_among(self, references: GivenImages, queries: GivenImages) -> None:
+        """Put the ground truth in terms of these images, and check that it speaks of them."""
+        truth = truth_among(self._truth, references, queries)
+        if not truth:
             raise SegvladError("the ground truth names none of the queries; its paths are relative to the CSV file's "
                                'folder')
         named = set().union(*(place.true for place in self._truth.values()))
-        if named and not named & set(references):
+        if named and not any(references.meant(path) for path in named):
             raise SegvladError('the ground truth names none of the references; its paths are relative to the CSV '
                                "file's folder")
-        absent = len(self._truth.keys() - set(queries))
+        absent = sum(not queries.meant(path) for path in self._truth)
         if absent:
             logger.warning('%d of %d queries of the ground truth are not among the given images', absent,
                            len(self._truth))
+        self._truth = truth
 
     def _describe(self, mapper: Mapper, path: Path) -> Keyframe:
-        frame, seconds = timed_image(path, (len(self._books.segments) + 1) * _STAMP_STEP_NS)
+        frame, seconds = timed_image(path, (len(self._books.segments) + 1) * _STAMP_STEP_NS, self._image_bits)
         keyframe = mapper.make_keyframe(frame)
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
@@ -122,8 +129,3 @@ class ImageEvaluation:
     def _evaluation(self) -> Evaluation:
         return Evaluation(self._outcomes, [str(path) for path in self._entries], self._books, self._fingerprint,
                           self._pictures)
-
-
-def _resolved(paths: Sequence[Path]) -> list[Path]:
-    """Resolved paths in order, each once."""
-    return list(dict.fromkeys(path.resolve() for path in paths))

@@ -67,13 +67,14 @@ def top_k(ignored: int) -> int:
     return max(RANKS) + ignored
 
 
-def timed_image(path: Path, stamp_ns: int) -> tuple[Frame, float]:
+def timed_image(path: Path, stamp_ns: int, bits: int = 0) -> tuple[Frame, float]:
     """Read an image file as a frame.
 
+    :param bits: of the camera, in files of 16 bits
     :return: the frame and the seconds that reading took
     """
     begin = time.perf_counter()
-    rgb = read_image(path)
+    rgb = read_image(path, bits)
     return Frame(rgb, stamp_ns), time.perf_counter() - begin
 
 

@@ -2,13 +2,18 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from segvlad_ros.evaluation.image_paths import GivenImages, as_given
 from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.types import Pose, SegvladError
+
+# One path of a list: a path with spaces stands in double quotes, a quote elsewhere is part of the name.
+_LISTED = re.compile(r'"([^"]+)"(?!\S)|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,10 @@ class PoseLimits:
 def read_truth(path: str | Path) -> dict[Path, PlaceTruth]:
     """Read a ground-truth CSV file.
 
-    Columns ``query`` and ``references`` (paths separated by spaces), optionally ``ignore``; paths are relative to the
-    folder of the file, other columns are skipped.
+    Columns ``query`` and ``references`` (paths separated by spaces; one that contains spaces stands in double quotes,
+    which CSV doubles), optionally ``ignore``; paths are relative to the folder of the file, other columns are skipped.
 
-    :return: truth by query, all paths resolved, in the order of the file
+    :return: truth by query, all paths as they were given, absolute, in the order of the file
     :raises SegvladError: naming the line
     """
     path = Path(path)
@@ -93,22 +98,46 @@ def truth_of_pose(pose: Pose, map_poses: list[Pose | None], usable: np.ndarray,
     return PlaceTruth(frozenset(true), frozenset(ignored))
 
 
+def truth_among(truth: dict[Path, PlaceTruth], references: GivenImages, queries: GivenImages) -> dict[Path, PlaceTruth]:
+    """The truth in terms of the given images; what speaks of other images is left out.
+
+    :param truth: see :func:`read_truth`
+    :raises SegvladError: two of its queries mean one image
+    """
+    among: dict[Path, PlaceTruth] = {}
+    for named, place in truth.items():
+        true = frozenset(path for name in place.true for path in references.meant(name))
+        ignored = frozenset(path for name in place.ignored for path in references.meant(name))
+        for query in queries.meant(named):
+            if query in among:
+                raise SegvladError(f'the ground truth names the query {query} a second time, as {named}')
+            among[query] = PlaceTruth(true, ignored - true)
+    return among
+
+
 def _read_row(row: dict[str, str], folder: Path, where: str) -> tuple[Path, PlaceTruth]:
     if None in row.values() or None in row:
         raise SegvladError(f'{where}: has not as many fields as the first line; quote fields that contain commas')
     query = row['query'].strip()
     if not query:
         raise SegvladError(f'{where}: the query is empty')
-    references = frozenset(_existing(name, folder, where) for name in row['references'].split())
-    ignored = frozenset(_existing(name, folder, where) for name in row.get('ignore', '').split())
+    references = frozenset(_listed(row['references'], folder, where))
+    ignored = frozenset(_listed(row.get('ignore', ''), folder, where))
     return _existing(query, folder, where), PlaceTruth(references, ignored - references)
 
 
-def _existing(name: str, folder: Path, where: str) -> Path:
+def _listed(names: str, folder: Path, where: str) -> list[Path]:
+    """Paths of a field that holds several."""
+    return [_existing(quoted or plain, folder, where, '; a path with spaces stands in double quotes, and CSV doubles '
+                      'them: """a path/1.jpg"""') for quoted, plain in _LISTED.findall(names)]
+
+
+def _existing(name: str, folder: Path, where: str, hint: str = '') -> Path:
     try:
-        path = (folder / name).resolve()
+        path = folder / name
         if path.is_file():
-            return path
+            return as_given(path)
     except (OSError, ValueError):  # no file system takes it for a path
         pass
-    raise SegvladError(f"{where}: names {name[:80]!r}, which is no file; paths are relative to the CSV file's folder")
+    raise SegvladError(f"{where}: names {name[:80]!r}, which is no file; paths are relative to the CSV file's folder"
+                       f'{hint}')

@@ -9,37 +9,25 @@ from __future__ import annotations
 import bisect
 import logging
 import struct
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from segvlad_ros.geometry import StaticTransforms
 from segvlad_ros.io import bag_types
 from segvlad_ros.io.bag_storage import warn_once
-from segvlad_ros.io.bags import Bag, BagMessage, BagTopic, open_bag
+from segvlad_ros.io.bag_topics import BagTopics, pick_topics
+from segvlad_ros.io.bags import Bag, BagMessage, open_bag
+from segvlad_ros.io.camera_info import CameraInfos
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings, stamp_ns
 from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.io.stamps import spans_apart
+from segvlad_ros.io.unused import Unused
 from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
-_IMAGES = (bag_types.IMAGE, bag_types.COMPRESSED_IMAGE)
-
-
-@dataclass(frozen=True)
-class BagTopics:
-    """Where the inputs are. None takes what the bag makes obvious, '' does without.
-
-    :ivar image: raw or compressed; the raw topic's name also finds ``<name>/compressed``
-    :ivar depth: raw, ``compressedDepth`` or 16-bit PNG; it must have the size of the image (a registered depth image)
-    """
-
-    image: str | None = None
-    camera_info: str | None = None
-    depth: str | None = None
-    odom: str | None = None
+_BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
 
 class FrameReader:
@@ -52,19 +40,20 @@ class FrameReader:
     :ivar late: images that came behind newer ones; frames come in the order of their stamps all the same
     :ivar left_out: images that make no frame, for their stamp is 0 or they came too late to wait for them (logged)
     :ivar frames, skipped, without_pose, without_depth: counts of the last or running iteration: frames handed out,
-        images that could not be decoded (logged), frames without odometry or depth although there is such a topic
+        images that could not be decoded (each reason is logged once, at the end), frames without odometry or depth
+        although there is such a topic
     """
 
     def __init__(self, path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                  depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5):
-        self.path = Path(path)
+        self.path, settings = Path(path), settings or InputSettings()
         self._depth_tolerance_ns = round(depth_tolerance_s * 1e9)
         self._odometry = OdometryPieces(max_gap_s=odom_gap_s)
         self._static = StaticTransforms()
         self._camera_infos = CameraInfos()
-        self._said: dict[str, str] = {}
-        self._assembler = FrameAssembler(settings or InputSettings(), BuiltinDecoder(),
-                                         lambda target, source, stamp: self._static.lookup(target, source), self._say)
+        self._assembler = FrameAssembler(
+            settings, BuiltinDecoder(settings.image_bits),
+            lambda target, source, stamp: self._static.lookup(target, source), self._say)
         self.odometry_leaps = 0
         with open_bag(path) as bag:
             self.topics = pick_topics(bag, topics or BagTopics())
@@ -86,6 +75,7 @@ class FrameReader:
 
     def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
+        self._unused, self._stamp_ns = {'image': Unused('image')}, 0
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
@@ -99,7 +89,8 @@ class FrameReader:
             elif message.topic == used.depth:
                 depth_stamps.add(_header_stamp(message.data))
             elif message.topic == used.camera_info:
-                self._camera_infos.add(message, bag.decode)
+                self._camera_infos.add(_header_stamp(message.data), message.data[_BEHIND_STAMP:],
+                                       partial(bag.decode, message))
             else:
                 if message.topic == used.odom:
                     odometry_stamps.add(_header_stamp(message.data))
@@ -147,6 +138,12 @@ class FrameReader:
                     if frame is not None:
                         self._count(frame)
                         yield frame
+        images = self._unused['image']
+        if images and not self.frames:
+            raise SegvladError(f'{self.path}: none of its {len(images)} images on {self.topics.image} can be used: '
+                               f'{images.main_reason}')
+        for unused in self._unused.values():
+            unused.warn(self.path)
 
     def _count(self, frame: Frame) -> None:
         self.frames += 1
@@ -158,56 +155,24 @@ class FrameReader:
         try:
             if fields is None:
                 raise SegvladError('not a message of its type')
-            stamp = stamp_ns(fields)
+            self._stamp_ns = stamp_ns(fields)
             return self._assembler.frame(
-                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(stamp),
-                camera_info=self._camera_infos.nearest(stamp))
+                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(self._stamp_ns),
+                camera_info=self._camera_infos.nearest(self._stamp_ns))
         except SegvladError as error:
             self.skipped += 1
-            logger.warning('%s: image at %d ns skipped: %s', self.path, image.stamp_ns, error)
+            self._unused['image'].add(str(error), image.stamp_ns)
             return None
 
     def _say(self, what: str, problem: str) -> None:
-        """What holds of all images is said once."""
-        if self._said.get(what) != problem:
-            self._said[what] = problem
-            logger.warning('%s: %s', self.path, problem)
-
-
-class CameraInfos:
-    """The camera_info messages of a bag: many, and nearly always one and the same."""
-
-    def __init__(self) -> None:
-        self._stamps: list[int] = []
-        self._numbers: list[int] = []
-        self._distinct: dict[bytes, int] = {}
-        self._decoded: list[Any] = []
-
-    def add(self, message: BagMessage, decode: Callable[[BagMessage], Any]) -> None:
-        """Take a message; those that differ in no more than their stamp are decoded once."""
-        stamp, content = _header_stamp(message.data), message.data[12:]
-        if content not in self._distinct:
-            fields = decode(message)
-            if fields is None:
-                return
-            self._distinct[content] = len(self._decoded)
-            self._decoded.append(fields)
-        if stamp is not None:
-            at = bisect.bisect_right(self._stamps, stamp)
-            self._stamps.insert(at, stamp)
-            self._numbers.insert(at, self._distinct[content])
-
-    def nearest(self, stamp: int) -> Any | None:
-        """The one whose stamp is nearest, None without any."""
-        at = bisect.bisect_left(self._stamps, stamp)
-        near = range(max(0, at - 1), min(at + 1, len(self._stamps)))
-        best = min(near, key=lambda number: abs(self._stamps[number] - stamp), default=None)
-        return None if best is None else self._decoded[self._numbers[best]]
+        """What makes depth, camera_info or odometry of no use, of the image in hand."""
+        self._unused.setdefault(what, Unused(what)).add(problem, self._stamp_ns)
 
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
     """The frames of a bag in the order of their stamps, see :class:`FrameReader`.
+
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves
@@ -220,97 +185,7 @@ def read_frames(path: str | Path, topics: BagTopics | None = None, settings: Inp
 
 def _header_stamp(data: bytes) -> int | None:
     """Stamp of a CDR message that begins with a Header, without decoding the rest."""
-    if len(data) < 12:
+    if len(data) < _BEHIND_STAMP:
         return None
     seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
     return seconds * 1_000_000_000 + nanoseconds
-
-
-def _is_depth(bag: Bag, topic: BagTopic) -> bool:
-    """Look at the first message: a name alone does not tell depth from colour."""
-    first = next(bag.messages({topic.name}), None)
-    fields = None if first is None else bag.decode(first)
-    if fields is None:
-        return 'depth' in topic.name.lower()
-    kind = fields.encoding if hasattr(fields, 'encoding') else fields.format
-    return kind.startswith(('16UC1', '32FC1')) or 'compressedDepth' in kind
-
-
-def _not_one(cameras: Collection[str], topics: dict[str, BagTopic]) -> str:
-    """Why no colour topic was picked."""
-    if not cameras:
-        having = ', '.join(f'{topic.name} ({topic.msgtype})' for topic in topics.values()) or 'none'
-        return f'has no topic with colour images; its topics: {having}'
-    found = ', '.join(f'{name} ({topics[name].count})' for name in cameras)
-    return f'has {len(cameras)} colour image topics: {found}; name the one to use'
-
-
-def _foreign(bag: Bag) -> str:
-    """The end of a refusal: what was recorded, but not by ROS 2."""
-    return '; no ROS 2 messages: ' + ', '.join(f'{name} ({kind})' for name, kind in bag.foreign.items()) \
-        if bag.foreign else ''
-
-
-def _base_name(topic: str) -> str:
-    """Name of the raw topic that a transport's topic belongs to."""
-    for suffix in ('/compressed', '/compressedDepth'):
-        topic = topic.removesuffix(suffix)
-    return topic
-
-
-def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
-    """Replace None by what the bag makes obvious, and check what is asked for.
-
-    :raises SegvladError: naming the candidates
-    """
-    topics = [topic for topic in bag.info().topics if topic.count]
-    by_name = {topic.name: topic for topic in topics}
-    images = [topic for topic in topics if topic.msgtype in _IMAGES]
-
-    def check(kind: str, name: str, types: tuple[str, ...], suffixes: tuple[str, ...] = ('',)) -> str:
-        for suffix in suffixes:
-            if name + suffix in by_name and by_name[name + suffix].msgtype in types:
-                return name + suffix
-        having = ', '.join(topic.name for topic in topics if topic.msgtype in types) or 'none'
-        raise SegvladError(f'{bag.path}: no {kind} on {name!r}; topics of that type: {having}{_foreign(bag)}')
-
-    if asked.image is None:
-        cameras: dict[str, str] = {}
-        for topic in images:  # sorted, so that the raw topic comes before its compressed one
-            if not _is_depth(bag, topic):
-                cameras.setdefault(_base_name(topic.name), topic.name)
-        if len(cameras) != 1:
-            raise SegvladError(f'{bag.path}: {_not_one(cameras.values(), by_name)}{_foreign(bag)}')
-        image, = cameras.values()
-    else:
-        image = check('images', asked.image, _IMAGES, ('', '/compressed'))
-    camera_info = asked.camera_info
-    if camera_info is None:
-        infos = [topic.name for topic in topics if topic.msgtype == bag_types.CAMERA_INFO]
-        beside = f'{_base_name(image).rpartition("/")[0]}/camera_info'
-        camera_info = beside if beside in infos else infos[0] if len(infos) == 1 else ''
-    elif camera_info:
-        camera_info = check('camera_info', camera_info, (bag_types.CAMERA_INFO,))
-    return BagTopics(image, camera_info, _pick_depth(bag, images, image, asked, check),
-                     _pick_odometry(bag, topics, asked, check))
-
-
-def _pick_depth(bag: Bag, images: list[BagTopic], image: str, asked: BagTopics, check) -> str:
-    if asked.depth is not None:
-        return asked.depth and check('depth images', asked.depth, _IMAGES, ('', '/compressedDepth', '/compressed'))
-    found: dict[str, str] = {}
-    for topic in images:
-        if topic.name != image and _is_depth(bag, topic):
-            found.setdefault(_base_name(topic.name), topic.name)
-    if len(found) > 1:
-        warn_once(f'{bag.path}: depth not used, for there are several topics: {", ".join(found.values())}')
-    return next(iter(found.values())) if len(found) == 1 else ''
-
-
-def _pick_odometry(bag: Bag, topics: list[BagTopic], asked: BagTopics, check) -> str:
-    if asked.odom is not None:
-        return asked.odom and check('odometry', asked.odom, (bag_types.ODOMETRY,))
-    found = [topic.name for topic in topics if topic.msgtype == bag_types.ODOMETRY]
-    if len(found) > 1:
-        warn_once(f'{bag.path}: odometry not used, for there are several topics: {", ".join(found)}')
-    return found[0] if len(found) == 1 else ''

@@ -6,6 +6,8 @@ recognised, without a metric pose.
 """
 from __future__ import annotations
 
+import bisect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -107,3 +109,39 @@ def _cut(model: CameraModel, info: Any) -> CameraModel:
 
 def _shown(values: np.ndarray) -> str:
     return '[' + ' '.join(f'{value:.6g}' for value in values.ravel()[:14]) + ']'
+
+
+class CameraInfos:
+    """The camera_info messages of a recording: many, and nearly always one and the same."""
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []
+        self._numbers: list[int] = []
+        self._distinct: dict[bytes, int] = {}
+        self._decoded: list[Any] = []
+
+    def add(self, stamp_ns: int | None, content: bytes, decode: Callable[[], Any]) -> None:
+        """Take a message; those that differ in no more than their stamp are decoded once.
+
+        :param stamp_ns: None of a message that is cut off
+        :param content: all but the stamp
+        :param decode: gives the message, None if it is damaged
+        """
+        if stamp_ns is None:
+            return
+        if content not in self._distinct:
+            message = decode()
+            if message is None:
+                return
+            self._distinct[content] = len(self._decoded)
+            self._decoded.append(message)
+        at = bisect.bisect_right(self._stamps, stamp_ns)
+        self._stamps.insert(at, stamp_ns)
+        self._numbers.insert(at, self._distinct[content])
+
+    def nearest(self, stamp_ns: int) -> Any | None:
+        """The one whose stamp is nearest, None without any."""
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        near = range(max(0, at - 1), min(at + 1, len(self._stamps)))
+        best = min(near, key=lambda number: abs(self._stamps[number] - stamp_ns), default=None)
+        return None if best is None else self._decoded[self._numbers[best]]

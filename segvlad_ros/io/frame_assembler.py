@@ -32,6 +32,7 @@ class InputSettings:
     :ivar base_frame: frame of the robot's base; results are poses of it
     :ivar base_from_camera: where the camera sits, None where transforms tell
     :ivar rectified: the images are rectified, and fit P of their camera_info
+    :ivar image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :ivar ignore_frame_ids: depth and camera_info belong to the image although their frame_id is another
     """
 
@@ -40,6 +41,7 @@ class InputSettings:
     base_from_camera: Pose | None = None
     rectified: bool = False
     ignore_frame_ids: bool = False
+    image_bits: int = 0
 
 
 class Decoder(Protocol):
@@ -53,13 +55,19 @@ class Decoder(Protocol):
 
 
 class BuiltinDecoder:
-    """The decoder that is always there; see :mod:`segvlad_ros.io.image_codec` for errors."""
+    """The decoder that is always there; see :mod:`segvlad_ros.io.image_codec` for errors.
+
+    :param bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
+    """
+
+    def __init__(self, bits: int = 0) -> None:
+        self._bits = bits
 
     def decode(self, message: Any) -> np.ndarray:
         """See :class:`Decoder`."""
         if hasattr(message, 'encoding'):
-            return image_codec.decode_image(**raw_fields(message))
-        return image_codec.decode_compressed(message.data)
+            return image_codec.decode_image(**raw_fields(message), bits=self._bits)
+        return image_codec.decode_compressed(message.data, bits=self._bits)
 
     def decode_depth(self, message: Any) -> np.ndarray:
         """See :class:`Decoder`."""

@@ -10,7 +10,7 @@ import struct
 import cv2
 import numpy as np
 
-from segvlad_ros.io.image_header import image_size
+from segvlad_ros.io.image_file import read_pixels
 from segvlad_ros.types import SegvladError
 
 MAX_PIXELS = 100_000_000
@@ -35,6 +35,9 @@ _TO_RGB = {
     'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'uyvy': cv2.COLOR_YUV2RGB_UYVY,
     'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2, 'yuyv': cv2.COLOR_YUV2RGB_YUY2,
 }
+
+_PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21, 'nv24': cv2.COLOR_YUV2RGB_UYVY}
+"""A plane of luma, then one of chroma pairs: of 2 x 2 pixels each (nv12: UV, nv21: VU) or of every pixel (nv24)."""
 
 
 def _layout(encoding: str) -> tuple[str, int]:
@@ -71,12 +74,65 @@ def decode_array(*, height: int, width: int, encoding: str, is_bigendian: bool, 
     return pixels.reshape(height, width, channels) if channels > 1 else pixels
 
 
-def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, step: int, data) -> np.ndarray:
+def _decode_planes(height: int, width: int, encoding: str, step: int, buffer: np.ndarray) -> np.ndarray:
+    """(height, width, 3) uint8 RGB of luma and chroma planes, by OpenCV's conversion of BT.601 with limited range.
+
+    :param step: bytes from one row of luma to the next; chroma rows of nv24 are twice as long
+    :param buffer: uint8
+    """
+    if height < 1 or width < 1:
+        raise SegvladError(f'empty image: {width} x {height} pixels')
+    full = encoding == 'nv24'
+    if not full and (height % 2 or width % 2):
+        raise SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: both sides must be even')
+    rows = height * 3 if full else height * 3 // 2
+    if step < width or len(buffer) < step * rows:
+        raise SegvladError(f'image data too short for {width} x {height} {encoding}: {len(buffer)} bytes, step {step}, '
+                           f'{rows} rows of at least {width} are needed')
+    if not full:
+        return cv2.cvtColor(np.ascontiguousarray(buffer[:step * rows].reshape(rows, step)[:, :width]),
+                            _PLANES[encoding])
+    luma = buffer[:step * height].reshape(height, step)[:, :width]
+    chroma = buffer[step * height:step * rows].reshape(height, 2 * step)[:, :2 * width].reshape(height, width, 2)
+    # OpenCV has no nv24: each pixel twice is packed 4:2:2
+    packed = np.dstack([chroma[..., 0], luma, chroma[..., 1], luma]).reshape(height, 2 * width, 2)
+    return np.ascontiguousarray(cv2.cvtColor(packed, _PLANES[encoding])[:, ::2])
+
+
+def to_8_bits(pixels: np.ndarray, bits: int, what: str) -> np.ndarray:
+    """A 16-bit picture with the 8 bits that everything else sees.
+
+    Cameras of 10 or 12 bits often leave the upper bits of a 16-bit image empty. Read as 16 bits it is so dark (at most
+    16 of 255) that it would be rejected, with a reason that helps nobody. A true 16-bit image of a dark room can look
+    the same, whatever its lower bits are, so that both causes are named, and who knows the camera says its bits; an
+    image that is dark by 8 bits, too, is only dark.
+
+    :param pixels: uint16, any shape
+    :param bits: that the camera has, in the lower bits of each value; 0: all 16, as far as it looks so
+    :param what: name of the image for error messages
+    :raises SegvladError: values beyond the bits; or bits are 0, and the upper bits are empty
+    """
+    largest = int(pixels.max())
+    if bits and largest >> bits:
+        raise SegvladError(f'{what} image with values up to {largest}, which {bits} bits do not hold: set image_bits '
+                           "(--image-bits) to the camera's bits, or to 16 if the lower bits are empty")
+    if not bits and 16 <= largest < 4096:
+        seen = next(bits for bits in (8, 10, 12) if largest < 1 << bits)
+        raise SegvladError(f'{what} image whose values stay below {1 << seen}: if the camera has {seen} bits, set '
+                           f'image_bits (--image-bits) to {seen}; if all 16 are in use and it is only dark, to 16')
+    return cv2.convertScaleAbs(pixels, alpha=255.0 / ((1 << (bits or 16)) - 1))
+
+
+def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, step: int, data,
+                 bits: int = 0) -> np.ndarray:
     """A raw colour or grey image, see :func:`decode_array`.
 
+    :param bits: of the camera, in images of 16 bits, see :func:`to_8_bits`
     :returns: (height, width, 3) uint8 RGB
     :raises SegvladError: as :func:`decode_array`, and for encodings that are no picture (depth, labels)
     """
+    if encoding in _PLANES:
+        return _decode_planes(height, width, encoding, step, np.frombuffer(data, np.uint8))
     pixels = decode_array(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian, step=step,
                           data=data)
     if encoding == 'rgb8':
@@ -93,14 +149,16 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
                                'connect a topic with rgb8, bgr8 or mono8')
         code = _TO_RGB.get(colour)
     if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / 65535.0)
+        pixels = to_8_bits(pixels, bits, encoding)
     if code is None:
         return pixels
+    misfit = SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: the size does not fit the encoding')
+    if _layout(encoding) == ('u1', 2) and width % 2:  # packed YUV; OpenCV 4.6 reads on
+        raise misfit
     try:
         return cv2.cvtColor(pixels, code)
-    except cv2.error:  # e.g. packed YUV of odd width, a Bayer image of one row
-        raise SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: the size does not fit the encoding'
-                           ) from None
+    except cv2.error:  # e.g. a Bayer image of one row
+        raise misfit from None
 
 
 def depth_from_millimetres(depth: np.ndarray) -> np.ndarray:
@@ -128,29 +186,21 @@ def decode_depth(*, height: int, width: int, encoding: str, is_bigendian: bool, 
     return _depth_from_metres(pixels) if encoding == '32FC1' else depth_from_millimetres(pixels)
 
 
-def _decode(data, flags: int, max_pixels: int) -> np.ndarray:
-    data = bytes(data)
-    width, height = image_size(data)
-    if width * height > max_pixels:
-        raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise SegvladError(f'compressed image of {width} x {height} pixels ({len(data)} bytes) is damaged')
-    return pixels
-
-
-def decode_compressed(data, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A JPEG, PNG, WebP, BMP or PNM image, e.g. the data of a CompressedImage.
+def decode_compressed(data, max_pixels: int = MAX_PIXELS, *, upright: bool = False, bits: int = 0) -> np.ndarray:
+    """A JPEG, PNG, WebP, BMP, TIFF or PNM image, e.g. the data of a CompressedImage.
 
     :param data: bytes or any buffer of them
     :param max_pixels: larger images are refused before they are decoded
+    :param upright: turn the image as its EXIF orientation says, as a viewer of files does. Not for messages: their
+        depth images and calibration belong to the grid of the sensor
+    :param bits: as in :func:`to_8_bits`
     :returns: (h, w, 3) uint8 RGB
     :raises SegvladError: unknown format, damaged, cut off, too large
     """
-    return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR, max_pixels), cv2.COLOR_BGR2RGB)
+    pixels = read_pixels(bytes(data), max_pixels, upright=upright)
+    if pixels.dtype == np.uint16:
+        pixels = to_8_bits(pixels, bits, '16-bit')
+    return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
 _DEPTH_HEADER = struct.Struct('<iff')
@@ -170,7 +220,7 @@ def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> 
         raise SegvladError("compressedDepth with RVL cannot be read; set the publisher's format to png")
     if with_header and len(data) < _DEPTH_HEADER.size:
         raise SegvladError(f'compressed depth image of {len(data)} bytes is cut off')
-    pixels = _decode(data[_DEPTH_HEADER.size:] if with_header else data, cv2.IMREAD_UNCHANGED, max_pixels)
+    pixels = read_pixels(data[_DEPTH_HEADER.size:] if with_header else data, max_pixels)
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise SegvladError(f'compressed image with format {format!r} is no 16-bit depth image')
     if not with_header or encoding != '32FC1':

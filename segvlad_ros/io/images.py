@@ -9,7 +9,8 @@ import numpy as np
 from segvlad_ros.io.image_codec import decode_compressed
 from segvlad_ros.types import SegvladError
 
-SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.ppm', '.pgm', '.pnm'})
+SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm',
+                      '.pnm'})
 MAX_FILE_BYTES = 500_000_000
 
 
@@ -19,9 +20,10 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file.
+def read_image(path: str | Path, bits: int = 0) -> np.ndarray:
+    """Read an image file, upright as its EXIF orientation says.
 
+    :param bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :returns: (h, w, 3) uint8 RGB
     :raises SegvladError: naming the file, when it is missing, no image or damaged
     """
@@ -32,7 +34,7 @@ def read_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
     try:
-        return decode_compressed(data)
+        return decode_compressed(data, upright=True, bits=bits)
     except SegvladError as error:
         raise SegvladError(f'{path}: {error}') from None
 
@@ -55,14 +57,15 @@ def _listed(path: Path) -> list[Path]:
 def list_images(source: str | Path) -> list[Path]:
     """The images of a folder in natural order, or those that a text file lists, in its order.
 
-    :param source: folder (its own files, not those of folders inside), or text file with one path a line, relative to
-        the folder of the text file; empty lines are skipped
+    :param source: folder (its own files, not those of folders inside, nor hidden ones such as the ``._`` files of
+        macOS), or text file with one path a line, relative to the folder of the text file; empty lines are skipped
     :raises SegvladError: nothing there, or a listed file is missing
     """
     source = Path(source)
     try:
         if source.is_dir():
-            images = [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+            images = [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES
+                      and not path.name.startswith('.') and path.is_file()]
             images.sort(key=lambda path: natural_key(path.name))
         elif source.is_file():
             images = _listed(source)

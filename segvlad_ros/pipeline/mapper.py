@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
 
 THUMBNAIL_WIDTH = 320
+THUMBNAIL_HEIGHT = 1280  # only of strips; JPEG itself ends at 65500
 THUMBNAIL_QUALITY = 75
 
 
@@ -140,7 +141,8 @@ def thumbnail(rgb: np.ndarray) -> bytes:
     :param rgb: (height, width, 3) uint8
     """
     height, width = rgb.shape[:2]
-    if width > THUMBNAIL_WIDTH:
-        size = (THUMBNAIL_WIDTH, max(1, round(height * THUMBNAIL_WIDTH / width)))
+    scale = min(THUMBNAIL_WIDTH / width, THUMBNAIL_HEIGHT / height)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return encode_jpeg(rgb, quality=THUMBNAIL_QUALITY)

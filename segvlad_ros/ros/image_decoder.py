@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from segvlad_ros.io import image_codec
+from segvlad_ros.io.frame_assembler import BuiltinDecoder
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -16,15 +17,17 @@ _BRIDGED = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 _BRIDGED_DEPTH = {'16UC1': 2, '32FC1': 4}
 
 
-class ImageDecoder:
-    """Decodes sensor_msgs Image and CompressedImage.
+class ImageDecoder(BuiltinDecoder):
+    """The built-in decoder, and cv_bridge for what it is asked to do.
 
     :param kind: 'auto' (cv_bridge if it imports and passes a self-test), 'builtin', or 'cv_bridge'
+    :param bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :param bridge: stands for ``cv_bridge.CvBridge()`` in tests
     :raises SegvladError: kind is 'cv_bridge' and it does not import or fails the self-test
     """
 
-    def __init__(self, kind: str = 'auto', bridge: Any | None = None) -> None:
+    def __init__(self, kind: str = 'auto', bridge: Any | None = None, *, bits: int = 0) -> None:
+        super().__init__(bits)
         self._bridge = None
         if kind == 'builtin':
             return
@@ -50,43 +53,26 @@ class ImageDecoder:
         return 'builtin' if self._bridge is None else 'cv_bridge'
 
     def decode(self, message: Any) -> np.ndarray:
-        """A colour or grey image.
-
-        :param message: sensor_msgs Image or CompressedImage
-        :return: (height, width, 3) uint8 RGB
-        :raises SegvladError: it cannot be decoded
-        """
-        if not hasattr(message, 'encoding'):
-            return image_codec.decode_compressed(message.data)
+        """A colour or grey image, see :class:`~segvlad_ros.io.frame_assembler.Decoder`."""
         if self._bridges(message, _BRIDGED):
             return _bridged(self._bridge, message, 'rgb8')
-        return image_codec.decode_image(**_fields(message))
+        return super().decode(message)
 
     def decode_depth(self, message: Any) -> np.ndarray:
-        """A depth image (REP-118).
-
-        :param message: sensor_msgs Image (16UC1 or 32FC1) or CompressedImage (compressedDepth)
-        :return: (height, width) float32 metres, NaN where unknown
-        :raises SegvladError: it cannot be decoded
-        """
-        if not hasattr(message, 'encoding'):
-            return image_codec.decode_compressed_depth(message.data, message.format)
-        if self._bridges(message, _BRIDGED_DEPTH):
-            pixels = np.ascontiguousarray(_bridged(self._bridge, message, 'passthrough'))
-            height, width = pixels.shape
-            return image_codec.decode_depth(height=height, width=width, encoding=message.encoding,
-                                            is_bigendian=False, step=pixels.strides[0], data=pixels.tobytes())
-        return image_codec.decode_depth(**_fields(message))
+        """A depth image (REP-118), likewise."""
+        if not self._bridges(message, _BRIDGED_DEPTH):
+            return super().decode_depth(message)
+        pixels = np.ascontiguousarray(_bridged(self._bridge, message, 'passthrough'))
+        height, width = pixels.shape
+        return image_codec.decode_depth(height=height, width=width, encoding=message.encoding,
+                                        is_bigendian=False, step=pixels.strides[0], data=pixels.tobytes())
 
     def _bridges(self, message: Any, pixel_bytes: dict[str, int]) -> bool:
+        if self._bridge is None or not hasattr(message, 'encoding'):
+            return False
         size = pixel_bytes.get(message.encoding, 0) * message.width
-        return (self._bridge is not None and size > 0 and message.step == size and not message.is_bigendian
+        return (size > 0 and message.step == size and not message.is_bigendian
                 and len(message.data) == size * message.height)
-
-
-def _fields(message: Any) -> dict[str, Any]:
-    return {'height': message.height, 'width': message.width, 'encoding': message.encoding,
-            'is_bigendian': bool(message.is_bigendian), 'step': message.step, 'data': message.data}
 
 
 def _bridged(bridge: Any, message: Any, encoding: str) -> np.ndarray:

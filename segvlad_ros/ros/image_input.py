@@ -35,7 +35,7 @@ class ImageInput:
         parameters = node.parameters
         self._compressed = parameters['image_transport'] == 'compressed'
         self.topic = node.resolve_topic_name('image') + ('/compressed' if self._compressed else '')
-        self.decoder = ImageDecoder(parameters['image_decoder'])
+        self.decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
         settings, self._transforms = _settings(parameters), Transforms(node, parameters['sync_timeout_s'])
         self._assembler = FrameAssembler(settings, self.decoder, self._transforms.lookup, node.report_change)
         self._last_stamp_ns = 0

@@ -91,6 +91,8 @@ TABLE: tuple[Parameter, ...] = (
               one_of=('raw', 'compressed')),
     Parameter('image_decoder', 'auto', 'auto takes cv_bridge if it imports and passes a self-test.',
               one_of=('auto', 'builtin', 'cv_bridge')),
+    Parameter('image_bits', 0, 'Bits of the camera in 16-bit images (mono16, rgb16, bayer_*16) that leave the upper '
+              'ones empty: 10, 12, ...; 0: all 16, but images that look otherwise are refused.', minimum=0, maximum=16),
     Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth and odometry.',
               minimum=0.0, maximum=10.0),
     Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth.',

@@ -1,6 +1,7 @@
 """Whatever is wrong with the input: exit status 2 and one line that says what to do."""
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -133,6 +134,17 @@ def test_dark_image_is_described_as_rejected(capsys, tmp_path):
     cv2.imwrite(str(tmp_path / 'dark.png'), np.zeros((60, 80, 3), np.uint8))
     status, out, _ = run(capsys, 'describe', tmp_path / 'dark.png')
     assert (status, 'rejected: dark image' in out) == (1, True)
+
+
+@pytest.mark.parametrize('size', [(640, 3), (3, 640), (2000, 8), (1, 1)])
+def test_strips_are_rejected_alone_and_the_rest_of_a_set_goes_on(capsys, folder, size):
+    noise = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
+    for name in ('ref/1.png', 'query/0.png'):
+        cv2.imwrite(str(folder / name), noise)
+    status, out, _ = run(capsys, 'describe', folder / 'ref/1.png')
+    assert (status, f'rejected: image of {size[0]} x {size[1]} pixels: too thin' in out) == (1, True)
+    status, out, _ = run(capsys, *images(folder, report=folder / 'page.html'), '--json')
+    assert (status, json.loads(out)['queries'], json.loads(out)['map_keyframes']) == (0, 2, 3)
 
 
 def test_reader_that_goes_away_is_no_error(folder):

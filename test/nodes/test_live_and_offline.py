@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from node_harness import DEADLINE_S, Robot
 
-from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.mapping.keyframes import KeyframeGate

@@ -119,6 +119,20 @@ def test_bad_images_are_reported_counted_and_survived(builder, pictures):
     assert values['backwards clock jumps'] == '1'
 
 
+@pytest.mark.parametrize('bits', [0, 12])
+def test_a_camera_of_12_bits_in_16_is_named_or_read(builder, pictures, bits):
+    robot = builder({'image_bits': bits})
+    camera = robot.camera()
+    message = image_message(pictures[0], 1.0, 'mono8')
+    grey = np.frombuffer(bytes(message.data), np.uint8).astype('<u2') << 4
+    message.encoding, message.step, message.data = 'mono16', 2 * message.step, grey.tobytes()
+    status = robot.send(camera, message)
+    if bits:
+        assert len(from_place_descriptor(robot.keyframe(1)).description) > 10
+    else:
+        assert (status.images_rejected, 'image_bits' in status.message) == (1, True)
+
+
 def test_missing_odometry_is_reported_and_not_waited_for(builder, pictures):
     robot = builder({'sync_timeout_s': 0.3})
     robot.peer.matched(robot.peer.publisher(Odometry, 'odom'))

@@ -9,7 +9,8 @@ import pytest
 
 from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.io import bag_types
-from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
 from segvlad_ros.types import CameraModel, Pose, SegvladError
@@ -186,6 +187,38 @@ class TestMissingAndDamaged:
             assert [frame.stamp_ns for frame in reader] == [START, START + STEP]
         assert (reader.total, reader.frames, reader.skipped) == (5, 2, 3)
         assert len(caplog.records) == 3
+
+    def test_a_fault_of_all_images_is_one_line(self, tmp_path, caplog):
+        store = bag_types.typestore()
+        image, header = store.types[bag_types.IMAGE], store.types['std_msgs/msg/Header']
+        twelve_bits = picture(0)[..., 1].astype('<u2') << 4
+        with BagWriter(tmp_path / 'run') as bag:
+            for number in range(5):
+                stamp = store.types['builtin_interfaces/msg/Time'](1 + number, 0)
+                bag.write('/image', image(header(stamp, 'camera'), *twelve_bits.shape, 'mono16', 0,
+                                          2 * twelve_bits.shape[1], np.frombuffer(twelve_bits.tobytes(), np.uint8)),
+                          START + number)
+        reader = read_frames(tmp_path / 'run')
+        with caplog.at_level(logging.WARNING):
+            refused('none of its 5 images on /image can be used: mono16 .* image_bits .* 12', list, reader)
+            assert reader.skipped == 5
+            frames = list(read_frames(tmp_path / 'run', image_bits=12))
+        assert np.abs(frames[4].rgb[..., 0].astype(int) - picture(0)[..., 1]).max() <= 1
+        assert not caplog.records
+
+    def test_every_reason_is_said_once(self, tmp_path, caplog):
+        store = bag_types.typestore()
+        header = store.types['std_msgs/msg/Header'](store.types['builtin_interfaces/msg/Time'](1, 0), 'camera')
+        with BagWriter(tmp_path / 'run') as bag:
+            bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
+            for length in [4] * 10 + [5, 6, 7, 8, 8]:
+                message = store.types[bag_types.COMPRESSED_IMAGE](header, 'jpeg', np.zeros(length, np.uint8))
+                bag.write('/image/compressed', message, START + 1)
+        with caplog.at_level(logging.WARNING):
+            assert len(list(read_frames(tmp_path / 'run'))) == 1
+        assert [record.getMessage().split(': ')[1] for record in caplog.records] == [
+            *(f'{count} images not used, the first at {START + 1} ns' for count in (10, 1, 1)),
+            '3 images more not used, for 2 other reasons']
 
     def test_depth_and_odometry_only_where_they_belong(self, tmp_path):
         with BagWriter(tmp_path / 'run') as bag:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from bag_samples import IMAGE_TOPIC, MAGIC, write_mcap, write_run, zstd_library
 
-from segvlad_ros.io.bag_frames import BagTopics, read_frames
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
 from segvlad_ros.types import SegvladError
 

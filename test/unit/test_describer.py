@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from segvlad_ros.description.describer import Describer
+from segvlad_ros.description.keypoints import KeypointDetector
 from segvlad_ros.description.projection import SeededProjection
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features.root_sift import RootSiftExtractor
+from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.segmentation.patches import PatchSegmenter
-from segvlad_ros.types import FeatureGrid, Keypoints, Masks, SegvladError
+from segvlad_ros.types import FeatureGrid, Frame, Keypoints, Masks, SegvladError
 
 SIZE = (160, 120)
 EXTRACTOR = RootSiftExtractor(16, (4, 8), 1.0)
@@ -105,6 +107,18 @@ def test_unusable_images_are_rejected_with_the_reason(image, segmenter, reason):
     assert description.descriptors.shape == (0, 48)
     assert description.boxes.shape == (0, 4)
     assert len(description.pixels) == 0
+
+
+@pytest.mark.parametrize(('width', 'height'), [
+    (1, 1), (1, 640), (640, 1), (640, 3), (3, 640), (2000, 8), (8, 2000), (15, 15), (15, 200), (16, 16), (17, 16),
+    (16, 70000), (70000, 16), (24, 300)])
+def test_strips_are_described_or_rejected_as_too_thin(width, height):
+    noise = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    frame = Frame(noise, 1, depth=np.ones((height, width), np.float32))
+    keyframe = Mapper(describer(find_keypoints=KeypointDetector()), session_id='s').make_keyframe(frame)
+    assert ('too thin' in keyframe.description.rejected) == (min(width, height) < 16)
+    assert bool(len(keyframe.description)) == (min(width, height) >= 16)
+    assert keyframe.thumbnail
 
 
 def test_more_segments_can_be_asked_for():

@@ -14,7 +14,7 @@ from segvlad_ros.cli import main
 from segvlad_ros.evaluation.bags import BagEvaluation
 from segvlad_ros.evaluation.report import as_text, summarize
 from segvlad_ros.evaluation.true_poses import TruePoses
-from segvlad_ros.io.bag_frames import BagTopics
+from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import read_messages
 from segvlad_ros.pipeline.presets import build_describer, load_preset
@@ -101,6 +101,18 @@ def test_lists_of_images(capsys, preset_file, folder):
                        'query,references\nquery/0.png,ref/3.png\nquery/1.png,ref/0.png\n', references='some.txt')
     assert numbers['map_keyframes'] == 2
     assert numbers['queries_with_place'] == 1  # the reference of the other query is not in this map
+
+
+def test_links_to_one_file_are_images_of_their_own(capsys, preset_file, folder):
+    (folder / 'links').mkdir()
+    for number in range(6):
+        (folder / f'links/{number}.png').symlink_to(folder / f'ref/{max(2, number)}.png')
+    truth = 'query,references\nquery/0.png,links/3.png\nquery/2.png,links/4.png\n'
+    numbers = evaluate(capsys, preset_file, folder, truth, references='links')
+    assert (numbers['map_keyframes'], numbers['queries_with_place'], numbers['recall@1']) == (6, 2, 1.0)
+    (folder / 'set').symlink_to(folder)
+    numbers = evaluate(capsys, preset_file, folder, truth, references='set/links', queries='links/../set/query')
+    assert (numbers['map_keyframes'], numbers['queries_with_place'], numbers['recall@1']) == (6, 2, 1.0)
 
 
 def test_agreement_is_asked_of_sequences_only(capsys, preset_file, folder):

@@ -24,6 +24,13 @@ def test_natural_order(folder):
     assert [path.name for path in list_images(folder)] == ['a.png', 'out1.jpeg', 'out2.JPG', 'out2b.jpg', 'out10.jpg']
 
 
+def test_hidden_files_are_left_out_and_tiff_is_not(folder):
+    for name in ('._out1.jpeg', '.foo.png', 'b.TIF', 'c.tiff'):
+        (folder / name).write_bytes(b'Mac OS X')
+    assert [path.name for path in list_images(folder)] == [
+        'a.png', 'b.TIF', 'c.tiff', 'out1.jpeg', 'out2.JPG', 'out2b.jpg', 'out10.jpg']
+
+
 def test_list_keeps_its_order_and_is_relative_to_itself(folder, tmp_path):
     listing = tmp_path / 'more' / 'images.txt'
     listing.write_text(f'../out10.jpg\n\n{folder / "a.png"}\r\n../out1.jpeg')

@@ -27,6 +27,16 @@ def test_positions_are_pixels_of_the_image_as_it_was_given(shape):
         assert np.linalg.norm(found.positions - centre, axis=1).min() < 0.1 * max(1, shape[1] / 320)
 
 
+@pytest.mark.parametrize('height', [1, 2, 3, 5, 9, 2000])
+@pytest.mark.parametrize('width', [1, 2, 3, 5, 9, 2000])
+def test_strips_have_few_keypoints_or_none(width, height):
+    shape = height, width
+    noise = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    found = KeypointDetector()(noise, np.ones(shape, np.float32))
+    assert found.positions.shape == (len(found.depths), 2)
+    assert found.descriptors.shape == (len(found.depths), 128)
+
+
 def test_depths_are_those_below_the_keypoints():
     found = KeypointDetector()(texture(), np.tile(np.linspace(2, 6, 640, dtype=np.float32), (480, 1)))
     expected = 2 + 4 * found.positions[:, 0] / 639

@@ -1,6 +1,9 @@
 """cv_bridge is used where it proves itself; padded rows never go to it."""
+import io
+
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage, Image
 
 from segvlad_ros.io.image_codec import encode_compressed_depth, encode_jpeg
@@ -98,6 +101,30 @@ def test_compressed_images():
     np.testing.assert_allclose(decoder.decode_depth(message), depth)
     with pytest.raises(SegvladError):
         decoder.decode(CompressedImage(format='jpeg', data=b'junk'))
+
+
+def test_bits_of_the_camera_and_exif_as_offline():
+    twelve = image((PIXELS[..., 1].astype(np.uint16) << 4), 'mono16')
+    with pytest.raises(SegvladError, match='image_bits'):
+        ImageDecoder('builtin').decode(twelve)
+    for bridge in (None, Bridge()):
+        decoder = ImageDecoder('auto', bridge, bits=12) if bridge else ImageDecoder('builtin', bits=12)
+        assert np.abs(decoder.decode(twelve)[..., 0].astype(int) - PIXELS[..., 1]).max() <= 1
+    exif = PilImage.Exif()
+    exif[0x112] = 3
+    data = io.BytesIO()
+    PilImage.fromarray(PIXELS).save(data, 'PNG', exif=exif)
+    message = CompressedImage(format='png', data=data.getvalue())
+    np.testing.assert_array_equal(ImageDecoder('builtin').decode(message), PIXELS)
+
+
+def test_planes_of_yuv_never_go_to_cv_bridge():
+    bridge = Bridge()
+    decoder = ImageDecoder('auto', bridge)
+    bridge.calls.clear()
+    message = Image(height=4, width=6, encoding='nv12', step=8, data=bytes([128]) * 48)
+    assert decoder.decode(message).shape == (4, 6, 3)
+    assert bridge.calls == []
 
 
 @pytest.mark.parametrize('change', [{'encoding': 'holographic8'}, {'step': 3}, {'height': 4_000_000_000}, {'width': 0}])

@@ -1,0 +1,120 @@
+"""Compressed images, as files and messages hold them: from bytes to pixels, with the size checked in between.
+
+Pillow reads the header, which takes no memory for pixels, and decodes what is not lossy: it knows more variants of BMP,
+TIFF and PPM, and writes nothing to stderr when a PNG is damaged. OpenCV decodes JPEG and WebP, and colour of 16 bits a
+channel, of which Pillow keeps the upper 8 only.
+"""
+from __future__ import annotations
+
+import io
+import re
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from segvlad_ros.types import SegvladError
+
+# Pillow warns of large images and odd metadata on stderr: the limit here is our own, and metadata is not used.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
+FORMATS = 'JPEG, PNG, WebP, BMP, TIFF or PPM/PGM'
+# The readers are called themselves: Image.open() knows more formats, and has a limit of its own for the whole process.
+_READERS = (
+    (re.compile(rb'\xff\xd8\xff'), JpegImageFile), (re.compile(rb'\x89PNG\r\n\x1a\n'), PngImageFile),
+    (re.compile(rb'RIFF....WEBP', re.DOTALL), WebPImageFile), (re.compile(rb'BM'), BmpImageFile),
+    (re.compile(rb'II[*+]\0|MM\0[*+]'), TiffImageFile), (re.compile(rb'P[1-6]'), PpmImageFile),
+)
+_ORIENTATION = 0x0112  # of EXIF and TIFF
+# From the stored pixels to upright ones. All but 6 and 8, which undo each other, undo themselves.
+_TURN = {2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
+         6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: np.rot90}
+
+
+def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.ndarray:
+    """The pixels of a compressed image.
+
+    :param max_pixels: larger images are refused before memory is taken for their pixels
+    :param upright: turn the image as its EXIF orientation says; False keeps the grid of pixels that is stored
+    :return: (h, w, 3) RGB, uint8 or uint16; or (h, w) uint16 for grey of 16 bits, such as depth
+    :raises SegvladError: unknown format, damaged, cut off, too large, or no picture
+    """
+    image = _opened(data, max_pixels)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
+    is_tiff = isinstance(image, TiffImageFile)
+    orientation = _orientation(image) if upright or is_tiff else 1
+    pixels = _by_opencv(data) if _is_for_opencv(image, data) else _by_pillow(image)
+    if pixels is None:
+        raise SegvladError(f'compressed image of {width} x {height} pixels ({len(data)} bytes) is damaged')
+    if orientation in _TURN and upright != is_tiff:  # both libraries have turned a TIFF already
+        pixels = _TURN[orientation if upright else {6: 8, 8: 6}.get(orientation, orientation)](pixels)
+    return np.ascontiguousarray(pixels)
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    """The image with its header read."""
+    reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
+    if reader is None:
+        raise SegvladError(f'{len(data)} bytes are no {FORMATS} image')
+    try:
+        image = reader(io.BytesIO(data))
+        if reader is PngImageFile:
+            reader(io.BytesIO(data)).verify()  # the checksums, which decoding passes over
+    except Image.DecompressionBombError:  # of WebP, whose reader takes memory early
+        raise SegvladError(f'compressed image refused; at most {max_pixels} pixels are allowed') from None
+    except Exception as error:  # what a header of random bytes raises is not documented
+        raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off ({_line(error)})') from None
+    # OpenCV fills a cut off JPEG with grey. Inside the scan, where the reader stopped, 0xFF is followed by 0 or a
+    # restart marker, so that 0xFFD9 is the end and nothing else.
+    if reader is JpegImageFile and data.find(b'\xff\xd9', image.fp.tell()) < 0:
+        raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off (the end is missing)')
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF is no reason to refuse a picture
+        return 1
+
+
+def _is_for_opencv(image: Image.Image, data: bytes) -> bool:
+    if isinstance(image, PngImageFile):
+        return data[24:26] in (b'\x10\x02', b'\x10\x06')  # 16 bits, RGB or RGBA
+    if isinstance(image, TiffImageFile):
+        return image.mode in ('RGB', 'RGBA') and image.tag_v2.get(258, (8,))[0] == 16
+    return isinstance(image, (JpegImageFile, WebPImageFile))
+
+
+def _by_opencv(data: bytes) -> np.ndarray | None:
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _by_pillow(image: Image.Image) -> np.ndarray:
+    deep = image.mode.startswith('I;16') or (image.mode == 'I' and isinstance(image, (PngImageFile, PpmImageFile)))
+    if image.mode in ('I', 'F') and not deep:
+        raise SegvladError('the image has 32 bits a pixel and channel, which no camera has: save it with 8 or 16')
+    try:
+        image.load()
+        return np.asarray(image).astype(np.uint16) if deep else np.asarray(image.convert('RGB'))
+    except Exception as error:  # as above
+        raise SegvladError(f'compressed image of {image.size[0]} x {image.size[1]} pixels is damaged or of a kind that '
+                           f'cannot be read ({_line(error)})') from None
+
+
+def _line(error: Exception) -> str:
+    return ' '.join(str(error).split())[:100] or type(error).__name__
