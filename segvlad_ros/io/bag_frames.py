@@ -22,11 +22,12 @@ from segvlad_ros.io.camera_info import CameraInfos
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings, stamp_ns
 from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.io.stamps import spans_apart
+from segvlad_ros.io.stamps import as_time, spans_apart
 from segvlad_ros.io.unused import Unused
 from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
+_REASONS = 3  # that are said of an input
 _BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
 
@@ -55,6 +56,7 @@ class FrameReader:
             settings, BuiltinDecoder(settings.image_bits),
             lambda target, source, stamp: self._static.lookup(target, source), self._say)
         self.odometry_leaps = 0
+        self._said: dict[str, set[str]] = {}
         with open_bag(path) as bag:
             self.topics = pick_topics(bag, topics or BagTopics())
             image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
@@ -75,7 +77,7 @@ class FrameReader:
 
     def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
-        self._unused, self._stamp_ns = {'image': Unused('image')}, 0
+        self._unused = Unused('images')
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
@@ -103,10 +105,10 @@ class FrameReader:
         if topic == self.topics.odom:
             pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
             stamp = bag_types.stamp_of(fields)
-            if pose is not None and self._odometry.add(stamp, pose, fields.child_frame_id):
+            if pose is not None and stamp > 0 and self._odometry.add(stamp, pose, fields.child_frame_id):
                 self.odometry_leaps += 1
-                logger.warning('%s: odometry leaps at %d ns, as that of a driver that was started again: poses before '
-                               'and after it are not compared', self.path, stamp)
+                self._say('odometry', f'odometry leaps at {as_time(stamp)}, as if its driver was started again: '
+                          'poses before and after it are not compared')
         else:
             for transform in fields.transforms:
                 pose = bag_types.pose_of(transform.transform, transform.header.frame_id)
@@ -138,12 +140,10 @@ class FrameReader:
                     if frame is not None:
                         self._count(frame)
                         yield frame
-        images = self._unused['image']
-        if images and not self.frames:
-            raise SegvladError(f'{self.path}: none of its {len(images)} images on {self.topics.image} can be used: '
-                               f'{images.main_reason}')
-        for unused in self._unused.values():
-            unused.warn(self.path)
+        if self._unused and not self.frames:
+            raise SegvladError(f'{self.path}: none of its {len(self._unused)} images on {self.topics.image} can be '
+                               f'used: {self._unused.main_reason}')
+        self._unused.warn(self.path)
 
     def _count(self, frame: Frame) -> None:
         self.frames += 1
@@ -155,18 +155,21 @@ class FrameReader:
         try:
             if fields is None:
                 raise SegvladError('not a message of its type')
-            self._stamp_ns = stamp_ns(fields)
+            stamp = stamp_ns(fields)
             return self._assembler.frame(
-                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(self._stamp_ns),
-                camera_info=self._camera_infos.nearest(self._stamp_ns))
+                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(stamp),
+                camera_info=self._camera_infos.nearest(stamp))
         except SegvladError as error:
             self.skipped += 1
-            self._unused['image'].add(str(error), image.stamp_ns)
+            self._unused.add(str(error), image.stamp_ns)
             return None
 
     def _say(self, what: str, problem: str) -> None:
-        """What makes depth, camera_info or odometry of no use, of the image in hand."""
-        self._unused.setdefault(what, Unused(what)).add(problem, self._stamp_ns)
+        """Why depth, camera_info or odometry is not used; damage can give every message a reason of its own."""
+        said = self._said.setdefault(what, set())
+        if problem not in said and len(said) < _REASONS:
+            said.add(problem)
+            warn_once(f'{self.path}: {problem}')
 
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,

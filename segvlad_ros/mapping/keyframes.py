@@ -4,10 +4,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segvlad_ros.geometry import distance, is_finite, rotation_angle
+from segvlad_ros.io.stamps import LATE_S
 from segvlad_ros.types import Pose, SegvladError
-
-CLOCK_JUMP_S = 0.5
-"""Stamps that go back further than this are a jump of the clock (a bag that starts again); less is late delivery."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class KeyframeGate:
             pose = None
         reason = 'first'
         if self._newest_ns:
-            if stamp_ns < self._newest_ns - round(CLOCK_JUMP_S * 1e9):
+            if stamp_ns < self._newest_ns - round(LATE_S * 1e9):
                 self.reset()
                 reason = 'clock_jump'
             elif stamp_ns <= self._newest_ns:

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from segvlad_ros.geometry import unit_quaternion
 from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings, stamp_ns
-from segvlad_ros.mapping.keyframes import CLOCK_JUMP_S
+from segvlad_ros.io.stamps import LATE_S
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.conversions import from_odometry
 from segvlad_ros.ros.image_decoder import ImageDecoder
@@ -90,7 +90,7 @@ class ImageInput:
 
     def _check_order(self, stamp: int) -> None:
         back_s = (self._last_stamp_ns - stamp) * 1e-9
-        if back_s > CLOCK_JUMP_S:
+        if back_s > LATE_S:
             self._last_stamp_ns = stamp
             self._node.statistics.count(clock_jumps=1)
             self._node.forget_recent()
@@ -124,10 +124,12 @@ class ImageInput:
 
     def _take_odometry(self, message: Odometry) -> None:
         try:
+            if stamp_ns(message) <= 0:
+                raise SegvladError('its stamp is zero: its driver must fill header.stamp')
             leapt = self._synchroniser.add_pose(stamp_ns(message), from_odometry(message), message.child_frame_id)
             if leapt:
                 self._node.statistics.count(odometry_leaps=1)
-                self._node.report('odometry leaps, as that of a driver that was started again: poses before and after '
+                self._node.report('odometry leaps, as if its driver was started again: poses before and after '
                                   'it are not compared')
         except SegvladError as error:
             self._node.report(f'odometry not used: {error}')

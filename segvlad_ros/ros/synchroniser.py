@@ -8,13 +8,14 @@ from typing import Any
 
 from segvlad_ros.io.frame_assembler import stamp_ns
 from segvlad_ros.io.odometry_pieces import OdometryPieces, OdometryPose
+from segvlad_ros.io.stamps import LATE_S
 from segvlad_ros.ros.stamp_cache import StampCache, make_cache
 from segvlad_ros.types import Pose
 
 CACHED_MESSAGES = 10  # depth images and camera_infos; a third of a second at 30 Hz, more than an image waits
 CACHED_POSES = 1000
 TWO_CLOCKS_S = 10.0  # nothing is delayed so long
-JUMP_NS = 1_000_000_000  # odometry that is merely late is never this late
+LATE_NS = round(LATE_S * 1e9)
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,12 @@ class Synchroniser:
     def add_image(self, image: Any) -> None:
         """Take an image; it is emitted now or later."""
         stamp = stamp_ns(image)
-        if stamp < self._last_image_ns:  # the clock jumped back: what we keep is of another time
+        if 0 < stamp < self._last_image_ns - LATE_NS:  # the clock jumped back: what we keep is of another time
             self._flush()
             self._forget_odometry_after(stamp)
             self._forget()
-        self._last_image_ns = stamp
+            self._last_image_ns = stamp
+        self._last_image_ns = max(stamp, self._last_image_ns)
         now = self._now_s()
         self._waiting.append(_Waiting(image, now, now + (self._timeout_s if stamp else 0.0)))
         self._advance()
@@ -125,7 +127,7 @@ class Synchroniser:
     def _forget_odometry_after(self, stamp: int) -> None:
         """Odometry far ahead of what arrives now is of the time before a jump of the clock."""
         newest = self._odometry.newest_stamp_ns()
-        if newest is not None and newest > stamp + JUMP_NS:
+        if newest is not None and newest > stamp + LATE_NS:
             self._odometry.clear()
 
     def _forget(self) -> None:

@@ -13,6 +13,7 @@ from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
+from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.types import CameraModel, Pose, SegvladError
 
 START = 1_700_000_000_000_000_000
@@ -202,7 +203,7 @@ class TestMissingAndDamaged:
         with caplog.at_level(logging.WARNING):
             refused('none of its 5 images on /image can be used: mono16 .* image_bits .* 12', list, reader)
             assert reader.skipped == 5
-            frames = list(read_frames(tmp_path / 'run', image_bits=12))
+            frames = list(read_frames(tmp_path / 'run', settings=InputSettings(image_bits=12)))
         assert np.abs(frames[4].rgb[..., 0].astype(int) - picture(0)[..., 1]).max() <= 1
         assert not caplog.records
 
