@@ -105,7 +105,10 @@ class FrameReader:
         if topic == self.topics.odom:
             pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
             stamp = bag_types.stamp_of(fields)
-            if pose is not None and stamp > 0 and self._odometry.add(stamp, pose, fields.child_frame_id):
+            if pose is None or stamp <= 0:
+                self._say('odometry', f'messages on {topic} are not used: '
+                          f'{"stamp 0" if stamp <= 0 else "their numbers are no pose (NaN, or no rotation)"}')
+            elif self._odometry.add(stamp, pose, fields.child_frame_id):
                 self.odometry_leaps += 1
                 self._say('odometry', f'odometry leaps at {as_time(stamp)}, as if its driver was started again: '
                           'poses before and after it are not compared')

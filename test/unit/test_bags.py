@@ -252,13 +252,16 @@ class TestMissingAndDamaged:
         assert frame.depth is None
         assert 'registered' in caplog.text
 
-    def test_poses_that_are_none(self, tmp_path):
+    def test_poses_that_are_none(self, tmp_path, caplog):
         nothing = Pose(np.zeros(3), np.zeros(4), 'odom')
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_image('/image', START, 'camera', picture(0))
             bag.write_odometry('/odom', START, nothing)
             bag.write_odometry('/odom', START + 1, Pose(np.full(3, np.nan), np.array([0, 0, 0, 1.0]), 'odom'))
+            bag.write_odometry('/odom', 0, at_x(1.0))
         frame, = read_frames(tmp_path / 'run')
+        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert ['NaN' in text for text in said] == [False, True] and 'stamp 0' in said[0]
         assert frame.pose is None
         assert read_poses(tmp_path / 'run', '/odom')[1] == []
 
