@@ -199,7 +199,7 @@ _POSE_READERS: dict[str, Callable[[object], Pose | None]] = {
 def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
     """All poses of an Odometry, PoseStamped or PoseWithCovarianceStamped topic, by header stamp.
 
-    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; numbers that are no pose are left out
+    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; numbers that are no pose, and stamp 0, are left out
     :raises SegvladError: no such topic, or it holds no poses
     """
     stamped: dict[int, Pose] = {}
@@ -210,7 +210,7 @@ def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
         for message in bag.messages({topic}):
             fields = bag.decode(message)
             pose = None if fields is None else _POSE_READERS[message.msgtype](fields)
-            if pose is not None:
+            if pose is not None and bag_types.stamp_of(fields) > 0:
                 stamped[bag_types.stamp_of(fields)] = pose
     stamps = sorted(stamped)
     return np.array(stamps, np.int64), [stamped[stamp] for stamp in stamps]
