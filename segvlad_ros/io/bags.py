@@ -199,7 +199,7 @@ _POSE_READERS: dict[str, Callable[[object], Pose | None]] = {
 def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
     """All poses of an Odometry, PoseStamped or PoseWithCovarianceStamped topic, by header stamp.
 
-    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; numbers that are no pose, and stamp 0, are left out
+    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; what is no pose, or has stamp 0, is left out
     :raises SegvladError: no such topic, or it holds no poses
     """
     stamped: dict[int, Pose] = {}
