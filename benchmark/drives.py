@@ -222,5 +222,5 @@ def _place(trial: Trial, pose: Pose | Path, poses: list, usable: np.ndarray) -> 
     if pose not in trial.truth:
         return None
     place = trial.truth[pose]
-    return PlaceTruth(frozenset(i for i, image in enumerate(poses) if image in place.true),
-                      frozenset(i for i, image in enumerate(poses) if image in place.ignored))
+    return PlaceTruth(frozenset(i for i, image in enumerate(poses) if usable[i] and image in place.true),
+                      frozenset(i for i, image in enumerate(poses) if usable[i] and image in place.ignored))
