@@ -6,8 +6,6 @@ than the few images that wait for a late image or depth image.
 """
 from __future__ import annotations
 
-import bisect
-import logging
 import struct
 from collections.abc import Iterator
 from functools import partial
@@ -19,14 +17,13 @@ from segvlad_ros.io.bag_storage import warn_once
 from segvlad_ros.io.bag_topics import BagTopics, pick_topics
 from segvlad_ros.io.bags import Bag, BagMessage, open_bag
 from segvlad_ros.io.camera_info import CameraInfos
-from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings, stamp_ns
+from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings
 from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.io.stamps import as_time, spans_apart
+from segvlad_ros.io.stamps import as_time, nearest, spans_apart, stamp_ns
 from segvlad_ros.io.unused import Unused
 from segvlad_ros.types import Frame, SegvladError
 
-logger = logging.getLogger(__name__)
 _REASONS = 3  # that are said of an input
 _BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
@@ -104,7 +101,7 @@ class FrameReader:
             return
         if topic == self.topics.odom:
             pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
-            stamp = bag_types.stamp_of(fields)
+            stamp = stamp_ns(fields)
             if pose is None or stamp <= 0:
                 self._say('odometry', f'messages on {topic} are not used: '
                           f'{"stamp 0" if stamp <= 0 else "their numbers are no pose (NaN, or no rotation)"}')
@@ -122,11 +119,9 @@ class FrameReader:
         """For each image the stamp of the nearest depth image within the tolerance, or None."""
         pairs: list[int | None] = []
         for stamp in image_stamps:
-            near: list[int] = []
-            if stamp is not None:
-                at = bisect.bisect_left(depth_stamps, stamp)
-                near = [d for d in depth_stamps[max(0, at - 1):at + 1] if abs(d - stamp) <= self._depth_tolerance_ns]
-            pairs.append(min(near, key=lambda d: abs(d - stamp)) if near else None)
+            number = None if stamp is None else nearest(depth_stamps, stamp)
+            found = None if number is None else depth_stamps[number]
+            pairs.append(None if found is None or abs(found - stamp) > self._depth_tolerance_ns else found)
         return pairs
 
     def __iter__(self) -> Iterator[Frame]:
@@ -178,7 +173,6 @@ class FrameReader:
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
     """The frames of a bag in the order of their stamps, see :class:`FrameReader`.
-
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves

@@ -28,11 +28,6 @@ def typestore():
     return get_typestore(Stores.ROS2_JAZZY)
 
 
-def stamp_of(message) -> int:
-    """Header stamp in nanoseconds."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-
-
 def pose_of(message, frame: str, covariance: np.ndarray | None = None) -> Pose | None:
     """The pose of a geometry_msgs Pose or Transform.
 

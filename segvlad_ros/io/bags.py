@@ -16,6 +16,7 @@ import numpy as np
 from segvlad_ros.io import bag_types, zstd
 from segvlad_ros.io.bag_files import open_files
 from segvlad_ros.io.bag_storage import CDR, Storage, warnings_held_back
+from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
         for message in bag.messages({topic}):
             fields = bag.decode(message)
             pose = None if fields is None else _POSE_READERS[message.msgtype](fields)
-            if pose is not None and bag_types.stamp_of(fields) > 0:
-                stamped[bag_types.stamp_of(fields)] = pose
+            if pose is not None and stamp_ns(fields) > 0:
+                stamped[stamp_ns(fields)] = pose
     stamps = sorted(stamped)
     return np.array(stamps, np.int64), [stamped[stamp] for stamp in stamps]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.io.stamps import nearest
 from segvlad_ros.types import CameraModel, SegvladError
 
 # Coefficients that a driver must send of each model, and the forms that OpenCV takes, in ROS's order.
@@ -141,7 +142,5 @@ class CameraInfos:
 
     def nearest(self, stamp_ns: int) -> Any | None:
         """The one whose stamp is nearest, None without any."""
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        near = range(max(0, at - 1), min(at + 1, len(self._stamps)))
-        best = min(near, key=lambda number: abs(self._stamps[number] - stamp_ns), default=None)
-        return None if best is None else self._decoded[self._numbers[best]]
+        number = nearest(self._stamps, stamp_ns)
+        return None if number is None else self._decoded[self._numbers[number]]

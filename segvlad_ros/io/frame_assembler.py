@@ -16,6 +16,7 @@ from segvlad_ros.geometry import compose
 from segvlad_ros.io import image_codec
 from segvlad_ros.io.camera_info import camera_model
 from segvlad_ros.io.odometry_pieces import OdometryPose
+from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -66,17 +67,17 @@ class BuiltinDecoder:
     def decode(self, message: Any) -> np.ndarray:
         """See :class:`Decoder`."""
         if hasattr(message, 'encoding'):
-            return image_codec.decode_image(**raw_fields(message), bits=self._bits)
+            return image_codec.decode_image(**_raw_fields(message), bits=self._bits)
         return image_codec.decode_compressed(message.data, bits=self._bits)
 
     def decode_depth(self, message: Any) -> np.ndarray:
         """See :class:`Decoder`."""
         if hasattr(message, 'encoding'):
-            return image_codec.decode_depth(**raw_fields(message))
+            return image_codec.decode_depth(**_raw_fields(message))
         return image_codec.decode_compressed_depth(message.data, message.format)
 
 
-def raw_fields(message: Any) -> dict[str, Any]:
+def _raw_fields(message: Any) -> dict[str, Any]:
     """The fields of a sensor_msgs/Image as the codec takes them."""
     return {'height': message.height, 'width': message.width, 'encoding': message.encoding,
             'is_bigendian': bool(message.is_bigendian), 'step': message.step, 'data': message.data}
@@ -181,8 +182,3 @@ class FrameAssembler:
             return odometry.pose
         moved = compose(odometry.pose, child_from_base)
         return Pose(moved.translation, moved.quaternion, odometry.pose.frame, odometry.pose.covariance)
-
-
-def stamp_ns(message: Any) -> int:
-    """Header stamp of a message, nanoseconds."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec

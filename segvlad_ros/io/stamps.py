@@ -1,14 +1,31 @@
 """Stamps of messages as drivers and networks make them: out of order, of two clocks; and as people read them."""
 from __future__ import annotations
 
+import bisect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 LATE_S = 3.0
 """An image behind a newer one by up to this is late. Stamps that stay back longer are a clock that jumped back."""
 
 _OF_THE_DAY_NS = 10**18  # later stamps are times of day (2001 and after), earlier ones count from some start
+
+
+def stamp_ns(message: Any) -> int:
+    """Header stamp of a message, of rclpy or of a bag, nanoseconds."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def nearest(stamps: Sequence[int], stamp: int) -> int | None:
+    """Number of the stamp nearest to another, the earlier of two; None without any.
+
+    :param stamps: (n,) ascending
+    """
+    at = bisect.bisect_left(stamps, stamp)
+    around = range(max(0, at - 1), min(at + 1, len(stamps)))
+    return min(around, key=lambda number: abs(stamps[number] - stamp), default=None)
 
 
 @dataclass(frozen=True)

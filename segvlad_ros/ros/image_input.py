@@ -9,8 +9,8 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from segvlad_ros.geometry import unit_quaternion
-from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings, stamp_ns
-from segvlad_ros.io.stamps import LATE_S
+from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings
+from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros import qos
 from segvlad_ros.ros.conversions import from_odometry
 from segvlad_ros.ros.image_decoder import ImageDecoder

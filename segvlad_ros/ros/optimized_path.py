@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segvlad_ros.geometry import interpolated
-from segvlad_ros.io.frame_assembler import stamp_ns
+from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose
 
 logger = logging.getLogger(__name__)

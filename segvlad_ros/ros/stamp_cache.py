@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from segvlad_ros.io.frame_assembler import stamp_ns
+from segvlad_ros.io.stamps import stamp_ns
 
 
 class StampCache(Protocol):

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.io.frame_assembler import stamp_ns
 from segvlad_ros.io.odometry_pieces import OdometryPieces, OdometryPose
-from segvlad_ros.io.stamps import LATE_S
+from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.stamp_cache import StampCache, make_cache
 from segvlad_ros.types import Pose
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image
 
-from segvlad_ros.io.frame_assembler import stamp_ns
+from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.ros.conversions import to_time
 from segvlad_ros.ros.stamp_cache import BuiltinCache, MessageFiltersCache
 from segvlad_ros.ros.synchroniser import Synchroniser
