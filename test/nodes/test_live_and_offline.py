@@ -96,12 +96,13 @@ def play(bag, namespace, without):
 
 
 @pytest.mark.parametrize('without', [(), ('depth',), ('camera_info',), ('odom',)], ids='_'.join)
-def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, tmp_path, without):
-    preset = quarter(tmp_path) if without else 'classic'
+def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, without):
+    preset = quarter(bag.parent) if without else 'classic'
     mount = [*MOUNT.translation.tolist(), *MOUNT.quaternion.tolist()]  # no wheel has tf2_msgs
     reliable = {f'qos_overrides.{namespace}{topic}.subscription.reliability': 'reliable' for topic in TOPICS.values()}
     builder = Robot(peer, launch('map_builder', {
-        'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount, **reliable}))
+        'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount,
+        **reliable}))
     localizer = Robot(peer, launch('localizer', {'preset': preset, 'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
     builder.running()
