@@ -21,7 +21,7 @@ import numpy as np
 
 from segvlad_ros.cli import main
 from segvlad_ros.description.describer import Describer
-from segvlad_ros.evaluation.images import ImageEvaluation
+from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
 from segvlad_ros.evaluation.metrics import Outcome, paired_bootstrap
 from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth

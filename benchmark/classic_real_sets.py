@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / 'results'

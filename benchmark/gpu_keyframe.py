@@ -2,13 +2,124 @@
 
 Needs a CUDA GPU and writes benchmark/results/; ``--device cpu --small`` tries the measurement itself.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from segvlad_ros.evaluation.benchmark.keyframe import measure_keyframe
-from segvlad_ros.types import SegvladError
+import numpy as np
+from mask_agreement import compare
+from random_models import SAM_VIT_H, SamSize, random_dinov2, random_sam
+from stock import clock, scene
+
+from segvlad_ros.description.describer import Describer
+from segvlad_ros.description.incidence import segments_from_masks
+from segvlad_ros.description.projection import SeededProjection
+from segvlad_ros.description.vocabulary import Vocabulary
+from segvlad_ros.evaluation.measure import machine, median, peak_memory
+from segvlad_ros.io.extras import import_deep
+from segvlad_ros.types import CellGrid, FeatureGrid, Masks, SegvladError
+
+SIZE, WORDS, DIMENSION = (640, 480), 32, 1024
+
+FLOORS_TFLOP = {'sam_encoder': 5.96, 'sam_decoder': 3.71, 'dinov2': 3.16}
+"""Work of ViT-H at 1024 x 1024, of 32 x 32 points in the stock decoder, and of ViT-g to block 31 at 640 x 480."""
+
+
+def measure_keyframe(device: str, precision: str, repeats: int, small: bool = False,
+                     peak_tflops: float = 790.0) -> dict[str, Any]:
+    """Times by stage, of whole keyframes, memory, and how far ``precision`` changes the masks.
+
+    :param small: small networks and few points, to try the measurement itself
+    :param peak_tflops: arithmetic peak of the device in the products' precision, for the floors
+    """
+    torch = import_deep('torch')
+    from segvlad_ros.features.dinov2 import Dinov2Extractor
+    from segvlad_ros.segmentation.sam import SamSegmenter
+    from segvlad_ros.segmentation.sam_grid import SamGridSettings
+
+    wait = torch.cuda.synchronize if device.startswith('cuda') else lambda: None
+    settings = SamGridSettings(points_per_side=4 if small else 32, iou_threshold=0.85, stability_threshold=0.85,
+                           nms_threshold=0.95)
+    rgb = scene(*SIZE)
+    build = partial(random_sam, 1, SamSize(prompt=32, side=256) if small else SAM_VIT_H, device=device)
+    exact = _segment_once(SamSegmenter(build(), settings=settings), rgb) if precision != 'float32' else None
+    segmenter = SamSegmenter(build(), precision=precision, settings=settings)
+    width, depth = (64, 33) if small else (1536, 40)
+    weights = random_dinov2(1, width, depth, swiglu=True)
+    extractor = Dinov2Extractor(weights, 'value', 31, device=device, precision=precision)
+    del weights
+    centres = np.random.default_rng(0).normal(size=(WORDS, width)).astype(np.float32) * 0.02
+    describer = Describer(segmenter, extractor, Vocabulary(centres), SeededProjection(WORDS, width, DIMENSION),
+                          concurrent=device.startswith('cuda'))
+    describer.describe(rgb)  # the first one chooses kernels and takes memory
+    wholes = [_milliseconds(partial(describer.describe, rgb), wait) for _ in range(repeats)]
+    peak = peak_memory(partial(describer.describe, rgb), device)
+    stages, counts = _stages(describer, rgb, repeats, wait)
+    report = {
+        'machine': machine(device), 'weights': 'seeded random', 'small': small, 'precision': precision,
+        'repeats': repeats, 'keyframe_ms': {'p50': round(median(wholes), 2),
+                                            'p95': round(float(np.percentile(wholes, 95)), 2)},
+        'stages_ms': {name: round(median(values), 2) for name, values in stages.items()}, **counts,
+        'peak_mb_above_weights': round(peak, 1) if peak is not None else None,
+    }
+    if device.startswith('cuda'):
+        report['peak_gb'] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    if not small:
+        report['floor_ms'] = {name: round(work / peak_tflops * 1e3, 2) for name, work in FLOORS_TFLOP.items()}
+    if exact is not None:
+        report['agreement_with_float32'] = {name: round(value, 4) for name, value in compare(
+            exact, _segment_once(segmenter, rgb), CellGrid(*SIZE, 14)).items()}
+    return report
+
+
+def _stages(describer: Describer, rgb: np.ndarray, repeats: int,
+            wait: Callable[[], None]) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Each stage on its own, one after the other, waiting for the device in between."""
+    import cv2
+
+    half = np.ascontiguousarray(cv2.resize(rgb, describer.segment_size))
+    grid_masks = describer.segmenter.grid
+    stages: dict[str, list[float]] = {name: [] for name in (
+        'sam_encoder', 'sam_decoder', 'sam_rest', 'dinov2', 'description')}
+    torch = import_deep('torch')
+    for _ in range(repeats):
+        with torch.inference_mode():
+            stages['sam_encoder'].append(_milliseconds(partial(grid_masks.encode, half), wait))
+        with clock([], grid_masks.decoder, wait) as spent:
+            whole = _milliseconds(partial(describer.segmenter.segment, half), wait)
+        stages['sam_decoder'].append(sum(spent) * 1e3)
+        stages['sam_rest'].append(whole - stages['sam_decoder'][-1] - stages['sam_encoder'][-1])
+        stages['dinov2'].append(_milliseconds(partial(describer.extractor.extract, rgb), wait))
+        masks = describer.segmenter.segment(half)
+        features = describer.extractor.extract(rgb)
+        stages['description'].append(_milliseconds(partial(_describe, describer, masks, features), wait))
+    return stages, {'masks': len(masks)}
+
+
+def _describe(describer: Describer, masks: Masks, features: FeatureGrid) -> None:
+    describer.describe_segments(features, segments_from_masks(masks, describer.grid))
+
+
+def _segment_once(segmenter: Any, rgb: np.ndarray) -> Masks:
+    import cv2
+
+    found = segmenter.segment(cv2.resize(rgb, (SIZE[0] // 2, SIZE[1] // 2)))
+    return Masks(found.masks.cpu().numpy(), found.quality)
+
+
+def _milliseconds(function: Callable[[], Any], wait: Callable[[], None]) -> float:
+    wait()
+    start = time.perf_counter()
+    function()
+    wait()
+    return (time.perf_counter() - start) * 1e3
 
 
 def main() -> int:

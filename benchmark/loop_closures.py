@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from drives import RATE_HZ, Recorder, Trial, play, real_trials, simulated_frames, simulated_trials, street_trials
 
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import Outcome, clopper_pearson, decision_metrics
 from segvlad_ros.geometry import to_matrix
 from segvlad_ros.pipeline.presets import Preset, load_preset

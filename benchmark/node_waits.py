@@ -19,10 +19,10 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path as PathMessage
 
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.ros.conversions import to_time
-from segvlad_ros.ros.optimized_path import OptimizedPath
+from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.output.conversions import to_time
 from segvlad_ros.types import Keyframe, KeyframeId, Keypoints, PlaceDescription
 
 RESULTS = Path(__file__).resolve().parent / 'results'

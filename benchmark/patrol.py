@@ -28,7 +28,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from segvlad_ros.description.pca import PcaFit
 from segvlad_ros.description.projection import PcaProjection
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 
 BLOCK = 512
 

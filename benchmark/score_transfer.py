@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from drives import Recorder, Trial, play, real_trials, simulated_trials
 
-from segvlad_ros.evaluation.benchmark.measure import machine
+from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.pipeline.presets import Preset, load_preset
 
 RESULTS = Path(__file__).resolve().parent / 'results'

@@ -1,5 +1,5 @@
 """Hand loop closures to a SLAM back-end: ros2 launch segvlad_ros bridge.launch.py target:=rtabmap odom:=/odom."""
-from segvlad_ros.ros.launching import BRIDGE, LaunchedNode, describe_launch
+from segvlad_ros.ros.node.launching import BRIDGE, LaunchedNode, describe_launch
 
 NODES = (LaunchedNode('bridge', BRIDGE),)
 

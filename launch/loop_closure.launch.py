@@ -1,5 +1,5 @@
 """Map and close loops for a SLAM back-end: map_builder describes each keyframe once, localizer searches it."""
-from segvlad_ros.ros.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
+from segvlad_ros.ros.node.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
 
 NODES = (
     LaunchedNode('map_builder', (*BASIC, *CAMERA, *MAP_TO_WRITE)),

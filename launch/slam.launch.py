@@ -1,5 +1,5 @@
 """Map, close loops and optimise the path: ros2 launch segvlad_ros slam.launch.py image:=/camera/image odom:=/odom."""
-from segvlad_ros.ros.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
+from segvlad_ros.ros.node.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
 
 BACK_END = tuple(argument for argument in (*BASIC, *CAMERA) if argument.name in ('preset', 'autostart', 'odom'))
 PATH = ('optimized_path', 'pose_graph/path')

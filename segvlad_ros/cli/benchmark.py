@@ -2,15 +2,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import segvlad_ros
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
+from segvlad_ros.types import SegvladError
 
 HELP = 'compare this package with stock implementations, on this machine'
 STAGES = ('sam', 'dinov2', 'description', 'vote')
@@ -35,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Exit status 1 where a ratio is below its floor."""
-    from segvlad_ros.evaluation.benchmark import stock
-    from segvlad_ros.evaluation.benchmark.measure import machine
+    stock = _baselines()
+
+    from segvlad_ros.evaluation.measure import machine
 
     stages = args.stage or STAGES
     now = time.process_time if args.cpu_time else time.perf_counter
@@ -59,6 +66,16 @@ def run(args: argparse.Namespace) -> int:
         args.output.with_suffix('.md').write_text(_as_markdown(report))
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
     return OK if all(row['good'] for row in report['comparisons']) else BELOW
+
+
+def _baselines() -> ModuleType:
+    """The module ``benchmark/stock.py``, which is no part of the installed package."""
+    folder = Path(segvlad_ros.__file__).resolve().parents[1] / 'benchmark'
+    if not (folder / 'stock.py').is_file():
+        raise SegvladError('the stock and literal baselines are not installed with the package: git clone its '
+                           'repository, and run "make benchmark" there')
+    sys.path.append(os.fspath(folder))
+    return importlib.import_module('stock')
 
 
 @contextmanager

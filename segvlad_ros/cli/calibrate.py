@@ -14,7 +14,7 @@ from segvlad_ros.cli.sources import add_bag_topics, add_images, evaluate_bag, ev
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
-    from segvlad_ros.evaluation.run import Evaluation
+    from segvlad_ros.evaluation.measured import Evaluation
     from segvlad_ros.pipeline.presets import Preset
 
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.cli import OK
-    from segvlad_ros.evaluation.calibration import cross_validated, fit_calibration, reliability, samples_of, trust
-    from segvlad_ros.evaluation.reliability import as_text, write_page
+    from segvlad_ros.evaluation.calibration_fit import cross_validated, fit_calibration, reliability, samples_of, trust
+    from segvlad_ros.evaluation.report import calibration_text, write_calibration_page
 
     check_output(args.output, '--output')
     check_output(args.report, '--report')
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
                'weights': dict(zip(calibration.features, calibration.weights))}
     calibration.save(args.output)
     if args.report:
-        write_page(args.report, numbers, reliability(probabilities, labels))
+        write_calibration_page(args.report, numbers, reliability(probabilities, labels))
     if args.json:
         print(json.dumps(numbers, indent=2))
     else:
-        print(f'{as_text(numbers)}\n\nPut this line into the preset, with a path relative to its file:\n'
+        print(f'{calibration_text(numbers)}\n\nPut this line into the preset, with a path relative to its file:\n'
               f'calibration: {args.output}')
     return OK
 

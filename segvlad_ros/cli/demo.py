@@ -16,7 +16,7 @@ from segvlad_ros.types import SegvladError, Status
 
 if TYPE_CHECKING:
     from segvlad_ros.evaluation.metrics import Outcome
-    from segvlad_ros.ros.collector import Collector
+    from segvlad_ros.ros.input.collector import Collector
 
 MIN_PRECISION, MIN_RECALL = 0.95, 0.70
 NODE_DEADLINE_S = 60.0
@@ -96,10 +96,10 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
     try:
         import rclpy
 
-        from segvlad_ros.ros.collector import Collector
-        from segvlad_ros.ros.player import Player
-        from segvlad_ros.ros.processes import NodeProcesses, loop_closure_nodes
-        from segvlad_ros.ros.transport import allow_large_images
+        from segvlad_ros.cli.processes import NodeProcesses, loop_closure_nodes
+        from segvlad_ros.ros.input.collector import Collector
+        from segvlad_ros.ros.input.player import Player
+        from segvlad_ros.ros.node.qos import allow_large_images
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     sent_s: dict[int, float] = {}

@@ -12,7 +12,7 @@ from segvlad_ros.cli.sources import add_bag_topics, add_images, evaluate_bag, ev
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
-    from segvlad_ros.evaluation.run import Evaluation
+    from segvlad_ros.evaluation.measured import Evaluation
     from segvlad_ros.pipeline.presets import Preset
 
 REQUIRABLE = ('recall@1', 'recall@5', 'recall@10', 'average_precision', 'recall@100precision', 'accepted', 'precision',
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.cli import BELOW, OK
-    from segvlad_ros.evaluation.page import write_page
-    from segvlad_ros.evaluation.report import as_text, summarize
+    from segvlad_ros.evaluation.report import as_text, summarize, write_page
 
     required = dict(_requirement(text) for text in args.require)
     check_output(args.report, '--report')

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         import rclpy
 
-        from segvlad_ros.ros.player import Player
-        from segvlad_ros.ros.transport import allow_large_images
+        from segvlad_ros.ros.input.player import Player
+        from segvlad_ros.ros.node.qos import allow_large_images
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     allow_large_images()

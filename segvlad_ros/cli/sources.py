@@ -11,7 +11,7 @@ from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
-    from segvlad_ros.evaluation.run import Evaluation
+    from segvlad_ros.evaluation.measured import Evaluation
     from segvlad_ros.pipeline.presets import Preset
 
 
@@ -59,8 +59,8 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     :param make_describer: called when the files have been found; models take long to load
     :param source: references, queries and ground truth
     """
+    from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
     from segvlad_ros.evaluation.image_paths import GivenImages
-    from segvlad_ros.evaluation.images import ImageEvaluation
     from segvlad_ros.evaluation.truth import read_truth
     from segvlad_ros.io.images import list_images
 
@@ -78,7 +78,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
 def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
                  bag: Path) -> Evaluation:
     """Drive through a bag as mapping and loop closing do together."""
-    from segvlad_ros.evaluation.bags import BagEvaluation
+    from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 

@@ -7,15 +7,15 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import Trigger
 
 from segvlad_ros.msg import SegVladStatus
-from segvlad_ros.ros import diagnostics
-from segvlad_ros.ros.base_node import SegvladNode
-from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.cslam import Cslam
 from segvlad_ros.ros.bridges.initial_pose import InitialPose
 from segvlad_ros.ros.bridges.pose_graph_tools import PoseGraphTools
 from segvlad_ros.ros.bridges.rtabmap import Rtabmap
-from segvlad_ros.ros.run import run_node
-from segvlad_ros.ros.statistics import Snapshot
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.statistics import Snapshot
+from segvlad_ros.ros.output.status import bridge_status
 
 TARGETS = {'pose_graph_tools': PoseGraphTools, 'rtabmap': Rtabmap, 'cslam': Cslam, 'initial_pose': InitialPose}
 
@@ -51,7 +51,7 @@ class BridgeNode(SegvladNode):
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
         bridge = self._bridge_to
-        return [diagnostics.bridge_status(
+        return [bridge_status(
             self.get_fully_qualified_name(), target=self.parameters['target'],
             problem=self.status.failure or self.status.problem, failed=bool(self.status.failure),
             sent=snapshot.counts.matches_published, waiting=bridge.waiting() if bridge else 0,

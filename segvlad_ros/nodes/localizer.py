@@ -15,9 +15,15 @@ from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, S
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.pipeline.recognizer import Recognizer
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.base_node import SegvladNode
-from segvlad_ros.ros.conversions import (
+from segvlad_ros.ros.input.image_input import ImageInput
+from segvlad_ros.ros.input.keyframe_input import KeyframeInput
+from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.map_directory import MapDirectory
+from segvlad_ros.ros.node.pipeline_setup import load_describer, load_node_preset
+from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
     from_time,
     to_loop_closure,
@@ -25,15 +31,8 @@ from segvlad_ros.ros.conversions import (
     to_place_match,
     to_place_match_array,
 )
-from segvlad_ros.ros.image_input import ImageInput
-from segvlad_ros.ros.keyframe_input import KeyframeInput
-from segvlad_ros.ros.map_directory import MapDirectory
-from segvlad_ros.ros.markers import MatchMarkers, keyframe_markers, marker_array
-from segvlad_ros.ros.match_image import to_match_image
-from segvlad_ros.ros.optimized_path import OptimizedPath
-from segvlad_ros.ros.pipeline_setup import load_describer, load_node_preset
-from segvlad_ros.ros.run import run_node
-from segvlad_ros.ros.status import MapFacts
+from segvlad_ros.ros.output.markers import MatchMarkers, keyframe_markers, marker_array, to_match_image
+from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame, Keyframe, Recognition, SegvladError, Status
 

@@ -12,17 +12,16 @@ from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.base_node import SegvladNode
-from segvlad_ros.ros.conversions import from_keyframe_id, to_place_descriptor
-from segvlad_ros.ros.image_input import ImageInput
-from segvlad_ros.ros.map_directory import MapDirectory
-from segvlad_ros.ros.markers import keyframe_markers, marker_array
-from segvlad_ros.ros.optimized_path import OptimizedPath
-from segvlad_ros.ros.pipeline_setup import load_describer, load_node_preset
-from segvlad_ros.ros.removal import keyframes_to_remove
-from segvlad_ros.ros.run import run_node
-from segvlad_ros.ros.status import MapFacts
+from segvlad_ros.ros.input.image_input import ImageInput
+from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
+from segvlad_ros.ros.node.pipeline_setup import load_describer, load_node_preset
+from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
+from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
+from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 from segvlad_ros.types import Frame, Pose, SegvladError
 

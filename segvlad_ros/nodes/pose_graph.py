@@ -11,15 +11,15 @@ from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
 from segvlad_ros.pipeline.presets import load_preset
-from segvlad_ros.ros import diagnostics, qos
-from segvlad_ros.ros.base_node import SegvladNode
-from segvlad_ros.ros.conversions import from_odometry, from_pose, from_time
-from segvlad_ros.ros.pose_graph import ClosureBook, foreign, graph_markers, to_path, unusable
-from segvlad_ros.ros.run import run_node
-from segvlad_ros.ros.statistics import Snapshot
-from segvlad_ros.ros.status import MapFacts
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
+from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, graph_markers, to_path, unusable
+from segvlad_ros.ros.output.statistics import Snapshot
+from segvlad_ros.ros.output.status import MapFacts, pose_graph_status
+from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
-from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import SegvladError
 
 ODOMETRY_DEPTH = 100  # a second of fast odometry
@@ -83,7 +83,7 @@ class PoseGraphNode(SegvladNode):
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
         graph, status = self._graph, self.status
-        return [diagnostics.pose_graph_status(
+        return [pose_graph_status(
             self.get_fully_qualified_name(), problem=status.failure or status.problem, failed=bool(status.failure),
             nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED))]

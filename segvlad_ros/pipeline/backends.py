@@ -84,7 +84,7 @@ def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings
         return PatchSegmenter(settings.rows, settings.cols)
     from segvlad_ros.segmentation import sam, sam_grid
 
-    masks = sam_grid.SamSettings(settings.points_per_side, settings.points_per_batch, settings.iou_threshold,
+    masks = sam_grid.SamGridSettings(settings.points_per_side, settings.points_per_batch, settings.iou_threshold,
                                  settings.stability_threshold, settings.nms_threshold)
     return sam.SamSegmenter.from_checkpoint(
         existing_file(settings.weights, 'segmenter.weights'), model=settings.model, mode=settings.mode, device=device,

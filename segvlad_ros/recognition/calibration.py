@@ -3,8 +3,8 @@
 What geometry has proven has the share of proven candidates that are true. For all others it is a logistic regression on
 standardised features, m = b + w . (x - centre) / scale, moderated by how well the weights are known: with the variance
 v of m, p = 1 / (1 + exp(-m / sqrt(1 + pi v / 8))) (D. MacKay, Neural Computation 1992). So a camera unlike all those
-that it was learned from makes it unsure. The numbers are learned by :mod:`segvlad_ros.evaluation.calibration` and kept
-in a JSON file beside the preset that they belong to.
+that it was learned from makes it unsure. The numbers are learned by :mod:`segvlad_ros.evaluation.calibration_fit` and
+kept in a JSON file beside the preset that they belong to.
 """
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.segmentation.sam_checkpoint import load_sam
-from segvlad_ros.segmentation.sam_grid import GridMasks, SamSettings
+from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
 from segvlad_ros.types import Masks, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class SamSegmenter:
     """
 
     def __init__(self, sam: Any, *, mode: str = 'grid', precision: str = 'float32',
-                 settings: SamSettings | None = None) -> None:
+                 settings: SamGridSettings | None = None) -> None:
         if mode not in MODES:
             raise SegvladError(f'SAM segmenter: mode {mode!r} is unknown; use one of {", ".join(MODES)}')
         if precision not in PRECISIONS:
@@ -39,7 +39,7 @@ class SamSegmenter:
         self._torch = import_deep('torch')
         # PyTorch lets convolutions round to TF32 by default, on a GPU; float32 here means float32
         self._torch.backends.cudnn.allow_tf32 = False
-        self._settings = settings or SamSettings()
+        self._settings = settings or SamGridSettings()
         self._sam = sam.eval()
         if precision == 'bfloat16':
             sam.image_encoder = _bfloat16_encoder(sam.image_encoder)
@@ -49,7 +49,7 @@ class SamSegmenter:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, model: str = 'auto', mode: str = 'grid', device: str = 'cpu',
-                        precision: str = 'float32', settings: SamSettings | None = None) -> SamSegmenter:
+                        precision: str = 'float32', settings: SamGridSettings | None = None) -> SamSegmenter:
         """Load a checkpoint.
 
         :param path: an official ``sam_vit_*.pth``, or a state dict of the same network at another width

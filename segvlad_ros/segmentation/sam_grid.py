@@ -20,7 +20,7 @@ from segvlad_ros.types import SegvladError
 
 
 @dataclass(frozen=True)
-class SamSettings:
+class SamGridSettings:
     """Settings of the automatic masks; the defaults are those of the stock generator.
 
     :ivar points_per_side: the prompt grid is this number squared
@@ -98,7 +98,7 @@ class GridMasks:
     :param sam: a ``segment_anything.modeling.Sam`` in evaluation mode, on its final device
     """
 
-    def __init__(self, sam: Any, settings: SamSettings) -> None:
+    def __init__(self, sam: Any, settings: SamGridSettings) -> None:
         self._torch = import_deep('torch')
         self._suppress_boxes = import_deep('torchvision.ops').batched_nms
         self._transform = import_deep('segment_anything.utils.transforms').ResizeLongestSide(sam.image_encoder.img_size)

@@ -22,7 +22,7 @@ SEAM_M = np.float32(5e-4)  # rectangles reach this far over their edges, so that
 
 
 @dataclass(frozen=True)
-class View:
+class Rendering:
     """What a camera sees, before light and sensor.
 
     :ivar albedo: (h, w, 3) uint8 RGB
@@ -66,7 +66,7 @@ class Renderer:
         self._masks = np.empty((2, camera.width * camera.height), bool)
         self.density = np.sqrt(scale.prod(1))  # texture pixels a metre at level 0
 
-    def render(self, world_from_camera: np.ndarray) -> View:
+    def render(self, world_from_camera: np.ndarray) -> Rendering:
         """Render from a pose.
 
         :param world_from_camera: (4, 4) float64, optical frame (x right, y down, z forward) in the world
@@ -80,7 +80,7 @@ class Renderer:
         corners = (self.corners - centre) @ rotation
         inverse_depth, a, b, surface = self._visible(corners, distance, planes)
         height, width = surface.shape
-        view = View(np.empty((height, width, 3), np.uint8), np.full((height, width), np.inf, np.float32), surface,
+        view = Rendering(np.empty((height, width, 3), np.uint8), np.full((height, width), np.inf, np.float32), surface,
                     np.empty((2, height, width), np.float32))
         for top in range(0, height, STRIP):  # what lies in the cache is quicker than whole images
             rows = slice(top, top + STRIP)
@@ -89,8 +89,8 @@ class Renderer:
             self._look_up(view, rows, (inverse_depth[rows], a[rows], b[rows]), distance)
         return view
 
-    def _locate(self, view: View, rows: slice, rotation: np.ndarray, centre: np.ndarray) -> None:
-        """Fill :attr:`View.points` of some rows."""
+    def _locate(self, view: Rendering, rows: slice, rotation: np.ndarray, centre: np.ndarray) -> None:
+        """Fill :attr:`Rendering.points` of some rows."""
         near = np.where(view.surface[rows] >= 0, view.depth[rows] - np.float32(0.1), np.float32(0))
         for axis in range(2):
             across = rotation[axis, 1] * self.y[rows, None] + rotation[axis, 2]
@@ -162,7 +162,7 @@ class Renderer:
             return None
         return slice(top, bottom), slice(left, right), float(1 / depths.min()) * 1.0001
 
-    def _look_up(self, view: View, rows: slice, planes: tuple[np.ndarray, ...], distance: np.ndarray) -> None:
+    def _look_up(self, view: Rendering, rows: slice, planes: tuple[np.ndarray, ...], distance: np.ndarray) -> None:
         """Texture of some rows, from the mip level whose pixels are as large as the image's."""
         inverse_depth, a, b = planes
         surface = view.surface[rows]

@@ -8,7 +8,7 @@ import numpy as np
 
 from segvlad_ros.geometry import compose, to_matrix
 from segvlad_ros.simulation.lighting import LightMap, make_light
-from segvlad_ros.simulation.renderer import Renderer, View
+from segvlad_ros.simulation.renderer import Renderer, Rendering
 from segvlad_ros.simulation.routes import ROUTES, Drive, drive
 from segvlad_ros.simulation.scenario import Scenario
 from segvlad_ros.simulation.sensors import (
@@ -41,7 +41,7 @@ class Camera:
         self.renderer = Renderer(self.world.surfaces, self.world.textures, self.model)
         self._exposure = Exposure(np.cross(self.renderer.axes[:, 0], self.renderer.axes[:, 1]))
 
-    def view(self, base: Pose) -> View:
+    def view(self, base: Pose) -> Rendering:
         """What the camera looks at, before light and sensor, from a pose of the robot's base."""
         return self.renderer.render(to_matrix(compose(base, BASE_FROM_CAMERA)))
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.simulation.lighting import LightMap
-from segvlad_ros.simulation.renderer import STRIP, View
+from segvlad_ros.simulation.renderer import STRIP, Rendering
 from segvlad_ros.types import CameraModel, Pose
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 465.0
@@ -39,7 +39,7 @@ class Exposure:
         y = (np.arange(HEIGHT) - HEIGHT / 2) / (WIDTH / 2)
         self.vignette = (1 - 0.22 * (x[None] ** 2 + y[:, None] ** 2)).astype(np.float32)
 
-    def expose(self, view: View, light: LightMap, rng: np.random.Generator) -> np.ndarray:
+    def expose(self, view: Rendering, light: LightMap, rng: np.random.Generator) -> np.ndarray:
         """Take the picture.
 
         :param rng: of this frame: sensor noise

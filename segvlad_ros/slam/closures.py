@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segvlad_ros.geometry import adjoint, tangent_covariance, to_matrix
-from segvlad_ros.slam.odometry_chain import Attachment
-from segvlad_ros.slam.settings import PoseGraphSettings
+from segvlad_ros.slam.odometry_chain import Attachment, PoseGraphSettings
 from segvlad_ros.types import Pose, SegvladError
 
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from segvlad_ros.geometry import from_matrix
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
-from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain
+from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain, PoseGraphSettings
 from segvlad_ros.slam.optimizer import Optimizer
-from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose
 
 FRAME = 'map'

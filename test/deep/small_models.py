@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from segvlad_ros.evaluation.benchmark.random_models import SamSize, random_dinov2, random_sam
+from random_models import SamSize, random_dinov2, random_sam
 
 DATA = Path(__file__).resolve().parents[3] / 'shared/data'
 REQUIRED = bool(os.environ.get('SEGVLAD_REQUIRE_DEEP')) or os.environ.get('CI') == 'true'

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_models import random_dinov2
 from small_models import image_at, real_image, save_sam
 
-from segvlad_ros.evaluation.benchmark.random_models import random_dinov2
 from segvlad_ros.pipeline.presets import Preset, build_describer, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError, Status

@@ -5,17 +5,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mask_agreement import compare
 from segment_anything.modeling import Sam
 from small_models import image_at, real_image, small_sam
 
 from segvlad_ros.description.incidence import segments_from_masks
-from segvlad_ros.evaluation.benchmark.agreement import compare
 from segvlad_ros.segmentation.sam import SamSegmenter
-from segvlad_ros.segmentation.sam_grid import GridMasks, SamSettings
+from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
 from segvlad_ros.types import CellGrid, Masks, SegvladError
 
 # looser than the stock thresholds, which would leave too few random masks
-SETTINGS = SamSettings(points_per_side=16, iou_threshold=0.8, stability_threshold=0.8, nms_threshold=0.95)
+SETTINGS = SamGridSettings(points_per_side=16, iou_threshold=0.8, stability_threshold=0.8, nms_threshold=0.95)
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +41,7 @@ def varied_image(file: str, width: int, height: int) -> np.ndarray:
 def pair_at(side: int, seed: int, **settings) -> tuple[SamSegmenter, SamSegmenter]:
     """Grid and stock on the same network, with batches of another size than in :func:`pair`."""
     sam = small_sam(seed, side=side, offset=100)
-    settings = SamSettings(points_per_batch=32, **settings)
+    settings = SamGridSettings(points_per_batch=32, **settings)
     return SamSegmenter(sam, settings=settings), SamSegmenter(sam, mode='stock', settings=settings)
 
 
@@ -141,7 +141,7 @@ def test_decoder_is_stocks_up_to_rounding():
 
 def test_batches_do_not_change_the_masks(office_images):
     sam, image = small_sam(1, side=256), image_at(office_images[0])
-    found = [SamSegmenter(sam, settings=SamSettings(points_per_side=8, points_per_batch=size)).segment(image)
+    found = [SamSegmenter(sam, settings=SamGridSettings(points_per_side=8, points_per_batch=size)).segment(image)
              for size in (5, 64)]
     assert len(found[0]) == len(found[1]) > 0
     assert torch.equal(found[0].masks, found[1].masks)
@@ -162,7 +162,7 @@ def test_bfloat16_encoder_agrees(office_images, record_property):
 def test_checkpoint_of_any_width_loads(tmp_path, office_images):
     sam = small_sam(4, side=256)
     torch.save(sam.state_dict(), tmp_path / 'sam_vit_b_01ec64.pth')
-    settings, image = SamSettings(points_per_side=6), image_at(office_images[0])
+    settings, image = SamGridSettings(points_per_side=6), image_at(office_images[0])
     loaded = SamSegmenter.from_checkpoint(tmp_path / 'sam_vit_b_01ec64.pth', settings=settings).segment(image)
     direct = SamSegmenter(sam, settings=settings).segment(image)
     assert len(direct) > 0
@@ -202,7 +202,7 @@ def test_wrong_settings_are_refused():
             SamSegmenter(sam, **arguments)
     for setting in ({'points_per_side': 0}, {'points_per_batch': 0}, {'iou_threshold': 1.5}):
         with pytest.raises(SegvladError, match=next(iter(setting))):
-            SamSettings(**setting)
+            SamGridSettings(**setting)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without CUDA')
@@ -215,7 +215,7 @@ def test_a_missing_device_is_refused(tmp_path):
 @pytest.mark.parametrize('mode', ['grid', 'stock'])
 def test_an_image_without_segments_has_no_masks(mode):
     sam = small_sam(5, side=64, depth=1, width=16, prompt=16, offset=1e6)
-    settings = SamSettings(points_per_side=2)
+    settings = SamGridSettings(points_per_side=2)
     found = SamSegmenter(sam, mode=mode, settings=settings).segment(np.zeros((24, 32, 3), np.uint8))
     assert found.masks.shape == (0, 24, 32)
     assert len(found) == 0
@@ -225,7 +225,7 @@ def test_values_that_are_not_finite_are_reported(office_images):
     sam = small_sam(5, side=64, depth=1, width=16, prompt=16)
     sam.image_encoder.blocks[0].mlp.lin1.weight[0, 0] = float('nan')
     with pytest.raises(SegvladError, match='not finite'):
-        SamSegmenter(sam, settings=SamSettings(points_per_side=2)).segment(image_at(office_images[0]))
+        SamSegmenter(sam, settings=SamGridSettings(points_per_side=2)).segment(image_at(office_images[0]))
 
 
 def test_running_out_of_memory_is_one_line():
@@ -237,6 +237,6 @@ def test_running_out_of_memory_is_one_line():
 
     sam = small_sam(5, side=64, depth=1, width=16, prompt=16)
     sam.image_encoder = Greedy()
-    segmenter = SamSegmenter(sam, settings=SamSettings(points_per_side=2))
+    segmenter = SamSegmenter(sam, settings=SamGridSettings(points_per_side=2))
     with pytest.raises(SegvladError, match='points_per_batch'):
         segmenter.segment(np.zeros((24, 32, 3), np.uint8))

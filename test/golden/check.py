@@ -24,8 +24,8 @@ from segvlad_ros.description.pca import fit_pca
 from segvlad_ros.description.projection import NoProjection, PcaProjection
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
+from segvlad_ros.evaluation.reference_voting import image_scores, vote_reference
 from segvlad_ros.mapping.segment_index import SegmentIndex
-from segvlad_ros.recognition.voting import image_scores, vote_reference
 from segvlad_ros.types import CellGrid, FeatureGrid, Masks, Segments, SegvladError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 import rclpy
 from node_harness import NodeProcess, Peer, Robot
 
-from segvlad_ros.ros.transport import allow_large_images
+from segvlad_ros.ros.node.qos import allow_large_images
 
 DOMAINS = range(1, 101)  # above 101 the ports meet Linux' ephemeral ones
 

@@ -23,7 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
-from segvlad_ros.ros.conversions import to_time
+from segvlad_ros.ros.output.conversions import to_time
 
 DEADLINE_S = 60.0  # a machine may be busy; nothing here takes long on an idle one
 PROBE_S = 2.0  # a call that is tried again may be lost

@@ -11,7 +11,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from std_srvs.srv import Trigger
 
 from segvlad_ros.msg import KeyframeId, PlaceMatch, PlaceMatchArray, SegVladStatus
-from segvlad_ros.ros.conversions import fill_pose, to_pose_with_covariance, to_time
+from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
 from segvlad_ros.types import Pose
 
 SPREAD = np.diag([0.01, 0.04, 0.09, 0.001, 0.002, 0.003])

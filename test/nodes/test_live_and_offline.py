@@ -18,7 +18,7 @@ from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, config_directory, load_preset
-from segvlad_ros.ros.conversions import from_place_descriptor
+from segvlad_ros.ros.output.conversions import from_place_descriptor
 from segvlad_ros.types import CameraModel, Pose
 
 SECOND = 10 ** 9

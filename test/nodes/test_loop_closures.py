@@ -25,7 +25,7 @@ from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceDescriptor, PlaceMatch, PlaceMatchArray
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
-from segvlad_ros.ros.conversions import (
+from segvlad_ros.ros.output.conversions import (
     fill_pose,
     from_keyframe_id,
     from_pose,

@@ -15,7 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.geometry import compose, distance, inverse, relative
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, SegVladStatus
-from segvlad_ros.ros.conversions import fill_pose, from_pose, from_time, to_pose_with_covariance, to_time
+from segvlad_ros.ros.output.conversions import fill_pose, from_pose, from_time, to_pose_with_covariance, to_time
 from segvlad_ros.types import Pose
 
 pytestmark = pytest.mark.slam

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from node_harness import DEADLINE_S, Robot
 
-from segvlad_ros.ros.processes import NodeCommand, NodeProcesses, loop_closure_nodes
+from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes
 from segvlad_ros.types import Pose, SegvladError
 
 

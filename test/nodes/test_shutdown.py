@@ -32,7 +32,7 @@ def test_a_signal_that_meets_the_clean_up_does_not_break_it(domain):
     code = """
 import os, signal, sys
 from segvlad_ros.nodes.localizer import Localizer
-from segvlad_ros.ros.run import run_node
+from segvlad_ros.ros.node.run import run_node
 
 class Interrupted(Localizer):
     def destroy_node(self):

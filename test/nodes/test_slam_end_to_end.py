@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import rclpy
 from nav_msgs.msg import Path
+from trajectory import absolute_trajectory_error
 
-from segvlad_ros.evaluation.trajectory import absolute_trajectory_error
+from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes
 from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.collector import Collector
-from segvlad_ros.ros.conversions import from_time, to_keyframe_id
-from segvlad_ros.ros.pacing import spin_until
-from segvlad_ros.ros.player import Player
-from segvlad_ros.ros.processes import NodeCommand, NodeProcesses, loop_closure_nodes
+from segvlad_ros.ros.input.collector import Collector
+from segvlad_ros.ros.input.pacing import spin_until
+from segvlad_ros.ros.input.player import Player
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_time, to_keyframe_id
 from segvlad_ros.simulation.recording import write_bag
 from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario

@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 import pytest
+from trajectory import absolute_trajectory_error
 
-from segvlad_ros.evaluation.trajectory import absolute_trajectory_error
 from segvlad_ros.geometry import (
     compose,
     distance,
@@ -18,8 +18,8 @@ from segvlad_ros.geometry import (
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.simulation.routes import ROUTES, drive
 from segvlad_ros.simulation.sensors import odometry
+from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
-from segvlad_ros.slam.settings import PoseGraphSettings
 from segvlad_ros.types import Pose, SegvladError
 
 SECOND = 10**9

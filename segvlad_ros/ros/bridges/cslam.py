@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from sensor_msgs.msg import Image
 
 from segvlad_ros.msg import KeyframeId, PlaceMatchArray
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.bridges.bridge import Bridge
-from segvlad_ros.ros.bridges.held import Held
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.interfaces import interface
-from segvlad_ros.ros.conversions import from_time
+from segvlad_ros.ros.bridges.pending import PendingMessages
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_time
 
 INSTALL = 'build cslam_common_interfaces of https://github.com/lajoiepy/cslam_interfaces'
 # A robot ignores InterRobotMatches under its own id. This id is nobody's, so that our own robot takes ours too: the
@@ -25,7 +25,7 @@ INSTALL = 'build cslam_common_interfaces of https://github.com/lajoiepy/cslam_in
 NOBODY = 2**32 - 1
 
 
-class Types(NamedTuple):
+class CslamTypes(NamedTuple):
     """The message classes of the target."""
 
     local_match: Any
@@ -35,12 +35,12 @@ class Types(NamedTuple):
     odometry: Any
 
 
-def load_types() -> Types:
+def load_types() -> CslamTypes:
     """Import them.
 
     :raises SegvladError: the package is missing
     """
-    return Types(*(interface('cslam_common_interfaces', 'msg', name, INSTALL) for name in (
+    return CslamTypes(*(interface('cslam_common_interfaces', 'msg', name, INSTALL) for name in (
         'LocalKeyframeMatch', 'InterRobotMatches', 'InterRobotMatch', 'KeyframeRGB', 'KeyframeOdom')))
 
 
@@ -49,7 +49,7 @@ def is_local(answer: PlaceMatchArray) -> bool:
     return bool(answer.matches[0].query.robot_id == answer.matches[0].match.robot_id)
 
 
-def to_cslam_match(answer: PlaceMatchArray, id_of: Callable[[KeyframeId], int | None], types: Types) -> Any | None:
+def to_cslam_match(answer: PlaceMatchArray, id_of: Callable[[KeyframeId], int | None], types: CslamTypes) -> Any | None:
     """The best match of an answer in cslam's ids: a LocalKeyframeMatch, or InterRobotMatches between two robots.
 
     End 0 is the query, end 1 the match. The weight is the probability, or without a calibration the score.
@@ -98,7 +98,7 @@ class Cslam(Bridge):
         super().__init__(node)
         self._types = load_types()
         self._keyframes = CslamKeyframes()
-        self._held = Held(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
+        self._pending = PendingMessages(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
         self._images = self._local = self._between = None
 
     def open(self) -> None:
@@ -114,11 +114,11 @@ class Cslam(Bridge):
                                lambda message, robot_id=robot_id: self._keyframes.add(
                                    robot_id, from_time(message.odom.header.stamp), message.id), qos.reliable(100))
         self.subscribe(PlaceMatchArray, 'matches', self._take_answer, qos.reliable(), counted=True)
-        self.regularly(self._held.retry)
+        self.regularly(self._pending.retry)
 
     def waiting(self) -> int:
         """See :class:`Bridge`."""
-        return len(self._held)
+        return len(self._pending)
 
     def _take_keyframe(self, message: Any) -> None:
         self._keyframes.add(self.node.parameters['robot_id'], from_time(message.image.header.stamp), message.id)
@@ -126,7 +126,7 @@ class Cslam(Bridge):
 
     def _take_answer(self, answer: PlaceMatchArray) -> None:
         if answer.status == PlaceMatchArray.MATCHED and answer.matches:
-            self._held.add(answer)
+            self._pending.add(answer)
 
     def _send(self, answer: PlaceMatchArray) -> str:
         message = to_cslam_match(answer, self._keyframes.id_of, self._types)

@@ -10,11 +10,11 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from segvlad_ros.geometry import identity
 from segvlad_ros.msg import PlaceMatchArray
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.covariances import compose
 from segvlad_ros.ros.bridges.interfaces import copy_stamp, match_from_query
-from segvlad_ros.ros.conversions import from_pose, to_pose_with_covariance
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_pose, to_pose_with_covariance
 from segvlad_ros.types import SegvladError
 
 LOST = (PlaceMatchArray.NO_MATCH_LOW_SCORE, PlaceMatchArray.NO_MATCH_AMBIGUOUS, PlaceMatchArray.NO_MATCH_TEMPORAL,

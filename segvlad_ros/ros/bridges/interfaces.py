@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.ros.conversions import from_pose
+from segvlad_ros.ros.output.conversions import from_pose
 from segvlad_ros.types import Pose, SegvladError
 
 

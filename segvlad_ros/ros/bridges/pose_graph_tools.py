@@ -16,32 +16,33 @@ import numpy as np
 
 from segvlad_ros.geometry import rotation_first, tangent_covariance
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.interfaces import copy_stamp, interface, match_from_query
-from segvlad_ros.ros.conversions import fill_pose, from_time
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import fill_pose, from_time
 from segvlad_ros.types import SegvladError
 
 INSTALL = 'build pose_graph_tools_msgs of https://github.com/MIT-SPARK/pose_graph_tools (branch feature/ros2)'
 LARGEST_ROBOT = 2**31 - 1
 
 
-class Types(NamedTuple):
+class PoseGraphToolsTypes(NamedTuple):
     """The message classes of the target."""
 
     graph: Any
     edge: Any
 
 
-def load_types() -> Types:
+def load_types() -> PoseGraphToolsTypes:
     """Import them.
 
     :raises SegvladError: the package is missing
     """
-    return Types(*(interface('pose_graph_tools_msgs', 'msg', name, INSTALL) for name in ('PoseGraph', 'PoseGraphEdge')))
+    return PoseGraphToolsTypes(*(interface('pose_graph_tools_msgs', 'msg', name, INSTALL)
+                                 for name in ('PoseGraph', 'PoseGraphEdge')))
 
 
-def to_pose_graph(closure: LoopClosure, types: Types) -> Any:
+def to_pose_graph(closure: LoopClosure, types: PoseGraphToolsTypes) -> Any:
     """A PoseGraph with one LOOPCLOSE edge from the query to the match.
 
     :raises SegvladError: numbers that are no pose, or that the target cannot hold

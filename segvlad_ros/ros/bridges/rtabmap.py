@@ -18,19 +18,19 @@ from nav_msgs.msg import Odometry
 from segvlad_ros.geometry import inverse as inverse_pose
 from segvlad_ros.geometry import tangent_covariance
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros import qos
-from segvlad_ros.ros.bridges.bridge import Bridge
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.covariances import compose, information, inverse
-from segvlad_ros.ros.bridges.held import Held
 from segvlad_ros.ros.bridges.interfaces import apt, interface, match_from_query
+from segvlad_ros.ros.bridges.pending import PendingMessages
 from segvlad_ros.ros.bridges.rtabmap_nodes import Located, RtabmapNodes
-from segvlad_ros.ros.conversions import from_odometry, from_time
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_odometry, from_time
 
 INSTALL = apt('rtabmap_msgs')
 USER_CLOSURE = 4  # rtabmap::Link::kUserClosure; the message has no constants
 
 
-class Types(NamedTuple):
+class RtabmapTypes(NamedTuple):
     """The message and service classes of the target."""
 
     add_link: Any
@@ -38,12 +38,12 @@ class Types(NamedTuple):
     info: Any
 
 
-def load_types() -> Types:
+def load_types() -> RtabmapTypes:
     """Import them.
 
     :raises SegvladError: the package is missing
     """
-    return Types(*(interface('rtabmap_msgs', kind, name, INSTALL) for kind, name in (
+    return RtabmapTypes(*(interface('rtabmap_msgs', kind, name, INSTALL) for kind, name in (
         ('srv', 'AddLink'), ('srv', 'GetMap2'), ('msg', 'Info'))))
 
 
@@ -74,7 +74,7 @@ class Rtabmap(Bridge):
         super().__init__(node)
         self._types = load_types()
         self._nodes = RtabmapNodes(node.parameters['rtabmap.max_stamp_difference_s'])
-        self._held = Held(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
+        self._pending = PendingMessages(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
         self._add_link: Any = None
         self._get_map: Any = None
         self._asked = False
@@ -87,22 +87,22 @@ class Rtabmap(Bridge):
         self._get_map = self.client(self._types.get_map, 'get_map_data2')
         self.subscribe(self._types.info, 'info', self._take_info, qos.reliable(20))
         self.subscribe(Odometry, 'odom', self._take_odometry, qos.sensor(20))
-        self.subscribe(LoopClosure, 'loop_closures', self._held.add, qos.reliable(), counted=True)
+        self.subscribe(LoopClosure, 'loop_closures', self._pending.add, qos.reliable(), counted=True)
         self.regularly(self._retry)
 
     def waiting(self) -> int:
         """See :class:`Bridge`."""
-        return len(self._held)
+        return len(self._pending)
 
     def _retry(self) -> None:
         if self._database is not None and self._database.done():
             self._nodes.add_map(self._database.result().data)
             self._database = None
-        self._held.retry()
+        self._pending.retry()
 
     def _take_info(self, info: Any) -> None:
         self._nodes.add_info(info)
-        self._held.retry()
+        self._pending.retry()
 
     def _take_odometry(self, message: Odometry) -> None:
         self._nodes.add_odometry(from_time(message.header.stamp), from_odometry(message))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segvlad_ros.geometry import PoseHistory, identity, relative
-from segvlad_ros.ros.conversions import from_time
+from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.types import Pose
 
 SAME_NS = 1000  # rtabmap_msgs/Node.stamp is a float64 of seconds: it is off by up to 0.24 microseconds

@@ -1,0 +1,101 @@
+"""Evaluation on a bag with ground-truth poses: closing loops with the nodes' own core, no frame dropped."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.metrics import ClosureError, Outcome
+from segvlad_ros.evaluation.truth import PoseLimits, TruePoses, truth_of_pose
+from segvlad_ros.geometry import relative
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_storage import warnings_held_back
+from segvlad_ros.io.bag_topics import BagTopics
+from segvlad_ros.io.frame_assembler import InputSettings
+from segvlad_ros.io.stamps import spans_apart
+from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.presets import build_recognizer
+from segvlad_ros.types import Keyframe, Pose, Recognition, SegvladError, Status
+
+if TYPE_CHECKING:
+    from segvlad_ros.description.describer import Describer
+    from segvlad_ros.pipeline.presets import Preset
+
+
+class BagEvaluation:
+    """Drives through a bag as mapping and loop closing do together.
+
+    Every frame goes to the keyframe gate; every keyframe is recognised among the earlier ones and then becomes part
+    of the map. A keyframe is a revisit when an earlier one outside the exclusion window lies within the true limits.
+
+    :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
+    :param topics: None takes what the bag makes obvious
+    :param settings: what messages cannot say of themselves
+    :raises SegvladError: no bag, topics that are not there, or truth by another clock than the images
+    """
+
+    def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
+                 topics: BagTopics | None = None, settings: InputSettings | None = None,
+                 gate: GateSettings | None = None, limits: PoseLimits | None = None) -> None:
+        self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
+        with warnings_held_back():
+            self._truth = TruePoses(path, truth_topic)
+            self._frames = read_frames(path, topics, settings)
+            apart = spans_apart(f'the truth on {truth_topic}', self._truth.stamps,
+                                f'the images on {self._frames.topics.image}', self._frames.stamps)
+            if apart:
+                raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
+        self._limits = limits or PoseLimits()
+        self._fingerprint = preset.fingerprint()
+        self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
+        self._recognizer = build_recognizer(preset, describer.dimension)
+        self._costs = Costs()
+        self._outcomes: list[Outcome] = []
+        self._names: list[str] = []
+        self._poses: list[Pose | None] = []
+        self._pictures: dict[str, bytes] = {}
+        self._closures: list[ClosureError] = []
+
+    def run(self, progress: Progress) -> Evaluation:
+        """Read the bag from its beginning to its end.
+
+        :param progress: wraps an iteration, with a title and the number of items
+        :raises SegvladError: damaged bag, or no truth for any keyframe
+        """
+        for frame in progress(self._frames, 'images', self._frames.total):
+            keyframe = self._mapper.process(frame).keyframe
+            if keyframe is not None:
+                self._take(keyframe)
+        if not self._outcomes:
+            raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._costs.segments)} '
+                               'became keyframes')
+        return Evaluation(self._outcomes, self._names, self._costs, self._fingerprint, self._pictures,
+                          self._closures, len(self._costs.segments) - len(self._outcomes))
+
+    def _take(self, keyframe: Keyframe) -> None:
+        self._costs.described(keyframe)
+        name = f'{keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'
+        self._pictures[name] = keyframe.thumbnail
+        pose = self._truth.at(keyframe.id.stamp_ns)
+        place = None
+        if pose is not None:
+            usable = ~self._recognizer.excluded(keyframe, True)
+            place = truth_of_pose(pose, self._poses, usable, self._limits)
+        answer = self._recognizer.recognize(keyframe, exclude_recent=True,
+                                            top_k=top_k(len(place.ignored) if place else 0))
+        self._costs.recognized(keyframe, answer)
+        if place is not None:
+            self._outcomes.append(Outcome(name, answer, place))
+            self._measure(answer, pose)
+        if not keyframe.description.rejected:
+            self._recognizer.add(keyframe)
+            self._names.append(name)
+            self._poses.append(pose)
+
+    def _measure(self, answer: Recognition, pose: Pose) -> None:
+        """Compare the pose of a loop closure with the truth."""
+        best = answer.candidates[0] if answer.status == Status.MATCHED else None
+        match = None if best is None else self._poses[best.entry]
+        if match is not None and best.query_pose_in_match is not None:
+            self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))

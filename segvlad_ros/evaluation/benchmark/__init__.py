@@ -1,1 +1,0 @@
-"""Speed and memory: this package's stages against the stock implementations and the reference's literal procedures."""

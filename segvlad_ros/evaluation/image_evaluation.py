@@ -1,0 +1,131 @@
+"""Evaluation on folders of images with a ground-truth file (design.md 7)."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segvlad_ros.evaluation.image_paths import GivenImages
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, timed_image, top_k
+from segvlad_ros.evaluation.metrics import Outcome
+from segvlad_ros.evaluation.truth import PlaceTruth, truth_among
+from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.presets import build_recognizer
+from segvlad_ros.types import Keyframe, SegvladError
+
+if TYPE_CHECKING:
+    from segvlad_ros.description.describer import Describer
+    from segvlad_ros.pipeline.presets import Preset
+
+logger = logging.getLogger(__name__)
+
+# Image files have no stamps; the recogniser only needs them to go forward.
+_STAMP_STEP_NS = 200_000_000
+
+
+class ImageEvaluation:
+    """Runs the pipeline over image files, as map and queries or as one sequence.
+
+    Images are told apart by the paths that are given: links to one file are different images.
+
+    :param truth: by path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
+    :param progress: wraps the iteration over a list, with a title
+    :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
+    """
+
+    def __init__(self, preset: Preset, describer: Describer, truth: dict[Path, PlaceTruth],
+                 progress: Progress, image_bits: int = 0) -> None:
+        self._image_bits = image_bits
+        self._describer = describer
+        self._truth = truth
+        self._progress = progress
+        self._recognizer = build_recognizer(preset, describer.dimension)
+        self._fingerprint = preset.fingerprint()
+        self._costs = Costs()
+        self._entries: dict[Path, int] = {}
+        self._outcomes: list[Outcome] = []
+        self._pictures: dict[str, bytes] = {}
+
+    def map_and_queries(self, references: Sequence[Path], queries: Sequence[Path],
+                        sequence: bool = False) -> Evaluation:
+        """Put all references into a map, then ask it about the queries.
+
+        :param sequence: the queries are consecutive: a match then needs the agreement of neighbouring ones, and
+            queries without truth are asked too. Otherwise every query is answered for itself
+        """
+        given, asked = GivenImages(references), GivenImages(queries)
+        self._judge_among(given, asked)
+        if both := self._truth.keys() & set(asked.shared(given)):
+            raise SegvladError(f'{min(both)} is a query and a reference, so that it would find itself: give '
+                               '--exclude-recent N for one sequence, or separate images')
+        mapper = Mapper(self._describer, session_id='references')
+        for path in self._progress(given.paths, 'references'):
+            self._add(path, self._describe(mapper, path))
+        asker = Mapper(self._describer, session_id='queries')
+        chosen = asked.paths if sequence else [path for path in asked.paths if path in self._truth]
+        for path in self._progress(chosen, 'queries'):
+            self._ask(path, self._describe(asker, path), 0, not sequence)
+        return self._evaluation()
+
+    def one_sequence(self, images: Sequence[Path], exclude_frames: int) -> Evaluation:
+        """Take the images as a robot would: every one is asked about and then becomes part of the map.
+
+        :param exclude_frames: map images fewer than this many images older than the query are left out
+        """
+        given = GivenImages(images)
+        self._judge_among(given, given)
+        mapper = Mapper(self._describer, session_id='sequence')
+        for path in self._progress(given.paths, 'images'):
+            keyframe = self._describe(mapper, path)
+            self._ask(path, keyframe, exclude_frames, False)
+            self._add(path, keyframe)
+        return self._evaluation()
+
+    def _judge_among(self, references: GivenImages, queries: GivenImages) -> None:
+        """Put the ground truth in terms of these images, and check that it speaks of them."""
+        truth = truth_among(self._truth, references, queries)
+        if not truth:
+            raise SegvladError("the ground truth names none of the queries; its paths are relative to the CSV file's "
+                               'folder')
+        named = set().union(*(place.true for place in self._truth.values()))
+        if named and not any(references.meant(path) for path in named):
+            raise SegvladError('the ground truth names none of the references; its paths are relative to the CSV '
+                               "file's folder")
+        absent = sum(not queries.meant(path) for path in self._truth)
+        if absent:
+            logger.warning('%d of %d queries of the ground truth are not among the given images', absent,
+                           len(self._truth))
+        self._truth = truth
+
+    def _describe(self, mapper: Mapper, path: Path) -> Keyframe:
+        frame, seconds = timed_image(path, (len(self._costs.segments) + 1) * _STAMP_STEP_NS, self._image_bits)
+        keyframe = mapper.make_keyframe(frame)
+        timings = {'read': seconds, **keyframe.description.timings}
+        keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
+        self._costs.described(keyframe)
+        self._pictures[str(path)] = keyframe.thumbnail
+        return keyframe
+
+    def _add(self, path: Path, keyframe: Keyframe) -> None:
+        self._entries[path] = self._recognizer.add(keyframe)  # also rejected ones: not finding them is a miss
+
+    def _ask(self, path: Path, keyframe: Keyframe, exclude_frames: int, independent: bool) -> None:
+        place = self._truth.get(path, PlaceTruth(frozenset()))
+        answer = self._recognizer.recognize(keyframe, exclude_recent=False, exclude_frames=exclude_frames,
+                                            top_k=top_k(len(place.ignored)), independent=independent)
+        self._costs.recognized(keyframe, answer)
+        if path in self._truth:
+            usable = ~self._recognizer.excluded(keyframe, False, exclude_frames)
+            self._outcomes.append(Outcome(str(path), answer, PlaceTruth(
+                self._searched(place.true, usable), self._searched(place.ignored, usable))))
+
+    def _searched(self, paths: frozenset, usable) -> frozenset:
+        """Entries of those references that the query could find."""
+        entries = (self._entries[path] for path in paths if path in self._entries)
+        return frozenset(entry for entry in entries if usable[entry])
+
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self._outcomes, [str(path) for path in self._entries], self._costs, self._fingerprint,
+                          self._pictures)

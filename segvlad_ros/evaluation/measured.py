@@ -1,0 +1,92 @@
+"""What every evaluation shares: what was measured, image by image, and what it cost."""
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segvlad_ros.evaluation.metrics import RANKS, ClosureError, Outcome
+from segvlad_ros.io.images import read_image
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.types import Frame, Keyframe, Recognition
+
+Progress = Callable[..., Iterable]
+"""Shows how far an iteration is: (values, title, number of values or None) -> the values."""
+# Keyframes written to a map file to measure its size.
+MEASURED_KEYFRAMES = 100
+
+
+@dataclass
+class Costs:
+    """Costs, summed up while an evaluation runs."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    segments: list[int] = field(default_factory=list)
+    sample: list[Keyframe] = field(default_factory=list)
+
+    def described(self, keyframe: Keyframe) -> None:
+        """Count one described image."""
+        self.segments.append(len(keyframe.description))
+        if len(self.sample) < MEASURED_KEYFRAMES and not keyframe.description.rejected:
+            self.sample.append(keyframe)
+        for stage, seconds in keyframe.description.timings.items():
+            self.seconds[stage].append(seconds)
+
+    def recognized(self, keyframe: Keyframe, answer: Recognition) -> None:
+        """Count one answer."""
+        for stage, seconds in answer.timings.items():
+            if stage not in keyframe.description.timings:
+                self.seconds[stage].append(seconds)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured, before it is made into numbers.
+
+    :ivar outcomes: one a query that counts, in order
+    :ivar keyframes: names of the map's entries, by entry
+    :ivar closures: of every metric closure whose keyframes have a true pose
+    :ivar without_truth: keyframes of a bag that have no true pose and are not judged; None without such
+    :ivar pictures: JPEG thumbnails of queries and map entries by name, for a report
+    """
+
+    outcomes: Sequence[Outcome]
+    keyframes: Sequence[str]
+    costs: Costs
+    fingerprint: dict
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    closures: Sequence[ClosureError] = ()
+    without_truth: int | None = None
+
+
+def top_k(ignored: int) -> int:
+    """Candidates to ask for, so that enough are left when the ignored ones are taken out."""
+    return max(RANKS) + ignored
+
+
+def timed_image(path: Path, stamp_ns: int, bits: int = 0) -> tuple[Frame, float]:
+    """Read an image file as a frame.
+
+    :param bits: of the camera, in files of 16 bits
+    :return: the frame and the seconds that reading took
+    """
+    begin = time.perf_counter()
+    rgb = read_image(path, bits)
+    return Frame(rgb, stamp_ns), time.perf_counter() - begin
+
+
+def bytes_per_keyframe(sample: Sequence[Keyframe], fingerprint: dict) -> float | None:
+    """Size of a map file with these keyframes, a keyframe."""
+    if not sample:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        dimension = sample[0].description.descriptors.shape[1]
+        place_map = PlaceMap.create(Path(folder) / 'size.segvlad', fingerprint, dimension)
+        for keyframe in sample:
+            place_map.append(keyframe)
+        size = place_map.bytes
+        place_map.close()
+    return size / len(sample)

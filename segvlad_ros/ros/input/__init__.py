@@ -1,0 +1,1 @@
+"""What comes in: subscriptions, decoding, synchronisation, frames; and what plays a bag onto topics."""

@@ -1,0 +1,203 @@
+"""Described keyframes of another node: received on a topic, and fetched by service where one was lost."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from segvlad_ros.msg import KeyframeId as KeyframeIdMessage
+from segvlad_ros.msg import PlaceDescriptor
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_place_descriptor
+from segvlad_ros.srv import GetKeyframe
+from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
+
+POLL_S = 0.1
+ASK_AGAIN_S = 1.0  # DDS may drop the answer to a client that the service has not discovered yet
+PATIENCE_S = 5.0  # without an answer for this long, missing keyframes are given up
+
+
+class KeyframeInput:
+    """Follows ``keyframes`` and refills gaps through the service ``get_keyframe``.
+
+    Every received keyframe is answered at once; it joins the map in the order of the indices.
+
+    :param node: a ``SegvladNode``
+    :param fingerprint: digest that the keyframes must have
+    :param answer: receives each new keyframe, in the worker's thread, and returns seconds by stage
+    :param add: receives each keyframe in order, in the worker's thread; None: keyframes do not join the map
+    """
+
+    def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe], dict[str, float]],
+                 add: Callable[[Keyframe], None] | None) -> None:
+        self._node = node
+        self._fingerprint = fingerprint
+        self._answer = answer
+        self.follower = Follower(add) if add is not None else None
+        self._subscription: Any = None
+        self._client: Any = None
+        self._timer: Any = None
+        self._asked: tuple[int, str, int] | None = None
+        self._ask_again_s = 0.0
+        self._patience_until_s = 0.0
+
+    def open(self) -> None:
+        """Subscribe."""
+        node = self._node
+        self._subscription = qos.subscribe(node, PlaceDescriptor, 'keyframes', self._receive,
+                                           qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=node.sensor_group)
+        if self.follower is not None:
+            self._client = node.create_client(GetKeyframe, 'get_keyframe', callback_group=node.sensor_group)
+            self._timer = node.create_timer(POLL_S, self._refill, callback_group=node.sensor_group,
+                                            clock=node.steady_clock)
+            self._timer.cancel()
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        node, self._asked = self._node, None
+        for destroy, entity in ((node.destroy_subscription, self._subscription), (node.destroy_timer, self._timer),
+                                (node.destroy_client, self._client)):
+            if entity is not None:
+                destroy(entity)
+        self._subscription = self._client = self._timer = None
+
+    def _receive(self, message: PlaceDescriptor) -> None:
+        if self._node.paused:
+            return
+        received_s = self._node.statistics.arrived()
+        try:
+            self._node.worker.post(lambda: self._take(message, received_s))
+        except SegvladError as error:  # the queue is full: the gap is refilled later
+            self._node.report(f'keyframe {message.keyframe.index} not taken: {error}')
+
+    def _take(self, message: PlaceDescriptor, received_s: float) -> None:
+        """In the worker's thread."""
+        keyframe = self._read(message)
+        if keyframe is None:
+            return
+        self._node.statistics.handled(received_s, self._answer(keyframe))
+        if self.follower is not None:
+            self.follower.offer(keyframe)
+            if self.follower.missing() is not None and self._timer is not None and self._timer.is_canceled():
+                self._patience_until_s = self._node.steady_s() + PATIENCE_S
+                self._timer.reset()
+
+    def _read(self, message: PlaceDescriptor) -> Keyframe | None:
+        try:
+            if message.model_fingerprint != self._fingerprint:
+                raise SegvladError(f'it was described by another model ({message.model_fingerprint[:12]}, not '
+                                   f'{self._fingerprint[:12]}): give both nodes the same preset')
+            return from_place_descriptor(message)
+        except SegvladError as error:
+            self._node.statistics.count(descriptors_rejected=1)
+            self._node.report(f'keyframe {message.keyframe.index} rejected: {error}')
+            return None
+
+    def _refill(self) -> None:
+        """Ask for one missing keyframe, or give up; called by the timer while some are missing."""
+        self._node.worker.post(self._refill_next)
+
+    def _refill_next(self) -> None:
+        missing, timer = self.follower.missing(), self._timer
+        if timer is None:  # closed meanwhile
+            return
+        if missing is None:
+            timer.cancel()
+            self._asked = None
+        elif self._node.steady_s() > self._patience_until_s:
+            self._lost(missing, 'the service get_keyframe does not answer')
+        elif (missing != self._asked or self._node.steady_s() > self._ask_again_s) and self._client.service_is_ready():
+            self._asked, self._ask_again_s = missing, self._node.steady_s() + ASK_AGAIN_S
+            robot_id, session_id, index = missing
+            request = GetKeyframe.Request(
+                keyframe=KeyframeIdMessage(robot_id=robot_id, session_id=session_id, index=index))
+            self._client.call_async(request).add_done_callback(lambda future: self._fetched(missing, future))
+
+    def _fetched(self, missing: tuple[int, str, int], future: Any) -> None:
+        """In the executor."""
+        response = future.result()
+        if response is not None and self._node.worker is not None:
+            self._node.worker.post(lambda: self._take_fetched(missing, response))
+
+    def _take_fetched(self, missing: tuple[int, str, int], response: GetKeyframe.Response) -> None:
+        if missing != self._asked:  # asked twice, answered twice
+            return
+        keyframe = self._read(response.descriptor) if response.success else None
+        if keyframe is None or not self.follower.offer(keyframe):
+            self._lost(missing, response.message)
+        self._patience_until_s = self._node.steady_s() + PATIENCE_S
+        self._asked = None
+        self._refill_next()
+
+    def _lost(self, missing: tuple[int, str, int], reason: str) -> None:
+        self._node.statistics.count(gaps=1)
+        self._node.report(f'keyframe {missing[2]} never came: {reason}')
+        self.follower.give_up(*missing)
+
+
+Session = tuple[int, str]
+
+
+@dataclass
+class _KeyframeStream:
+    """One session: ``next_index`` is the first index that was neither added nor given up."""
+
+    next_index: int = 1
+    held: dict[int, Keyframe | None] = field(default_factory=dict)
+
+
+class Follower:
+    """Hands keyframes on in the order of their indices, session by session.
+
+    Travelled distances and sequences in the map rely on that order. A keyframe whose predecessors are missing is
+    held until they were fetched (:meth:`offer` again) or given up (:meth:`give_up`). Not thread-safe.
+
+    :param add: receives each keyframe once, in order
+    """
+
+    def __init__(self, add: Callable[[Keyframe], None]) -> None:
+        self._add = add
+        self._streams: dict[Session, _KeyframeStream] = {}
+
+    def offer(self, keyframe: Keyframe) -> bool:
+        """Take a keyframe that was received or fetched.
+
+        :return: False if it is known already
+        """
+        identity = keyframe.id
+        stream = self._streams.setdefault((identity.robot_id, identity.session_id), _KeyframeStream())
+        if identity.index < stream.next_index or stream.held.get(identity.index) is not None:
+            return False
+        stream.held[identity.index] = keyframe
+        self._release(stream)
+        return True
+
+    def known(self, identity: KeyframeId) -> None:
+        """Take note of a keyframe that came with a map file: it is neither fetched nor handed on."""
+        stream = self._streams.setdefault((identity.robot_id, identity.session_id), _KeyframeStream())
+        stream.next_index = max(stream.next_index, identity.index + 1)
+
+    def missing(self) -> tuple[int, str, int] | None:
+        """Robot, session and index of the first keyframe that is missing, or None."""
+        for (robot_id, session_id), stream in self._streams.items():
+            if stream.held:
+                return robot_id, session_id, stream.next_index
+        return None
+
+    def give_up(self, robot_id: int, session_id: str, index: int) -> None:
+        """Do without a keyframe that nobody has."""
+        stream = self._streams[robot_id, session_id]
+        if index >= stream.next_index:
+            stream.held.setdefault(index, None)
+            self._release(stream)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._streams.clear()
+
+    def _release(self, stream: _KeyframeStream) -> None:
+        while stream.next_index in stream.held:
+            keyframe = stream.held.pop(stream.next_index)
+            stream.next_index += 1
+            if keyframe is not None:
+                self._add(keyframe)

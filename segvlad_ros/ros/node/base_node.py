@@ -1,0 +1,310 @@
+"""What both nodes share: the lifecycle, the worker, status, diagnostics, and how services answer."""
+from __future__ import annotations
+
+import concurrent.futures
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleState, Node, TransitionCallbackReturn
+from std_srvs.srv import SetBool
+
+from segvlad_ros.msg import SegVladStatus
+from segvlad_ros.ros.input.image_input import ImageInput
+from segvlad_ros.ros.input.synchroniser import Bundle
+from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
+from segvlad_ros.ros.node.parameters import NodeParameters
+from segvlad_ros.ros.node.worker import Worker
+from segvlad_ros.ros.output.statistics import Snapshot, Statistics
+from segvlad_ros.ros.output.status import MapFacts, StatusReporter
+from segvlad_ros.types import Frame, SegvladError
+
+REPORT_PERIOD_S = 5.0
+
+
+class SegvladNode(Node):
+    """A lifecycle node with one worker.
+
+    :ivar ACTIVE_STATE: the SegVladStatus.state of the active node
+    :ivar images: the camera, or None of a node that takes no images
+    :ivar paused: inputs are ignored
+    :ivar fingerprint: digest of the preset, '' while not configured
+    """
+
+    ACTIVE_STATE = SegVladStatus.MAPPING
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._bridge = bridge_logging(self.get_logger())
+        self.configured = self.active = self.paused = False
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.fingerprint = ''
+        self.images: ImageInput | None = None
+        self.worker: Worker | None = None
+        self.statistics = Statistics(self.steady_s)
+        self.sensor_group = MutuallyExclusiveCallbackGroup()
+        self.service_group = MutuallyExclusiveCallbackGroup()
+        self.parameters = NodeParameters(self, name, lambda: self.configured)
+        self.status = StatusReporter(self)
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._answer_change_state
+        self.serve(SetBool, '~/pause', self._pause)
+
+    # what a node fills in
+
+    def configure(self) -> None:
+        """Read parameters, build the pipeline, load the map.
+
+        :raises SegvladError: one line that says what to do
+        """
+
+    def cleanup(self) -> None:
+        """Free all that :meth:`configure` made; also called when that failed half-way."""
+
+    def activate(self) -> None:
+        """Begin to take inputs other than images."""
+
+    def deactivate(self) -> None:
+        """Take no more inputs."""
+
+    def process_frame(self, frame: Frame) -> dict[str, float] | None:
+        """Handle an image, in the worker's thread.
+
+        :return: seconds by stage of a keyframe, None if the image is no keyframe
+        """
+
+    def forget_recent(self) -> None:
+        """Clear the short-term state, after a backwards jump of the clock; runs in the worker's thread."""
+
+    def map_facts(self) -> MapFacts:
+        """The map in numbers."""
+        return MapFacts()
+
+    def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus] | None:
+        """What /diagnostics says of a node that describes and searches nothing; None: what it says of the others."""
+        return None
+
+    # lifecycle: Jazzy swallows what a transition raises, so each one reports for itself
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Build everything."""
+        self.status.publish('loading')
+        result = self._transition('configure', self._configure, super().on_configure, state)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._transition('clean up', self._cleanup, None, state, keep_failure=True)
+        self.status.publish()
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe."""
+        result = self._transition('activate', self._activate, super().on_activate, state)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._transition('deactivate', self._deactivate, super().on_deactivate, state, keep_failure=True)
+        self.status.publish()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish what is in hand."""
+        result = self._transition('deactivate', self._deactivate, super().on_deactivate, state)
+        self.status.publish()
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything."""
+        result = self._transition('clean up', self._cleanup, super().on_cleanup, state)
+        self.status.publish()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from any state."""
+        return self._transition('shut down', self.close, super().on_shutdown, state)
+
+    def close(self) -> None:
+        """Stop the worker and close the map; may be called twice."""
+        self._deactivate()
+        self._cleanup()
+
+    def destroy_node(self) -> None:
+        """Stop, and take the log back from the node."""
+        unbridge_logging(self._bridge)
+        super().destroy_node()
+
+    def _answer_change_state(self, request: ChangeState.Request, response: ChangeState.Response):
+        """Jazzy raises on a transition that the state does not have, and never answers."""
+        try:
+            return self._change_state(request, response)
+        except Exception as error:
+            self.get_logger().error(f'transition {request.transition.id} is not possible now: {error}')
+            response.success = False
+            return response
+
+    def _transition(self, name: str, work: Callable[[], None], after: Callable | None, state: LifecycleState,
+                    keep_failure: bool = False) -> TransitionCallbackReturn:
+        try:
+            work()
+            if not keep_failure:
+                self.status.failure = ''
+            return TransitionCallbackReturn.SUCCESS if after is None else after(state)
+        except SegvladError as error:
+            self.status.failure = f'cannot {name}: {error}'
+        except Exception as error:
+            self.status.failure = f'cannot {name}: {type(error).__name__}: {error}'
+            self.get_logger().error(traceback.format_exc())
+        self.get_logger().error(self.status.failure)
+        return TransitionCallbackReturn.FAILURE
+
+    def _configure(self) -> None:
+        self.parameters.check()
+        self.statistics = Statistics(self.steady_s)
+        self._reported: dict[str, str] = {}
+        self.status.forget()
+        self.paused = False
+        self.configure()
+        self.worker = Worker(self._process, on_error=self._worker_failed, on_idle=self.status.publish,
+                             on_drop=lambda bundle: self.statistics.dropped())
+        self.configured = True
+
+    def _activate(self) -> None:
+        self.activate()
+        if self.images is not None:
+            self.images.open()
+        self.status.activated()
+        self.active = True
+
+    def _deactivate(self) -> None:
+        if self.images is not None:
+            self.images.close()
+        if self.active:
+            self.deactivate()
+        if self.worker is not None:
+            self.worker.flush()
+        self.active = False
+
+    def _cleanup(self) -> None:
+        if self.worker is not None:
+            self.worker.stop()
+        self.worker = None
+        if self.images is not None:
+            self.images.destroy()
+        self.images = None
+        self.cleanup()
+        self.configured, self.fingerprint = False, ''
+
+    # work
+
+    def steady_s(self) -> float:
+        """Steady clock, seconds."""
+        return self.steady_clock.now().nanoseconds * 1e-9
+
+    def now_ns(self) -> int:
+        """The node's clock, nanoseconds."""
+        return self.get_clock().now().nanoseconds
+
+    def report(self, problem: str) -> None:
+        """Say what is wrong with the input, seldom in the log, always in the next status."""
+        self.status.problem = problem
+        self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
+
+    def report_change(self, what: str, problem: str) -> None:
+        """Say what is wrong with an input: in the log when it is another problem than before, always in the status.
+
+        :param what: name of the input
+        """
+        if self._reported.get(what) == problem:
+            self.status.problem = problem
+        else:
+            self._reported[what] = problem
+            self.report(problem)
+
+    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False) -> bool:
+        """Give the worker something to do with an input, and go on.
+
+        :param what: name of the input, for the report
+        :param newest: an older one of this name that still waits is passed over
+        :return: False where a full queue or a paused node has dropped it
+        """
+        if self.paused:
+            return False
+        try:
+            self.worker.post(job, what if newest else '')
+        except SegvladError as error:
+            self.report(f'{what} not used: {error}')
+            return False
+        return True
+
+    def _process(self, bundle: Bundle) -> None:
+        self.statistics.passed()
+        self.status.problem = ''
+        try:
+            try:
+                frame = self.images.frame(bundle)
+            except SegvladError as error:
+                self.statistics.count(images_rejected=1)
+                self.report(f'image rejected: {error}')
+                return
+            timings = self.process_frame(frame)
+            if timings is not None:
+                self.statistics.handled(bundle.received_s, timings)
+        finally:
+            self.statistics.count(images_received=1)
+
+    def _worker_failed(self, error: Exception) -> None:
+        if not self.context.ok():  # publishing fails while the process shuts down
+            return
+        if isinstance(error, SegvladError):
+            self.status.last_error, trace = str(error), ''
+        else:
+            self.status.last_error = f'{type(error).__name__}: {error}'
+            trace = '\n' + ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+        self.status.problem = f'the worker failed: {self.status.last_error}'
+        self.get_logger().error(self.status.problem + trace, throttle_duration_sec=REPORT_PERIOD_S)
+
+    # services
+
+    def serve(self, kind: Any, name: str, handler: Callable[[Any, Any], str]) -> None:
+        """Offer a service whose answer has ``success`` and ``message``.
+
+        :param handler: fills the response and returns the message; what it raises becomes ``success: false``
+        """
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                if not self.configured:
+                    raise SegvladError('the node is not configured')
+                response.message = handler(request, response)
+                response.success = True
+            except SegvladError as error:
+                response.success, response.message = False, str(error)
+            except concurrent.futures.CancelledError:
+                response.success, response.message = False, 'the node is being stopped'
+            except Exception as error:  # an answer that never comes would block the caller for good
+                self.get_logger().error(traceback.format_exc())
+                response.success, response.message = False, f'{type(error).__name__}: {error}'
+            return response
+        self.create_service(kind, name, answer, callback_group=self.service_group)
+
+    def on_worker(self, job: Callable[[], Any], otherwise: Callable[[], Any] = lambda: None) -> Any:
+        """Run a job in the worker's thread and wait for its result.
+
+        :param otherwise: called where the job is never begun
+        :raises SegvladError: it took longer than ``service_timeout_s``
+        """
+        timeout_s, future = self.parameters['service_timeout_s'], None
+        try:
+            future = self.worker.submit(job)
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            begun = not future.cancel()
+            raise SegvladError(f'no answer within {timeout_s:g} s: the work '
+                               f'{"goes on" if begun else "was not begun, try again"}') from None
+        finally:
+            if future is None or future.cancelled():
+                otherwise()
+
+    def _pause(self, request: SetBool.Request, response: SetBool.Response) -> str:
+        self.paused = request.data
+        self.status.publish()
+        return 'paused: inputs are ignored' if self.paused else 'running'

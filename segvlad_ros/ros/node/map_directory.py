@@ -1,0 +1,114 @@
+"""Map names of service callers: every DDS peer can call us, so a name never leaves the map directory."""
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.ros.output.conversions import from_keyframe_id
+from segvlad_ros.types import KeyframeId, SegvladError
+
+SUFFIX = '.segvlad'
+
+
+class MapDirectory:
+    """Resolves map names inside one directory.
+
+    :param directory: '~' is expanded; made when the first map is written
+    """
+
+    def __init__(self, directory: str) -> None:
+        if not directory:
+            raise SegvladError('map_directory is empty: set it to the folder that holds the maps')
+        self.path = Path(directory).expanduser().absolute()
+
+    def resolve(self, name: str) -> Path:
+        """The file of a map name.
+
+        :param name: relative to the directory, with or without '.segvlad'; no '..', no absolute path, and no
+            link that leads out of the directory
+        """
+        if not name or name != name.strip() or '\0' in name or not name.isprintable():
+            raise SegvladError(f'map name {name!r} is not usable: give a plain file name such as "office"')
+        relative = Path(name)
+        if relative.is_absolute() or '..' in relative.parts or name.startswith('~'):
+            raise SegvladError(f'map name {name!r} leaves the map directory: give a name relative to {self.path}')
+        if relative.suffix != SUFFIX:
+            relative = relative.with_name(relative.name + SUFFIX)
+        path = self.path / relative
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise SegvladError(f'map name {name!r} is a link that leaves the map directory {self.path}')
+        return path
+
+    def existing(self, name: str) -> Path:
+        """The file of a map that must exist."""
+        path = self.resolve(name)
+        if not path.is_file():
+            raise SegvladError(f'no map {path.name} in {path.parent}: check map and map_directory')
+        return path
+
+    def for_writing(self, name: str, overwrite: bool) -> Path:
+        """The file of a map to be written; its folder is made.
+
+        :param overwrite: whether an existing file may be replaced
+        """
+        path = self.resolve(name)
+        if path.exists() and not overwrite:
+            raise SegvladError(f'map {path.name} exists in {path.parent}: choose another name or allow overwriting')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def unused_name(self) -> str:
+        """A name that no map has yet, made of the time of day (only the name depends on it)."""
+        base = datetime.datetime.now().strftime('map_%Y%m%d_%H%M%S')
+        name, number = base, 1
+        while self.resolve(name).exists():
+            number += 1
+            name = f'{base}_{number}'
+        return name
+
+
+def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
+    """The keyframes that fulfil every condition of a request.
+
+    :param request: RemoveKeyframes.Request
+    :raises SegvladError: it has no condition, or asks for a radius in another frame than the poses'
+    """
+    if not (request.session_id or request.keyframes or request.radius > 0):
+        raise SegvladError('give a session_id, keyframes or a radius: the whole map is not removed')
+    found = place_map.ids()
+    if request.session_id:
+        found = [identity for identity in found if identity.session_id == request.session_id]
+    if request.keyframes:
+        wanted = {_key(from_keyframe_id(message)) for message in request.keyframes}
+        found = [identity for identity in found if _key(identity) in wanted]
+    if request.radius > 0:
+        found = _within(place_map, found, request.center, request.radius)
+    return found
+
+
+def _key(identity: KeyframeId) -> tuple[int, str, int]:
+    return identity.robot_id, identity.session_id, identity.index
+
+
+def _within(place_map: PlaceMap, identities: list[KeyframeId], center: Any, radius: float) -> list[KeyframeId]:
+    """Those whose pose in the frame of the centre, measured or optimised, lies within the radius."""
+    found, frames, position = [], set(), center.pose.position
+    for identity in identities:
+        keyframe = place_map.keyframe(identity)
+        poses = [keyframe.pose, keyframe.optimized and keyframe.optimized.map_from_base]
+        for pose in poses:
+            if pose is None:
+                continue
+            frames.add(pose.frame)
+            distance = np.linalg.norm(pose.translation - (position.x, position.y, position.z))
+            if pose.frame == center.header.frame_id and distance <= radius:
+                found.append(identity)
+                break
+    if frames and center.header.frame_id not in frames:
+        raise SegvladError(f'the poses are in {" and ".join(sorted(map(repr, frames)))}: give the center in one of '
+                           'these frames')
+    return found

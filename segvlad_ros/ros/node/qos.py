@@ -1,0 +1,71 @@
+"""QoS of every topic, and subscriptions that say when a publisher does not fit."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from segvlad_ros.pipeline.presets import config_directory
+
+
+def sensor(depth: int = 1) -> QoSProfile:
+    """SensorData: best effort matches every publisher; depth 1 keeps the newest (REP-2003)."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT,
+                      durability=DurabilityPolicy.VOLATILE)
+
+
+def reliable(depth: int = 10) -> QoSProfile:
+    """Results, and with depth 20 descriptors."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.VOLATILE)
+
+
+def latched() -> QoSProfile:
+    """Status: whoever comes late gets the last one."""
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+DESCRIPTORS_DEPTH = 20
+
+
+def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile, *,
+              callback_group=None):
+    """Subscribe so that users can override the QoS (``qos_overrides.<topic>.subscription.reliability``), and
+    so that a publisher whose QoS does not fit is named in one warning.
+
+    :param topic: relative name
+    """
+    resolved = node.resolve_topic_name(topic)
+    warned: set[str] = set()
+
+    def incompatible(event) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        if policy not in warned:
+            warned.add(policy)
+            node.get_logger().warning(
+                f'a publisher on {resolved} offers an incompatible {policy}: nothing is received from it; '
+                f'set the parameter qos_overrides.{resolved}.subscription.{policy.lower()}')
+
+    return node.create_subscription(
+        message_type, topic, callback, profile, callback_group=callback_group,
+        event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+
+VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+def allow_large_images() -> None:
+    """Let this process publish raw images without loss; to be called before ``rclpy.init``.
+
+    By default Fast DDS has 512 kB of shared memory a process. What does not fit, such as a raw image of 640 x 480, goes
+    through UDP in fragments: best-effort subscribers lose most of them, and reliable ones wait up to 3 s for the next
+    heartbeat. A profile that the user has chosen stays; other DDS implementations do not read it.
+    """
+    if not any(os.environ.get(name) for name in VARIABLES):
+        os.environ[VARIABLES[0]] = str(config_directory() / 'dds' / 'fastdds_large_images.xml')

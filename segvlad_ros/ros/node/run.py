@@ -1,0 +1,97 @@
+"""The main function of a node: autostart, spinning, and a clean end."""
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.types import SegvladError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+THREADS = 3  # sensors, services, and all else; the work itself is done by the node's worker
+
+
+class _Stop(BaseException):
+    """The signal to end. Not KeyboardInterrupt: raised within an ``exec``, as importing a dataclass does, CPython ends
+    the process by SIGINT in the end even though it was caught.
+    """
+
+
+def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM.
+
+    :param make: makes the node
+    :param args: command line, None takes the process's
+    :return: exit status: 0, or 1 where a node with ``autostart`` cannot start
+    """
+    _stop_at_first_signal()
+    rclpy.init(args=args)
+    node, executor, status = None, None, 0
+    try:
+        node = make()
+        executor = MultiThreadedExecutor(THREADS)
+        executor.add_node(node)
+        if node.parameters['autostart'] and not _start(node):
+            status = 1
+        else:
+            _spin(executor, node)
+    except (_Stop, ExternalShutdownException):
+        pass
+    except SegvladError as error:  # a parameter of the wrong type; the node could not even be made
+        sys.stderr.write(f'{error}\n')
+        status = 1
+    except Exception:
+        if rclpy.ok():  # else the signal came first, and nothing of ROS can be made any more
+            raise
+    finally:
+        for number in SIGNALS:  # a node that is already ending, of itself or by a signal, must not be stopped half-way
+            signal.signal(number, signal.SIG_IGN)
+        if executor is not None:
+            # a thread that the signal kept from being registered would be waited for at exit, for ever; Jazzy's own
+            # shutdown() leaves the pool alone
+            executor._executor.shutdown(wait=False)
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status
+
+
+def _stop_at_first_signal() -> None:
+    """Let the first SIGINT or SIGTERM interrupt whatever is done, also the loading of a model, and ignore the next.
+
+    launch forwards a SIGINT that the terminal has sent already: the second one must not end the clean-up. rclpy's own
+    handlers come on top of these and call them.
+    """
+    stopping = False
+
+    def stop(signum, frame) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            raise _Stop
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def _start(node: SegvladNode) -> bool:
+    return (node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and node.trigger_activate() == TransitionCallbackReturn.SUCCESS)
+
+
+def _spin(executor: MultiThreadedExecutor, node: SegvladNode) -> None:
+    """Spin on, also after a callback has failed."""
+    while node.context.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            raise
+        except Exception:
+            if node.context.ok():
+                node.get_logger().error(f'a callback failed, the node goes on:\n{traceback.format_exc()}')

@@ -1,0 +1,1 @@
+"""What goes out: conversions, markers, counts, status and diagnostics."""

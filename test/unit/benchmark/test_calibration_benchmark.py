@@ -1,0 +1,47 @@
+"""The benchmark behind the shipped calibration: what it leaves out stays out, and it is the shipped preset's."""
+
+import calibration as benchmark
+import numpy as np
+
+from segvlad_ros.evaluation.calibration_fit import Samples, fit_calibration, trust
+from segvlad_ros.pipeline.presets import config_directory, load_preset
+from segvlad_ros.recognition.calibration import load_calibration
+from segvlad_ros.recognition.evidence import FEATURES
+
+
+def made(name, count, slope=2.0, seed=0):
+    generator = np.random.default_rng(seed)
+    vectors = generator.normal(size=(count, len(FEATURES)))
+    vectors[:, 0] = 0.0
+    return Samples(name, vectors, generator.random(count) < 1 / (1 + np.exp(-slope * vectors[:, 1])))
+
+
+def test_every_set_is_judged_by_the_others():
+    sets = [made(name, 100, seed=seed) for seed, name in enumerate(
+        ('corridor', 'rtabmap_corridor_loop', 'hololens_office', 'simulation'))]
+    pictures = {}
+    calibration, numbers = benchmark.measure(
+        sets, [made('simulation', 80, seed=9)], benchmark.left_out(sets), pictures.__setitem__)
+    others = fit_calibration(sets[1:], load_preset('classic'))
+    assert numbers['left out']['corridor'] == trust(others.probabilities(sets[0].vectors), sets[0].labels)
+    assert [entry.name for entry in calibration.sets] == [samples.name for samples in sets]
+    assert calibration.queries == 400  # nothing of what is held out
+    assert numbers['held out']['simulation']['queries'] == 80
+    assert len(pictures) == 5 and all(text.startswith('<svg') for text in pictures.values())
+    decided = {'corridor': {'accepted': 9, 'false': ['7'], 'recall': 0.25}}
+    text = benchmark.as_markdown(numbers, decided, calibration, [201, 202], {})
+    assert '| corridor | 9 | 1 | 0.250 |' in text
+    assert all(f'({name})' in text for name in pictures)
+    assert '201 to 202' in text
+
+
+def test_sets_of_one_name_are_joined_and_nothing_held_out_is_learned():
+    parts = benchmark.joined([made('a', 10), made('b', 20), made('a', 30)])
+    assert [(part.name, len(part)) for part in parts] == [('a', 40), ('b', 20)]
+    assert benchmark.HELD_OUT_SEED not in benchmark.LEARNED_SEEDS
+
+
+def test_shipped_calibration_is_that_of_the_shipped_preset():
+    calibration = load_calibration(config_directory() / 'classic/calibration.json',
+                                   load_preset('classic').fingerprint()['digest'])
+    assert min(calibration.positives, calibration.queries - calibration.positives) > 300

@@ -1,0 +1,78 @@
+"""Keyframes of other nodes join the map in order, gaps are known."""
+import numpy as np
+import pytest
+
+from segvlad_ros.ros.input.keyframe_input import Follower
+from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription
+
+PLACE = PlaceDescription(np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int32), np.zeros(0, np.int64))
+
+
+def keyframe(index, session='a', robot=0):
+    return Keyframe(KeyframeId(robot, session, index, index * 10**9), PLACE)
+
+
+@pytest.fixture
+def added():
+    return []
+
+
+@pytest.fixture
+def follower(added):
+    return Follower(lambda k: added.append((k.id.session_id, k.id.index)))
+
+
+def test_in_order(follower, added):
+    assert all(follower.offer(keyframe(index)) for index in (1, 2, 3))
+    assert added == [('a', 1), ('a', 2), ('a', 3)]
+    assert follower.missing() is None
+
+
+def test_a_gap_holds_what_follows_until_it_is_filled(follower, added):
+    for index in (1, 4, 5):
+        follower.offer(keyframe(index))
+    assert added == [('a', 1)]
+    assert follower.missing() == (0, 'a', 2)
+    follower.offer(keyframe(2))
+    assert follower.missing() == (0, 'a', 3)
+    follower.offer(keyframe(3))
+    assert added == [('a', index) for index in range(1, 6)]
+    assert follower.missing() is None
+
+
+def test_a_gap_can_be_given_up(follower, added):
+    follower.offer(keyframe(3))
+    follower.give_up(0, 'a', 1)
+    assert follower.missing() == (0, 'a', 2)
+    follower.give_up(0, 'a', 2)
+    assert added == [('a', 3)]
+    assert not follower.offer(keyframe(2))
+    follower.give_up(0, 'a', 2)
+    assert added == [('a', 3)]
+
+
+def test_what_is_known_is_not_taken_twice(follower, added):
+    assert follower.offer(keyframe(1))
+    assert not follower.offer(keyframe(1))
+    follower.offer(keyframe(3))
+    assert not follower.offer(keyframe(3))
+    assert added == [('a', 1)]
+
+
+def test_keyframes_of_a_map_file_are_neither_missing_nor_added(follower, added):
+    for index in (1, 2, 4):
+        follower.known(keyframe(index).id)
+    assert not follower.offer(keyframe(4))
+    assert follower.offer(keyframe(5))
+    assert added == [('a', 5)]
+    assert follower.missing() is None
+
+
+def test_robots_and_sessions_do_not_mix(follower, added):
+    follower.offer(keyframe(1))
+    follower.offer(keyframe(2, session='b'))
+    follower.offer(keyframe(1, robot=1))
+    assert added == [('a', 1), ('a', 1)]
+    assert follower.missing() == (0, 'b', 1)
+    follower.clear()
+    assert follower.missing() is None

@@ -1,0 +1,118 @@
+"""Missing keyframes are asked for until they come, once each.
+
+A lost answer cannot be made with a healthy service, so the client is a stand-in here; test/nodes refills over DDS.
+"""
+from types import SimpleNamespace
+
+import pytest
+from map_samples import make_keyframe
+
+from segvlad_ros.ros.input.keyframe_input import ASK_AGAIN_S, PATIENCE_S, KeyframeInput
+from segvlad_ros.ros.output.conversions import to_place_descriptor
+from segvlad_ros.ros.output.statistics import Statistics
+
+FINGERPRINT = 'f' * 64
+
+
+class Client:
+    """Keeps what it is asked; the test answers, or does not."""
+
+    def __init__(self):
+        self.asked = []
+
+    def service_is_ready(self):
+        return True
+
+    def call_async(self, request):
+        self.asked.append(request.keyframe.index)
+        return SimpleNamespace(add_done_callback=lambda done: setattr(self, 'done', done))
+
+
+class Timer:
+    """A timer that the test calls."""
+
+    running = False
+
+    def cancel(self):
+        self.running = False
+
+    def reset(self):
+        self.running = True
+
+    def is_canceled(self):
+        return not self.running
+
+
+class StandIn:
+    """What the input wants of its node; its worker works at once."""
+
+    paused, sensor_group, steady_clock = False, None, None
+
+    def __init__(self):
+        self.now_s, self.problems, self.client, self.timer = 0.0, [], Client(), Timer()
+        self.statistics = Statistics(self.steady_s)
+        self.worker = SimpleNamespace(post=lambda job: job())
+
+    def steady_s(self):
+        return self.now_s
+
+    def resolve_topic_name(self, topic):
+        return f'/{topic}'
+
+    def report(self, problem):
+        self.problems.append(problem)
+
+    def create_client(self, *args, **options):
+        return self.client
+
+    def create_timer(self, period_s, callback, **options):
+        self.poll = callback
+        return self.timer
+
+    def create_subscription(self, kind, topic, callback, *args, **options):
+        self.receive = callback
+        return topic
+
+
+@pytest.fixture
+def node():
+    return StandIn()
+
+
+@pytest.fixture
+def added(node):
+    added = []
+    KeyframeInput(node, FINGERPRINT, lambda keyframe: {}, lambda keyframe: added.append(keyframe.id.index)).open()
+    return added
+
+
+def message(index):
+    return to_place_descriptor(make_keyframe(index), FINGERPRINT)
+
+
+def answer(index):
+    return SimpleNamespace(result=lambda: SimpleNamespace(success=True, message='', descriptor=message(index)))
+
+
+def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added):
+    node.receive(message(2))
+    for node.now_s in (0.1, 0.2, ASK_AGAIN_S):
+        node.poll()
+    assert node.client.asked == [1]
+    first = node.client.done
+    node.now_s = ASK_AGAIN_S + 0.2
+    node.poll()
+    assert node.client.asked == [1, 1]
+    node.client.done(answer(1))
+    first(answer(1))
+    assert added == [1, 2]
+    assert node.problems == []
+    assert node.statistics.snapshot().counts.gaps == 0
+
+
+def test_without_any_answer_it_is_given_up_in_words(node, added):
+    node.receive(message(2))
+    node.now_s = PATIENCE_S + 0.1
+    node.poll()
+    assert added == [2]
+    assert node.problems == ['keyframe 1 never came: the service get_keyframe does not answer']

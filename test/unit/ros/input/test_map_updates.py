@@ -1,0 +1,123 @@
+"""What back-ends and operators change in a map: optimised poses, and removals."""
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path
+
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.node.map_directory import keyframes_to_remove
+from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
+from segvlad_ros.srv import RemoveKeyframes
+from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, Pose, SegvladError
+
+UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+@pytest.fixture
+def place_map(tmp_path):
+    """Two sessions; keyframe n was seen n seconds after the start, n metres from it."""
+    row = np.eye(1, 4, dtype=np.float32)
+    place = PlaceDescription(row, np.ones((1, 4), np.int32), np.ones(1, np.int64))
+    with PlaceMap.create(tmp_path / 'map.segvlad', {'digest': 'x'}, 4) as place_map:
+        for session in ('a', 'b'):
+            for index in (1, 2, 3):
+                pose = Pose(np.array([index, 0.0, 0.0]), UPRIGHT, 'odom') if session == 'a' else None
+                stamp = index * 10**9 + (10**12 if session == 'b' else 0)
+                place_map.append(Keyframe(KeyframeId(0, session, index, stamp), place, pose=pose))
+        yield place_map
+
+
+def path(*poses):
+    message = Path()
+    message.header.frame_id = 'map'
+    for seconds, x in poses:
+        pose = PoseStamped()
+        pose.header.stamp = to_time(round(seconds * 10**9))
+        pose.pose.position.x, pose.pose.orientation.w = x, 1.0
+        message.poses.append(pose)
+    return message
+
+
+def positions(place_map):
+    """Of what a map says where it is; measured poses are never overwritten."""
+    measured = [keyframe.pose for keyframe in place_map.keyframes() if keyframe.pose is not None]
+    assert [(pose.frame, float(pose.translation[0])) for pose in measured] == [('odom', 1.0), ('odom', 2.0),
+                                                                              ('odom', 3.0)]
+    return [(pose.frame, float(pose.translation[0])) for pose in place_map.poses()]
+
+
+def follow(follower, path, place_map):
+    """Store what has moved, as map_builder does.
+
+    :return: session and index of what has
+    """
+    moved = follower.moved(path, place_map.ids())
+    assert place_map.update_poses(moved) == len(moved)
+    return [(identity.session_id, identity.index) for identity in moved]
+
+
+def test_keyframes_follow_the_optimised_path(place_map):
+    follower = OptimizedPath()
+    assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == [('a', 1), ('a', 2)]
+    assert positions(place_map) == [('map', 10.0), ('map', 12.0), ('odom', 3.0)]
+    assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == []
+    assert follow(follower, path((1.0, 10.0), (2.5, 16.0)), place_map) == [('a', 2)]
+    assert positions(place_map)[1] == ('map', 14.0)
+
+
+def test_only_the_keyframes_asked_for_move(place_map):
+    second = place_map.ids()[1]
+    moved = OptimizedPath().moved(path((1.0, 10.0), (2.0, 20.0)), [second])
+    assert list(moved) == [second]
+    pose = moved[second].map_from_base
+    assert (pose.frame, pose.translation[0]) == ('map', 20.0)
+
+
+def test_a_pose_that_is_none_is_passed_over(place_map):
+    broken = path((1.0, 10.0), (2.0, 20.0))
+    broken.poses[0].pose.orientation.w = 0.0
+    assert follow(OptimizedPath(), broken, place_map) == [('a', 2)]
+    assert positions(place_map) == [('odom', 1.0), ('map', 20.0), ('odom', 3.0)]
+
+
+def test_of_poses_with_one_stamp_the_last_counts_in_whatever_order_they_come(place_map):
+    assert follow(OptimizedPath(), path((2.0, 20.0), (1.0, 10.0), (2.0, 22.0)), place_map) == [('a', 1), ('a', 2)]
+    assert positions(place_map)[1] == ('map', 22.0)
+
+
+def test_an_empty_path_and_an_empty_map_move_nothing(place_map):
+    assert OptimizedPath().moved(path(), place_map.ids()) == {}
+    assert OptimizedPath().moved(path((1.0, 10.0)), []) == {}
+
+
+def test_another_frame_moves_everything(place_map):
+    follower, first = OptimizedPath(), path((1.0, 10.0), (2.0, 20.0))
+    assert len(follower.moved(first, place_map.ids())) == 2
+    first.header.frame_id = 'earth'
+    moved = follower.moved(first, place_map.ids())
+    assert {pose.map_from_base.frame for pose in moved.values()} == {'earth'}
+    assert len(moved) == 2
+
+
+def chosen(place_map, **fields):
+    return [(identity.session_id, identity.index)
+            for identity in keyframes_to_remove(RemoveKeyframes.Request(**fields), place_map)]
+
+
+def test_conditions_of_a_removal_are_joined(place_map):
+    some = [to_keyframe_id(identity) for identity in place_map.ids() if identity.index == 2]
+    assert chosen(place_map, session_id='b') == [('b', 1), ('b', 2), ('b', 3)]
+    assert chosen(place_map, keyframes=some) == [('a', 2), ('b', 2)]
+    assert chosen(place_map, keyframes=some, session_id='a') == [('a', 2)]
+    center = PoseStamped()
+    center.header.frame_id = 'odom'
+    center.pose.position.x = 3.0
+    assert chosen(place_map, center=center, radius=1.5) == [('a', 2), ('a', 3)]
+
+
+def test_a_removal_of_everything_or_in_another_frame_is_refused(place_map):
+    with pytest.raises(SegvladError, match='whole map'):
+        chosen(place_map)
+    with pytest.raises(SegvladError, match='odom'):
+        chosen(place_map, radius=1.0)

@@ -1,0 +1,75 @@
+"""No map name of a service caller leads out of the map directory."""
+import pytest
+
+from segvlad_ros.ros.node.map_directory import MapDirectory
+from segvlad_ros.types import SegvladError
+
+
+def test_names_get_the_suffix_once(tmp_path):
+    directory = MapDirectory(str(tmp_path))
+    assert directory.resolve('office') == tmp_path / 'office.segvlad'
+    assert directory.resolve('office.segvlad') == tmp_path / 'office.segvlad'
+    assert directory.resolve('v1.2') == tmp_path / 'v1.2.segvlad'
+    assert directory.resolve('floor1/office') == tmp_path / 'floor1' / 'office.segvlad'
+
+
+@pytest.mark.parametrize('name', ['', ' ', '..', '../office', 'a/../../b', '/etc/passwd', '~/x', 'a\0b', 'a\nb', 'x '])
+def test_names_that_leave_or_are_no_names_are_refused(tmp_path, name):
+    with pytest.raises(SegvladError, match='map name'):
+        MapDirectory(str(tmp_path)).resolve(name)
+
+
+def test_links_out_of_the_directory_are_refused(tmp_path):
+    maps, outside = tmp_path / 'maps', tmp_path / 'outside'
+    maps.mkdir()
+    outside.mkdir()
+    (maps / 'away').symlink_to(outside)
+    (maps / 'file.segvlad').symlink_to(outside / 'target.segvlad')
+    directory = MapDirectory(str(maps))
+    for name in ('away/office', 'file'):
+        with pytest.raises(SegvladError, match='link'):
+            directory.resolve(name)
+
+
+def test_links_within_the_directory_are_fine(tmp_path):
+    (tmp_path / 'real.segvlad').write_bytes(b'')
+    (tmp_path / 'newest.segvlad').symlink_to(tmp_path / 'real.segvlad')
+    assert MapDirectory(str(tmp_path)).existing('newest').resolve() == tmp_path / 'real.segvlad'
+
+
+def test_a_directory_that_is_a_link_itself_is_fine(tmp_path):
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'maps').symlink_to(tmp_path / 'disk')
+    assert MapDirectory(str(tmp_path / 'maps')).resolve('office').name == 'office.segvlad'
+
+
+def test_overwriting_must_be_asked_for(tmp_path):
+    directory = MapDirectory(str(tmp_path / 'new'))
+    path = directory.for_writing('office', overwrite=False)
+    path.write_bytes(b'a map')
+    with pytest.raises(SegvladError, match='exists'):
+        directory.for_writing('office', overwrite=False)
+    assert directory.for_writing('office', overwrite=True) == path
+    assert path.read_bytes() == b'a map'
+
+
+def test_a_map_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SegvladError, match=r'no map office.segvlad'):
+        MapDirectory(str(tmp_path)).existing('office')
+
+
+def test_unused_names_are_unused(tmp_path):
+    directory = MapDirectory(str(tmp_path))
+    names = set()
+    for _ in range(3):
+        name = directory.unused_name()
+        directory.for_writing(name, overwrite=False).write_bytes(b'')
+        names.add(name)
+    assert len(names) == 3
+
+
+def test_home_is_expanded_and_nothing_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert MapDirectory('~/maps').resolve('a') == tmp_path / 'maps' / 'a.segvlad'
+    with pytest.raises(SegvladError, match='map_directory'):
+        MapDirectory('')

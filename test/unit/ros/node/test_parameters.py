@@ -1,0 +1,123 @@
+"""One table makes declarations, checks, parameter files and the README."""
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from segvlad_ros.ros.node.parameters import BOTH, TABLE, NodeParameters, markdown, table_of
+from segvlad_ros.types import SegvladError
+
+ROOT = Path(__file__).resolve().parents[4]
+UNITS = ('_s', '_m', '_rad', '_hz')
+NODES = [*BOTH, 'bridge', 'pose_graph']
+
+
+@pytest.fixture(scope='module')
+def context():
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def make(context):
+    nodes = []
+
+    def start(name, overrides=None, configured=lambda: False):
+        node = Node(f'test_{name}', context=context, enable_rosout=False, start_parameter_services=False,
+                    parameter_overrides=[RosParameter(key, value=value) for key, value in (overrides or {}).items()])
+        nodes.append(node)
+        return node, NodeParameters(node, name, configured)
+    yield start
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_every_parameter_is_described_and_its_default_allowed(name):
+    entries = table_of(name)
+    assert len({entry.name for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.description.endswith('.')
+        assert entry.check(entry.default) == ''
+        assert (entry.minimum is None) == (entry.maximum is None)
+        if isinstance(entry.default, float):
+            assert entry.minimum is not None
+            assert entry.name.endswith(UNITS) or '_ratio_' in entry.name
+
+
+@pytest.mark.parametrize('name', BOTH)
+def test_declared_parameters_have_descriptors(make, name):
+    node, parameters = make(name)
+    parameters.check()
+    for entry in table_of(name):
+        descriptor = node.describe_parameter(entry.name)
+        assert descriptor.description == entry.description
+        assert parameters[entry.name] == entry.default
+        ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
+        assert bool(ranges) == (entry.minimum is not None)
+
+
+@pytest.mark.parametrize(('name', 'value', 'words'), [
+    ('top_k', 0, 'top_k'), ('sync_timeout_s', -1.0, 'sync_timeout_s'), ('sync_timeout_s', 1, 'double'),
+    ('top_k', 'many', 'integer')])
+def test_wrong_values_at_start_are_named(make, name, value, words):
+    with pytest.raises(SegvladError, match=words):
+        make('localizer', {name: value})[1].check()
+
+
+@pytest.mark.parametrize(('name', 'value', 'words'), [
+    ('source', 'sound', 'images, descriptors'), ('base_from_camera', [1.0, 2.0], '7 finite numbers'),
+    ('base_from_camera', [float('nan')] * 7, '7 finite numbers')])
+def test_values_that_no_descriptor_can_check_are_checked_at_configure(make, name, value, words):
+    _, parameters = make('localizer', {name: value})
+    with pytest.raises(SegvladError, match=words):
+        parameters.check()
+
+
+def test_changes_are_validated(make):
+    configured = [False]
+    node, parameters = make('localizer', configured=lambda: configured[0])
+
+    def change(name, value):
+        return node.set_parameters([RosParameter(name, value=value)])[0]
+    assert change('source', 'descriptors').successful
+    assert 'one of' in change('source', 'sound').reason
+    configured[0] = True
+    refused = change('source', 'images')
+    assert not refused.successful
+    assert 'configure' in refused.reason
+    assert change('top_k', 3).successful
+    assert not change('top_k', 0).successful
+    assert (parameters['source'], parameters['top_k']) == ('descriptors', 3)
+
+
+def flat(values, prefix=''):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_the_parameter_files_hold_all_parameters_with_their_defaults(name):
+    content = yaml.safe_load((ROOT / 'config' / 'nodes' / f'{name}.yaml').read_text())
+    found, wanted = dict(flat(content['/**']['ros__parameters'])), table_of(name)
+    assert found == {entry.name: entry.default for entry in wanted}
+    assert all(type(found[entry.name]) is type(entry.default) for entry in wanted)
+
+
+def test_the_readme_has_the_table():
+    assert markdown() in (ROOT / 'README.md').read_text(), (
+        'README.md: replace the table of parameters by the output of "python -m segvlad_ros.ros.node.parameters"')
+
+
+def test_the_table_names_every_parameter():
+    lines = markdown().splitlines()
+    assert len(lines) == len(TABLE) + 2
+    assert all(line.count('|') == lines[0].count('|') for line in lines)

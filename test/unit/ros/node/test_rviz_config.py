@@ -1,0 +1,74 @@
+"""The RViz configuration: displays that RViz has, and topics as the nodes publish them."""
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segvlad_ros.ros.node.launching import RVIZ_CONFIG
+
+ROOT = Path(__file__).resolve().parents[4]
+CONFIG = yaml.safe_load((ROOT / RVIZ_CONFIG).read_text())
+MANAGER = CONFIG['Visualization Manager']
+DISPLAYS = {display['Name']: display for display in MANAGER['Displays']}
+# What RViz 2 (Jazzy) brings along: rviz_default_plugins/plugins_description.xml
+KNOWN = {f'rviz_default_plugins/{name}' for name in (
+    'Grid', 'TF', 'MarkerArray', 'Path', 'Image', 'Interact', 'MoveCamera', 'Select', 'FocusCamera', 'Measure',
+    'Orbit')}
+EXPECTED = {
+    'Keyframes': ('map_builder/markers', 'MarkerArray'),
+    'Matches': ('localizer/markers', 'MarkerArray'),
+    'Match image': ('localizer/match_image', 'Image'),
+    'Optimised path': ('pose_graph/path', 'Path'),
+}
+
+
+def published(node):
+    """Message type and QoS by topic, read from a node's source: ``~/markers`` of map_builder is map_builder/markers."""
+    path = ROOT / 'segvlad_ros' / 'nodes' / f'{node}.py'
+    calls = [call for call in ast.walk(ast.parse(path.read_text())) if isinstance(call, ast.Call)
+             and isinstance(call.func, ast.Attribute)
+             and call.func.attr in ('create_publisher', 'create_lifecycle_publisher')]
+    return {call.args[1].value.replace('~', node): (ast.unparse(call.args[0]), ast.unparse(call.args[2]))
+            for call in calls if isinstance(call.args[1], ast.Constant)}
+
+
+def test_every_class_is_one_of_rviz():
+    classes = [item['Class'] for item in (*MANAGER['Displays'], *MANAGER['Tools'], MANAGER['Views']['Current'],
+                                          MANAGER['Transformation']['Current'])]
+    assert set(classes) <= KNOWN
+    assert all(panel['Class'] == 'rviz_common/Displays' for panel in CONFIG['Panels'])
+
+
+def test_the_displays_that_people_need_are_there_and_on():
+    assert {display['Class'].split('/')[1] for display in DISPLAYS.values()} == {
+        'Grid', 'TF', 'MarkerArray', 'Path', 'Image'}
+    assert {name: display['Topic']['Value'] for name, display in DISPLAYS.items() if 'Topic' in display} == {
+        name: topic for name, (topic, _) in EXPECTED.items()}
+    assert all(display['Enabled'] and display['Value'] for display in DISPLAYS.values())
+    assert MANAGER['Global Options']['Fixed Frame'] == 'odom'
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_a_display_subscribes_to_what_a_node_publishes(name):
+    topic, kind = EXPECTED[name]
+    message, qos = published(topic.split('/')[0])[topic]
+    display = DISPLAYS[name]
+    assert message == kind
+    assert display['Class'] == f'rviz_default_plugins/{kind}'
+    wanted = display['Topic']
+    assert wanted['History Policy'] == 'Keep Last'
+    assert wanted['Depth'] >= 1
+    # a latched topic keeps its last message for who comes late; asking for that elsewhere would receive nothing
+    assert wanted['Durability Policy'] == ('Transient Local' if 'latched' in qos else 'Volatile')
+    # nor does a reliable subscription receive from a best-effort publisher
+    assert wanted['Reliability Policy'] == ('Best Effort' if 'sensor' in qos else 'Reliable')
+
+
+def test_panels_and_pictures_are_docked_in_the_window():
+    """Qt writes the names of docked widgets as UTF-16; RViz lets others float over the window."""
+    window = CONFIG['Window Geometry']
+    state = bytes.fromhex(window['QMainWindow State'])
+    for name in ('Displays', 'Match image'):
+        assert name.encode('utf-16-be') in state
+        assert window[name] == {'collapsed': False}

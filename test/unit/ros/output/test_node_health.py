@@ -1,0 +1,121 @@
+"""Counters, percentiles, and what diagnostics make of them; what the core logs reaches the node's logger."""
+import logging
+import math
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
+from segvlad_ros.ros.node.parameters import TABLE
+from segvlad_ros.ros.output.statistics import Statistics
+from segvlad_ros.ros.output.status import input_status, worker_status
+
+PARAMETERS = {entry.name: entry.default for entry in TABLE}
+
+
+@pytest.fixture
+def clock():
+    return [100.0]
+
+
+@pytest.fixture
+def statistics(clock):
+    return Statistics(lambda: clock[0])
+
+
+def values(status):
+    return {value.key: value.value for value in status.values}
+
+
+def test_rates_ratios_and_percentiles(statistics, clock):
+    for _ in range(11):
+        received = statistics.arrived()
+        clock[0] += 0.1
+        statistics.passed()
+        statistics.handled(received, {'search': 0.05})
+    statistics.dropped()
+    snapshot = statistics.snapshot()
+    assert snapshot.input_rate_hz == pytest.approx(10.0)
+    assert snapshot.drop_ratio == pytest.approx(1 / 12)
+    assert snapshot.latency_p95_s == pytest.approx(0.1)
+    assert snapshot.stages == {'search': (pytest.approx(0.05), pytest.approx(0.05))}
+    assert snapshot.counts.keyframes_processed == 11
+    assert (snapshot.counts.images_received, snapshot.counts.images_dropped) == (1, 1)
+    assert snapshot.input_age_s == pytest.approx(0.1)
+    assert math.isnan(snapshot.match_age_s)
+    statistics.matched()
+    clock[0] += 3.0
+    assert statistics.snapshot().match_age_s == pytest.approx(3.0)
+
+
+def test_nothing_yet_is_unknown_not_zero(statistics):
+    snapshot = statistics.snapshot()
+    assert math.isnan(snapshot.latency_p50_s)
+    assert math.isnan(snapshot.input_rate_hz)
+    assert snapshot.input_age_s == math.inf
+    status = worker_status('/n', snapshot, PARAMETERS, errors=0, in_a_row=0, last_error='')
+    assert values(status)['latency p95 [s]'] == 'unknown'
+    assert status.level == DiagnosticStatus.OK
+
+
+def test_silence_is_a_warning_with_the_topic(statistics):
+    snapshot = statistics.snapshot()
+    status = input_status('/n', '/camera/image', snapshot, PARAMETERS, 7.0)
+    assert (status.level, status.name) == (DiagnosticStatus.WARN, '/n: input')
+    assert status.message == 'no images for 7 s on /camera/image'
+    assert input_status('/n', '/c', snapshot, PARAMETERS, 1.0).level == DiagnosticStatus.OK
+    assert input_status('/n', '/c', snapshot, PARAMETERS, math.nan).message == 'not active'
+
+
+@pytest.mark.parametrize(('drops', 'level'), [(0, DiagnosticStatus.OK), (19, DiagnosticStatus.WARN),
+                                              (99, DiagnosticStatus.ERROR)])
+def test_drops_have_thresholds(statistics, drops, level):
+    limits = {**PARAMETERS, 'diagnostics.drop_ratio_warn': 0.9, 'diagnostics.drop_ratio_error': 0.98}
+    statistics.passed()
+    for _ in range(drops):
+        statistics.dropped()
+    assert input_status('/n', '/c', statistics.snapshot(), limits, 0.0).level == level
+
+
+@pytest.mark.parametrize(('seconds', 'level'), [(0.5, DiagnosticStatus.OK), (2.0, DiagnosticStatus.WARN),
+                                                (9.0, DiagnosticStatus.ERROR)])
+def test_latency_has_thresholds(statistics, clock, seconds, level):
+    received = statistics.arrived()
+    clock[0] += seconds
+    statistics.handled(received, {})
+    status = worker_status('/n', statistics.snapshot(), PARAMETERS, errors=0, in_a_row=0, last_error='')
+    assert status.level == level
+
+
+@pytest.mark.parametrize(('in_a_row', 'level'), [(1, DiagnosticStatus.WARN), (3, DiagnosticStatus.ERROR)])
+def test_failures_are_told(statistics, in_a_row, level):
+    status = worker_status('/n', statistics.snapshot(), PARAMETERS, errors=5, in_a_row=in_a_row,
+                                       last_error='RuntimeError: out of memory')
+    assert status.level == level
+    assert 'out of memory' in status.message
+
+
+class RosLogger:
+    """Takes what rclpy's logger takes."""
+
+    def __init__(self):
+        self.said = []
+
+    def get_effective_level(self):
+        return 20
+
+    def __getattr__(self, severity):
+        return lambda message: self.said.append((severity, message))
+
+
+def test_the_core_speaks_through_the_node():
+    ros, core = RosLogger(), logging.getLogger('segvlad_ros.mapping.something')
+    bridge = bridge_logging(ros)
+    core.debug('hidden')
+    core.info('one %d', 1)
+    core.warning('two')
+    core.error('three')
+    core.critical('four')
+    unbridge_logging(bridge)
+    core.error('after')
+    assert ros.said == [('info', 'one 1'), ('warning', 'two'), ('error', 'three'), ('fatal', 'four')]
