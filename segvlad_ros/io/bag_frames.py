@@ -49,13 +49,13 @@ class FrameReader:
         self._odometry = OdometryPieces(max_gap_s=odom_gap_s)
         self._static = StaticTransforms()
         self._camera_infos = CameraInfos()
-        self._assembler = FrameAssembler(
-            settings, BuiltinDecoder(settings.image_bits),
-            lambda target, source, stamp: self._static.lookup(target, source), self._say)
         self.odometry_leaps = 0
         self._said: dict[str, set[str]] = {}
         with open_bag(path) as bag:
             self.topics = pick_topics(bag, topics or BagTopics())
+            self._assembler = FrameAssembler(
+                settings, BuiltinDecoder(settings.image_bits),
+                lambda target, source, stamp: self._static.lookup(target, source), self._say, self.topics.image)
             image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
         self.total = len(image_stamps)
         try:

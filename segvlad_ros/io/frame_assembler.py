@@ -6,6 +6,7 @@ out of the frame and said in one line; only an image that cannot be used itself 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # A depth image may be smaller than the image, but must show the same view: their shapes may differ by this share.
 _SHAPE_TOLERANCE = 0.01
+# image_rect, image_rect_color, left/rectified/image: names by which images that need no D are known.
+_RECTIFIED_NAME = re.compile(r'(^|[/_])rect')
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,14 @@ class FrameAssembler:
     :param decoder: of the images
     :param transform: (target frame, source frame, stamp in ns) -> ``target_from_source``, or None if nobody knows it
     :param report: (name of an input, one line why it is not used); the same line comes again with each image
+    :param topic: of the images, as far as it has a name
     """
 
     def __init__(self, settings: InputSettings, decoder: Decoder,
-                 transform: Callable[[str, str, int], Pose | None], report: Callable[[str, str], None]) -> None:
+                 transform: Callable[[str, str, int], Pose | None], report: Callable[[str, str], None],
+                 topic: str = '') -> None:
         self._settings, self._decoder, self._transform, self._report = settings, decoder, transform, report
+        self._topic = topic
         self._base_frame = settings.base_frame
         self._without_mount: set[str] = set()
 
@@ -134,6 +140,9 @@ class FrameAssembler:
             if model is not None and (model.height, model.width) != shape[:2]:
                 raise SegvladError(f'camera_info: is of {model.width} x {model.height} pixels, the image has '
                                    f'{shape[1]} x {shape[0]}')
+            if model is not None and model.distortion.any() and _RECTIFIED_NAME.search(self._topic):
+                self._report('rectified', f'{self._topic} is called rectified, but its images are measured with the '
+                             'distortion D of camera_info: set rectified, or metric poses will be wrong')
             return model
         except SegvladError as error:
             raise SegvladError(f'{error}; images are used without it, and matches have no metric pose') from None

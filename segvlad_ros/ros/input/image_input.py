@@ -37,7 +37,8 @@ class ImageInput:
         self.topic = node.resolve_topic_name('image') + ('/compressed' if self._compressed else '')
         self.decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
         settings, self._transforms = _settings(parameters), Transforms(node, parameters['sync_timeout_s'])
-        self._assembler = FrameAssembler(settings, self.decoder, self._transforms.lookup, node.report_change)
+        self._assembler = FrameAssembler(settings, self.decoder, self._transforms.lookup, node.report_change,
+                                         self.topic)
         self._last_stamp_ns = 0
         self._subscriptions: dict[str, Any] = {}
         self._timer: Any = None

@@ -47,13 +47,13 @@ def at(x, frame='odom'):
 class Rig:
     """An assembler that writes down what it says."""
 
-    def __init__(self, *transforms, **settings):
+    def __init__(self, *transforms, topic='', **settings):
         self.said, self.tree = [], StaticTransforms()
         for parent, child, x in transforms:
             self.tree.add(at(x, parent), child)
         self.assembler = FrameAssembler(InputSettings(**settings), BuiltinDecoder(),
                                         lambda target, source, stamp: self.tree.lookup(target, source),
-                                        lambda what, problem: self.said.append((what, problem)))
+                                        lambda what, problem: self.said.append((what, problem)), topic)
 
     def frame(self, message=None, **companions):
         return self.assembler.frame(message or image(), **companions)
@@ -146,3 +146,17 @@ def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
                                    odometry_piece=piece)).keyframe for second, x, piece in drive]
     assert [None if keyframe.pose is None else keyframe.pose.translation[0] for keyframe in made] == [
         0.0, 1.0, 2.0, None, 1.1, None, 2.5, 3.5]
+
+
+RAW = {'d': [0.2, -0.1, 0.0, 0.0, 0.0], 'p': np.array([45.0, 0, 32, 0, 0, 45, 24, 0, 0, 0, 1, 0])}
+
+
+@pytest.mark.parametrize(('topic', 'rectified', 'info', 'said'), [
+    ('/camera/image_rect', False, RAW, True), ('/left/rectified/image/compressed', False, RAW, True),
+    ('/camera/image_rect', True, RAW, False), ('/camera/image_rect_raw', False, {}, False),
+    ('/camera/image_raw', False, RAW, False), ('/correct/image', False, RAW, False)])
+def test_a_topic_called_rectified_with_a_distorted_camera_info_is_doubted(topic, rectified, info, said):
+    rig = Rig(topic=topic, rectified=rectified)
+    assert rig.frame(camera_info=camera_info(**info)).camera_model is not None
+    assert bool(rig.said) == said
+    assert all(topic in problem and 'set rectified' in problem for _, problem in rig.said)
