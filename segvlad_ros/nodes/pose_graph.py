@@ -116,7 +116,7 @@ class PoseGraphNode(SegvladNode):
         self._publish(bool(news))
 
     def _add_odometry(self, message: Odometry) -> None:
-        stamp_ns = from_time(message.header.stamp)
+        stamp_ns, leaps = from_time(message.header.stamp), self._graph.leaps
         try:
             if stamp_ns == 0:
                 raise SegvladError('its stamp is zero')
@@ -124,6 +124,10 @@ class PoseGraphNode(SegvladNode):
         except SegvladError as error:
             self.report(f'odometry not used: {error}')
             return
+        if self._graph.leaps > leaps:
+            self.statistics.count(odometry_leaps=1)
+            self.report('odometry leaps, as if its driver was started again: the path goes on from where it was, '
+                        'until a loop closure tells where that is')
         if anew:
             reason = 'the clock of the odometry jumped back, or its frame changed: a new graph was begun'
             self.statistics.count(clock_jumps=1)

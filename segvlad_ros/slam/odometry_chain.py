@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segvlad_ros.geometry import PoseHistory, adjoint, angle_of, distance, rotation_angle, to_matrix
+from segvlad_ros.geometry import PoseHistory, adjoint, angle_of, distance, from_matrix, rotation_angle, to_matrix
+from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.types import Pose
 
@@ -43,6 +44,7 @@ SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a 
 MAX_GAP_S = 2.0  # of odometry that is interpolated
 MAX_EXTRAPOLATION_S = 1.0
 LEAST_STEP_M, LEAST_STEP_RAD = 1e-3, 1e-3  # standard deviations of a step in which nothing moved
+LEAP_M, LEAP_RAD = 100.0, 3.0  # of a step over which nobody knows how the robot moved
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,11 @@ class OdometryChain:
     part is independent from step to step; the other part is the same in all of them, in the axes of the robot, times
     the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
 
+    Where odometry leaps (a driver that starts again from zero) the robot counts as standing, with the uncertainty of
+    not knowing: the next closure across the leap tells.
+
     :ivar stamps: of the nodes, nanoseconds
-    :ivar poses: (4, 4) of the nodes, in the frame of the odometry
+    :ivar poses: (4, 4) of the nodes, in the frame of the odometry before its first leap
     """
 
     def __init__(self, settings: PoseGraphSettings) -> None:
@@ -79,9 +84,17 @@ class OdometryChain:
         self._last_kept: Pose | None = None
         self._random: list[np.ndarray] = []
         self._one_sided: list[np.ndarray] = []
+        self._pieces = OdometryPieces(max_entries=2)
+        self._frame_from_odometry: np.ndarray | None = None  # None before the first leap
+        self._leaps: set[int] = set()  # nodes before each of which odometry has leapt
 
     def __len__(self) -> int:
         return len(self.stamps)
+
+    @property
+    def leaps(self) -> int:
+        """How often odometry has leapt."""
+        return len(self._leaps)
 
     @property
     def newest_ns(self) -> int | None:
@@ -93,7 +106,18 @@ class OdometryChain:
 
         :return: whether it became a node
         """
+        leapt = self._pieces.add(stamp_ns, pose)
+        if leapt:
+            self._frame_from_odometry = to_matrix(self._last_kept) @ np.linalg.inv(to_matrix(pose))
+        if self._frame_from_odometry is not None:
+            pose = from_matrix(self._frame_from_odometry @ to_matrix(pose), pose.frame)
         newest = self.newest_ns
+        if leapt:
+            self._leaps.add(len(self))
+            self._track.add(stamp_ns, pose)
+            self._last_kept = pose
+            self._add_node(stamp_ns, pose)
+            return True
         if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
             return False
         if newest is not None and stamp_ns - newest <= MAX_GAP_S * 1e9 and self._stands(pose):
@@ -125,11 +149,17 @@ class OdometryChain:
         else:
             moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
             axes = adjoint(matrix)
-            self._random.append(self._random[-1] + (axes * self._variances(moved, turned)) @ axes.T)
+            variances = self._step_variances(len(self), moved, turned)
+            self._random.append(self._random[-1] + (axes * variances) @ axes.T)
             self._one_sided.append(self._one_sided[-1] + axes * self._drifts(moved, turned))
         self.stamps.append(stamp_ns)
         self.poses.append(matrix)
         self._last_node = pose
+
+    def _step_variances(self, node: int, moved: float, turned: float) -> np.ndarray:
+        """(6,) of the step that ends in a node."""
+        leap = np.array([LEAP_M ** 2] * 3 + [LEAP_RAD ** 2] * 3) if node in self._leaps else 0.0
+        return self._variances(moved, turned) + leap
 
     def _variances(self, moved: float, turned: float) -> np.ndarray:
         drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
@@ -148,7 +178,7 @@ class OdometryChain:
     def step_variances(self, node: int) -> np.ndarray:
         """(6,) random variances of the step from a node to the next, translation first."""
         step = self.between(node, node + 1)
-        return self._variances(float(np.linalg.norm(step[:3, 3])), angle_of(step))
+        return self._step_variances(node + 1, float(np.linalg.norm(step[:3, 3])), angle_of(step))
 
     def covariance(self, first: int, second: int) -> np.ndarray:
         """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""

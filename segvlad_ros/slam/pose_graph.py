@@ -73,6 +73,11 @@ class PoseGraph:
         return len(self._chain)
 
     @property
+    def leaps(self) -> int:
+        """How often odometry has leapt, as if its driver was started again."""
+        return self._chain.leaps
+
+    @property
     def newest_ns(self) -> int | None:
         """Stamp of the newest odometry, nanoseconds, or None."""
         return self._chain.newest_ns

@@ -33,10 +33,10 @@ def flat(x, y, yaw):
 
 
 def drive(steps, drift):
-    """True and reported poses round a square of 8 m, 0.1 m a step."""
+    """True and reported poses round a square of 8 m whose corners are cut, 0.1 m a step."""
     true, reported = [flat(0, 0, 0)], [flat(0, 0, 0)]
     for step in range(steps):
-        turn = math.pi / 2 if step % 80 == 79 else 0.0
+        turn = math.pi / 8 if step % 80 >= 76 else 0.0
         true.append(compose(true[-1], flat(0.1, 0, turn)))
         reported.append(compose(reported[-1], flat(0.1, 0, turn + 0.1 * drift)))
     return true, reported
@@ -179,6 +179,17 @@ def test_a_backwards_clock_begins_anew(talk):
     assert (answer.verdict, 'jumped back' in answer.reason) == (LoopClosureFeedback.UNUSABLE, True)
     poses = talk.path(lambda poses: max(poses) < START + 51 * STEP, 'a path of the new clock')
     assert min(poses) == START
+
+
+def test_odometry_that_starts_again_goes_on_from_where_it_was(talk):
+    _, reported = drive(200, drift=0.0)
+    talk = talk()
+    talk.odometry(reported[:101])
+    talk.reaches(100)
+    talk.odometry(reported[:100], first=101)
+    poses = talk.reaches(200)
+    assert 'odometry leaps' in talk.robot.node.text()
+    assert distance(poses[max(poses)], compose(reported[100], reported[(max(poses) - START) // STEP - 101])) < 1e-3
 
 
 def test_a_paused_node_takes_nothing_in(talk):

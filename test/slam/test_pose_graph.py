@@ -35,10 +35,10 @@ def with_covariance(pose, covariance):
 
 
 def square(laps=2, side=8.0, drift=0.0):
-    """Stamps, true poses and odometry of a drive round a square, 0.1 s and 0.1 m a step."""
+    """Stamps, true poses and odometry of a drive round a square, its corners cut in four steps of 0.1 s and 0.1 m."""
     true, reported = [flat(0, 0, 0)], [flat(0, 0, 0)]
     for step in range(round(laps * 4 * side / 0.1)):
-        turn = math.pi / 2 if step % round(side / 0.1) == round(side / 0.1) - 1 else 0.0
+        turn = math.pi / 8 if step % round(side / 0.1) >= round(side / 0.1) - 4 else 0.0
         true.append(compose(true[-1], flat(0.1, 0, turn)))
         reported.append(compose(reported[-1], flat(0.1, 0, turn + 0.1 * drift)))
     return [SECOND + k * SECOND // 10 for k in range(len(true))], true, reported
@@ -86,6 +86,23 @@ def test_a_closure_pulls_the_query_to_where_the_match_saw_it():
     assert distance(relative(reported[match], reported[query]), seen) > 1
     other = results['swapped'][0]
     assert distance(relative(other.pose_at(stamps[match]), other.pose_at(stamps[query])), seen) > 0.5
+
+
+@pytest.mark.parametrize('known', [0, 3])
+def test_odometry_that_starts_again_is_put_right_by_closures_across_the_leap(known):
+    stamps, true, reported = square(drift=0.002)
+    leap = 400
+    again = [*reported[:leap], *(relative(reported[leap], pose) for pose in reported[leap:])]
+    again = [Pose(pose.translation, pose.quaternion, 'odom') for pose in again]
+    graph = fed(stamps, again)
+    assert graph.nodes > 100
+    assert distance(graph.pose_at(stamps[leap]), again[leap - 1]) < 0.05  # as if it had stood, not back at the start
+    numbers = [graph.add_closure(stamps[at], stamps[at + 320], with_covariance(relative(true[at], true[at + 320]), TIGHT))
+               for at in (100, 150, 200)]
+    numbers += [graph.add_closure(stamps[at], stamps[at + 320], with_covariance(relative(true[at], true[at + 320]), TIGHT))
+                for at in (20, 40, 60)[:known]]
+    assert [verdict(graph, number) for number in numbers] == [Verdict.ACCEPTED] * len(numbers)
+    assert max(distance(pose, true[stamps.index(stamp)]) for stamp, pose in graph.path()) < 0.5
 
 
 def test_the_first_pose_stays():
