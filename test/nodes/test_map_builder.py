@@ -179,11 +179,13 @@ def test_depth_camera_info_and_the_mount_reach_the_keyframe(builder, pictures):
     camera.publish(image_message(pictures[0], 5.0))
     metres = np.full(pictures[0].shape[:2], 2000, '<u2')
     depth.publish(stamped(Image(height=360, width=480, encoding='16UC1', step=960, data=metres.tobytes()), 5.01))
-    info.publish(stamped(CameraInfo(height=360, width=480, k=[400.0, 0, 240, 0, 400, 180, 0, 0, 1]), 4.0))
+    info.publish(stamped(CameraInfo(height=360, width=480, k=[400.0, 0, 240, 0, 400, 180, 0, 0, 1],
+                            distortion_model='equidistant', d=[0.01, 0.0, 0.0, 0.0, 0.0]), 4.0))  # a T265's five
     status = robot.status(lambda s: s.images_received > before, 'the image')
     assert status.message == ''
     keyframe = from_place_descriptor(robot.keyframe(1))
     assert keyframe.camera_model.matrix[0, 0] == 400.0
+    assert keyframe.camera_model.distortion.tolist() == [0.01, 0.0, 0.0, 0.0]
     assert keyframe.base_from_camera.frame == 'base_link'
     np.testing.assert_allclose([*keyframe.base_from_camera.translation, *keyframe.base_from_camera.quaternion], mount)
     broken = Image(height=360, width=480, encoding='rgb8', step=960, data=metres.tobytes())
@@ -191,6 +193,15 @@ def test_depth_camera_info_and_the_mount_reach_the_keyframe(builder, pictures):
     status = robot.send(camera, image_message(pictures[0], 6.0))
     assert 'depth image not used' in status.message
     assert (status.keyframes, status.images_rejected) == (2, 0)
+
+
+def test_a_late_image_is_counted_and_named(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    robot.send(camera, image_message(pictures[0], 6.0))
+    status = robot.send(camera, image_message(pictures[1], 5.3))
+    assert (status.keyframes, status.images_rejected) == (1, 1)
+    assert '0.700 s before the last one: it came too late' in status.message
 
 
 def test_optimised_poses_and_removals_reach_the_map(builder, pictures, tmp_path):
