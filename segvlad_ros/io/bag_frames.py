@@ -6,13 +6,14 @@ than the few images that wait for a late image or depth image.
 """
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from segvlad_ros.geometry import StaticTransforms
-from segvlad_ros.io import bag_types
+from segvlad_ros.io import bags
 from segvlad_ros.io.bag_storage import warn_once
 from segvlad_ros.io.bag_topics import BagTopics, pick_topics
 from segvlad_ros.io.bags import Bag, BagMessage, open_bag
@@ -21,10 +22,11 @@ from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, Input
 from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.io.stamps import as_time, nearest, spans_apart, stamp_ns
-from segvlad_ros.io.unused import Unused
 from segvlad_ros.types import Frame, SegvladError
 
-_REASONS = 3  # that are said of an input
+logger = logging.getLogger(__name__)
+
+_REASONS = 3  # that are said of an input; damage can give every message one of its own
 _BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
 
@@ -74,7 +76,7 @@ class FrameReader:
 
     def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
-        self._unused = Unused('images')
+        self._unused: dict[str, list[int]] = {}  # reasons, and times in the bag of the images that they struck
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
@@ -100,7 +102,7 @@ class FrameReader:
         if fields is None:
             return
         if topic == self.topics.odom:
-            pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
+            pose = bags.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
             stamp = stamp_ns(fields)
             if pose is None or stamp <= 0:
                 self._say('odometry', f'messages on {topic} are not used: '
@@ -111,18 +113,17 @@ class FrameReader:
                           'poses before and after it are not compared')
         else:
             for transform in fields.transforms:
-                pose = bag_types.pose_of(transform.transform, transform.header.frame_id)
+                pose = bags.pose_of(transform.transform, transform.header.frame_id)
                 if pose is not None:
                     self._static.add(pose, transform.child_frame_id)
 
     def _pair(self, image_stamps: list[int | None], depth_stamps: list[int]) -> list[int | None]:
         """For each image the stamp of the nearest depth image within the tolerance, or None."""
-        pairs: list[int | None] = []
-        for stamp in image_stamps:
-            number = None if stamp is None else nearest(depth_stamps, stamp)
-            found = None if number is None else depth_stamps[number]
-            pairs.append(None if found is None or abs(found - stamp) > self._depth_tolerance_ns else found)
-        return pairs
+        if not depth_stamps:
+            return [None] * len(image_stamps)
+        found = [None if stamp is None else depth_stamps[nearest(depth_stamps, stamp)] for stamp in image_stamps]
+        return [None if depth is None or abs(depth - stamp) > self._depth_tolerance_ns else depth
+                for depth, stamp in zip(found, image_stamps)]
 
     def __iter__(self) -> Iterator[Frame]:
         self._reset_counts()
@@ -136,17 +137,20 @@ class FrameReader:
                 for image, depth in waiting.ready():
                     frame = self._frame(bag, image, depth)
                     if frame is not None:
-                        self._count(frame)
+                        self.frames += 1
+                        self.without_pose += bool(self.topics.odom) and frame.pose is None
+                        self.without_depth += bool(self.topics.depth) and frame.depth is None
                         yield frame
         if self._unused and not self.frames:
-            raise SegvladError(f'{self.path}: none of its {len(self._unused)} images on {self.topics.image} can be '
-                               f'used: {self._unused.main_reason}')
-        self._unused.warn(self.path)
-
-    def _count(self, frame: Frame) -> None:
-        self.frames += 1
-        self.without_pose += bool(self.topics.odom) and frame.pose is None
-        self.without_depth += bool(self.topics.depth) and frame.depth is None
+            main_reason = max(self._unused, key=lambda reason: len(self._unused[reason]))
+            raise SegvladError(f'{self.path}: none of its {self.skipped} images on {self.topics.image} can be '
+                               f'used: {main_reason}')
+        reasons = list(self._unused.items())
+        for reason, times in reasons[:_REASONS]:
+            logger.warning('%s: %d images not used, the first at %d ns: %s', self.path, len(times), times[0], reason)
+        if others := reasons[_REASONS:]:
+            logger.warning('%s: %d images more not used, for %d other reasons', self.path,
+                           sum(len(times) for _, times in others), len(others))
 
     def _frame(self, bag: Bag, image: BagMessage, depth: BagMessage | None) -> Frame | None:
         fields = bag.decode(image)
@@ -159,11 +163,11 @@ class FrameReader:
                 camera_info=self._camera_infos.nearest(stamp))
         except SegvladError as error:
             self.skipped += 1
-            self._unused.add(str(error), image.stamp_ns)
+            self._unused.setdefault(str(error), []).append(image.stamp_ns)
             return None
 
     def _say(self, what: str, problem: str) -> None:
-        """Why depth, camera_info or odometry is not used; damage can give every message a reason of its own."""
+        """Why depth, camera_info or odometry is not used."""
         said = self._said.setdefault(what, set())
         if problem not in said and len(said) < _REASONS:
             said.add(problem)
