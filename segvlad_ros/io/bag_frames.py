@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,8 @@ from segvlad_ros.io.bag_topics import BagTopics, pick_topics
 from segvlad_ros.io.bags import Bag, BagMessage, open_bag
 from segvlad_ros.io.camera_info import CameraInfos
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings
-from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.io.stamps import as_time, nearest, spans_apart, stamp_ns
+from segvlad_ros.io.stamps import LATE_S, as_time, nearest, order_of, spans_apart, stamp_ns
 from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -60,15 +60,9 @@ class FrameReader:
             self.topics = pick_topics(bag, topics or BagTopics())
             image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
         self.total = len(image_stamps)
-        try:
-            self._order = FrameOrder(self.topics.image, image_stamps)
-        except SegvladError as error:
-            raise SegvladError(f'{path}: {error}') from None
-        self.stamps, self.late, self.left_out = self._order.stamps, self._order.late, self._order.left_out
+        self._places = self._put_in_order(image_stamps)
         self._depth_of = self._pair([None if place is None else stamp for stamp, place
-                                     in zip(image_stamps, self._order.places)], sorted(depth_stamps))
-        for note in self._order.notes:
-            warn_once(f'{path}: {note}')
+                                     in zip(image_stamps, self._places)], sorted(depth_stamps))
         for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
             if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
                 warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
@@ -117,6 +111,29 @@ class FrameReader:
                 if pose is not None:
                     self._static.add(pose, transform.child_frame_id)
 
+    def _put_in_order(self, stamps: list[int | None]) -> list[int | None]:
+        """For each image its number among the frames, None for those that make none (logged).
+
+        :param stamps: header stamps as the images came; None of messages too short to have one
+        :raises SegvladError: all stamps are 0
+        """
+        where = self.topics.image
+        self.stamps = [stamp for stamp in stamps if stamp is not None and stamp > 0]
+        unset = sum(stamp is not None and stamp <= 0 for stamp in stamps)
+        if unset and not self.stamps:
+            raise SegvladError(f'{self.path}: all images have stamp 0 ({unset} on {where}); the camera driver must '
+                               'fill header.stamp: without it no image has a place in time, odometry or truth')
+        order = order_of(self.stamps)
+        self.late, self.left_out = order.late, order.too_late + unset
+        if unset:
+            warn_once(f'{self.path}: {unset} of {len(stamps)} images on {where} have stamp 0 and are left out; the '
+                      'camera driver must fill header.stamp')
+        if order.too_late:
+            warn_once(f'{self.path}: {order.too_late} of {len(stamps)} images on {where} came more than {LATE_S:g} s '
+                      'behind newer ones and are left out')
+        places = iter(order.places)
+        return [next(places) if stamp is not None and stamp > 0 else None for stamp in stamps]
+
     def _pair(self, image_stamps: list[int | None], depth_stamps: list[int]) -> list[int | None]:
         """For each image the stamp of the nearest depth image within the tolerance, or None."""
         if not depth_stamps:
@@ -127,7 +144,7 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Frame]:
         self._reset_counts()
-        waiting = Waiting(self._order.places, self._depth_of)
+        waiting = _Waiting(self._places, self._depth_of)
         with open_bag(self.path) as bag:
             for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
                 if message.topic == self.topics.depth:
@@ -172,6 +189,47 @@ class FrameReader:
         if problem not in said and len(said) < _REASONS:
             said.add(problem)
             warn_once(f'{self.path}: {problem}')
+
+
+class _Waiting:
+    """Images until it is their turn and their depth image is there.
+
+    :param places: for each image, as it comes, its number among the frames; None for those that make none
+    :param depth_of: for each the stamp of its depth image, None without
+    """
+
+    def __init__(self, places: list[int | None], depth_of: list[int | None]):
+        self._incoming = zip(places, depth_of)
+        self._awaited = Counter(stamp for stamp in depth_of if stamp is not None)
+        self._images: dict[int, tuple[BagMessage, int | None]] = {}
+        self._depth: dict[int, BagMessage] = {}
+        self._turn = 0
+
+    def add_image(self, message: BagMessage) -> bool:
+        """Take the next image; False if it has no turn."""
+        place, depth_stamp = next(self._incoming)
+        if place is not None:
+            self._images[place] = message, depth_stamp
+        return place is not None
+
+    def add_depth(self, stamp: int | None, message: BagMessage) -> None:
+        """Take a depth image if an image wants it."""
+        if stamp in self._awaited:
+            self._depth.setdefault(stamp, message)
+
+    def ready(self) -> Iterator[tuple[BagMessage, BagMessage | None]]:
+        """Hand out the images whose turn it is, with their depth images."""
+        while self._turn in self._images:
+            image, stamp = self._images[self._turn]
+            if stamp is not None and stamp not in self._depth:
+                return
+            del self._images[self._turn]
+            self._turn += 1
+            yield image, None if stamp is None else self._depth[stamp]
+            if stamp is not None:
+                self._awaited[stamp] -= 1
+                if not self._awaited[stamp]:
+                    del self._awaited[stamp], self._depth[stamp]
 
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
