@@ -45,16 +45,16 @@ def open_files(path: Path) -> list[Storage]:
     """
     files = find_files(path)
     opened: list[tuple[Path, Storage]] = []
-    error: SegvladError | None = None
+    problems: list[SegvladError] = []
     for file in files:
         try:
             opened.append((file, open_file(file)))
         except SegvladError as problem:
-            error = error or problem
+            problems.append(problem)
             if len(files) > 1:
                 warn_once(f'{problem}; the other parts of the recording are read')
     if not opened:
-        raise error
+        raise problems[0]
     if path.is_dir() and not (path / 'metadata.yaml').exists():
         _check_pauses(path, opened)
     return [storage for _, storage in opened]
@@ -83,8 +83,7 @@ def open_file(path: Path) -> Storage:
         raise SegvladError(f'{path}: is empty (0 bytes); the recorder was stopped before it wrote to it, or the copy '
                            'failed')
     if begin.startswith(zstd.MAGIC):
-        inner = zstd.unpacked(path)
-        return open_file(inner)
+        return open_file(zstd.unpacked(path))
     if begin.startswith(mcap_records.MAGIC):
         return bag_mcap.McapFile(path)
     if begin.startswith(bag_sqlite.MAGIC):
@@ -134,14 +133,15 @@ def _as_named(folder: Path, named: list[str], there: list[Path]) -> list[Path]:
     files: list[Path] = []
     missing: list[str] = []
     for name in named:
-        same = next((n for n in (name, f'{name}.zstd', f'{name}.zst', _without_packing(name)) if n in by_name), None)
+        names = (name, f'{name}.zstd', f'{name}.zst', name.removesuffix('.zstd').removesuffix('.zst'))
+        same = next((n for n in names if n in by_name), None)
         if same is None:
             missing.append(name)
         else:
             files.append(by_name.pop(same))
     if not missing:
         return files
-    others = [file for file in by_name.values() if file not in files]
+    others = list(by_name.values())
     text = ', '.join(missing)
     if not files and not others:
         raise SegvladError(f'{folder}: metadata.yaml names {text}, and the folder has no bag file (.mcap, .db3); copy '
@@ -180,10 +180,6 @@ def _one_recording(files: list[Path]) -> bool:
     """Whether files are the parts of one recording: the same name, and different numbers behind it."""
     keys = [_in_order(file)[:2] for file in files]
     return len({name for name, _ in keys}) == 1 and len(set(keys)) == len(keys) and keys[0][1] >= 0
-
-
-def _without_packing(name: str) -> str:
-    return name.removesuffix('.zstd').removesuffix('.zst')
 
 
 def _is(things: list) -> str:

@@ -66,11 +66,7 @@ class FrameReader:
         for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
             if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
                 warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
-        self._reset_counts()
-
-    def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
-        self._unused: dict[str, list[int]] = {}  # reasons, and times in the bag of the images that they struck
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
@@ -143,8 +139,9 @@ class FrameReader:
                 for depth, stamp in zip(found, image_stamps)]
 
     def __iter__(self) -> Iterator[Frame]:
-        self._reset_counts()
-        waiting = _Waiting(self._places, self._depth_of)
+        self.frames = self.skipped = self.without_pose = self.without_depth = 0
+        self._unused: dict[str, list[int]] = {}  # reasons, and times in the bag of the images that they struck
+        waiting = _FrameQueue(self._places, self._depth_of)
         with open_bag(self.path) as bag:
             for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
                 if message.topic == self.topics.depth:
@@ -191,7 +188,7 @@ class FrameReader:
             warn_once(f'{self.path}: {problem}')
 
 
-class _Waiting:
+class _FrameQueue:
     """Images until it is their turn and their depth image is there.
 
     :param places: for each image, as it comes, its number among the frames; None for those that make none
@@ -234,7 +231,7 @@ class _Waiting:
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
-    """The frames of a bag in the order of their stamps, see :class:`FrameReader`.
+    """The frames of a bag in the order of their stamps.
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves

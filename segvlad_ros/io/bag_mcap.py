@@ -94,12 +94,7 @@ def _merged(sources: list[tuple[int, Iterator[Message]]]) -> Iterator[Message]:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk with messages.
-
-    :ivar start_ns, end_ns: times of its first and last message
-    :ivar offset: of its record in the file
-    :ivar keys: of the channels that it has messages of
-    """
+    """A chunk's first and last time, where its record is in the file, and the channels that it has messages of."""
 
     start_ns: int
     end_ns: int
@@ -109,11 +104,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Channel:
-    """A topic's channel.
-
-    :ivar schema: number of its schema, 0 without one
-    :ivar encoding: of its messages
-    """
+    """A topic's channel: the number of its schema (0 without one), and the encoding of its messages."""
 
     topic: str
     schema: int
@@ -128,7 +119,6 @@ class _McapIndex:
     :ivar schemas: name and encoding by number
     :ivar loose: messages outside of chunks: time, offset of the record in the file, channel
     :ivar counts: messages by channel
-    :ivar indexed: messages of which an index in the file knows
     :ivar note: what of the file is not read; '' where all is
     """
 
@@ -137,7 +127,6 @@ class _McapIndex:
     chunks: list[_Chunk] = field(default_factory=list)
     loose: list[tuple[int, int, int]] = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)
-    indexed: int = 0
     note: str = ''
 
     def topics(self) -> list[StoredTopic]:
@@ -162,10 +151,7 @@ class _McapIndex:
                 max([chunk.end_ns for chunk in self.chunks] + loose, default=0))
 
     def add(self, code: int, content: memoryview, offset: int) -> None:
-        """Take a schema, a channel or a message outside of chunks; nothing of other records.
-
-        :param offset: of the record in the file
-        """
+        """Take a schema, a channel or a message outside of chunks, whose record is there in the file; skip others."""
         fields = mcap.Fields(content)
         if code == mcap.SCHEMA:
             key, = fields.numbers('H')
@@ -226,36 +212,29 @@ def _read_summary(file: BinaryIO, size: int) -> _McapIndex | None:
     data = memoryview(file.read(end - start + _FOOTER_SIZE - 4))
     if checksum and zlib.crc32(data) != checksum:
         return None
-    index, total = _McapIndex(), None
+    index, total, indexed = _McapIndex(), None, 0
     for code, first, last in mcap.records(data[:end - start]):
         fields = mcap.Fields(data[first:last])
         if code == mcap.CHUNK_INDEX:
-            _add_indexed_chunk(index, fields)
+            start_ns, end_ns, offset, _ = fields.numbers('QQQQ')
+            keys = fields.pairs('HQ').keys()
+            length, = fields.numbers('Q')  # of its index records: 15 bytes a channel, and 16 a message
+            indexed += (length - 15 * len(keys)) // 16
+            if keys:
+                index.chunks.append(_Chunk(start_ns, end_ns, offset, frozenset(keys)))
         elif code == mcap.STATISTICS:
             total, *_ = fields.numbers('QHIIIIQQ')
             index.counts.update(fields.pairs('HQ'))
         elif code != mcap.MESSAGE:
             index.add(code, data[first:last], start)
-    is_whole = total is not None and total == index.counts.total() == index.indexed \
+    is_whole = total is not None and total == index.counts.total() == indexed \
         and index.counts.keys() <= index.channels.keys() \
         and all(channel.schema in index.schemas or not channel.schema for channel in index.channels.values())
     return index if is_whole else None
 
 
-def _add_indexed_chunk(index: _McapIndex, fields: mcap.Fields) -> None:
-    start_ns, end_ns, offset, _ = fields.numbers('QQQQ')
-    keys = fields.pairs('HQ').keys()
-    length, = fields.numbers('Q')  # of its index records: 15 bytes a channel, and 16 a message
-    index.indexed += (length - 15 * len(keys)) // 16
-    if keys:
-        index.chunks.append(_Chunk(start_ns, end_ns, offset, frozenset(keys)))
-
-
 def _look_through(file: BinaryIO, path: Path, at: int, size: int) -> _McapIndex:
-    """Index a file by going from record to record, as far as it is sound.
-
-    :param at: where the records begin
-    """
+    """Index a file by going from record to record, from where they begin and as far as it is sound."""
     index, damaged, whole = _McapIndex(), 0, False
     while at + mcap.PREFIX <= size:
         file.seek(at)

@@ -99,9 +99,8 @@ def to_8_bits(pixels: np.ndarray, bits: int, what: str) -> np.ndarray:
     """A 16-bit picture with the 8 bits that everything else sees.
 
     Cameras of 10 or 12 bits often leave the upper bits of a 16-bit image empty. Read as 16 bits it is so dark (at most
-    16 of 255) that it would be rejected, with a reason that helps nobody. A true 16-bit image of a dark room can look
-    the same, whatever its lower bits are, so that both causes are named, and who knows the camera says its bits; an
-    image that is dark by 8 bits, too, is only dark.
+    16 of 255) that it would be rejected. A true 16-bit image of a dark room can look the same, so that both causes are
+    named, and who knows the camera says its bits; an image that is dark by 8 bits, too, is only dark.
 
     :param pixels: uint16, any shape
     :param bits: that the camera has, in the lower bits of each value; 0: all 16, as far as it looks so
