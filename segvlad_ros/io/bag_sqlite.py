@@ -104,10 +104,7 @@ def _connect(path: Path, has_log: bool) -> sqlite3.Connection:
 
 @lru_cache(maxsize=16)
 def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
-    """Look at every message without its bytes; kept, for a bag is opened several times.
-
-    :param state: sizes and times of the files, so that changed ones are read again
-    """
+    """Look at every message without its bytes; kept as long as the files keep their sizes and times (``state``)."""
     with closing(_connect(path, has_log)) as database:
         topics, note = _topics(database, path), ''
         found: list[tuple[int, int, int]] = []

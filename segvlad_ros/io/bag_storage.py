@@ -79,9 +79,9 @@ def warnings_held_back() -> Iterator[None]:
 
 
 def is_latched(topic: str, qos: str) -> bool:
-    """Whether a topic was published as transient local.
+    """Whether a topic was published as transient local, by its recorded QoS profiles.
 
-    :param qos: the recorded profiles as YAML (numbers up to Humble, words later); '' where they are unknown
+    :param qos: YAML (numbers up to Humble, words later); '' where they are unknown
     """
     try:
         known = [profile['durability'] for profile in yaml.safe_load(qos) or []]

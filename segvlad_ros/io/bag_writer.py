@@ -66,33 +66,19 @@ class BagWriter:
             raise SegvladError(f'{self.path}: cannot be written ({error.strerror})') from None
 
     def write_image(self, topic: str, stamp_ns: int, frame_id: str, rgb: np.ndarray) -> None:
-        """A raw ``rgb8`` Image.
-
-        :param rgb: (h, w, 3) uint8
-        """
+        """A raw ``rgb8`` Image of (h, w, 3) uint8."""
         self._write_raw(topic, stamp_ns, frame_id, 'rgb8', np.ascontiguousarray(rgb, np.uint8))
 
     def write_image_jpeg(self, topic: str, stamp_ns: int, frame_id: str, rgb: np.ndarray, quality: int = 90) -> None:
-        """A JPEG CompressedImage.
-
-        :param topic: by custom the name of the raw topic with ``/compressed``
-        :param rgb: (h, w, 3) uint8
-        """
+        """A JPEG CompressedImage of (h, w, 3) uint8, by custom on the raw topic's name with ``/compressed``."""
         self._write_compressed(topic, stamp_ns, frame_id, 'rgb8; jpeg compressed bgr8', encode_jpeg(rgb, quality))
 
     def write_depth(self, topic: str, stamp_ns: int, frame_id: str, depth: np.ndarray) -> None:
-        """A raw ``16UC1`` Image in millimetres (REP 118).
-
-        :param depth: (h, w) metres, NaN where unknown
-        """
+        """A raw ``16UC1`` Image in millimetres (REP 118) of (h, w) metres, NaN where unknown."""
         self._write_raw(topic, stamp_ns, frame_id, '16UC1', encode_depth(depth).astype('<u2'))
 
     def write_depth_compressed(self, topic: str, stamp_ns: int, frame_id: str, depth: np.ndarray) -> None:
-        """A ``compressedDepth`` PNG in millimetres.
-
-        :param topic: by custom the name of the raw topic with ``/compressedDepth``
-        :param depth: (h, w) metres, NaN where unknown
-        """
+        """A ``compressedDepth`` PNG of (h, w) metres, by custom on the raw topic's name with ``/compressedDepth``."""
         self._write_compressed(topic, stamp_ns, frame_id, '16UC1; compressedDepth png', encode_compressed_depth(depth))
 
     def write_camera_info(self, topic: str, stamp_ns: int, frame_id: str, model: CameraModel) -> None:
@@ -105,10 +91,7 @@ class BagWriter:
             self._types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False))
 
     def write_odometry(self, topic: str, stamp_ns: int, pose: Pose, child_frame_id: str = 'base_link') -> None:
-        """A pose as Odometry, without twist.
-
-        :param pose: ``frame`` is the odometry frame; a covariance is taken along
-        """
+        """A pose in the odometry frame ``pose.frame`` as Odometry, with its covariance but without twist."""
         types, zero = self._types, self._geometry('Vector3', (0.0, 0.0, 0.0))
         covariance = np.zeros(36) if pose.covariance is None else np.asarray(pose.covariance, np.float64).reshape(36)
         self._write_stamped(
@@ -121,10 +104,7 @@ class BagWriter:
         self._write_stamped(topic, bags.POSE_STAMPED, stamp_ns, pose.frame, self._pose(pose))
 
     def write_static_transform(self, stamp_ns: int, parent_from_child: Pose, child_frame_id: str) -> None:
-        """One transform on ``/tf_static``, latched.
-
-        :param parent_from_child: ``frame`` is the parent
-        """
+        """One transform on ``/tf_static``, latched; ``parent_from_child.frame`` is the parent."""
         message = self._transform(stamp_ns, parent_from_child, child_frame_id)
         self.write('/tf_static', message, stamp_ns, latched=True)
 

@@ -195,10 +195,7 @@ def bag_info(path: str | Path) -> BagInfo:
 
 
 def read_messages(path: str | Path, topics: set[str] | None = None) -> Iterator[BagMessage]:
-    """Recorded messages in the order of their time in the bag, not decoded.
-
-    :param topics: only these; None gives all
-    """
+    """Recorded messages as :meth:`Bag.messages` gives them, not decoded."""
     with open_bag(path) as bag:
         yield from bag.messages(topics)
 

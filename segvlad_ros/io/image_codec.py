@@ -219,10 +219,7 @@ def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> 
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 85) -> bytes:
-    """JPEG bytes of an (h, w, 3) uint8 RGB image.
-
-    :param quality: 1 to 100
-    """
+    """JPEG bytes of an (h, w, 3) uint8 RGB image; quality is 1 to 100."""
     encoded, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise SegvladError(f'cannot encode an image of shape {rgb.shape} as JPEG')
@@ -237,10 +234,7 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def encode_compressed_depth(depth: np.ndarray) -> bytes:
-    """The data of a CompressedImage with format ``16UC1; compressedDepth png``.
-
-    :param depth: (h, w) float32 metres, NaN where unknown
-    """
+    """The data of a CompressedImage ``16UC1; compressedDepth png`` of (h, w) float32 metres, NaN where unknown."""
     encoded, data = cv2.imencode('.png', encode_depth(depth), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not encoded:
         raise SegvladError(f'cannot encode a depth image of shape {depth.shape} as PNG')
