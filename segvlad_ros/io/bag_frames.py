@@ -92,7 +92,7 @@ class FrameReader:
         if fields is None:
             return
         if topic == self.topics.odom:
-            pose = bags.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
+            pose = bags.stamped_pose(fields)
             stamp = stamp_ns(fields)
             if pose is None or stamp <= 0:
                 self._say('odometry', f'messages on {topic} are not used: '

@@ -6,7 +6,7 @@ files, ``bag_mcap.py`` and ``bag_sqlite.py`` read one. What is read is the same 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -220,11 +220,11 @@ def pose_of(message, frame: str, covariance: np.ndarray | None = None) -> Pose |
     return pose if is_finite(pose) else None
 
 
-_POSE_READERS: dict[str, Callable[[object], Pose | None]] = {
-    ODOMETRY: lambda m: pose_of(m.pose.pose, m.header.frame_id, m.pose.covariance),
-    POSE_WITH_COVARIANCE_STAMPED: lambda m: pose_of(m.pose.pose, m.header.frame_id, m.pose.covariance),
-    POSE_STAMPED: lambda m: pose_of(m.pose, m.header.frame_id),
-}
+def stamped_pose(message) -> Pose | None:
+    """The pose of an Odometry, PoseStamped or PoseWithCovarianceStamped, see :func:`pose_of`."""
+    if hasattr(message.pose, 'covariance'):
+        return pose_of(message.pose.pose, message.header.frame_id, message.pose.covariance)
+    return pose_of(message.pose, message.header.frame_id)
 
 
 def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
@@ -235,12 +235,13 @@ def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
     """
     stamped: dict[int, Pose] = {}
     with open_bag(path) as bag:
-        known = {t.name: t.msgtype for t in bag.info().topics if t.msgtype in _POSE_READERS}
+        known = [each.name for each in bag.info().topics
+                 if each.msgtype in (ODOMETRY, POSE_STAMPED, POSE_WITH_COVARIANCE_STAMPED)]
         if topic not in known:
             raise SegvladError(f'{path}: has no poses on {topic!r}; topics with poses: {", ".join(known) or "none"}')
         for message in bag.messages({topic}):
             fields = bag.decode(message)
-            pose = None if fields is None else _POSE_READERS[message.msgtype](fields)
+            pose = None if fields is None else stamped_pose(fields)
             if pose is not None and stamp_ns(fields) > 0:
                 stamped[stamp_ns(fields)] = pose
     stamps = sorted(stamped)
