@@ -8,8 +8,7 @@ from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
-from segvlad_ros.io.download import fetch
-from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, verify
+from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, fetch, verify
 from segvlad_ros.types import SegvladError
 
 HELP = 'list, fetch and verify model weights'

@@ -19,12 +19,31 @@ _PART = re.compile(r'^(.*)_(\d{1,5})$')  # a longer number is a date
 _PAUSE_S = 60.0  # between two parts of one recording: each begins when the one before is full
 
 
-def find_files(path: Path) -> list[Path]:
-    """The files of a bag, in their order.
+def open_files(path: Path) -> list[Storage]:
+    """Open the files of a bag, in their order. Parts that cannot be read are passed over (logged) if others can.
 
     :param path: folder of the bag, its ``metadata.yaml``, or one file
-    :raises SegvladError: nothing there, or more than one recording
+    :raises SegvladError: nothing there or nothing to read, or more than one recording
     """
+    files = _find_files(path)
+    opened: list[tuple[Path, Storage]] = []
+    problems: list[SegvladError] = []
+    for file in files:
+        try:
+            opened.append((file, _open_file(file)))
+        except SegvladError as problem:
+            problems.append(problem)
+            if len(files) > 1:
+                warn_once(f'{problem}; the other parts of the recording are read')
+    if not opened:
+        raise problems[0]
+    if path.is_dir() and not (path / 'metadata.yaml').exists():
+        _check_pauses(path, opened)
+    return [storage for _, storage in opened]
+
+
+def _find_files(path: Path) -> list[Path]:
+    """The files of a bag, in their order."""
     if path.name == 'metadata.yaml' and path.is_file():
         path = path.parent
     if path.is_file():
@@ -35,29 +54,6 @@ def find_files(path: Path) -> list[Path]:
                              and not file.name.startswith('.') and file.is_file()])
     named = _named(path)
     return _as_named(path, named, there) if named else _as_found(path, there)
-
-
-def open_files(path: Path) -> list[Storage]:
-    """Open the files of a bag, in their order. Parts that cannot be read are passed over (logged) if others can.
-
-    :param path: see :func:`find_files`
-    :raises SegvladError: nothing to read
-    """
-    files = find_files(path)
-    opened: list[tuple[Path, Storage]] = []
-    error: SegvladError | None = None
-    for file in files:
-        try:
-            opened.append((file, open_file(file)))
-        except SegvladError as problem:
-            error = error or problem
-            if len(files) > 1:
-                warn_once(f'{problem}; the other parts of the recording are read')
-    if not opened:
-        raise error
-    if path.is_dir() and not (path / 'metadata.yaml').exists():
-        _check_pauses(path, opened)
-    return [storage for _, storage in opened]
 
 
 def _check_pauses(folder: Path, parts: list[tuple[Path, Storage]]) -> None:
@@ -72,19 +68,15 @@ def _check_pauses(folder: Path, parts: list[tuple[Path, Storage]]) -> None:
                                f'{next_file.name} do not follow each other); give one of them')
 
 
-def open_file(path: Path) -> Storage:
-    """Open one file of a bag, by what it begins with, whatever its name.
-
-    :raises SegvladError: no bag, or damaged
-    """
+def _open_file(path: Path) -> Storage:
+    """Open one file of a bag, by what it begins with, whatever its name."""
     with path.open('rb') as file:
         begin = file.read(16)
     if not begin:
         raise SegvladError(f'{path}: is empty (0 bytes); the recorder was stopped before it wrote to it, or the copy '
                            'failed')
     if begin.startswith(zstd.MAGIC):
-        inner = zstd.unpacked(path)
-        return open_file(inner)
+        return _open_file(zstd.unpacked(path))
     if begin.startswith(mcap_records.MAGIC):
         return bag_mcap.McapFile(path)
     if begin.startswith(bag_sqlite.MAGIC):
@@ -134,14 +126,15 @@ def _as_named(folder: Path, named: list[str], there: list[Path]) -> list[Path]:
     files: list[Path] = []
     missing: list[str] = []
     for name in named:
-        same = next((n for n in (name, f'{name}.zstd', f'{name}.zst', _without_packing(name)) if n in by_name), None)
+        names = (name, f'{name}.zstd', f'{name}.zst', name.removesuffix('.zstd').removesuffix('.zst'))
+        same = next((n for n in names if n in by_name), None)
         if same is None:
             missing.append(name)
         else:
             files.append(by_name.pop(same))
     if not missing:
         return files
-    others = [file for file in by_name.values() if file not in files]
+    others = list(by_name.values())
     text = ', '.join(missing)
     if not files and not others:
         raise SegvladError(f'{folder}: metadata.yaml names {text}, and the folder has no bag file (.mcap, .db3); copy '
@@ -180,10 +173,6 @@ def _one_recording(files: list[Path]) -> bool:
     """Whether files are the parts of one recording: the same name, and different numbers behind it."""
     keys = [_in_order(file)[:2] for file in files]
     return len({name for name, _ in keys}) == 1 and len(set(keys)) == len(keys) and keys[0][1] >= 0
-
-
-def _without_packing(name: str) -> str:
-    return name.removesuffix('.zstd').removesuffix('.zst')
 
 
 def _is(things: list) -> str:

@@ -6,25 +6,27 @@ than the few images that wait for a late image or depth image.
 """
 from __future__ import annotations
 
+import logging
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from segvlad_ros.geometry import StaticTransforms
-from segvlad_ros.io import bag_types
+from segvlad_ros.io import bags
 from segvlad_ros.io.bag_storage import warn_once
 from segvlad_ros.io.bag_topics import BagTopics, pick_topics
 from segvlad_ros.io.bags import Bag, BagMessage, open_bag
 from segvlad_ros.io.camera_info import CameraInfos
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings
-from segvlad_ros.io.frame_order import FrameOrder, Waiting
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.io.stamps import as_time, nearest, spans_apart, stamp_ns
-from segvlad_ros.io.unused import Unused
+from segvlad_ros.io.stamps import LATE_S, as_time, nearest, order_of, spans_apart, stamp_ns
 from segvlad_ros.types import Frame, SegvladError
 
-_REASONS = 3  # that are said of an input
+logger = logging.getLogger(__name__)
+
+_REASONS = 3  # that are said of an input; damage can give every message one of its own
 _BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
 
@@ -58,23 +60,13 @@ class FrameReader:
                 lambda target, source, stamp: self._static.lookup(target, source), self._say, self.topics.image)
             image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
         self.total = len(image_stamps)
-        try:
-            self._order = FrameOrder(self.topics.image, image_stamps)
-        except SegvladError as error:
-            raise SegvladError(f'{path}: {error}') from None
-        self.stamps, self.late, self.left_out = self._order.stamps, self._order.late, self._order.left_out
+        self._places = self._put_in_order(image_stamps)
         self._depth_of = self._pair([None if place is None else stamp for stamp, place
-                                     in zip(image_stamps, self._order.places)], sorted(depth_stamps))
-        for note in self._order.notes:
-            warn_once(f'{path}: {note}')
+                                     in zip(image_stamps, self._places)], sorted(depth_stamps))
         for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
             if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
                 warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
-        self._reset_counts()
-
-    def _reset_counts(self) -> None:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
-        self._unused = Unused('images')
 
     def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
         """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
@@ -100,7 +92,7 @@ class FrameReader:
         if fields is None:
             return
         if topic == self.topics.odom:
-            pose = bag_types.pose_of(fields.pose.pose, fields.header.frame_id, fields.pose.covariance)
+            pose = bags.stamped_pose(fields)
             stamp = stamp_ns(fields)
             if pose is None or stamp <= 0:
                 self._say('odometry', f'messages on {topic} are not used: '
@@ -111,22 +103,45 @@ class FrameReader:
                           'poses before and after it are not compared')
         else:
             for transform in fields.transforms:
-                pose = bag_types.pose_of(transform.transform, transform.header.frame_id)
+                pose = bags.pose_of(transform.transform, transform.header.frame_id)
                 if pose is not None:
                     self._static.add(pose, transform.child_frame_id)
 
+    def _put_in_order(self, stamps: list[int | None]) -> list[int | None]:
+        """For each image its number among the frames, None for those that make none (logged).
+
+        :param stamps: header stamps as the images came; None of messages too short to have one
+        :raises SegvladError: all stamps are 0
+        """
+        where = self.topics.image
+        self.stamps = [stamp for stamp in stamps if stamp is not None and stamp > 0]
+        unset = sum(stamp is not None and stamp <= 0 for stamp in stamps)
+        if unset and not self.stamps:
+            raise SegvladError(f'{self.path}: all images have stamp 0 ({unset} on {where}); the camera driver must '
+                               'fill header.stamp: without it no image has a place in time, odometry or truth')
+        order = order_of(self.stamps)
+        self.late, self.left_out = order.late, order.too_late + unset
+        if unset:
+            warn_once(f'{self.path}: {unset} of {len(stamps)} images on {where} have stamp 0 and are left out; the '
+                      'camera driver must fill header.stamp')
+        if order.too_late:
+            warn_once(f'{self.path}: {order.too_late} of {len(stamps)} images on {where} came more than {LATE_S:g} s '
+                      'behind newer ones and are left out')
+        places = iter(order.places)
+        return [next(places) if stamp is not None and stamp > 0 else None for stamp in stamps]
+
     def _pair(self, image_stamps: list[int | None], depth_stamps: list[int]) -> list[int | None]:
         """For each image the stamp of the nearest depth image within the tolerance, or None."""
-        pairs: list[int | None] = []
-        for stamp in image_stamps:
-            number = None if stamp is None else nearest(depth_stamps, stamp)
-            found = None if number is None else depth_stamps[number]
-            pairs.append(None if found is None or abs(found - stamp) > self._depth_tolerance_ns else found)
-        return pairs
+        if not depth_stamps:
+            return [None] * len(image_stamps)
+        found = [None if stamp is None else depth_stamps[nearest(depth_stamps, stamp)] for stamp in image_stamps]
+        return [None if depth is None or abs(depth - stamp) > self._depth_tolerance_ns else depth
+                for depth, stamp in zip(found, image_stamps)]
 
     def __iter__(self) -> Iterator[Frame]:
-        self._reset_counts()
-        waiting = Waiting(self._order.places, self._depth_of)
+        self.frames = self.skipped = self.without_pose = self.without_depth = 0
+        self._unused: dict[str, list[int]] = {}  # reasons, and times in the bag of the images that they struck
+        waiting = _FrameQueue(self._places, self._depth_of)
         with open_bag(self.path) as bag:
             for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
                 if message.topic == self.topics.depth:
@@ -136,17 +151,20 @@ class FrameReader:
                 for image, depth in waiting.ready():
                     frame = self._frame(bag, image, depth)
                     if frame is not None:
-                        self._count(frame)
+                        self.frames += 1
+                        self.without_pose += bool(self.topics.odom) and frame.pose is None
+                        self.without_depth += bool(self.topics.depth) and frame.depth is None
                         yield frame
         if self._unused and not self.frames:
-            raise SegvladError(f'{self.path}: none of its {len(self._unused)} images on {self.topics.image} can be '
-                               f'used: {self._unused.main_reason}')
-        self._unused.warn(self.path)
-
-    def _count(self, frame: Frame) -> None:
-        self.frames += 1
-        self.without_pose += bool(self.topics.odom) and frame.pose is None
-        self.without_depth += bool(self.topics.depth) and frame.depth is None
+            main_reason = max(self._unused, key=lambda reason: len(self._unused[reason]))
+            raise SegvladError(f'{self.path}: none of its {self.skipped} images on {self.topics.image} can be '
+                               f'used: {main_reason}')
+        reasons = list(self._unused.items())
+        for reason, times in reasons[:_REASONS]:
+            logger.warning('%s: %d images not used, the first at %d ns: %s', self.path, len(times), times[0], reason)
+        if others := reasons[_REASONS:]:
+            logger.warning('%s: %d images more not used, for %d other reasons', self.path,
+                           sum(len(times) for _, times in others), len(others))
 
     def _frame(self, bag: Bag, image: BagMessage, depth: BagMessage | None) -> Frame | None:
         fields = bag.decode(image)
@@ -159,20 +177,61 @@ class FrameReader:
                 camera_info=self._camera_infos.nearest(stamp))
         except SegvladError as error:
             self.skipped += 1
-            self._unused.add(str(error), image.stamp_ns)
+            self._unused.setdefault(str(error), []).append(image.stamp_ns)
             return None
 
     def _say(self, what: str, problem: str) -> None:
-        """Why depth, camera_info or odometry is not used; damage can give every message a reason of its own."""
+        """Why depth, camera_info or odometry is not used."""
         said = self._said.setdefault(what, set())
         if problem not in said and len(said) < _REASONS:
             said.add(problem)
             warn_once(f'{self.path}: {problem}')
 
 
+class _FrameQueue:
+    """Images until it is their turn and their depth image is there.
+
+    :param places: for each image, as it comes, its number among the frames; None for those that make none
+    :param depth_of: for each the stamp of its depth image, None without
+    """
+
+    def __init__(self, places: list[int | None], depth_of: list[int | None]):
+        self._incoming = zip(places, depth_of)
+        self._awaited = Counter(stamp for stamp in depth_of if stamp is not None)
+        self._images: dict[int, tuple[BagMessage, int | None]] = {}
+        self._depth: dict[int, BagMessage] = {}
+        self._turn = 0
+
+    def add_image(self, message: BagMessage) -> bool:
+        """Take the next image; False if it has no turn."""
+        place, depth_stamp = next(self._incoming)
+        if place is not None:
+            self._images[place] = message, depth_stamp
+        return place is not None
+
+    def add_depth(self, stamp: int | None, message: BagMessage) -> None:
+        """Take a depth image if an image wants it."""
+        if stamp in self._awaited:
+            self._depth.setdefault(stamp, message)
+
+    def ready(self) -> Iterator[tuple[BagMessage, BagMessage | None]]:
+        """Hand out the images whose turn it is, with their depth images."""
+        while self._turn in self._images:
+            image, stamp = self._images[self._turn]
+            if stamp is not None and stamp not in self._depth:
+                return
+            del self._images[self._turn]
+            self._turn += 1
+            yield image, None if stamp is None else self._depth[stamp]
+            if stamp is not None:
+                self._awaited[stamp] -= 1
+                if not self._awaited[stamp]:
+                    del self._awaited[stamp], self._depth[stamp]
+
+
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
-    """The frames of a bag in the order of their stamps, see :class:`FrameReader`.
+    """The frames of a bag in the order of their stamps.
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves

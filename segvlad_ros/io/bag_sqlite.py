@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.io.bag_storage import CDR, StoredTopic, is_latched, warn_once
+from segvlad_ros.io.bag_storage import CDR, Message, StoredTopic, is_latched, warn_once
 from segvlad_ros.io.stamps import as_time
 from segvlad_ros.types import SegvladError
 
@@ -66,7 +66,7 @@ class SqliteFile:
         self.count = len(self._index.rows)
         self.start_ns, self.end_ns = (int(self._index.stamps[i]) if self.count else 0 for i in (0, -1))
 
-    def messages(self, keys: set[int]) -> Iterator[tuple[int, int, bytes]]:
+    def messages(self, keys: set[int]) -> Iterator[Message]:
         """See :class:`segvlad_ros.io.bag_storage.Storage`."""
         index = self._index
         for i in np.flatnonzero(np.isin(index.keys, list(keys))):
@@ -104,10 +104,7 @@ def _connect(path: Path, has_log: bool) -> sqlite3.Connection:
 
 @lru_cache(maxsize=16)
 def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
-    """Look at every message without its bytes; kept, for a bag is opened several times.
-
-    :param state: sizes and times of the files, so that changed ones are read again
-    """
+    """Look at every message without its bytes; kept as long as the files keep their sizes and times (``state``)."""
     with closing(_connect(path, has_log)) as database:
         topics, note = _topics(database, path), ''
         found: list[tuple[int, int, int]] = []

@@ -16,6 +16,9 @@ _held: list[list[str]] = []  # warnings that wait, a list for each block that ho
 CDR = 'cdr'
 """The one encoding of messages that we read: that of ROS 2."""
 
+Message = tuple[int, int, bytes]
+"""Key of the topic, time in the bag, bytes."""
+
 
 @dataclass(frozen=True)
 class StoredTopic:
@@ -47,8 +50,8 @@ class Storage(Protocol):
     end_ns: int
     count: int
 
-    def messages(self, keys: set[int]) -> Iterator[tuple[int, int, bytes]]:
-        """Key of the topic, time in the bag and bytes of each message of these topics, in the order of time."""
+    def messages(self, keys: set[int]) -> Iterator[Message]:
+        """The messages of these topics, in the order of time."""
 
     def close(self) -> None:
         """Close the file."""
@@ -76,13 +79,12 @@ def warnings_held_back() -> Iterator[None]:
 
 
 def is_latched(topic: str, qos: str) -> bool:
-    """Whether a topic was published as transient local.
+    """Whether a topic was published as transient local, by its recorded QoS profiles.
 
-    :param qos: the recorded profiles as YAML (numbers up to Humble, words later); '' where they are unknown
+    :param qos: YAML (numbers up to Humble, words later); '' where they are unknown
     """
     try:
-        profiles = yaml.safe_load(qos) or []
-        known = [profile['durability'] for profile in profiles]
+        known = [profile['durability'] for profile in yaml.safe_load(qos) or []]
     except (yaml.YAMLError, TypeError, KeyError):
         known = []
     return any(value in (1, 'transient_local') for value in known) or (not known and topic == '/tf_static')

@@ -6,20 +6,32 @@ files, ``bag_mcap.py`` and ``bag_sqlite.py`` read one. What is read is the same 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.io import bag_types, zstd
+from segvlad_ros.geometry import is_finite, unit_quaternion
+from segvlad_ros.io import zstd
 from segvlad_ros.io.bag_files import open_files
 from segvlad_ros.io.bag_storage import CDR, Storage, warnings_held_back
 from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+ODOMETRY = 'nav_msgs/msg/Odometry'
+POSE_STAMPED = 'geometry_msgs/msg/PoseStamped'
+POSE_WITH_COVARIANCE_STAMPED = 'geometry_msgs/msg/PoseWithCovarianceStamped'
+TRANSFORMS = 'tf2_msgs/msg/TFMessage'
+CLOCK = 'rosgraph_msgs/msg/Clock'
 
 
 @dataclass(frozen=True)
@@ -65,29 +77,38 @@ class BagMessage:
     data: bytes
 
 
+@lru_cache(maxsize=1)
+def typestore():
+    """The message definitions of ROS 2 Jazzy, from rosbags; no ROS installation is needed."""
+    try:
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise SegvladError(f'rosbags cannot be imported ({error}); install it: pip install rosbags') from error
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
 class Bag:
     """A bag that is open for reading; made by :func:`open_bag`.
 
     :ivar foreign: topics whose messages are not ROS 2's, with what they are: ``protobuf``, ``json``, ``ros1`` ...
     """
 
-    def __init__(self, path: Path, parts: list[Storage]):
-        self.path = path
-        self._parts = [[topic for topic in part.topics if topic.encoding == CDR] for part in parts]
-        self._files = parts
-        self.foreign = {topic.name: topic.encoding for part in parts for topic in part.topics if topic.encoding != CDR}
-        self._store = bag_types.typestore()
+    def __init__(self, path: Path, files: list[Storage]):
+        self.path, self._files = path, files
+        self._topics = [[topic for topic in file.topics if topic.encoding == CDR] for file in files]
+        self.foreign = {topic.name: topic.encoding for file in files for topic in file.topics if topic.encoding != CDR}
+        self._store = typestore()
 
     def info(self) -> BagInfo:
         """Topics and times."""
         topics: dict[str, BagTopic] = {}
-        for topic in (topic for part in self._parts for topic in part):
-            before = topics.get(topic.name)
-            topics[topic.name] = BagTopic(topic.name, topic.msgtype, topic.count + (before.count if before else 0),
-                                          topic.latched or bool(before and before.latched))
-        spans = [(part.start_ns, part.end_ns) for part in self._files if part.count]
-        start_ns = min((start for start, _ in spans), default=0)
-        end_ns = max((end for _, end in spans), default=0)
+        for stored in chain(*self._topics):
+            before = topics.get(stored.name, BagTopic(stored.name, stored.msgtype, 0, False))
+            topics[stored.name] = BagTopic(stored.name, stored.msgtype, before.count + stored.count,
+                                           before.latched or stored.latched)
+        filled = [file for file in self._files if file.count]
+        start_ns = min((file.start_ns for file in filled), default=0)
+        end_ns = max((file.end_ns for file in filled), default=0)
         return BagInfo(tuple(topics[name] for name in sorted(topics)), start_ns, max(0, end_ns - start_ns) * 1e-9,
                        sum(topic.count for topic in topics.values()))
 
@@ -96,16 +117,11 @@ class Bag:
 
         :param topics: only these; None gives all
         """
-        for file, stored in zip(self._files, self._parts):
+        for file, stored in zip(self._files, self._topics):
             by_key = {topic.key: topic for topic in stored if topics is None or topic.name in topics}
-            iterator = file.messages(set(by_key))
-            while True:
-                with reporting(self.path):
-                    item = next(iterator, None)
-                if item is None:
-                    break
-                key, stamp_ns, data = item
-                yield BagMessage(by_key[key].name, by_key[key].msgtype, stamp_ns, _unpacked(data))
+            with reporting(self.path):
+                for key, stamp_ns, data in file.messages(set(by_key)):
+                    yield BagMessage(by_key[key].name, by_key[key].msgtype, stamp_ns, _unpacked(data))
 
     def decode(self, message: BagMessage):
         """A message with its fields, or None (logged) if its bytes are no such message."""
@@ -179,22 +195,36 @@ def bag_info(path: str | Path) -> BagInfo:
 
 
 def read_messages(path: str | Path, topics: set[str] | None = None) -> Iterator[BagMessage]:
-    """Recorded messages in the order of their time in the bag, not decoded.
-
-    :param topics: only these; None gives all
-    """
+    """Recorded messages as :meth:`Bag.messages` gives them, not decoded."""
     with open_bag(path) as bag:
         yield from bag.messages(topics)
 
 
-_POSE_READERS: dict[str, Callable[[object], Pose | None]] = {
-    bag_types.ODOMETRY:
-        lambda m: bag_types.pose_of(m.pose.pose, m.header.frame_id, m.pose.covariance),
-    bag_types.POSE_WITH_COVARIANCE_STAMPED:
-        lambda m: bag_types.pose_of(m.pose.pose, m.header.frame_id, m.pose.covariance),
-    bag_types.POSE_STAMPED:
-        lambda m: bag_types.pose_of(m.pose, m.header.frame_id),
-}
+def pose_of(message, frame: str, covariance: np.ndarray | None = None) -> Pose | None:
+    """The pose of a geometry_msgs Pose or Transform.
+
+    :param covariance: (36,) as in the message; all zeros mean unknown
+    :returns: None where the numbers are no pose (NaN, an unfilled quaternion)
+    """
+    place = message.translation if hasattr(message, 'translation') else message.position
+    turn = message.rotation if hasattr(message, 'rotation') else message.orientation
+    try:
+        quaternion = unit_quaternion(np.array([turn.x, turn.y, turn.z, turn.w]))
+    except SegvladError:
+        return None
+    if covariance is not None:
+        covariance = np.asarray(covariance, np.float64).reshape(6, 6)
+        if not np.isfinite(covariance).all() or not covariance.any():
+            covariance = None
+    pose = Pose(np.array([place.x, place.y, place.z], np.float64), quaternion, frame, covariance)
+    return pose if is_finite(pose) else None
+
+
+def stamped_pose(message) -> Pose | None:
+    """The pose of an Odometry, PoseStamped or PoseWithCovarianceStamped, see :func:`pose_of`."""
+    if hasattr(message.pose, 'covariance'):
+        return pose_of(message.pose.pose, message.header.frame_id, message.pose.covariance)
+    return pose_of(message.pose, message.header.frame_id)
 
 
 def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
@@ -205,12 +235,13 @@ def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
     """
     stamped: dict[int, Pose] = {}
     with open_bag(path) as bag:
-        known = {t.name: t.msgtype for t in bag.info().topics if t.msgtype in _POSE_READERS}
+        known = [each.name for each in bag.info().topics
+                 if each.msgtype in (ODOMETRY, POSE_STAMPED, POSE_WITH_COVARIANCE_STAMPED)]
         if topic not in known:
             raise SegvladError(f'{path}: has no poses on {topic!r}; topics with poses: {", ".join(known) or "none"}')
         for message in bag.messages({topic}):
             fields = bag.decode(message)
-            pose = None if fields is None else _POSE_READERS[message.msgtype](fields)
+            pose = None if fields is None else stamped_pose(fields)
             if pose is not None and stamp_ns(fields) > 0:
                 stamped[stamp_ns(fields)] = pose
     stamps = sorted(stamped)

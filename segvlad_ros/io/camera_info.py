@@ -117,9 +117,8 @@ class CameraInfos:
 
     def __init__(self) -> None:
         self._stamps: list[int] = []
-        self._numbers: list[int] = []
-        self._distinct: dict[bytes, int] = {}
-        self._decoded: list[Any] = []
+        self._messages: list[Any] = []  # those of the stamps
+        self._distinct: dict[bytes, Any] = {}
 
     def add(self, stamp_ns: int | None, content: bytes, decode: Callable[[], Any]) -> None:
         """Take a message; those that differ in no more than their stamp are decoded once.
@@ -130,17 +129,15 @@ class CameraInfos:
         """
         if stamp_ns is None:
             return
-        if content not in self._distinct:
-            message = decode()
-            if message is None:
-                return
-            self._distinct[content] = len(self._decoded)
-            self._decoded.append(message)
+        message = self._distinct[content] if content in self._distinct else decode()
+        if message is None:
+            return
+        self._distinct[content] = message
         at = bisect.bisect_right(self._stamps, stamp_ns)
         self._stamps.insert(at, stamp_ns)
-        self._numbers.insert(at, self._distinct[content])
+        self._messages.insert(at, message)
 
     def nearest(self, stamp_ns: int) -> Any | None:
         """The one whose stamp is nearest, None without any."""
         number = nearest(self._stamps, stamp_ns)
-        return None if number is None else self._decoded[self._numbers[number]]
+        return None if number is None else self._messages[number]

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -48,18 +48,8 @@ class InputSettings:
     image_bits: int = 0
 
 
-class Decoder(Protocol):
-    """From image messages to arrays."""
-
-    def decode(self, message: Any) -> np.ndarray:
-        """(height, width, 3) uint8 RGB of an Image or CompressedImage."""
-
-    def decode_depth(self, message: Any) -> np.ndarray:
-        """(height, width) float32 metres, NaN where unknown, of an Image or CompressedImage."""
-
-
 class BuiltinDecoder:
-    """The decoder that is always there; see :mod:`segvlad_ros.io.image_codec` for errors.
+    """From image messages to arrays, see :mod:`segvlad_ros.io.image_codec` for errors.
 
     :param bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     """
@@ -68,13 +58,13 @@ class BuiltinDecoder:
         self._bits = bits
 
     def decode(self, message: Any) -> np.ndarray:
-        """See :class:`Decoder`."""
+        """(height, width, 3) uint8 RGB of an Image or CompressedImage."""
         if hasattr(message, 'encoding'):
             return image_codec.decode_image(**_raw_fields(message), bits=self._bits)
         return image_codec.decode_compressed(message.data, bits=self._bits)
 
     def decode_depth(self, message: Any) -> np.ndarray:
-        """See :class:`Decoder`."""
+        """(height, width) float32 metres, NaN where unknown, of an Image or CompressedImage."""
         if hasattr(message, 'encoding'):
             return image_codec.decode_depth(**_raw_fields(message))
         return image_codec.decode_compressed_depth(message.data, message.format)
@@ -95,7 +85,7 @@ class FrameAssembler:
     :param topic: of the images, as far as it has a name
     """
 
-    def __init__(self, settings: InputSettings, decoder: Decoder,
+    def __init__(self, settings: InputSettings, decoder: BuiltinDecoder,
                  transform: Callable[[str, str, int], Pose | None], report: Callable[[str, str], None],
                  topic: str = '') -> None:
         self._settings, self._decoder, self._transform, self._report = settings, decoder, transform, report

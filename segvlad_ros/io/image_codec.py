@@ -16,25 +16,23 @@ from segvlad_ros.types import SegvladError
 MAX_PIXELS = 100_000_000
 """Compressed images with more pixels than this are refused (300 MB when decoded)."""
 
-_DEPTH_DTYPE = {'8U': 'u1', '8S': 'i1', '16U': 'u2', '16S': 'i2', '32S': 'i4', '32F': 'f4', '64F': 'f8'}
-_LAYOUT = {
-    'mono8': ('u1', 1), 'mono16': ('u2', 1), 'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4),
-    'bgra8': ('u1', 4), 'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
-    'yuv422': ('u1', 2), 'uyvy': ('u1', 2), 'yuv422_yuy2': ('u1', 2), 'yuyv': ('u1', 2),
+_GENERIC = {'8U': 'u1', '8S': 'i1', '16U': 'u2', '16S': 'i2', '32S': 'i4', '32F': 'f4', '64F': 'f8'}
+# Numpy type and channels of one pixel, and OpenCV's conversion to RGB.
+_PICTURES = {
+    'mono8': ('u1', 1, cv2.COLOR_GRAY2RGB), 'mono16': ('u2', 1, cv2.COLOR_GRAY2RGB),
+    'rgb8': ('u1', 3, None), 'rgb16': ('u2', 3, None),
+    'bgr8': ('u1', 3, cv2.COLOR_BGR2RGB), 'bgr16': ('u2', 3, cv2.COLOR_BGR2RGB),
+    'rgba8': ('u1', 4, cv2.COLOR_RGBA2RGB), 'rgba16': ('u2', 4, cv2.COLOR_RGBA2RGB),
+    'bgra8': ('u1', 4, cv2.COLOR_BGRA2RGB), 'bgra16': ('u2', 4, cv2.COLOR_BGRA2RGB),
+    'yuv422': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY), 'uyvy': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2), 'yuyv': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2),
     # generic types carry no colour order; OpenCV's own is what their publishers use
-    '8UC1': ('u1', 1), '8UC3': ('u1', 3), '8UC4': ('u1', 4),
+    '8UC1': ('u1', 1, cv2.COLOR_GRAY2RGB), '8UC3': ('u1', 3, cv2.COLOR_BGR2RGB), '8UC4': ('u1', 4, cv2.COLOR_BGRA2RGB),
 }
-_BAYER_TO_RGB = {
-    # OpenCV names a Bayer pattern by its second row, second and third pixel
-    'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
-    'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB,
-}
-_TO_RGB = {
-    'mono': cv2.COLOR_GRAY2RGB, '8UC1': cv2.COLOR_GRAY2RGB, 'bgr': cv2.COLOR_BGR2RGB, '8UC3': cv2.COLOR_BGR2RGB,
-    'rgba': cv2.COLOR_RGBA2RGB, 'bgra': cv2.COLOR_BGRA2RGB, '8UC4': cv2.COLOR_BGRA2RGB,
-    'yuv422': cv2.COLOR_YUV2RGB_UYVY, 'uyvy': cv2.COLOR_YUV2RGB_UYVY,
-    'yuv422_yuy2': cv2.COLOR_YUV2RGB_YUY2, 'yuyv': cv2.COLOR_YUV2RGB_YUY2,
-}
+for _pattern, _code in (  # OpenCV names a Bayer pattern by its second row, second and third pixel
+        ('rggb', cv2.COLOR_BayerBG2RGB), ('bggr', cv2.COLOR_BayerRG2RGB),
+        ('gbrg', cv2.COLOR_BayerGR2RGB), ('grbg', cv2.COLOR_BayerGB2RGB)):
+    _PICTURES |= {f'bayer_{_pattern}8': ('u1', 1, _code), f'bayer_{_pattern}16': ('u2', 1, _code)}
 
 _PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21, 'nv24': cv2.COLOR_YUV2RGB_UYVY}
 """A plane of luma, then one of chroma pairs: of 2 x 2 pixels each (nv12: UV, nv21: VU) or of every pixel (nv24)."""
@@ -42,13 +40,11 @@ _PLANES = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21, 'nv24
 
 def _layout(encoding: str) -> tuple[str, int]:
     """Numpy type and channels of one pixel."""
-    if encoding in _LAYOUT:
-        return _LAYOUT[encoding]
-    if encoding.startswith('bayer_') and encoding[6:10] in _BAYER_TO_RGB and encoding[10:] in ('8', '16'):
-        return ('u2' if encoding.endswith('16') else 'u1'), 1
-    depth, _, channels = encoding.partition('C')
-    if depth in _DEPTH_DTYPE and channels in ('1', '2', '3', '4'):
-        return _DEPTH_DTYPE[depth], int(channels)
+    if encoding in _PICTURES:
+        return _PICTURES[encoding][:2]
+    kind, _, channels = encoding.partition('C')
+    if kind in _GENERIC and channels in ('1', '2', '3', '4'):
+        return _GENERIC[kind], int(channels)
     raise SegvladError(f'unknown image encoding {encoding!r}; publish e.g. rgb8, bgr8 or mono8')
 
 
@@ -103,9 +99,8 @@ def to_8_bits(pixels: np.ndarray, bits: int, what: str) -> np.ndarray:
     """A 16-bit picture with the 8 bits that everything else sees.
 
     Cameras of 10 or 12 bits often leave the upper bits of a 16-bit image empty. Read as 16 bits it is so dark (at most
-    16 of 255) that it would be rejected, with a reason that helps nobody. A true 16-bit image of a dark room can look
-    the same, whatever its lower bits are, so that both causes are named, and who knows the camera says its bits; an
-    image that is dark by 8 bits, too, is only dark.
+    16 of 255) that it would be rejected. A true 16-bit image of a dark room can look the same, so that both causes are
+    named, and who knows the camera says its bits; an image that is dark by 8 bits, too, is only dark.
 
     :param pixels: uint16, any shape
     :param bits: that the camera has, in the lower bits of each value; 0: all 16, as far as it looks so
@@ -135,25 +130,17 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
         return _decode_planes(height, width, encoding, step, np.frombuffer(data, np.uint8))
     pixels = decode_array(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian, step=step,
                           data=data)
-    if encoding == 'rgb8':
-        return pixels
-    colour = encoding
-    if encoding.startswith('bayer_'):
-        code = _BAYER_TO_RGB[encoding[6:10]]
-    else:
-        if encoding not in _TO_RGB:  # rgb, bgr, rgba, bgra, mono with their bits behind
-            colour = encoding.rstrip('0123456789')
-        if colour not in _TO_RGB and colour != 'rgb':
-            hint = '; this is a depth image' if encoding in ('16UC1', '32FC1') else ''
-            raise SegvladError(f'no colour conversion from encoding {encoding!r}{hint}; '
-                               'connect a topic with rgb8, bgr8 or mono8')
-        code = _TO_RGB.get(colour)
+    if encoding not in _PICTURES:
+        hint = '; this is a depth image' if encoding in ('16UC1', '32FC1') else ''
+        raise SegvladError(f'no colour conversion from encoding {encoding!r}{hint}; '
+                           'connect a topic with rgb8, bgr8 or mono8')
+    _, channels, code = _PICTURES[encoding]
     if pixels.dtype == np.uint16:
         pixels = to_8_bits(pixels, bits, encoding)
     if code is None:
         return pixels
     misfit = SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: the size does not fit the encoding')
-    if _layout(encoding) == ('u1', 2) and width % 2:  # packed YUV; OpenCV 4.6 reads on
+    if channels == 2 and width % 2:  # packed YUV; OpenCV 4.6 reads on
         raise misfit
     try:
         return cv2.cvtColor(pixels, code)
@@ -232,10 +219,7 @@ def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> 
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 85) -> bytes:
-    """JPEG bytes of an (h, w, 3) uint8 RGB image.
-
-    :param quality: 1 to 100
-    """
+    """JPEG bytes of an (h, w, 3) uint8 RGB image; quality is 1 to 100."""
     encoded, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise SegvladError(f'cannot encode an image of shape {rgb.shape} as JPEG')
@@ -250,10 +234,7 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def encode_compressed_depth(depth: np.ndarray) -> bytes:
-    """The data of a CompressedImage with format ``16UC1; compressedDepth png``.
-
-    :param depth: (h, w) float32 metres, NaN where unknown
-    """
+    """The data of a CompressedImage ``16UC1; compressedDepth png`` of (h, w) float32 metres, NaN where unknown."""
     encoded, data = cv2.imencode('.png', encode_depth(depth), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not encoded:
         raise SegvladError(f'cannot encode a depth image of shape {depth.shape} as PNG')

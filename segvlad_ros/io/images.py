@@ -9,8 +9,7 @@ import numpy as np
 from segvlad_ros.io.image_codec import decode_compressed
 from segvlad_ros.types import SegvladError
 
-SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm',
-                      '.pnm'})
+SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'}
 MAX_FILE_BYTES = 500_000_000
 
 
@@ -40,14 +39,11 @@ def read_image(path: str | Path, bits: int = 0) -> np.ndarray:
 
 
 def _listed(path: Path) -> list[Path]:
+    data = path.read_bytes()
     try:
-        lines = path.read_text('utf-8').splitlines()
-    except (UnicodeDecodeError, ValueError):
-        raise SegvladError(f'{path}: neither a folder of images nor a text file with one image path a line') from None
-    images = [path.parent / line.strip() for line in lines if line.strip()]
-    try:
+        images = [path.parent / line.strip() for line in data.decode('utf-8').splitlines() if line.strip()]
         missing = next((image for image in images if not image.is_file()), None)
-    except (OSError, ValueError):  # a line that no file system takes for a path
+    except (OSError, ValueError):  # no text, or a line that no file system takes for a path
         raise SegvladError(f'{path}: neither a folder of images nor a text file with one image path a line') from None
     if missing is not None:
         raise SegvladError(f"{path}: lists {missing}, which is no file; paths are relative to the list's folder")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from segvlad_ros.io import zstd
@@ -16,6 +15,7 @@ from segvlad_ros.types import SegvladError
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS, DATA_END = 1, 2, 3, 4, 5, 6, 8, 11, 15
 PREFIX = 9  # operation code and length
+MESSAGE_PREFIX = 22  # of a message's content, before its data
 
 DAMAGED = (struct.error, UnicodeDecodeError, SegvladError, ValueError, IndexError)
 """What reading damaged records raises."""
@@ -60,33 +60,6 @@ class Fields:
         return found
 
 
-@dataclass(frozen=True)
-class Channel:
-    """A topic's channel.
-
-    :ivar schema: number of its schema, 0 without one
-    :ivar encoding: of its messages
-    """
-
-    topic: str
-    schema: int
-    encoding: str
-    metadata: dict[str, str]
-
-
-def read_schema(data: memoryview) -> tuple[int, tuple[str, str]]:
-    """Number; name and encoding of a schema."""
-    fields = Fields(data)
-    return fields.numbers('H')[0], (fields.text(), fields.text())
-
-
-def read_channel(data: memoryview) -> tuple[int, Channel]:
-    """Number and content of a channel."""
-    fields = Fields(data)
-    key, schema = fields.numbers('HH')
-    return key, Channel(fields.text(), schema, fields.text(), fields.texts())
-
-
 def records(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Records in memory: operation code, and where the content begins and ends in it.
 
@@ -99,6 +72,12 @@ def records(data: memoryview) -> Iterator[tuple[int, int, int]]:
         if at > len(data):
             raise ValueError('a record is cut off')
         yield code, at - length, at
+
+
+def message_prefix(data: bytes | memoryview, begin: int = 0) -> tuple[int, int]:
+    """Channel and time in the bag of the message whose content begins there."""
+    key, _, stamp_ns = struct.unpack_from('<HIQ', data, begin)
+    return key, stamp_ns
 
 
 def read_chunk(file: BinaryIO, offset: int) -> memoryview:

@@ -82,7 +82,7 @@ def _places(stamps: Sequence[int], begins: list[int], left_out: set[int]) -> lis
     places: list[int | None] = [None] * len(stamps)
     number = 0
     for begin, end in zip(begins, [*begins[1:], len(stamps)]):
-        for i in sorted((i for i in range(begin, end) if i not in left_out), key=lambda i: stamps[i]):
+        for i in sorted(set(range(begin, end)) - left_out, key=lambda i: (stamps[i], i)):
             places[i] = number
             number += 1
     return places

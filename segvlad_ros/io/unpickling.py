@@ -17,16 +17,6 @@ import numpy as np
 
 from segvlad_ros.types import SegvladError
 
-NUMPY = frozenset(
-    {'numpy.ndarray', 'numpy.dtype', '_codecs.encode', 'builtins.bytes'}
-    | {f'numpy.{core}.{name}' for core in ('core', '_core')
-       for name in ('multiarray._reconstruct', 'multiarray.scalar', 'numeric._frombuffer')})
-"""Arrays, scalars and dtypes of NumPy 1 and 2, pickle protocols 0 to 5."""
-
-CONTAINERS = frozenset({'collections.OrderedDict', 'builtins.set', 'builtins.frozenset', 'builtins.object',
-                        'copyreg._reconstructor', 'copy_reg._reconstructor'})
-"""Plain containers that pickles name, and how protocols 0 and 1 make objects."""
-
 MAX_BYTES = 4_000_000_000
 
 
@@ -119,15 +109,25 @@ def _reconstructor(kind, *_base_and_state):
     return kind()
 
 
-_CONSTRUCTORS: dict[str, Any] = {
-    'numpy.ndarray': 'numpy.ndarray', 'builtins.object': 'object',  # only ever arguments
-    'builtins.bytes': lambda: b'', 'copyreg._reconstructor': _reconstructor, 'copy_reg._reconstructor': _reconstructor,
-    'numpy.dtype': _Dtype, '_codecs.encode': _encode,
+_NUMPY: dict[str, Any] = {
+    'numpy.ndarray': 'numpy.ndarray',  # only ever an argument
+    'numpy.dtype': _Dtype, '_codecs.encode': _encode, 'builtins.bytes': lambda: b'',
     **{f'numpy.{core}.multiarray._reconstruct': lambda *_: _Array() for core in ('core', '_core')},
     **{f'numpy.{core}.multiarray.scalar': _scalar for core in ('core', '_core')},
     **{f'numpy.{core}.numeric._frombuffer': _frombuffer for core in ('core', '_core')},
-    'collections.OrderedDict': OrderedDict, 'builtins.set': set, 'builtins.frozenset': frozenset,
 }
+NUMPY = frozenset(_NUMPY)
+"""Arrays, scalars and dtypes of NumPy 1 and 2, pickle protocols 0 to 5."""
+
+_CONTAINERS: dict[str, Any] = {
+    'collections.OrderedDict': OrderedDict, 'builtins.set': set, 'builtins.frozenset': frozenset,
+    'builtins.object': 'object',  # only ever an argument
+    'copyreg._reconstructor': _reconstructor, 'copy_reg._reconstructor': _reconstructor,
+}
+CONTAINERS = frozenset(_CONTAINERS)
+"""Plain containers that pickles name, and how protocols 0 and 1 make objects."""
+
+_CONSTRUCTORS = _NUMPY | _CONTAINERS
 
 
 class _Unpickler(pickle._Unpickler):

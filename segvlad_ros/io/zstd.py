@@ -28,9 +28,9 @@ def decompress(data: bytes) -> bytes:
     """
     zstd = _library()
     try:
-        if hasattr(zstd, 'decompress') and zstd.__name__ != 'zstandard':
-            return zstd.decompress(data)
-        return zstd.ZstdDecompressor().decompressobj().decompress(data)  # the one that needs no size in the frame
+        if zstd.__name__ == 'zstandard':
+            return zstd.ZstdDecompressor().decompressobj().decompress(data)  # the one that needs no size in the frame
+        return zstd.decompress(data)
     except (zstd.ZstdError, MemoryError) as error:
         raise SegvladError(f'damaged zstd data ({error})') from None
 

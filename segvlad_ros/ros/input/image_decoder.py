@@ -53,7 +53,7 @@ class ImageDecoder(BuiltinDecoder):
         return 'builtin' if self._bridge is None else 'cv_bridge'
 
     def decode(self, message: Any) -> np.ndarray:
-        """A colour or grey image, see :class:`~segvlad_ros.io.frame_assembler.Decoder`."""
+        """A colour or grey image, see :class:`~segvlad_ros.io.frame_assembler.BuiltinDecoder`."""
         if self._bridges(message, _BRIDGED):
             return _bridged(self._bridge, message, 'rgb8')
         return super().decode(message)

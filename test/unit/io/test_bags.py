@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.geometry import rotation_angle
-from segvlad_ros.io import bag_types
+from segvlad_ros.io import bags
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
@@ -101,7 +101,7 @@ def test_info_and_messages(tmp_path):
     info = bag_info(path)
     topics = {topic.name: topic for topic in info.topics}
     assert topics['/odom'].count == 12
-    assert topics['/camera/image_raw/compressed'].msgtype == bag_types.COMPRESSED_IMAGE
+    assert topics['/camera/image_raw/compressed'].msgtype == bags.COMPRESSED_IMAGE
     assert [name for name, topic in topics.items() if topic.latched] == ['/tf_static']
     assert info.messages == sum(topic.count for topic in info.topics)
     assert info.duration_s == pytest.approx(0.55)
@@ -111,7 +111,7 @@ def test_info_and_messages(tmp_path):
     stamps = [message.stamp_ns for message in messages]
     assert stamps == sorted(stamps)
     clock = next(m for m in messages if m.topic == '/clock')
-    assert bag_types.typestore().deserialize_cdr(clock.data, clock.msgtype).clock.sec == START // 10**9
+    assert bags.typestore().deserialize_cdr(clock.data, clock.msgtype).clock.sec == START // 10**9
     assert {m.topic for m in read_messages(path, {'/truth'})} == {'/truth'}
 
 
@@ -174,10 +174,10 @@ class TestTopics:
 
 class TestMissingAndDamaged:
     def test_damaged_images_are_counted_and_passed_over(self, tmp_path, caplog):
-        store = bag_types.typestore()
+        store = bags.typestore()
         stamp = store.types['builtin_interfaces/msg/Time'](START // 10**9, 1)
         header = store.types['std_msgs/msg/Header'](stamp, 'camera')
-        compressed = store.types[bag_types.COMPRESSED_IMAGE]
+        compressed = store.types[bags.COMPRESSED_IMAGE]
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
             for data in (b'', b'junk', b'\xff\xd8\xff\xe0'):
@@ -190,8 +190,8 @@ class TestMissingAndDamaged:
         assert len(caplog.records) == 3
 
     def test_a_fault_of_all_images_is_one_line(self, tmp_path, caplog):
-        store = bag_types.typestore()
-        image, header = store.types[bag_types.IMAGE], store.types['std_msgs/msg/Header']
+        store = bags.typestore()
+        image, header = store.types[bags.IMAGE], store.types['std_msgs/msg/Header']
         twelve_bits = picture(0)[..., 1].astype('<u2') << 4
         with BagWriter(tmp_path / 'run') as bag:
             for number in range(5):
@@ -208,12 +208,12 @@ class TestMissingAndDamaged:
         assert not caplog.records
 
     def test_every_reason_is_said_once(self, tmp_path, caplog):
-        store = bag_types.typestore()
+        store = bags.typestore()
         header = store.types['std_msgs/msg/Header'](store.types['builtin_interfaces/msg/Time'](1, 0), 'camera')
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
             for length in [4] * 10 + [5, 6, 7, 8, 8]:
-                message = store.types[bag_types.COMPRESSED_IMAGE](header, 'jpeg', np.zeros(length, np.uint8))
+                message = store.types[bags.COMPRESSED_IMAGE](header, 'jpeg', np.zeros(length, np.uint8))
                 bag.write('/image/compressed', message, START + 1)
         with caplog.at_level(logging.WARNING):
             assert len(list(read_frames(tmp_path / 'run'))) == 1
@@ -304,9 +304,9 @@ class TestMissingAndDamaged:
 def bag_bytes(bag: BagWriter, stamp: int, depth: np.ndarray) -> bytes:
     """A depth message whose stamp is not its time in the bag."""
     store = bag._store
-    message = store.types[bag_types.IMAGE](bag._header(stamp, 'camera'), *depth.shape, '16UC1', 0, 2 * depth.shape[1],
+    message = store.types[bags.IMAGE](bag._header(stamp, 'camera'), *depth.shape, '16UC1', 0, 2 * depth.shape[1],
                                            np.frombuffer(np.nan_to_num(depth * 1000).astype('<u2').tobytes(), np.uint8))
-    return bytes(store.serialize_cdr(message, bag_types.IMAGE))
+    return bytes(store.serialize_cdr(message, bags.IMAGE))
 
 
 def _with(path, content):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bag_samples import IMAGE_TOPIC, SECOND, START, STEP, at_x, picture
 
-from segvlad_ros.io import bag_types
+from segvlad_ros.io import bags
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.stamps import as_time, order_of, spans_apart
@@ -74,8 +74,8 @@ def test_spans():
 
 def write_stamped(path, stamps, odometry_shift=0, depth_shift=0):
     """Images with these header stamps, one every 0.1 s of the bag, with odometry and depth at the same stamps."""
-    store = bag_types.typestore()
-    image = store.types[bag_types.IMAGE]
+    store = bags.typestore()
+    image = store.types[bags.IMAGE]
     with BagWriter(path) as bag:
         for number, stamp in enumerate(stamps):
             now = START + number * STEP

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.cli import main
-from segvlad_ros.io.download import ATTEMPTS, fetch
-from segvlad_ros.io.weights import CATALOGUE, PINS, Weights, entry_named, sha256_of, verify
+from segvlad_ros.io.weights import ATTEMPTS, CATALOGUE, PINS, Weights, entry_named, fetch, sha256_of, verify
 from segvlad_ros.types import SegvladError
 
 
