@@ -63,8 +63,7 @@ def _simulated(scenario_name: str, output: Path) -> Path:
     """The bag of the scenario, made once and kept."""
     import segvlad_ros.simulation
     from segvlad_ros.cli.options import progress
-    from segvlad_ros.simulation.recording import write_bag
-    from segvlad_ros.simulation.robot import SimulatedRobot
+    from segvlad_ros.simulation.robot import SimulatedRobot, write_bag
     from segvlad_ros.simulation.scenario import load_scenario
 
     scenario = load_scenario(scenario_name)
@@ -89,7 +88,7 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
 
     :return: what they said, when each image went out (steady seconds by stamp), images that nobody dealt with
     """
-    from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA
+    from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
 
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))  # away from whatever else runs here
@@ -146,7 +145,7 @@ class _Teller:
 def _truth(bag: Path):
     from segvlad_ros.geometry import PoseHistory
     from segvlad_ros.io.bags import read_poses
-    from segvlad_ros.simulation.recording import TRUTH_TOPIC
+    from segvlad_ros.simulation.robot import TRUTH_TOPIC
 
     history = PoseHistory()
     for stamp, pose in zip(*read_poses(bag, TRUTH_TOPIC)):

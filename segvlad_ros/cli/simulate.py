@@ -23,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.cli import OK
     from segvlad_ros.cli.options import progress
-    from segvlad_ros.simulation.recording import check_output, write_bag
-    from segvlad_ros.simulation.robot import SimulatedRobot
+    from segvlad_ros.simulation.robot import SimulatedRobot, check_output, write_bag
     from segvlad_ros.simulation.scenario import load_scenario
 
     scenario = load_scenario(args.scenario, seed=args.seed, run=args.run_number, route=args.route, speed=args.speed,

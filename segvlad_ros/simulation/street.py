@@ -7,11 +7,10 @@ from __future__ import annotations
 import numpy as np
 
 from segvlad_ros.simulation.decorations import WallStyle, random_colour, wall_panel
-from segvlad_ros.simulation.floor_plan import Room
 from segvlad_ros.simulation.furniture import Furniture, build_furniture
 from segvlad_ros.simulation.surfaces import SurfaceList
 from segvlad_ros.simulation.textures import grain, noise, shade
-from segvlad_ros.simulation.world import World, generator
+from segvlad_ros.simulation.world import Room, World, generator
 
 LENGTH_M, HALF_WIDTH_M = 330.0, 6.0  # of the street; houses stand on both sides
 HOUSE_M, STOREY_M, STOREYS = 15.0, 3.0, (2, 4)
@@ -38,7 +37,7 @@ def build_street(seed: int) -> World:
     _build_sky(target, generator(seed, 'sky'))
     # even light, since it comes from afar
     daylight = [(x, y, SKY_M) for x in np.arange(ROOM.x0, ROOM.x1, 10.0) for y in (-ASIDE_M, ASIDE_M)]
-    return World(target.surfaces, target.textures, np.array(daylight), [ROOM])
+    return World(target.surfaces, target.textures, np.array(daylight))
 
 
 def _build_house(target: SurfaceList, rng: np.random.Generator, x: float, side: int) -> None:

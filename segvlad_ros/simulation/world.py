@@ -1,5 +1,7 @@
 """The simulated building: lobby, twin corridors, office, and a kitchen off the loop.
 
+World coordinates: x east, y north, z up, metres.
+
 ::
 
         y=9  +-------+--------------------+-------+
@@ -22,16 +24,54 @@ from zlib import crc32
 import numpy as np
 
 from segvlad_ros.simulation.decorations import WallStyle, wall_panel
-from segvlad_ros.simulation.floor_plan import Room, Wall, find_walls
 from segvlad_ros.simulation.furniture import Furniture, build_furniture
 from segvlad_ros.simulation.surfaces import Surface, SurfaceList
 from segvlad_ros.simulation.textures import MATERIALS
 
 WALL_SCALE, FLOOR_SCALE, CEILING_SCALE = 150, 90, 60  # texture pixels a metre
 CEILING_M = 2.6
-PANEL_M = 2.3
+PANEL_M = 2.3  # greatest width of a wall panel
+GRID_M = 0.1  # of the floor plan
 TWINS = ('corridor_a', 'corridor_b')
 BLOCK_CENTRE = np.array([8.5, 4.5])
+
+
+@dataclass(frozen=True)
+class Room:
+    """A rectangle of free floor; rooms that touch are open to each other.
+
+    :ivar x0, y0, x1, y1: metres, multiples of 0.1
+    :ivar style: name of its look
+    """
+
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    style: str
+
+    def contains(self, x: float, y: float) -> bool:
+        """True for a point on the room's floor."""
+        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A straight stretch of wall, seen from one room.
+
+    :ivar start, end: (2,) float64 metres, left and right end as one sees them from inside the room
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    room: Room
+
+    @property
+    def length(self) -> float:
+        """Metres."""
+        return float(np.linalg.norm(self.end - self.start))
+
 
 ROOMS = [
     Room('lobby', -0.5, 0.0, 4.0, 9.0, 'lobby'),
@@ -98,10 +138,9 @@ class World:
     surfaces: list[Surface]
     textures: list[np.ndarray]
     lamps: np.ndarray
-    rooms: list[Room]
 
-    def shared_share(self, first: str = TWINS[0], second: str = TWINS[1]) -> float:
-        """Share of the textured area of room ``second`` that shows exactly what room ``first`` shows.
+    def shared_share(self) -> float:
+        """Share of the textured area of the second twin that shows exactly what the first twin shows.
 
         A surface counts as shared when the other room has one with identical texture pixels and size at the place
         that corresponds to it (turned by 180 degrees about the middle of the block).
@@ -113,8 +152,8 @@ class World:
             image = self.textures[surface.texture]
             return (*np.round(centre * 20).astype(int), image.shape, crc32(image.tobytes()))
 
-        seen = {look(surface, False) for surface in self.surfaces if surface.room == first}
-        there = [surface for surface in self.surfaces if surface.room == second]
+        seen = {look(surface, False) for surface in self.surfaces if surface.room == TWINS[0]}
+        there = [surface for surface in self.surfaces if surface.room == TWINS[1]]
         shared = sum(surface.area for surface in there if look(surface, True) in seen)
         return shared / sum(surface.area for surface in there)
 
@@ -135,7 +174,47 @@ def build_world(seed: int, twin_share: float) -> World:
         _build_level(target, room, seed)
         lamps += _build_lamps(target, room)
         _furnish(target, room, seed)
-    return World(target.surfaces, target.textures, np.array(lamps), ROOMS)
+    return World(target.surfaces, target.textures, np.array(lamps))
+
+
+def find_walls(rooms: list[Room], panel_m: float) -> list[Wall]:
+    """The walls around the union of all rooms, cut into panels of at most ``panel_m``.
+
+    The rooms are drawn onto a grid of 0.1 m; a wall stands wherever a free cell has a neighbour that is not free.
+    """
+    x_low, y_low = (min(getattr(room, name) for room in rooms) - 1 for name in ('x0', 'y0'))
+    x_high, y_high = (max(getattr(room, name) for room in rooms) + 1 for name in ('x1', 'y1'))
+    owner = np.full((_cells(y_high - y_low), _cells(x_high - x_low)), -1)
+    for number, room in enumerate(rooms):
+        owner[_cells(room.y0 - y_low):_cells(room.y1 - y_low), _cells(room.x0 - x_low):_cells(room.x1 - x_low)] = number
+    walls = []
+    for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1)):
+        edge = np.where(np.roll(owner, (-dy, -dx), (0, 1)) < 0, owner, -1)
+        along, across = (x_low, y_low) if dx == 0 else (y_low, x_low)
+        for line, first, last, number in _runs(edge if dx == 0 else edge.T):
+            place = across + (line + (dx + dy > 0)) * GRID_M
+            ends = [(along + cell * GRID_M, place)[::1 if dx == 0 else -1] for cell in (first, last)]
+            # seen from inside, looking along (dx, dy), left is (-dy, dx)
+            left, right = np.array(ends if dx - dy < 0 else ends[::-1])
+            count = max(1, int(np.ceil(np.linalg.norm(right - left) / panel_m - 1e-6)))
+            corners = np.linspace(left, right, count + 1)
+            walls += [Wall(start, end, rooms[number]) for start, end in zip(corners, corners[1:])]
+    return walls
+
+
+def _cells(metres: float) -> int:
+    return int(round(metres / GRID_M))
+
+
+def _runs(edge: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Runs of equal values >= 0 along the rows: (row, first, one past the last, value)."""
+    runs = []
+    for row, values in enumerate(edge):
+        cuts = np.flatnonzero(np.diff(values)) + 1
+        for first, last in zip([0, *cuts], [*cuts, len(values)]):
+            if values[first] >= 0:
+                runs.append((row, int(first), int(last), int(values[first])))
+    return runs
 
 
 def generator(seed: int, *key) -> np.random.Generator:
@@ -149,10 +228,6 @@ def _canonical(room: str, point: np.ndarray) -> tuple[int, int]:
         point = 2 * BLOCK_CENTRE - point
     x, y = np.round(point * 100).astype(int)
     return int(x), int(y)
-
-
-def _style_name(room: str) -> str:
-    return next(r.style for r in ROOMS if r.name == room)
 
 
 def _own_panels(walls: list[Wall], seed: int, twin_share: float) -> set[tuple[int, int]]:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from segvlad_ros.geometry import compose, from_matrix, to_matrix
+from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, camera_model
 from segvlad_ros.simulation.renderer import Renderer
 from segvlad_ros.simulation.robot import build_camera
-from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA, camera_model
 from segvlad_ros.simulation.surfaces import SurfaceList
 from segvlad_ros.types import CameraModel
 

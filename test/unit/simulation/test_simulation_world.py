@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from segvlad_ros.simulation.floor_plan import Room, find_walls
-from segvlad_ros.simulation.robot import SimulatedRobot, build_camera
-from segvlad_ros.simulation.routes import ROUTES, drive
+from segvlad_ros.simulation.robot import WORLD_FRAME, SimulatedRobot, build_camera
+from segvlad_ros.simulation.routes import ROUTES, PlanarPath, drive, odometry
 from segvlad_ros.simulation.scenario import load_scenario, scenario_names
-from segvlad_ros.simulation.sensors import WORLD_FRAME, PlanarPath, odometry
-from segvlad_ros.simulation.world import BLOCK_CENTRE, FURNITURE, ROOMS, build_world
+from segvlad_ros.simulation.world import BLOCK_CENTRE, FURNITURE, ROOMS, Room, build_world, find_walls
 from segvlad_ros.types import SegvladError
 
 
