@@ -87,7 +87,7 @@ class Rendering:
 class Renderer:
     """Renders surfaces for one camera model. Not for several threads at once.
 
-    :param surfaces, textures: see :class:`~.world.World`
+    :param surfaces, textures: see :class:`~.surfaces.World`
     """
 
     def __init__(self, surfaces: list[Surface], textures: list[np.ndarray], camera: CameraModel):

@@ -12,7 +12,7 @@ import numpy as np
 
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.simulation.camera import BASE_FRAME, BASE_FROM_CAMERA, CAMERA_FRAME, Camera, LightMap, make_light
-from segvlad_ros.simulation.routes import ROUTES, PlanarPath, drive, odometry, odometry_covariance
+from segvlad_ros.simulation.routes import ROUTES, drive, floor_pose, odometry, odometry_covariance
 from segvlad_ros.simulation.scenario import Scenario
 from segvlad_ros.simulation.street import build_street
 from segvlad_ros.simulation.world import build_world
@@ -60,7 +60,7 @@ class SimulatedRobot:
         """The light of a visit; the very first one finds the building as it was built."""
         first = visit == 0 and self.scenario.run == 0
         variation = 0.0 if first else self.scenario.light_variation
-        return make_light(self.camera.world.lamps, self._generator('light', visit), variation)
+        return make_light(np.array(self.camera.world.lamps), self._generator('light', visit), variation)
 
     @property
     def duration_s(self) -> float:
@@ -74,8 +74,8 @@ class SimulatedRobot:
 
     def frame(self, number: int) -> Frame:
         """Image ``number`` with depth, calibration, and its **true** pose in frame ``map``."""
-        path, visit = self.drive.at(number / self.scenario.image_rate_hz)
-        return self._picture(path, self._lights[visit], 'image', number)
+        place, visit = self.drive.at(number / self.scenario.image_rate_hz)
+        return self._picture(place, self._lights[visit], 'image', number)
 
     def place(self, x: float, y: float, yaw: float, number: int, light: LightMap | None = None) -> Frame:
         """A picture from anywhere: the robot is carried to (x, y) metres and looks along yaw radians.
@@ -83,11 +83,10 @@ class SimulatedRobot:
         :param number: of the picture, for its stamp and its noise
         :param light: that of the run's last visit, if not given
         """
-        path = PlanarPath(np.array([x]), np.array([y]), np.array([yaw]))
-        return self._picture(path, light or self._lights[-1], 'place', number)
+        return self._picture((x, y, yaw), light or self._lights[-1], 'place', number)
 
-    def _picture(self, path: PlanarPath, light: LightMap, purpose: str, number: int) -> Frame:
-        base = path.pose(0, WORLD_FRAME)
+    def _picture(self, place: tuple[float, float, float], light: LightMap, purpose: str, number: int) -> Frame:
+        base = floor_pose(*place, WORLD_FRAME)
         rgb, depth = self.camera.look(base, light, self._generator(purpose, number))
         stamp = stamp_ns(number / self.scenario.image_rate_hz)
         return Frame(rgb, stamp, '', CAMERA_FRAME, base, depth, self.camera.model, BASE_FROM_CAMERA)

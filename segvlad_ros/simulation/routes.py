@@ -49,6 +49,11 @@ ROUTES = {
 }
 
 
+def floor_pose(x: float, y: float, yaw: float, frame: str) -> Pose:
+    """A place on the floor, metres and radians, in 3-D."""
+    return Pose(np.array([x, y, 0.0]), np.array([0, 0, np.sin(yaw / 2), np.cos(yaw / 2)]), frame)
+
+
 @dataclass(frozen=True)
 class PlanarPath:
     """Poses of the robot's base on the floor.
@@ -63,8 +68,7 @@ class PlanarPath:
 
     def pose(self, index: int, frame: str) -> Pose:
         """One pose in 3-D."""
-        half = self.yaw[index] / 2
-        return Pose(np.array([self.x[index], self.y[index], 0.0]), np.array([0, 0, np.sin(half), np.cos(half)]), frame)
+        return floor_pose(self.x[index], self.y[index], self.yaw[index], frame)
 
     @property
     def distance(self) -> np.ndarray:
@@ -88,12 +92,12 @@ class Drive:
     path: PlanarPath
     visit: np.ndarray
 
-    def at(self, stamp_s: float) -> tuple[PlanarPath, int]:
-        """True pose and visit at a time, as a path of length one."""
-        pose = PlanarPath(*(np.array([np.interp(stamp_s, self.stamps_s, values)])
-                            for values in (self.path.x, self.path.y, self.path.yaw)))
+    def at(self, stamp_s: float) -> tuple[tuple[float, float, float], int]:
+        """True place (x, y, yaw) and visit at a time."""
+        path = self.path
+        place = tuple(float(np.interp(stamp_s, self.stamps_s, values)) for values in (path.x, path.y, path.yaw))
         index = np.clip(np.searchsorted(self.stamps_s, stamp_s, 'right') - 1, 0, len(self.visit) - 1)
-        return pose, int(self.visit[index])
+        return place, int(self.visit[index])
 
 
 def drive(route: tuple[Leg, ...], speed: float, rate_hz: float, *, reverse: bool = False,

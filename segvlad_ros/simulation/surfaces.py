@@ -13,7 +13,7 @@ class Surface:
     Seen from the visible side, ``right`` and ``down`` span it from its upper left corner.
 
     :ivar origin, right, down: (3,) float64, world coordinates, metres
-    :ivar texture: index into :attr:`SurfaceList.textures`
+    :ivar texture: index into :attr:`World.textures`
     :ivar room: name of the room that it belongs to
     """
 
@@ -35,14 +35,16 @@ class Surface:
 
 
 @dataclass
-class SurfaceList:
-    """Surfaces and their textures, as they are collected while a world is built.
+class World:
+    """Surfaces, their textures, and lamps, as they are collected while a world is built.
 
     :ivar textures: RGB uint8 images
+    :ivar lamps: (x, y, z) metres
     """
 
     surfaces: list[Surface] = field(default_factory=list)
     textures: list[np.ndarray] = field(default_factory=list)
+    lamps: list[tuple[float, float, float]] = field(default_factory=list)
 
     def add_texture(self, image: np.ndarray) -> int:
         """Keep a texture; its number."""
@@ -81,5 +83,5 @@ class SurfaceList:
             # from outside, the next counter-clockwise corner lies to the right
             self.add_wall(corners[number], corners[(number + 1) % len(corners)], heights, texture, room=room)
         if lid is not None:
-            a, b, d = corners[0], corners[1], corners[3]
-            self.add((*d, heights[1]), (*(b - a), 0), (*(a - d), 0), lid, room=room)
+            first, second, _, last = corners
+            self.add((*last, heights[1]), (*(second - first), 0), (*(first - last), 0), lid, room=room)

@@ -25,8 +25,8 @@ import numpy as np
 
 from segvlad_ros.simulation.decorations import WallStyle, wall_panel
 from segvlad_ros.simulation.furniture import Furniture, build_furniture
-from segvlad_ros.simulation.surfaces import Surface, SurfaceList
-from segvlad_ros.simulation.textures import MATERIALS
+from segvlad_ros.simulation.surfaces import Surface, World
+from segvlad_ros.simulation.textures import MATERIALS, Look
 
 WALL_SCALE, FLOOR_SCALE, CEILING_SCALE = 150, 90, 60  # texture pixels a metre
 CEILING_M = 2.6
@@ -51,9 +51,15 @@ class Room:
     y1: float
     style: str
 
-    def contains(self, x: float, y: float) -> bool:
-        """True for a point on the room's floor."""
-        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
+    @property
+    def outline(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Metres to the east and to the north."""
+        return self.x1 - self.x0, self.y1 - self.y0
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ FLOORS = {
     'lobby': ('tiles', (150, 140, 126)), 'corridor': ('carpet', (112, 104, 96)),
     'office': ('wood', (168, 128, 88)), 'kitchen': ('tiles', (120, 132, 138)),
 }
+CEILING = ('ceiling', (214, 213, 206))
 
 # yaw: the way the front faces; 0 east, pi/2 north
 EAST, NORTH, WEST, SOUTH = 0.0, np.pi / 2, np.pi, -np.pi / 2
@@ -126,55 +133,41 @@ FURNITURE = {
 }
 
 
-@dataclass(frozen=True)
-class World:
-    """A building, ready to be rendered.
-
-    :ivar surfaces: all rectangles
-    :ivar textures: RGB uint8 images that the surfaces name by index
-    :ivar lamps: (L, 3) float64, positions of the ceiling lamps, metres
-    """
-
-    surfaces: list[Surface]
-    textures: list[np.ndarray]
-    lamps: np.ndarray
-
-    def shared_share(self) -> float:
-        """Share of the textured area of the second twin that shows exactly what the first twin shows.
-
-        A surface counts as shared when the other room has one with identical texture pixels and size at the place
-        that corresponds to it (turned by 180 degrees about the middle of the block).
-        """
-        def look(surface: Surface, turned: bool) -> tuple:
-            centre = surface.centre.copy()
-            if turned:
-                centre[:2] = 2 * BLOCK_CENTRE - centre[:2]
-            image = self.textures[surface.texture]
-            return (*np.round(centre * 20).astype(int), image.shape, crc32(image.tobytes()))
-
-        seen = {look(surface, False) for surface in self.surfaces if surface.room == TWINS[0]}
-        there = [surface for surface in self.surfaces if surface.room == TWINS[1]]
-        shared = sum(surface.area for surface in there if look(surface, True) in seen)
-        return shared / sum(surface.area for surface in there)
-
-
 def build_world(seed: int, twin_share: float) -> World:
     """Build the building.
 
     :param seed: all of its looks
     :param twin_share: share of the twin corridors' textured area that is the same in both, in [0, 1]
     """
-    target = SurfaceList()
+    world = World()
     walls = find_walls(ROOMS, PANEL_M)
     own = _own_panels(walls, seed, twin_share)
     for wall in walls:
-        _build_wall(target, wall, seed, own)
-    lamps = []
+        _build_wall(world, wall, seed, own)
     for room in ROOMS:
-        _build_level(target, room, seed)
-        lamps += _build_lamps(target, room)
-        _furnish(target, room, seed)
-    return World(target.surfaces, target.textures, np.array(lamps))
+        _build_level(world, room, seed)
+        _build_lamps(world, room)
+        _furnish(world, room, seed)
+    return world
+
+
+def shared_share(world: World) -> float:
+    """Share of the textured area of the second twin that shows exactly what the first twin shows.
+
+    A surface counts as shared when the other twin has one with identical texture pixels and size at the place that
+    corresponds to it.
+    """
+    def look(surface: Surface) -> tuple:
+        x, y, z = surface.centre
+        if surface.room == TWINS[1]:
+            x, y = _turned((x, y))
+        image = world.textures[surface.texture]
+        return (*np.round(np.array([x, y, z]) * 20).astype(int), image.shape, crc32(image.tobytes()))
+
+    seen = {look(surface) for surface in world.surfaces if surface.room == TWINS[0]}
+    there = [surface for surface in world.surfaces if surface.room == TWINS[1]]
+    shared = sum(surface.area for surface in there if look(surface) in seen)
+    return shared / sum(surface.area for surface in there)
 
 
 def find_walls(rooms: list[Room], panel_m: float) -> list[Wall]:
@@ -222,88 +215,84 @@ def generator(seed: int, *key) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(repr(key).encode())])
 
 
-def _canonical(room: str, point: np.ndarray) -> tuple[int, int]:
+def _turned(point) -> np.ndarray:
+    """Where a point of one twin is in the other."""
+    return 2 * BLOCK_CENTRE - point
+
+
+def _name(room: Room) -> str:
+    """What a room's looks depend on: its name, but one for both twins."""
+    return 'twin' if room.name in TWINS else room.name
+
+
+def _place(wall: Wall) -> tuple[int, int]:
     """A wall's place in centimetres; for the second twin that of its counterpart in the first."""
-    if room == TWINS[1]:
-        point = 2 * BLOCK_CENTRE - point
-    x, y = np.round(point * 100).astype(int)
+    middle = (wall.start + wall.end) / 2
+    x, y = np.round((_turned(middle) if wall.room.name == TWINS[1] else middle) * 100).astype(int)
     return int(x), int(y)
 
 
 def _own_panels(walls: list[Wall], seed: int, twin_share: float) -> set[tuple[int, int]]:
     """Places of the wall panels of the second twin that look different from the first twin's."""
     panels = [wall for wall in walls if wall.room.name == TWINS[1]]
-    room = panels[0].room
-    floor_area = (room.x1 - room.x0) * (room.y1 - room.y0)
+    wide, deep = panels[0].room.size
     furniture_area = sum(2 * (f.width + f.depth) * f.height + f.width * f.depth for f in FURNITURE[TWINS[0]])
     wall_area = sum(wall.length for wall in panels) * CEILING_M
-    budget = (1 - twin_share) * (2 * floor_area + furniture_area + wall_area)
+    budget = (1 - twin_share) * (2 * (wide * deep) + furniture_area + wall_area)
     own = set()
     for number in generator(seed, 'own panels').permutation(len(panels)):
         budget -= panels[number].length * CEILING_M
         if budget < 0:
             break
-        own.add(_canonical(TWINS[1], (panels[number].start + panels[number].end) / 2))
+        own.add(_place(panels[number]))
     return own
 
 
-def _build_wall(target: SurfaceList, wall: Wall, seed: int, own: set[tuple[int, int]]) -> None:
-    room = wall.room.name
-    place = _canonical(room, (wall.start + wall.end) / 2)
-    twin = room if room not in TWINS or (room == TWINS[1] and place in own) else 'twin'
-    rng = generator(seed, 'wall', twin, place)
-    image = wall_panel(rng, STYLES[wall.room.style], wall.length, CEILING_M, WALL_SCALE)
-    target.add_wall(wall.start, wall.end, (0.0, CEILING_M), target.add_texture(image), room=room)
+def _build_wall(world: World, wall: Wall, seed: int, own: set[tuple[int, int]]) -> None:
+    room, place = wall.room, _place(wall)
+    name = room.name if room.name == TWINS[1] and place in own else _name(room)
+    image = wall_panel(generator(seed, 'wall', name, place), STYLES[room.style], wall.length, CEILING_M, WALL_SCALE)
+    world.add_wall(wall.start, wall.end, (0.0, CEILING_M), world.add_texture(image), room=room.name)
 
 
-def _build_level(target: SurfaceList, room: Room, seed: int) -> None:
+def _build_level(world: World, room: Room, seed: int) -> None:
     """Floor and ceiling of a room. The second twin's textures are turned by half a turn, as the whole room is."""
-    wide, deep = room.x1 - room.x0, room.y1 - room.y0
-    name = 'twin' if room.name in TWINS else room.name
+    wide, deep = room.size
 
-    def texture(material: str, scale: float, colour) -> int:
-        rng = generator(seed, material, name)
-        image = MATERIALS[material](rng, round(deep * scale), round(wide * scale), scale, colour)
-        return target.add_texture(image)
+    def texture(look: Look, scale: float) -> int:
+        material, colour = look
+        rng = generator(seed, material, _name(room))
+        return world.add_texture(MATERIALS[material](rng, round(deep * scale), round(wide * scale), scale, colour))
 
-    floor = texture(FLOORS[room.style][0], FLOOR_SCALE, FLOORS[room.style][1])
-    ceiling = texture('ceiling', CEILING_SCALE, (214, 213, 206))
+    floor, ceiling = texture(FLOORS[room.style], FLOOR_SCALE), texture(CEILING, CEILING_SCALE)
     if room.name == TWINS[1]:
-        target.add((room.x1, room.y0, 0), (-wide, 0, 0), (0, deep, 0), floor, room=room.name)
-        target.add((room.x1, room.y1, CEILING_M), (-wide, 0, 0), (0, -deep, 0), ceiling, room=room.name)
+        world.add((room.x1, room.y0, 0), (-wide, 0, 0), (0, deep, 0), floor, room=room.name)
+        world.add((room.x1, room.y1, CEILING_M), (-wide, 0, 0), (0, -deep, 0), ceiling, room=room.name)
     else:
-        target.add_floor((room.x0, room.y0, room.x1, room.y1), 0.0, floor, room=room.name)
-        target.add_ceiling((room.x0, room.y0, room.x1, room.y1), CEILING_M, ceiling, room=room.name)
+        world.add_floor(room.outline, 0.0, floor, room=room.name)
+        world.add_ceiling(room.outline, CEILING_M, ceiling, room=room.name)
 
 
-def _build_lamps(target: SurfaceList, room: Room) -> list[tuple[float, float, float]]:
+def _build_lamps(world: World, room: Room) -> None:
     """Lamps of 1.2 x 0.25 m every three metres along the room's longer side."""
-    along_x = room.x1 - room.x0 >= room.y1 - room.y0
-    length = max(room.x1 - room.x0, room.y1 - room.y0)
+    along_x = room.size[0] >= room.size[1]
+    length = max(room.size)
     count = int(length // 2.9)
     image = np.full((20, 96, 3), (255, 252, 240), np.uint8)
     image[:2] = image[-2:] = image[:, :2] = image[:, -2:] = 120
-    bright = target.add_texture(image if along_x else np.rot90(image))
-    lamps = []
+    bright = world.add_texture(image if along_x else np.rot90(image))
+    half_x, half_y = (0.6, 0.125) if along_x else (0.125, 0.6)
     for number in range(count):
         offset = (number + 0.5) * length / count
         x = room.x0 + offset if along_x else (room.x0 + room.x1) / 2
         y = (room.y0 + room.y1) / 2 if along_x else room.y0 + offset
-        half_x, half_y = (0.6, 0.125) if along_x else (0.125, 0.6)
         area = (x - half_x, y - half_y, x + half_x, y + half_y)
-        target.add_ceiling(area, CEILING_M - 0.01, bright, room=room.name)
-        lamps.append((x, y, CEILING_M))
-    return lamps
+        world.add_ceiling(area, CEILING_M - 0.01, bright, room=room.name)
+        world.lamps.append((x, y, CEILING_M))
 
 
-def _furnish(target: SurfaceList, room: Room, seed: int) -> None:
-    twin = room.name in TWINS
-    for number, piece in enumerate(FURNITURE.get(TWINS[0] if twin else room.name, [])):
-        rng = generator(seed, 'furniture', 'twin' if twin else room.name, number)
-        build_furniture(target, _turned(piece) if room.name == TWINS[1] else piece, rng, room.name)
-
-
-def _turned(piece: Furniture) -> Furniture:
-    """A piece of the first twin at its place in the second."""
-    x, y = 2 * BLOCK_CENTRE - (piece.x, piece.y)
-    return replace(piece, x=float(x), y=float(y), yaw=piece.yaw + np.pi)
+def _furnish(world: World, room: Room, seed: int) -> None:
+    for number, piece in enumerate(FURNITURE.get(TWINS[0] if room.name in TWINS else room.name, [])):
+        x, y = map(float, _turned((piece.x, piece.y)))
+        own = replace(piece, x=x, y=y, yaw=piece.yaw + np.pi) if room.name == TWINS[1] else piece
+        build_furniture(world, own, generator(seed, 'furniture', _name(room), number), room.name)
