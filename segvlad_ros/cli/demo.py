@@ -37,19 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: precision or recall is below what the demo asks for."""
     from segvlad_ros.evaluation.live import judge
+    from segvlad_ros.evaluation.report import as_text
+    from segvlad_ros.evaluation.truth import TruePoses
     from segvlad_ros.pipeline.presets import load_preset
+    from segvlad_ros.simulation.robot import TRUTH_TOPIC
 
     begin = time.monotonic()
     preset = load_preset(args.preset)
     output = args.output or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'segvlad_ros' / 'demo'
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
-    outcomes = judge(collector.keyframes, collector.answers, _truth(bag), preset.exclude)
+    outcomes = judge(collector.keyframes, collector.answers, TruePoses(bag, TRUTH_TOPIC), preset.exclude)
     numbers = _numbers(outcomes, collector, sent_s) | {'unanswered': unanswered,
                                                       'seconds': round(time.monotonic() - begin, 1)}
     picture = _picture(outcomes, collector, bag, preset, output / 'matched_segments.png')
-    print(json.dumps(numbers | {'picture': picture and str(picture)}, indent=2) if args.json
-          else _table(numbers, picture))
+    if args.json:
+        print(json.dumps(numbers | {'picture': picture and str(picture)}, indent=2))
+    else:
+        print(f'\n{as_text(numbers)}')
+        if picture:
+            print(f'\nquery and match side by side, matched segments in the same colours: {picture}')
     good = (numbers['precision'] or 0) >= MIN_PRECISION and (numbers['recall'] or 0) >= MIN_RECALL
     if not good:
         _say(f'below what the demo asks for: precision {MIN_PRECISION}, recall {MIN_RECALL}')
@@ -132,17 +139,6 @@ class _Teller:
             _say(text)
 
 
-def _truth(bag: Path):
-    from segvlad_ros.geometry import PoseHistory
-    from segvlad_ros.io.bags import read_poses
-    from segvlad_ros.simulation.robot import TRUTH_TOPIC
-
-    history = PoseHistory()
-    for stamp, pose in zip(*read_poses(bag, TRUTH_TOPIC)):
-        history.add(int(stamp), pose)
-    return history
-
-
 def _numbers(outcomes: list[Outcome], collector: Collector, sent_s: dict[int, float]) -> dict[str, object]:
     import numpy as np
 
@@ -155,15 +151,6 @@ def _numbers(outcomes: list[Outcome], collector: Collector, sent_s: dict[int, fl
             'revisited_keyframes': sum(bool(outcome.truth.true) for outcome in outcomes),
             **decision_metrics(outcomes),
             'latency_p50_ms': p50 and round(p50 * 1000), 'latency_p95_ms': p95 and round(p95 * 1000)}
-
-
-def _table(numbers: dict[str, object], picture: Path | None) -> str:
-    from segvlad_ros.evaluation.report import as_text
-
-    lines = ['', as_text(numbers)]
-    if picture is not None:
-        lines.append(f'\nquery and match side by side, matched segments in the same colours: {picture}')
-    return '\n'.join(lines)
 
 
 def _picture(outcomes: list[Outcome], collector: Collector, bag: Path, preset, path: Path) -> Path | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from segvlad_ros.geometry import compose, to_matrix
 from segvlad_ros.simulation.renderer import STRIP, Renderer, Rendering
-from segvlad_ros.simulation.surfaces import World
+from segvlad_ros.simulation.world import World
 from segvlad_ros.types import CameraModel, Pose
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 465.0

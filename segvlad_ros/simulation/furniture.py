@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from segvlad_ros.simulation.decorations import WallStyle, bookshelf, framed, notice_board, random_colour, wall_panel
-from segvlad_ros.simulation.surfaces import World
 from segvlad_ros.simulation.textures import MATERIALS, Colour, Look
+from segvlad_ros.simulation.world import World
 
 SCALE = 160  # texture pixels a metre
 

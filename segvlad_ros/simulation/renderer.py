@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.simulation.surfaces import Surface
+from segvlad_ros.simulation.world import Surface
 from segvlad_ros.types import CameraModel
 
 LEVELS = 6  # of the mip pyramid
@@ -87,7 +87,7 @@ class Rendering:
 class Renderer:
     """Renders surfaces for one camera model. Not for several threads at once.
 
-    :param surfaces, textures: see :class:`~.surfaces.World`
+    :param surfaces, textures: see :class:`~.world.World`
     """
 
     def __init__(self, surfaces: list[Surface], textures: list[np.ndarray], camera: CameraModel):

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.simulation.building import build_building
 from segvlad_ros.simulation.camera import BASE_FRAME, BASE_FROM_CAMERA, CAMERA_FRAME, Camera, LightMap, make_light
 from segvlad_ros.simulation.routes import ROUTES, drive, floor_pose, odometry, odometry_covariance
 from segvlad_ros.simulation.scenario import Scenario
 from segvlad_ros.simulation.street import build_street
-from segvlad_ros.simulation.world import build_world
 from segvlad_ros.types import Frame, Pose, SegvladError
 
 START_NS = 1_700_000_000_000_000_000  # every run begins at the same stamp
@@ -34,7 +34,7 @@ def build_camera(seed: int, twin_share: float, outdoors: bool = False) -> Camera
 
     :param seed, twin_share: see :class:`~.scenario.Scenario`
     """
-    return Camera(build_street(seed) if outdoors else build_world(seed, twin_share))
+    return Camera(build_street(seed) if outdoors else build_building(seed, twin_share))
 
 
 class SimulatedRobot:

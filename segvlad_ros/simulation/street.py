@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from segvlad_ros.simulation.building import Room, generator
 from segvlad_ros.simulation.decorations import WallStyle, random_colour, wall_panel
 from segvlad_ros.simulation.furniture import Furniture, build_furniture
-from segvlad_ros.simulation.surfaces import World
 from segvlad_ros.simulation.textures import grain, noise, shade
-from segvlad_ros.simulation.world import Room, generator
+from segvlad_ros.simulation.world import World
 
 LENGTH_M, HALF_WIDTH_M = 330.0, 6.0  # of the street; houses stand on both sides
 HOUSE_M, STOREY_M, STOREYS = 15.0, 3.0, (2, 4)

@@ -8,7 +8,7 @@ from segvlad_ros.geometry import compose, from_matrix, to_matrix
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, camera_model
 from segvlad_ros.simulation.renderer import Renderer
 from segvlad_ros.simulation.robot import build_camera
-from segvlad_ros.simulation.surfaces import World
+from segvlad_ros.simulation.world import World
 from segvlad_ros.types import CameraModel
 
 LOOKING_EAST = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # at the origin, x forward

@@ -8,10 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
+from segvlad_ros.simulation.building import (
+    BLOCK_CENTRE,
+    FURNITURE,
+    ROOMS,
+    Room,
+    build_building,
+    find_walls,
+    shared_share,
+)
 from segvlad_ros.simulation.robot import WORLD_FRAME, SimulatedRobot, build_camera
 from segvlad_ros.simulation.routes import ROUTES, PlanarPath, drive, floor_pose, odometry
 from segvlad_ros.simulation.scenario import load_scenario, scenario_names
-from segvlad_ros.simulation.world import BLOCK_CENTRE, FURNITURE, ROOMS, Room, build_world, find_walls, shared_share
 from segvlad_ros.types import SegvladError
 
 
@@ -46,7 +54,7 @@ def test_the_twins_share_what_was_asked_for():
     assert shared_share(build_camera(11, 1.0).world) == pytest.approx(1.0)
     assert 0.6 <= shared_share(build_camera(11, 0.6).world) <= 0.75
     hard = load_scenario('aliasing')
-    assert shared_share(build_world(hard.seed, hard.twin_share)) >= 0.8
+    assert shared_share(build_building(hard.seed, hard.twin_share)) >= 0.8
     assert len(set(hard.trial_seeds)) == 20
 
 
