@@ -10,7 +10,6 @@ import importlib
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from segvlad_ros.types import SegvladError
@@ -76,8 +75,6 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, object]:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     module = None
     for name, help_text in COMMANDS.items():
-        if not (Path(__file__).parent / f'{name}.py').is_file():
-            continue
         command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + '.')
         if name == chosen:
             module = importlib.import_module(f'{__name__}.{name}')

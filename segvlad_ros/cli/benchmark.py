@@ -18,7 +18,6 @@ from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
 from segvlad_ros.types import SegvladError
 
-HELP = 'compare this package with stock implementations, on this machine'
 STAGES = ('sam', 'dinov2', 'description', 'vote')
 
 

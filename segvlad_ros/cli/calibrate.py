@@ -9,8 +9,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import add_json, add_preset, check_output, chosen_preset
-from segvlad_ros.cli.sources import add_bag_topics, add_images, evaluate_bag, evaluate_images
+from segvlad_ros.cli import OK
+from segvlad_ros.cli.evaluate import evaluate_bag, evaluate_images
+from segvlad_ros.cli.options import add_bag_topics, add_images, add_json, add_preset, check_output, chosen_preset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -24,15 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bag = kinds.add_parser('bag', help='from ROS 2 bags with true poses: closing loops, as the nodes do')
     bag.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='bag folders, .mcap or .db3 files')
     add_bag_topics(bag)
-    _add_common(bag)
     images = kinds.add_parser('images', help='from image files with ground-truth CSV files')
     add_images(images, several=True)
-    _add_common(images)
+    for kind in (bag, images):
+        add_preset(kind)
+        add_json(kind)
+        kind.add_argument('--output', required=True, type=Path, metavar='FILE.json', help='file to write')
+        kind.add_argument('--report', type=Path, metavar='FILE.html',
+                          help='also write a report with the reliability diagram')
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    from segvlad_ros.cli import OK
     from segvlad_ros.evaluation.calibration_fit import cross_validated, fit_calibration, reliability, samples_of, trust
     from segvlad_ros.evaluation.report import calibration_text, write_calibration_page
 
@@ -70,11 +74,3 @@ def _evaluations(args: argparse.Namespace, preset: Preset) -> Iterator[tuple[str
                            f'{len(args.ground_truth)} --ground-truth: give each of them once for every image set')
     for source in zip(args.references, args.queries, args.ground_truth):
         yield str(source[2]), evaluate_images(args, preset, make_describer, source)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_preset(parser)
-    add_json(parser)
-    parser.add_argument('--output', required=True, type=Path, metavar='FILE.json', help='file to write')
-    parser.add_argument('--report', type=Path, metavar='FILE.html',
-                        help='also write a report with the reliability diagram')

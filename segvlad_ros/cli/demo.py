@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.types import SegvladError, Status
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import add_json, add_preset_name, add_scenario, progress
+from segvlad_ros.types import Status
 
 if TYPE_CHECKING:
     from segvlad_ros.evaluation.metrics import Outcome
@@ -27,28 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     parser.add_argument('--output', type=Path, metavar='DIR',
                         help='for the bag, the picture and the logs (~/.cache/segvlad_ros/demo)')
-    parser.add_argument('--scenario', default='demo', help='name of a shipped scenario, or a YAML file (%(default)s)')
-    parser.add_argument('--preset', default='classic', help='name of a shipped preset, or a YAML file (%(default)s)')
-    parser.add_argument('--json', action='store_true', help='print JSON for scripts')
+    add_scenario(parser)
+    add_preset_name(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: precision or recall is below what the demo asks for."""
-    from segvlad_ros.cli import BELOW, OK
     from segvlad_ros.evaluation.live import judge
+    from segvlad_ros.evaluation.report import as_text
+    from segvlad_ros.evaluation.truth import TruePoses
     from segvlad_ros.pipeline.presets import load_preset
+    from segvlad_ros.simulation.robot import TRUTH_TOPIC
 
     begin = time.monotonic()
     preset = load_preset(args.preset)
     output = args.output or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'segvlad_ros' / 'demo'
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
-    outcomes = judge(collector.keyframes, collector.answers, _truth(bag), preset.exclude)
+    outcomes = judge(collector.keyframes, collector.answers, TruePoses(bag, TRUTH_TOPIC), preset.exclude)
     numbers = _numbers(outcomes, collector, sent_s) | {'unanswered': unanswered,
                                                       'seconds': round(time.monotonic() - begin, 1)}
     picture = _picture(outcomes, collector, bag, preset, output / 'matched_segments.png')
-    print(json.dumps(numbers | {'picture': picture and str(picture)}, indent=2) if args.json
-          else _table(numbers, picture))
+    if args.json:
+        print(json.dumps(numbers | {'picture': picture and str(picture)}, indent=2))
+    else:
+        print(f'\n{as_text(numbers)}')
+        if picture:
+            print(f'\nquery and match side by side, matched segments in the same colours: {picture}')
     good = (numbers['precision'] or 0) >= MIN_PRECISION and (numbers['recall'] or 0) >= MIN_RECALL
     if not good:
         _say(f'below what the demo asks for: precision {MIN_PRECISION}, recall {MIN_RECALL}')
@@ -62,9 +70,7 @@ def _say(text: str) -> None:
 def _simulated(scenario_name: str, output: Path) -> Path:
     """The bag of the scenario, made once and kept."""
     import segvlad_ros.simulation
-    from segvlad_ros.cli.options import progress
-    from segvlad_ros.simulation.recording import write_bag
-    from segvlad_ros.simulation.robot import SimulatedRobot
+    from segvlad_ros.simulation.robot import SimulatedRobot, write_bag
     from segvlad_ros.simulation.scenario import load_scenario
 
     scenario = load_scenario(scenario_name)
@@ -89,44 +95,34 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
 
     :return: what they said, when each image went out (steady seconds by stamp), images that nobody dealt with
     """
-    from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA
+    from segvlad_ros.cli.processes import NodeProcesses, loop_closure_nodes, ros_running
+    from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
 
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))  # away from whatever else runs here
-    try:
-        import rclpy
-
-        from segvlad_ros.cli.processes import NodeProcesses, loop_closure_nodes
-        from segvlad_ros.ros.input.collector import Collector
-        from segvlad_ros.ros.input.player import Player
-        from segvlad_ros.ros.node.qos import allow_large_images
-    except ImportError as error:
-        raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     sent_s: dict[int, float] = {}
     teller = _Teller()
-    allow_large_images()
-    rclpy.init()
-    try:
-        with tempfile.TemporaryDirectory() as maps, \
-                NodeProcesses(loop_closure_nodes(preset, Path(maps), BASE_FROM_CAMERA), output) as nodes:
-            _say('starting map_builder and localizer ...')
+    with ros_running(), tempfile.TemporaryDirectory() as maps, \
+            NodeProcesses(loop_closure_nodes(preset, Path(maps), BASE_FROM_CAMERA), output) as nodes:
+        from segvlad_ros.ros.input.collector import Collector
+        from segvlad_ros.ros.input.player import Player
 
-            def on_wait() -> None:
-                nodes.check()
-                teller.tell('the nodes are at work ...', 2 * REPORT_S)
+        _say('starting map_builder and localizer ...')
 
-            def on_image(count: int, stamp_ns: int) -> None:
-                sent_s[stamp_ns] = time.monotonic()
-                matched = sum(answer.status == Status.MATCHED for answer in collector.answers.values())
-                teller.tell(f'{count} images, {len(collector.keyframes)} keyframes, {matched} places recognised')
+        def on_wait() -> None:
+            nodes.check()
+            teller.tell('the nodes are at work ...', 2 * REPORT_S)
 
-            player = Player(bag, paced=True, wait_for=('/map_builder', '/localizer'), deadline_s=NODE_DEADLINE_S,
-                            on_wait=on_wait)
-            collector = Collector(player.node, '/map_builder/keyframes', '/localizer/matches')
-            result = player.play(on_image)
-            player.close()
-    finally:
-        rclpy.try_shutdown()
+        def on_image(count: int, stamp_ns: int) -> None:
+            sent_s[stamp_ns] = time.monotonic()
+            matched = sum(answer.status == Status.MATCHED for answer in collector.answers.values())
+            teller.tell(f'{count} images, {len(collector.keyframes)} keyframes, {matched} places recognised')
+
+        player = Player(bag, paced=True, wait_for=('/map_builder', '/localizer'), deadline_s=NODE_DEADLINE_S,
+                        on_wait=on_wait)
+        collector = Collector(player.node, '/map_builder/keyframes', '/localizer/matches')
+        result = player.play(on_image)
+        player.close()
     return collector, sent_s, result.unanswered
 
 
@@ -143,17 +139,6 @@ class _Teller:
             _say(text)
 
 
-def _truth(bag: Path):
-    from segvlad_ros.geometry import PoseHistory
-    from segvlad_ros.io.bags import read_poses
-    from segvlad_ros.simulation.recording import TRUTH_TOPIC
-
-    history = PoseHistory()
-    for stamp, pose in zip(*read_poses(bag, TRUTH_TOPIC)):
-        history.add(int(stamp), pose)
-    return history
-
-
 def _numbers(outcomes: list[Outcome], collector: Collector, sent_s: dict[int, float]) -> dict[str, object]:
     import numpy as np
 
@@ -166,15 +151,6 @@ def _numbers(outcomes: list[Outcome], collector: Collector, sent_s: dict[int, fl
             'revisited_keyframes': sum(bool(outcome.truth.true) for outcome in outcomes),
             **decision_metrics(outcomes),
             'latency_p50_ms': p50 and round(p50 * 1000), 'latency_p95_ms': p95 and round(p95 * 1000)}
-
-
-def _table(numbers: dict[str, object], picture: Path | None) -> str:
-    from segvlad_ros.evaluation.report import as_text
-
-    lines = ['', as_text(numbers)]
-    if picture is not None:
-        lines.append(f'\nquery and match side by side, matched segments in the same colours: {picture}')
-    return '\n'.join(lines)
 
 
 def _picture(outcomes: list[Outcome], collector: Collector, bag: Path, preset, path: Path) -> Path | None:

@@ -5,8 +5,8 @@ import argparse
 import json
 from pathlib import Path
 
-from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, chosen_preset
-from segvlad_ros.types import SegvladError
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, check_npz, chosen_preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,6 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     import numpy as np
 
-    from segvlad_ros.cli import BELOW, OK
     from segvlad_ros.io.images import read_image
     from segvlad_ros.pipeline.presets import build_describer
 
@@ -31,8 +30,7 @@ def run(args: argparse.Namespace) -> int:
     rgb = read_image(args.image, args.image_bits)
     description = build_describer(preset, args.device).describe(rgb)
     if args.output:
-        if args.output.suffix != '.npz':
-            raise SegvladError(f'--output {args.output}: give a file name that ends in .npz')
+        check_npz(args.output)
         np.savez(args.output, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)
     facts = {
         'image': str(args.image), 'width': rgb.shape[1], 'height': rgb.shape[0], 'preset': preset.name,
@@ -46,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_text(facts: dict) -> str:
-    lines = [f"{facts['image']}: {facts['width']}x{facts['height']}, preset {facts['preset']}"]
+    lines = [f'{facts["image"]}: {facts["width"]}x{facts["height"]}, preset {facts["preset"]}']
     if facts['rejected']:
-        return f"{lines[0]}\nrejected: {facts['rejected']}"
-    lines.append(f"{facts['segments']} segments of {facts['dimension']} values; "
-                 + ', '.join(f'{stage} {ms:.0f} ms' for stage, ms in facts['ms'].items()))
+        return f'{lines[0]}\nrejected: {facts["rejected"]}'
+    stages = ', '.join(f'{stage} {ms:.0f} ms' for stage, ms in facts['ms'].items())
+    lines.append(f'{facts["segments"]} segments of {facts["dimension"]} values; {stages}')
     lines += [f'{number:4}  x {x:4}  y {y:4}  width {width:4}  height {height:4}  {pixels:7} pixels'
               for number, ((x, y, width, height), pixels) in enumerate(zip(facts['boxes'], facts['pixels']))]
     return '\n'.join(lines)

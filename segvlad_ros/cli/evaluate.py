@@ -3,15 +3,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import add_json, add_preset, check_output, chosen_preset
-from segvlad_ros.cli.sources import add_bag_topics, add_images, evaluate_bag, evaluate_images
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import (
+    add_bag_topics,
+    add_images,
+    add_json,
+    add_preset,
+    check_output,
+    chosen_preset,
+    progress,
+)
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
+    from segvlad_ros.description.describer import Describer
     from segvlad_ros.evaluation.measured import Evaluation
     from segvlad_ros.pipeline.presets import Preset
 
@@ -22,53 +32,38 @@ REQUIRABLE = ('recall@1', 'recall@5', 'recall@10', 'average_precision', 'recall@
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='images|bag', required=True)
-    _add_images(kinds.add_parser('images', help='on image files with a ground-truth CSV file'))
-    _add_bag(kinds.add_parser('bag', help='on a ROS 2 bag with ground-truth poses: closing loops, as the nodes do'))
+    images = kinds.add_parser('images', help='on image files with a ground-truth CSV file')
+    add_images(images)
+    bag = kinds.add_parser('bag', help='on a ROS 2 bag with ground-truth poses: closing loops, as the nodes do')
+    bag.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
+    add_bag_topics(bag)
+    for kind in (images, bag):
+        add_preset(kind)
+        add_json(kind)
+        kind.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
+        kind.add_argument('--require', action='append', default=[], metavar='NAME=VALUE',
+                          help='exit with status 1 when a number is below this, e.g. recall@1=0.8; may be repeated')
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    from segvlad_ros.cli import BELOW, OK
     from segvlad_ros.evaluation.report import as_text, summarize, write_page
+    from segvlad_ros.pipeline.presets import build_describer
 
     required = dict(_requirement(text) for text in args.require)
     check_output(args.report, '--report')
     preset = chosen_preset(args)
-    evaluation = _evaluation(args, preset)
+    make_describer = partial(build_describer, preset, args.device)
+    if args.kind == 'bag':
+        evaluation = evaluate_bag(args, preset, make_describer, args.bag)
+    else:
+        evaluation = evaluate_images(args, preset, make_describer, (args.references, args.queries, args.ground_truth))
     numbers = summarize(evaluation, preset)
     print(json.dumps(numbers, indent=2) if args.json else as_text(numbers))
     if args.report:
         write_page(args.report, evaluation, numbers)
     below = [name for name, least in required.items() if numbers[name] is None or numbers[name] < least]
     return BELOW if below else OK
-
-
-def _add_images(parser: argparse.ArgumentParser) -> None:
-    add_images(parser)
-    _add_common(parser)
-
-
-def _add_bag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
-    add_bag_topics(parser)
-    _add_common(parser)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_preset(parser)
-    add_json(parser)
-    parser.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
-    parser.add_argument('--require', action='append', default=[], metavar='NAME=VALUE',
-                        help='exit with status 1 when a number is below this, e.g. recall@1=0.8; may be repeated')
-
-
-def _evaluation(args: argparse.Namespace, preset: Preset) -> Evaluation:
-    from segvlad_ros.pipeline.presets import build_describer
-
-    make_describer = partial(build_describer, preset, args.device)
-    if args.kind == 'bag':
-        return evaluate_bag(args, preset, make_describer, args.bag)
-    return evaluate_images(args, preset, make_describer, (args.references, args.queries, args.ground_truth))
 
 
 def _requirement(text: str) -> tuple[str, float]:
@@ -79,3 +74,42 @@ def _requirement(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise SegvladError(f'--require {text}: write NAME=VALUE with one of {", ".join(REQUIRABLE)}')
+
+
+def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
+                    source: tuple[Path, Path, Path]) -> Evaluation:
+    """Run the pipeline over image files.
+
+    :param args: with the options of :func:`add_images`
+    :param make_describer: called when the files have been found; models take long to load
+    :param source: references, queries and ground truth
+    """
+    from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
+    from segvlad_ros.evaluation.image_paths import GivenImages
+    from segvlad_ros.evaluation.truth import read_truth
+    from segvlad_ros.io.images import list_images
+
+    truth = read_truth(source[2])
+    references, queries = list_images(source[0]), list_images(source[1])
+    evaluation = ImageEvaluation(preset, make_describer(), truth, progress, args.image_bits)
+    if args.exclude_recent is None:
+        return evaluation.map_and_queries(references, queries, args.sequence)
+    given = GivenImages(references)
+    if not all(map(given.meant, queries)):
+        raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
+    return evaluation.one_sequence(references, args.exclude_recent)
+
+
+def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
+                 bag: Path) -> Evaluation:
+    """Drive through a bag as mapping and loop closing do together; ``args`` has what :func:`add_bag_topics` adds."""
+    from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
+    from segvlad_ros.io.bag_topics import BagTopics
+    from segvlad_ros.io.frame_assembler import InputSettings
+
+    settings = InputSettings(base_frame=args.base_frame, rectified=args.rectified,
+                             ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits)
+    topics = BagTopics(image=args.image_topic, odom=args.odom_topic)
+    evaluation = BagEvaluation(bag, preset, make_describer(), truth_topic=args.ground_truth_topic, settings=settings,
+                               topics=topics)
+    return evaluation.run(progress)

@@ -9,41 +9,53 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.cli.options import add_image_bits, add_preset, check_output, chosen_preset, progress
+from segvlad_ros.cli import OK
+from segvlad_ros.cli.options import (
+    add_image_bits,
+    add_preset,
+    check_npz,
+    check_output,
+    chosen_preset,
+    progress,
+    real,
+    whole,
+)
 from segvlad_ros.pipeline.presets import Preset
-from segvlad_ros.types import SegvladError
 
 SEED = 42
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
+    number = whole(1, 'a whole number of 1 or more')
     kinds = parser.add_subparsers(dest='kind', metavar='vocabulary|projection', required=True)
     vocabulary = kinds.add_parser('vocabulary', help='visual words, by k-means on the features of the images')
-    vocabulary.add_argument('--words', type=_whole, default=32, metavar='K', help='number of words (%(default)s)')
-    vocabulary.add_argument('--cells', type=_whole, default=200_000, metavar='N',
+    vocabulary.add_argument('--words', type=number, default=32, metavar='K', help='number of words (%(default)s)')
+    vocabulary.add_argument('--cells', type=number, default=200_000, metavar='N',
                             help='features used, drawn evenly from the images (%(default)s)')
-    _add_common(vocabulary)
     projection = kinds.add_parser('projection', help='a PCA of the segments that the images have')
-    projection.add_argument('--dimension', type=_whole, default=512, metavar='D',
+    projection.add_argument('--dimension', type=number, default=512, metavar='D',
                             help='length of a descriptor (%(default)s)')
-    projection.add_argument('--segments', type=_whole, default=20_000, metavar='N',
+    projection.add_argument('--segments', type=number, default=20_000, metavar='N',
                             help='segments used, drawn evenly from the images (%(default)s)')
     projection.add_argument('--whiten', action='store_true', help='give all components the same variance')
-    projection.add_argument('--shrinkage', type=_share, default=0.0, metavar='S',
+    share = real(lambda value: 0 <= value <= 1, 'a number from 0 to 1')
+    projection.add_argument('--shrinkage', type=share, default=0.0, metavar='S',
                             help='of --whiten: from 0, which whitens fully, to 1, which does not (%(default)s)')
-    _add_common(projection)
+    for kind in (vocabulary, projection):
+        kind.add_argument('images', nargs='+', metavar='IMAGES', help='folders of images, or text files that list them')
+        kind.add_argument('--output', required=True, type=Path, metavar='FILE.npz', help='file to write')
+        add_preset(kind)
+        add_image_bits(kind)
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    from segvlad_ros.cli import OK
     from segvlad_ros.io.images import list_images
 
     preset = chosen_preset(args)
     images = [image for source in args.images for image in list_images(source)]
-    if args.output.suffix != '.npz':
-        raise SegvladError(f'--output {args.output}: give a file name that ends in .npz')
+    check_npz(args.output)
     check_output(args.output, '--output')
     if args.kind == 'vocabulary':
         _fit_vocabulary(args, preset, images)
@@ -107,25 +119,3 @@ def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> I
 def _sample(rows: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
     """Up to ``most`` of the rows."""
     return rows if len(rows) <= most else rows[np.sort(generator.choice(len(rows), most, replace=False))]
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', metavar='IMAGES', help='folders of images, or text files that list them')
-    parser.add_argument('--output', required=True, type=Path, metavar='FILE.npz', help='file to write')
-    add_preset(parser)
-    add_image_bits(parser)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of 1 or more')
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')

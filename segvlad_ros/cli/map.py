@@ -5,6 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
+from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
 
 
@@ -27,8 +28,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _info(place_map, args: argparse.Namespace) -> int:
-    from segvlad_ros.cli import OK
-
     facts = {
         'map': str(args.map), 'map_id': place_map.map_id, 'keyframes': place_map.count,
         'segments': place_map.segments, 'dimension': place_map.dimension, 'bytes': place_map.bytes,
@@ -48,8 +47,6 @@ def _info(place_map, args: argparse.Namespace) -> int:
 
 
 def _verify(place_map, args: argparse.Namespace) -> int:
-    from segvlad_ros.cli import BELOW, OK
-
     problems = place_map.verify()
     if args.json:
         print(json.dumps({'map': str(args.map), 'keyframes': place_map.count, 'problems': problems}))

@@ -1,10 +1,10 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they stand for."""
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,20 @@ _PROGRESS_S = 5.0
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
     """``--preset``, ``--set`` and ``--device``."""
-    parser.add_argument('--preset', default='classic', help='name of a shipped preset, or a YAML file (%(default)s)')
+    add_preset_name(parser)
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='overrides',
                         help='replace a value of the preset, e.g. decision.min_score=0.3; may be repeated')
     parser.add_argument('--device', default='cpu', help='torch device of the deep presets: cpu, cuda (%(default)s)')
+
+
+def add_preset_name(parser: argparse.ArgumentParser) -> None:
+    """``--preset`` alone."""
+    parser.add_argument('--preset', default='classic', help='name of a shipped preset, or a YAML file (%(default)s)')
+
+
+def add_scenario(parser: argparse.ArgumentParser) -> None:
+    """``--scenario``."""
+    parser.add_argument('--scenario', default='demo', help='name of a shipped scenario, or a YAML file (%(default)s)')
 
 
 def add_image_bits(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +44,79 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', action='store_true', help='print JSON for scripts')
 
 
+def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """``--references``, ``--queries``, ``--ground-truth``, ``--exclude-recent``, ``--sequence`` and ``--image-bits``.
+
+    :param several: the first three may be repeated and are lists
+    """
+    more = {'action': 'append'} if several else {}
+    again = '; may be repeated, with the other two' if several else ''
+    parser.add_argument('--references', required=True, type=Path, metavar='DIR|LIST', **more,
+                        help=f'map images: a folder, or a text file with one path a line{again}')
+    parser.add_argument('--queries', required=True, type=Path, metavar='DIR|LIST', help='query images, likewise',
+                        **more)
+    parser.add_argument('--ground-truth', required=True, type=Path, metavar='FILE.csv', **more,
+                        help='columns query,references and optionally ignore; paths relative to this file, several '
+                             'references separated by spaces, one that contains spaces in double quotes')
+    parser.add_argument('--exclude-recent', type=whole(1, 'a number of images, 1 or more'), metavar='N',
+                        help='references and queries are one sequence; leave out the last N images')
+    parser.add_argument('--sequence', action='store_true',
+                        help='the queries are consecutive: matches need the agreement of neighbouring queries')
+    add_image_bits(parser)
+
+
+def add_bag_topics(parser: argparse.ArgumentParser) -> None:
+    """Where a bag's inputs are, and what its messages cannot say of themselves."""
+    parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
+    parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
+    parser.add_argument('--rectified', action='store_true',
+                        help='the images are rectified: they fit P of camera_info, and have no distortion')
+    parser.add_argument('--ignore-frame-ids', action='store_true',
+                        help="use depth and camera_info although their frame_id is not the image's")
+    parser.add_argument('--base-frame', default='base_link',
+                        help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
+                             'transform tells how the two lie to each other, that one')
+    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
+                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+    add_image_bits(parser)
+
+
+def whole(least: int, what: str) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least ``least``; ``what`` ends the refusal."""
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
+        return int(text)
+    return parse
+
+
+def real(accepts: Callable[[float], bool], what: str) -> Callable[[str], float]:
+    """The type of an argument that is a number which ``accepts`` likes; ``what`` ends the refusal."""
+    def parse(text: str) -> float:
+        try:
+            if accepts(float(text)):
+                return float(text)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
+    return parse
+
+
 def chosen_preset(args: argparse.Namespace) -> Preset:
     """The preset that :func:`add_preset`'s options name."""
     return load_preset(args.preset, dict(_override(text) for text in args.overrides))
+
+
+def _override(text: str) -> tuple[str, Any]:
+    import yaml
+
+    key, separator, value = text.partition('=')
+    if not separator or not key:
+        raise SegvladError(f'--set {text}: write KEY=VALUE, e.g. --set search.neighbours=20')
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key, value
 
 
 def check_output(path: Path | None, option: str) -> None:
@@ -47,6 +127,15 @@ def check_output(path: Path | None, option: str) -> None:
     """
     if path is not None and not path.absolute().parent.is_dir():
         raise SegvladError(f'{option} {path}: the folder does not exist; make it first')
+
+
+def check_npz(path: Path) -> None:
+    """See that ``--output`` is the name of a NumPy file.
+
+    :raises SegvladError: it is another one
+    """
+    if path.suffix != '.npz':
+        raise SegvladError(f'--output {path}: give a file name that ends in .npz')
 
 
 def progress(values: Iterable, title: str, total: int | None = None) -> Iterator:
@@ -68,15 +157,3 @@ def progress(values: Iterable, title: str, total: int | None = None) -> Iterator
         if time.monotonic() - shown >= _PROGRESS_S:
             shown = time.monotonic()
             print(f'{title}: {count}{of_total}', file=sys.stderr, flush=True)
-
-
-def _override(text: str) -> tuple[str, Any]:
-    import yaml
-
-    key, separator, value = text.partition('=')
-    if not separator or not key:
-        raise SegvladError(f'--set {text}: write KEY=VALUE, e.g. --set search.neighbours=20')
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        return key, value

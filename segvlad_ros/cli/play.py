@@ -4,14 +4,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli.options import real
+from segvlad_ros.cli.processes import ros_running
 from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.types import SegvladError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
+    positive = real(lambda value: 0 < value < float('inf'), 'a number above 0')
     parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
-    parser.add_argument('--rate', type=_positive, default=1.0, help='times real time (%(default)s)')
+    parser.add_argument('--rate', type=positive, default=1.0, help='times real time (%(default)s)')
     parser.add_argument('--paced', action='store_true',
                         help='as fast as possible, but wait after each image until every segvlad node has dealt with '
                              'it: nothing is dropped')
@@ -20,34 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--image-topic', default='', help="the bag's topic that paces (its colour images)")
     parser.add_argument('--wait-for', action='append', default=[], metavar='NODE',
                         help='begin when this segvlad node is active, e.g. /localizer; may be repeated')
-    parser.add_argument('--deadline', type=_positive, default=30.0, metavar='SECONDS',
+    parser.add_argument('--deadline', type=positive, default=30.0, metavar='SECONDS',
                         help='longest wait for a subscriber, a node or an answer (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: some images were not dealt with in time."""
-    from segvlad_ros.cli import BELOW, OK
-
     remaps = dict(_remap(text) for text in args.remap)
     if not args.bag.exists():
         raise SegvladError(f'{args.bag} does not exist: give the folder of a bag')
-    try:
-        import rclpy
-
+    with ros_running():
         from segvlad_ros.ros.input.player import Player
-        from segvlad_ros.ros.node.qos import allow_large_images
-    except ImportError as error:
-        raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
-    allow_large_images()
-    rclpy.init()
-    try:
+
         with warnings_held_back():
             player = Player(args.bag, rate=args.rate, paced=args.paced, image_topic=args.image_topic, remaps=remaps,
                             wait_for=args.wait_for, deadline_s=args.deadline)
         result = player.play()
         player.close()
-    finally:
-        rclpy.try_shutdown()
     print(f'published {result.messages} messages, {result.images} images on {player.image_topic}'
           + (f'; without {", ".join(result.skipped)}: message type not installed' if result.skipped else '')
           + (f'; {result.unanswered} images were not dealt with in time' if result.unanswered else ''))
@@ -59,13 +52,3 @@ def _remap(text: str) -> tuple[str, str]:
     if not separator or not old.startswith('/') or not new.startswith('/'):
         raise SegvladError(f'--remap {text}: write /from:=/to')
     return old, new
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
-    return value

@@ -1,15 +1,38 @@
-"""Starts nodes as processes without ``ros2 launch``, which a pip installation does not have."""
+"""ROS 2 in a command, and nodes as processes without ``ros2 launch``, which a pip installation does not have."""
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segvlad_ros.types import Pose, SegvladError
 
 END_S = 10.0
+
+
+@contextmanager
+def ros_running() -> Iterator[None]:
+    """Have rclpy initialised while a ``with`` block lasts.
+
+    :raises SegvladError: ROS 2 or our messages are not installed
+    """
+    try:
+        import rclpy
+
+        import segvlad_ros.ros.input.player  # noqa: F401  (needs all that we need of ROS)
+        from segvlad_ros.ros.node.qos import allow_large_images
+    except ImportError as error:
+        raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
+    allow_large_images()
+    rclpy.init()
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
 
 
 @dataclass(frozen=True)
@@ -27,12 +50,9 @@ class NodeCommand:
 
     def line(self) -> list[str]:
         """The command line, with the running interpreter."""
-        line = [sys.executable, '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args']
-        for name, target in self.remaps.items():
-            line += ['-r', f'{name}:={target}']
-        for name, value in self.parameters.items():
-            line += ['-p', f'{name}:={value}']
-        return line
+        remaps = [word for name, target in self.remaps.items() for word in ('-r', f'{name}:={target}')]
+        parameters = [word for name, value in self.parameters.items() for word in ('-p', f'{name}:={value}')]
+        return [sys.executable, '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args', *remaps, *parameters]
 
 
 class NodeProcesses:

@@ -4,13 +4,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segvlad_ros.cli import OK
+from segvlad_ros.cli.options import add_scenario, progress, whole
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
+    number = whole(0, 'a whole number, 0 or more')
     parser.add_argument('--output', required=True, type=Path, metavar='DIR', help="the bag's folder")
-    parser.add_argument('--scenario', default='demo', help='name of a shipped scenario, or a YAML file (%(default)s)')
-    parser.add_argument('--seed', type=_seed, help="looks of the building (the scenario's)")
-    parser.add_argument('--run', type=_seed, dest='run_number', metavar='RUN',
+    add_scenario(parser)
+    parser.add_argument('--seed', type=number, help="looks of the building (the scenario's)")
+    parser.add_argument('--run', type=number, dest='run_number', metavar='RUN',
                         help="number of the run in that building: other light, other noise (the scenario's)")
     parser.add_argument('--route', help="where the robot drives: loop, back, twins, lap, street (the scenario's)")
     parser.add_argument('--speed', type=float, metavar='M_S', help="metres a second (the scenario's)")
@@ -21,10 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    from segvlad_ros.cli import OK
-    from segvlad_ros.cli.options import progress
-    from segvlad_ros.simulation.recording import check_output, write_bag
-    from segvlad_ros.simulation.robot import SimulatedRobot
+    from segvlad_ros.simulation.robot import SimulatedRobot, check_output, write_bag
     from segvlad_ros.simulation.scenario import load_scenario
 
     scenario = load_scenario(args.scenario, seed=args.seed, run=args.run_number, route=args.route, speed=args.speed,
@@ -35,9 +36,3 @@ def run(args: argparse.Namespace) -> int:
     size = sum(file.stat().st_size for file in args.output.iterdir())
     print(f'{args.output}: {robot.image_count} images with depth, {robot.duration_s:.0f} s, {size / 1e6:.0f} MB')
     return OK
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number, 0 or more')
-    return int(text)

@@ -11,8 +11,6 @@ from segvlad_ros.cli.options import add_json
 from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, fetch, verify
 from segvlad_ros.types import SegvladError
 
-HELP = 'list, fetch and verify model weights'
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The three actions."""
@@ -86,14 +84,14 @@ def _verify(args: argparse.Namespace) -> int:
         paths = [path for entry in CATALOGUE.values() if (path := args.folder / entry.file).is_file()]
         if not paths:
             raise SegvladError(f'no weights are in {args.folder}: fetch some, or name files')
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = next((path for path in paths if not path.is_file()), None)
     if missing:
-        raise SegvladError(f'{missing[0]} does not exist; "segvlad weights list" shows what can be fetched')
-    wrong = 0
+        raise SegvladError(f'{missing} does not exist; "segvlad weights list" shows what can be fetched')
+    status = OK
     for path in paths:
         try:
             print(f'{path}: good, {verify(path)}')
         except SegvladError as error:
-            wrong += 1
             print(f'BAD: {error}')
-    return BELOW if wrong else OK
+            status = BELOW
+    return status

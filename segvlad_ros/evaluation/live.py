@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.metrics import Outcome
-from segvlad_ros.evaluation.truth import PoseLimits, truth_of_pose
+from segvlad_ros.evaluation.truth import PoseLimits, TruePoses, truth_of_pose
 from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
 from segvlad_ros.mapping.places import PlaceSettings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segvlad_ros.pipeline.presets import ExcludeSettings
 
 
-def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognition], truth: PoseHistory,
+def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognition], truth: PoseHistory | TruePoses,
           exclude: ExcludeSettings, limits: PoseLimits | None = None) -> list[Outcome]:
     """What each answer was worth, as an evaluation on the bag would say it.
 

@@ -91,15 +91,19 @@ def printed(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return image
 
 
+def _outline(image: np.ndarray, colour: Colour, thickness: int) -> None:
+    height, width = image.shape[:2]
+    cv2.rectangle(image, (0, 0), (width - 1, height - 1), colour, thickness)
+
+
 def framed(rng: np.random.Generator, image: np.ndarray) -> None:
     """Fill a region with one framed picture or poster."""
-    height, width = image.shape[:2]
     kind = rng.choice([photo, abstract, printed])
-    border = max(1, int(rng.integers(1, 6)))
+    border = int(rng.integers(1, 6))
     image[:] = random_colour(rng, 5, 120)
     inner = image[border:-border, border:-border]
     inner[:] = kind(rng, *inner.shape[:2])
-    cv2.rectangle(image, (0, 0), (width - 1, height - 1), (15, 15, 15), 1)
+    _outline(image, (15, 15, 15), 1)
 
 
 def door(rng: np.random.Generator, image: np.ndarray, scale: float) -> None:
@@ -108,13 +112,12 @@ def door(rng: np.random.Generator, image: np.ndarray, scale: float) -> None:
     frame = max(2, int(0.06 * scale))
     image[:] = random_colour(rng, 60, 130)
     leaf = image[frame:, frame:-frame]
-    leaf[:] = wood(rng, *leaf.shape[:2], scale, random_colour(rng, 70, 200),
-                   plank=rng.uniform(0.2, 1.2))
+    leaf[:] = wood(rng, *leaf.shape[:2], scale, random_colour(rng, 70, 200), plank=rng.uniform(0.2, 1.2))
     if rng.random() < 0.5:
         rows, cols = leaf.shape[:2]
         pane = leaf[rows // 8:rows // 2, cols // 4:-cols // 4]
         pane[:] = shade(random_colour(rng, 120, 200), 0.8 + 0.3 * noise(rng, *pane.shape[:2], 30, 3))
-        cv2.rectangle(pane, (0, 0), (pane.shape[1] - 1, pane.shape[0] - 1), (40, 40, 40), 2)
+        _outline(pane, (40, 40, 40), 2)
     side = frame + int(0.08 * scale) if rng.random() < 0.5 else width - frame - int(0.08 * scale)
     cv2.circle(image, (side, height // 2), max(2, int(0.025 * scale)), (210, 205, 190), -1, cv2.LINE_AA)
     half = int(0.11 * scale)
@@ -143,7 +146,7 @@ def bookshelf(rng: np.random.Generator, image: np.ndarray, scale: float) -> None
                 write_lines(rng, book[tall // 5:tall // 2], 5, random_colour(rng, 150, 255))
             x += thick
         image[bottom:bottom + board] = (105, 82, 60)
-    cv2.rectangle(image, (0, 0), (width - 1, height - 1), (90, 68, 50), 2 * board)
+    _outline(image, (90, 68, 50), 2 * board)
 
 
 def notice_board(rng: np.random.Generator, image: np.ndarray) -> None:
@@ -162,7 +165,7 @@ def notice_board(rng: np.random.Generator, image: np.ndarray) -> None:
             sheet[2:-2, 2:-2] = photo(rng, rows - 4, cols - 4)
         else:
             write_lines(rng, sheet, int(rng.integers(5, 8)), random_colour(rng, 0, 110))
-    cv2.rectangle(image, (0, 0), (width - 1, height - 1), (120, 112, 100), 4)
+    _outline(image, (120, 112, 100), 4)
 
 
 def window(rng: np.random.Generator, image: np.ndarray, scale: float) -> None:
@@ -175,12 +178,11 @@ def window(rng: np.random.Generator, image: np.ndarray, scale: float) -> None:
         left, wide = int(rng.integers(0, width)), int(rng.integers(width // 8, width // 3))
         house = image[max(0, horizon - int(rng.integers(10, horizon))):horizon + 4, left:left + wide]
         house[:] = random_colour(rng, 90, 200)
-        house[4::12, 3::9] = (50, 55, 70)
-        house[5::12, 3::9] = (50, 55, 70)
+        house[4::12, 3::9] = house[5::12, 3::9] = (50, 55, 70)
     bar = max(2, int(0.04 * scale))
     for x in np.linspace(0, width - 1, int(rng.integers(2, 4)) + 1).astype(int):
         cv2.line(image, (int(x), 0), (int(x), height), (225, 225, 220), bar)
-    cv2.rectangle(image, (0, 0), (width - 1, height - 1), (215, 213, 205), 2 * bar)
+    _outline(image, (215, 213, 205), 2 * bar)
 
 
 @dataclass(frozen=True)
@@ -224,28 +226,25 @@ def _decorate(rng: np.random.Generator, image: np.ndarray, kind: str, *, left: f
               height_m: float, scale: float) -> float:
     """Draw one decoration at ``left`` metres; returns the width it took."""
     room = width_m - left - 0.1
-    floor = height_m - 0.02
 
     def region(wide: float, top: float, bottom: float) -> np.ndarray:
         return image[round(top * scale):round(bottom * scale), round(left * scale):round((left + wide) * scale)]
 
     if kind == 'door' and room > 1.0:
-        door(rng, region(0.98, height_m - 2.08, floor), scale)
-        return 0.98
-    if kind == 'bookshelf' and room > 0.7:
+        wide = 0.98
+        door(rng, region(wide, height_m - 2.08, height_m - 0.02), scale)
+    elif kind == 'bookshelf' and room > 0.7:
         wide = min(room, rng.uniform(0.8, 1.8))
-        bookshelf(rng, region(wide, height_m - rng.uniform(1.7, 2.3), floor), scale)
-        return wide
-    if kind == 'board' and room > 0.8:
+        bookshelf(rng, region(wide, height_m - rng.uniform(1.7, 2.3), height_m - 0.02), scale)
+    elif kind == 'board' and room > 0.8:
         wide = min(room, rng.uniform(0.9, 1.7))
         notice_board(rng, region(wide, height_m - 2.0, height_m - 1.0))
-        return wide
-    if kind == 'window' and room > 0.8:
+    elif kind == 'window' and room > 0.8:
         wide = min(room, rng.uniform(1.0, 1.8))
         window(rng, region(wide, height_m - 2.2, height_m - 0.95), scale)
-        return wide
-    wide = min(room, rng.uniform(0.35, 1.0))
-    tall = min(1.15, wide * rng.uniform(0.7, 1.5))
-    centre = height_m - rng.uniform(1.45, 1.7)
-    framed(rng, region(wide, max(0.15, centre - tall / 2), centre + tall / 2))
+    else:
+        wide = min(room, rng.uniform(0.35, 1.0))
+        tall = min(1.15, wide * rng.uniform(0.7, 1.5))
+        centre = height_m - rng.uniform(1.45, 1.7)
+        framed(rng, region(wide, max(0.15, centre - tall / 2), centre + tall / 2))
     return wide

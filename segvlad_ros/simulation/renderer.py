@@ -12,13 +12,60 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.simulation.atlas import LEVELS, Atlas
-from segvlad_ros.simulation.surfaces import Surface
+from segvlad_ros.simulation.world import Surface
 from segvlad_ros.types import CameraModel
 
+LEVELS = 6  # of the mip pyramid
+GUARD = 2  # pixels around each texture that repeat its edge, so that interpolation never sees a neighbour
+MAX_WIDTH = 8192  # of all textures together
 NEAR_M = 0.05
 STRIP = 60  # rows that are finished at a time
 SEAM_M = np.float32(5e-4)  # rectangles reach this far over their edges, so that rounding leaves no gap between two
+
+
+class Atlas:
+    """All textures of a world at all mip levels in one image, so that one remap draws a whole frame.
+
+    :ivar image: (h, w, 3) uint8 RGB
+    :ivar pixels: (T, 2) int, width and height of each texture at level 0
+    :ivar tiles: (4, T * LEVELS) float32: column and line of a tile's left upper edge, its width and height, pixels;
+        at ``texture * LEVELS + level``
+    """
+
+    def __init__(self, textures: list[np.ndarray]):
+        images = [level for texture in textures for level in _levels(texture)]
+        self.pixels = np.array([texture.shape[1::-1] for texture in textures])
+        places = _pack([image.shape[:2] for image in images])
+        ends = np.array([np.add(place, image.shape[:2]) for place, image in zip(places, images)])
+        self.image = np.zeros((*ends.max(0) + GUARD, 3), np.uint8)
+        self.tiles = np.empty((4, len(images)), np.float32)
+        for number, ((top, left), image) in enumerate(zip(places, images)):
+            rows, cols = image.shape[:2]
+            padded = cv2.copyMakeBorder(image, GUARD, GUARD, GUARD, GUARD, cv2.BORDER_REPLICATE)
+            self.image[top - GUARD:top + rows + GUARD, left - GUARD:left + cols + GUARD] = padded
+            # the centre of the first pixel has coordinate 0 in cv2.remap, the edge of the texture -0.5
+            self.tiles[:, number] = left - 0.5, top - 0.5, cols, rows
+
+
+def _levels(texture: np.ndarray) -> list[np.ndarray]:
+    levels = [texture]
+    for _ in range(LEVELS - 1):
+        rows, cols = (max(1, size // 2) for size in levels[-1].shape[:2])
+        levels.append(cv2.resize(levels[-1], (cols, rows), interpolation=cv2.INTER_AREA))
+    return levels
+
+
+def _pack(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Shelf packing, tallest first: (top, left) of every image."""
+    places = [(0, 0)] * len(sizes)
+    top, left, shelf = GUARD, GUARD, 0
+    for number in sorted(range(len(sizes)), key=lambda n: -sizes[n][0]):
+        rows, cols = sizes[number]
+        if left + cols + GUARD > MAX_WIDTH:
+            top, left, shelf = top + shelf + 2 * GUARD, GUARD, 0
+        places[number] = (top, left)
+        left, shelf = left + cols + 2 * GUARD, max(shelf, rows)
+    return places
 
 
 @dataclass(frozen=True)
@@ -44,15 +91,13 @@ class Renderer:
     """
 
     def __init__(self, surfaces: list[Surface], textures: list[np.ndarray], camera: CameraModel):
-        self.camera = camera
-        self.atlas = Atlas(textures)
-        right = np.array([s.right for s in surfaces])
-        down = np.array([s.down for s in surfaces])
-        self.origin = np.array([s.origin for s in surfaces])
+        self.camera, self.atlas = camera, Atlas(textures)
+        self.origin, right, down = (np.array([getattr(surface, name) for surface in surfaces])
+                                    for name in ('origin', 'right', 'down'))
         self.size = np.stack([np.linalg.norm(right, axis=1), np.linalg.norm(down, axis=1)], 1)
         self.axes = np.stack([right / self.size[:, :1], down / self.size[:, 1:]], 1)  # (S, 2, 3)
         self.corners = np.stack([self.origin, self.origin + right, self.origin + right + down, self.origin + down], 1)
-        texture = np.array([s.texture for s in surfaces])
+        texture = np.array([surface.texture for surface in surfaces])
         matrix = camera.matrix
         self.x = ((np.arange(camera.width) - matrix[0, 2]) / matrix[0, 0]).astype(np.float32)
         self.y = ((np.arange(camera.height) - matrix[1, 2]) / matrix[1, 1]).astype(np.float32)
@@ -61,10 +106,9 @@ class Renderer:
         tiles = self.atlas.tiles.reshape(4, -1, LEVELS)[:, texture]
         tiles[2:] /= self.size.T[:, :, None].astype(np.float32)
         self.look_up = tiles.reshape(4, -1)
-        scale = self.atlas.pixels[texture].astype(np.float64) / self.size
+        self.density = np.sqrt((self.atlas.pixels[texture] / self.size).prod(1))  # texture pixels a metre at level 0
         self._scratch = np.empty((4, camera.width * camera.height), np.float32)
         self._masks = np.empty((2, camera.width * camera.height), bool)
-        self.density = np.sqrt(scale.prod(1))  # texture pixels a metre at level 0
 
     def render(self, world_from_camera: np.ndarray) -> Rendering:
         """Render from a pose.
@@ -76,13 +120,12 @@ class Renderer:
         axes = self.axes @ rotation
         normal = np.cross(axes[:, 0], axes[:, 1])
         distance = np.einsum('si,si->s', normal, origin)
-        planes = self._planes(origin, axes, normal, distance)
         corners = (self.corners - centre) @ rotation
-        inverse_depth, a, b, surface = self._visible(corners, distance, planes)
-        height, width = surface.shape
-        view = Rendering(np.empty((height, width, 3), np.uint8), np.full((height, width), np.inf, np.float32), surface,
-                    np.empty((2, height, width), np.float32))
-        for top in range(0, height, STRIP):  # what lies in the cache is quicker than whole images
+        inverse_depth, a, b, surface = self._visible(corners, distance, _planes(origin, axes, normal, distance))
+        shape = surface.shape
+        view = Rendering(np.empty((*shape, 3), np.uint8), np.full(shape, np.inf, np.float32), surface,
+                         np.empty((2, *shape), np.float32))
+        for top in range(0, shape[0], STRIP):  # what lies in the cache is quicker than whole images
             rows = slice(top, top + STRIP)
             np.divide(1, inverse_depth[rows], out=view.depth[rows], where=surface[rows] >= 0)
             self._locate(view, rows, rotation.astype(np.float32), centre.astype(np.float32))
@@ -98,21 +141,11 @@ class Renderer:
             points *= near
             points += centre[axis]
 
-    def _planes(self, origin, axes, normal, distance) -> np.ndarray:
-        """(S, 3, 3) float32: rows 1/d, a/d, b/d as linear functions of x, y, 1."""
-        with np.errstate(divide='ignore', invalid='ignore'):
-            inverse = normal / distance[:, None]
-        offsets = np.einsum('ski,si->sk', axes, origin)
-        with np.errstate(over='ignore'):  # a surface that is seen edge-on lies infinitely near
-            return np.concatenate([inverse[:, None], axes - offsets[:, :, None] * inverse[:, None]], 1).astype(
-                np.float32)
-
     def _visible(self, corners, distance, planes):
         """Nearest surface by pixel, nearest surfaces first so that most of what is hidden is never drawn."""
-        height, width = self.camera.height, self.camera.width
-        best = np.zeros((height, width), np.float32)
-        a_best, b_best = np.zeros_like(best), np.zeros_like(best)
-        surface = np.full((height, width), -1, np.int32)
+        shape = (self.camera.height, self.camera.width)
+        best = np.zeros((3, *shape), np.float32)  # 1/d, a/d, b/d
+        surface = np.full(shape, -1, np.int32)
         limits = self.size.astype(np.float32)
         for index in np.argsort(np.linalg.norm(corners.mean(1), axis=1)):
             if distance[index] < 1e-6:
@@ -121,20 +154,19 @@ class Renderer:
             if box is None:
                 continue
             rows, cols, nearest = box
-            region = best[rows, cols]
-            if nearest < region.min():
+            region = best[:, rows, cols]
+            if nearest < region[0].min():
                 continue
             x, y = self.x[None, cols], self.y[rows, None]
-            inverse, a, b = (np.add(p[0] * x, p[1] * y + p[2], out=part) for p, part in zip(
-                planes[index], self._scratch[:, :region.size].reshape(4, *region.shape)))
-            mask = self._inside(region, (inverse, a, b), limits[index])
-            np.copyto(region, inverse, where=mask)
-            np.copyto(a_best[rows, cols], a, where=mask)
-            np.copyto(b_best[rows, cols], b, where=mask)
+            drawn = self._scratch[:3, :region[0].size].reshape(region.shape)
+            for plane, part in zip(planes[index], drawn):
+                np.add(plane[0] * x, plane[1] * y + plane[2], out=part)
+            mask = self._inside(region[0], drawn, limits[index])
+            np.copyto(region, drawn, where=mask)
             np.copyto(surface[rows, cols], np.int32(index), where=mask)
-        return best, a_best, b_best, surface
+        return *best, surface
 
-    def _inside(self, nearest: np.ndarray, planes: tuple[np.ndarray, ...], size: np.ndarray) -> np.ndarray:
+    def _inside(self, nearest: np.ndarray, planes: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Where a surface is met within its edges, and before all that was met so far."""
         inverse, *offsets = planes
         bound = self._scratch[3, :inverse.size].reshape(inverse.shape)
@@ -180,13 +212,20 @@ class Renderer:
         view.albedo[rows][surface < 0] = 0
 
 
+def _planes(origin: np.ndarray, axes: np.ndarray, normal: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """(S, 3, 3) float32: rows 1/d, a/d, b/d as linear functions of x, y, 1."""
+    offsets = np.einsum('ski,si->sk', axes, origin)
+    # a surface that is seen edge-on lies infinitely near
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+        inverse = normal / distance[:, None]
+        planes = np.concatenate([inverse[:, None], axes - offsets[:, :, None] * inverse[:, None]], 1)
+        return planes.astype(np.float32)
+
+
 def _clip(corners: np.ndarray) -> np.ndarray:
-    """The part of a polygon in front of the near plane; corners (n, 3) in camera coordinates."""
-    kept = []
-    for here, there in zip(corners, np.roll(corners, -1, axis=0)):
-        if here[2] >= NEAR_M:
-            kept.append(here)
-        if (here[2] >= NEAR_M) != (there[2] >= NEAR_M):
-            share = (NEAR_M - here[2]) / (there[2] - here[2])
-            kept.append(here + share * (there - here))
-    return np.array(kept)
+    """The part of a polygon in front of the near plane; corners (n, 3) in camera coordinates, returned in any order."""
+    inside = corners[:, 2] >= NEAR_M
+    crossing = inside != np.roll(inside, -1)
+    here, there = corners[crossing], np.roll(corners, -1, axis=0)[crossing]
+    share = (NEAR_M - here[:, 2:]) / (there[:, 2:] - here[:, 2:])
+    return np.concatenate([corners[inside], here + share * (there - here)])

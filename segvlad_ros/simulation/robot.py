@@ -1,60 +1,31 @@
-"""The simulated robot: a world, a drive through it, and what the sensors deliver on the way."""
+"""The simulated robot: a world, a drive through it, what the sensors deliver on the way, and the bag of it."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import compose, to_matrix
-from segvlad_ros.simulation.lighting import LightMap, make_light
-from segvlad_ros.simulation.renderer import Renderer, Rendering
-from segvlad_ros.simulation.routes import ROUTES, Drive, drive
+from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.simulation.building import build_building
+from segvlad_ros.simulation.camera import BASE_FRAME, BASE_FROM_CAMERA, CAMERA_FRAME, Camera, LightMap, make_light
+from segvlad_ros.simulation.routes import ROUTES, drive, floor_pose, odometry, odometry_covariance
 from segvlad_ros.simulation.scenario import Scenario
-from segvlad_ros.simulation.sensors import (
-    BASE_FROM_CAMERA,
-    CAMERA_FRAME,
-    ODOM_FRAME,
-    WORLD_FRAME,
-    Exposure,
-    PlanarPath,
-    camera_model,
-    odometry,
-    odometry_covariance,
-)
 from segvlad_ros.simulation.street import build_street
-from segvlad_ros.simulation.world import World, build_world
-from segvlad_ros.types import Frame, Pose
+from segvlad_ros.types import Frame, Pose, SegvladError
 
 START_NS = 1_700_000_000_000_000_000  # every run begins at the same stamp
-
-
-class Camera:
-    """The world as the robot's camera sees it, from any pose and in any light.
-
-    :ivar model: calibration
-    """
-
-    def __init__(self, world: World):
-        self.world = world
-        self.model = camera_model()
-        self.renderer = Renderer(self.world.surfaces, self.world.textures, self.model)
-        self._exposure = Exposure(np.cross(self.renderer.axes[:, 0], self.renderer.axes[:, 1]))
-
-    def view(self, base: Pose) -> Rendering:
-        """What the camera looks at, before light and sensor, from a pose of the robot's base."""
-        return self.renderer.render(to_matrix(compose(base, BASE_FROM_CAMERA)))
-
-    def look(self, base: Pose, light: LightMap, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Take one picture.
-
-        :param base: pose of the robot's base in the world, anywhere
-        :param rng: sensor noise
-        :return: (h, w, 3) uint8 RGB, and (h, w) float32 exact depth in metres, NaN where nothing is
-        """
-        view = self.view(base)
-        depth = np.where(np.isfinite(view.depth), view.depth, np.float32(np.nan))
-        return self._exposure.expose(view, light, rng), depth
+ODOM_FRAME, WORLD_FRAME = 'odom', 'map'
+IMAGE_TOPIC = '/camera/image_raw/compressed'
+DEPTH_TOPIC = '/camera/depth/image_raw'
+CAMERA_INFO_TOPIC = '/camera/camera_info'
+ODOMETRY_TOPIC = '/odom'
+TRUTH_TOPIC = '/ground_truth/pose'
+JPEG_QUALITY = 90
 
 
 @lru_cache(maxsize=2)
@@ -63,7 +34,7 @@ def build_camera(seed: int, twin_share: float, outdoors: bool = False) -> Camera
 
     :param seed, twin_share: see :class:`~.scenario.Scenario`
     """
-    return Camera(build_street(seed) if outdoors else build_world(seed, twin_share))
+    return Camera(build_street(seed) if outdoors else build_building(seed, twin_share))
 
 
 class SimulatedRobot:
@@ -76,11 +47,9 @@ class SimulatedRobot:
     def __init__(self, scenario: Scenario):
         self.scenario = scenario
         self.camera = build_camera(scenario.seed, scenario.twin_share, scenario.route == 'street')
-        self.drive: Drive = drive(ROUTES[scenario.route], scenario.speed, scenario.odometry_rate_hz,
-                                  reverse=scenario.reverse, start_m=scenario.start_m)
+        self.drive = drive(ROUTES[scenario.route], scenario.speed, scenario.odometry_rate_hz,
+                           reverse=scenario.reverse, start_m=scenario.start_m)
         self.odometry = odometry(self.drive.path, self._generator('odometry'))
-        self._distance = np.concatenate([[0], np.cumsum(np.hypot(np.diff(self.drive.path.x),
-                                                                 np.diff(self.drive.path.y)))])
         self._lights = [self.light(visit) for visit in range(int(self.drive.visit.max()) + 1)]
 
     def _generator(self, purpose: str, number: int = 0) -> np.random.Generator:
@@ -91,7 +60,7 @@ class SimulatedRobot:
         """The light of a visit; the very first one finds the building as it was built."""
         first = visit == 0 and self.scenario.run == 0
         variation = 0.0 if first else self.scenario.light_variation
-        return make_light(self.camera.world.lamps, self._generator('light', visit), variation)
+        return make_light(np.array(self.camera.world.lamps), self._generator('light', visit), variation)
 
     @property
     def duration_s(self) -> float:
@@ -105,15 +74,8 @@ class SimulatedRobot:
 
     def frame(self, number: int) -> Frame:
         """Image ``number`` with depth, calibration, and its **true** pose in frame ``map``."""
-        seconds = number / self.scenario.image_rate_hz
-        path, visit = self.drive.at(seconds)
-        base = path.pose(0, WORLD_FRAME)
-        rgb, depth = self.camera.look(base, self._lights[visit], self._generator('image', number))
-        return Frame(rgb, stamp_ns(seconds), '', CAMERA_FRAME, base, depth, self.camera.model, BASE_FROM_CAMERA)
-
-    def frames(self) -> Iterator[Frame]:
-        """All images in order."""
-        return (self.frame(number) for number in range(self.image_count))
+        place, visit = self.drive.at(number / self.scenario.image_rate_hz)
+        return self._picture(place, self._lights[visit], 'image', number)
 
     def place(self, x: float, y: float, yaw: float, number: int, light: LightMap | None = None) -> Frame:
         """A picture from anywhere: the robot is carried to (x, y) metres and looks along yaw radians.
@@ -121,21 +83,74 @@ class SimulatedRobot:
         :param number: of the picture, for its stamp and its noise
         :param light: that of the run's last visit, if not given
         """
-        base = PlanarPath(np.array([x]), np.array([y]), np.array([yaw])).pose(0, WORLD_FRAME)
-        light = self._lights[-1] if light is None else light
-        rgb, depth = self.camera.look(base, light, self._generator('place', number))
+        return self._picture((x, y, yaw), light or self._lights[-1], 'place', number)
+
+    def _picture(self, place: tuple[float, float, float], light: LightMap, purpose: str, number: int) -> Frame:
+        base = floor_pose(*place, WORLD_FRAME)
+        rgb, depth = self.camera.look(base, light, self._generator(purpose, number))
         stamp = stamp_ns(number / self.scenario.image_rate_hz)
         return Frame(rgb, stamp, '', CAMERA_FRAME, base, depth, self.camera.model, BASE_FROM_CAMERA)
 
     def poses(self) -> Iterator[tuple[int, Pose, Pose]]:
         """Stamp, odometry pose with covariance (frame ``odom``), true pose (frame ``map``), in order."""
-        for index, seconds in enumerate(self.drive.stamps_s):
-            reported = self.odometry.pose(index, ODOM_FRAME)
-            covariance = odometry_covariance(float(self._distance[index]))
-            yield (stamp_ns(float(seconds)), Pose(reported.translation, reported.quaternion, ODOM_FRAME, covariance),
-                   self.drive.path.pose(index, WORLD_FRAME))
+        for index, (seconds, metres) in enumerate(zip(self.drive.stamps_s, self.drive.path.distance)):
+            reported = replace(self.odometry.pose(index, ODOM_FRAME), covariance=odometry_covariance(metres))
+            yield stamp_ns(float(seconds)), reported, self.drive.path.pose(index, WORLD_FRAME)
 
 
 def stamp_ns(seconds: float) -> int:
     """Stamp of a moment of the run."""
     return START_NS + round(seconds * 1e9)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a place where no bag may be written.
+
+    :raises SegvladError: the folder exists and may not be overwritten, or is no bag
+    """
+    if path.exists() and not overwrite:
+        raise SegvladError(f'{path} exists: choose another --output, or add --overwrite')
+    if path.exists() and not (path / 'metadata.yaml').is_file():
+        raise SegvladError(f'{path} exists and is no bag: choose another --output')
+
+
+def write_bag(robot: SimulatedRobot, path: Path, *, overwrite: bool = False,
+              progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> None:
+    """Drive the robot and record it.
+
+    Every colour image (JPEG) comes with a depth image (16UC1, millimetres; the bag's zstd chunks make it small) and
+    its calibration, all with one stamp. Odometry and truth (``/ground_truth/pose``, frame ``map``) come more often.
+    The folder appears under its name only when it is complete.
+
+    :param path: the bag's folder
+    :param progress: wraps the iteration over image numbers
+    :raises SegvladError: see :func:`check_output`
+    """
+    check_output(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.unfinished_', dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name  # the file in a bag is named after its folder
+        with BagWriter(unfinished, storage='mcap') as bag:
+            _record(robot, bag, progress)
+        if path.exists():
+            shutil.rmtree(path)
+        unfinished.rename(path)
+
+
+def _record(robot: SimulatedRobot, bag: BagWriter, progress: Callable[[Sequence[int]], Iterable[int]]) -> None:
+    bag.write_static_transform(START_NS, BASE_FROM_CAMERA, CAMERA_FRAME)
+    poses = list(robot.poses())[::-1]  # the next one last
+
+    def record_poses(until_ns: float) -> None:
+        while poses and poses[-1][0] <= until_ns:
+            stamp, reported, truth = poses.pop()
+            bag.write_odometry(ODOMETRY_TOPIC, stamp, reported, BASE_FRAME)
+            bag.write_pose(TRUTH_TOPIC, stamp, truth)
+
+    for number in progress(range(robot.image_count)):
+        frame = robot.frame(number)
+        record_poses(frame.stamp_ns)
+        bag.write_image_jpeg(IMAGE_TOPIC, frame.stamp_ns, CAMERA_FRAME, frame.rgb, quality=JPEG_QUALITY)
+        bag.write_depth(DEPTH_TOPIC, frame.stamp_ns, CAMERA_FRAME, frame.depth)
+        bag.write_camera_info(CAMERA_INFO_TOPIC, frame.stamp_ns, CAMERA_FRAME, frame.camera_model)
+    record_poses(np.inf)

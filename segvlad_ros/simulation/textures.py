@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]
+Look = tuple[str, Colour]  # a name of MATERIALS and its colour
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 4) -> np.ndarray:

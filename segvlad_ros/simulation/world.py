@@ -1,234 +1,87 @@
-"""The simulated building: lobby, twin corridors, office, and a kitchen off the loop.
-
-::
-
-        y=9  +-------+--------------------+-------+
-             |       |     corridor_b     |       |
-             | lobby +--------------------+ office+-------+
-             |       |      (solid)       |       |kitchen|
-             |       +--------------------+       +-------+
-             |       |     corridor_a     |       |
-        y=0  +-------+--------------------+-------+
-            x=-0.5   4                    13     17.5    24
-
-Turned by 180 degrees about the middle of the block, corridor_b lies on corridor_a: the twins. Both show a robot that
-drives round the loop the same walls in the same order, except for a share of panels that only one of them has.
-"""
+"""What the renderer draws: textured rectangles, and the lamps that light them."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from zlib import crc32
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from segvlad_ros.simulation.decorations import WallStyle, wall_panel
-from segvlad_ros.simulation.floor_plan import Room, Wall, find_walls
-from segvlad_ros.simulation.furniture import Furniture, build_furniture
-from segvlad_ros.simulation.surfaces import Surface, SurfaceList
-from segvlad_ros.simulation.textures import MATERIALS
-
-WALL_SCALE, FLOOR_SCALE, CEILING_SCALE = 150, 90, 60  # texture pixels a metre
-CEILING_M = 2.6
-PANEL_M = 2.3
-TWINS = ('corridor_a', 'corridor_b')
-BLOCK_CENTRE = np.array([8.5, 4.5])
-
-ROOMS = [
-    Room('lobby', -0.5, 0.0, 4.0, 9.0, 'lobby'),
-    Room('corridor_a', 4.0, 0.0, 13.0, 2.4, 'corridor'),
-    Room('office', 13.0, 0.0, 17.5, 9.0, 'office'),
-    Room('corridor_b', 4.0, 6.6, 13.0, 9.0, 'corridor'),
-    Room('passage', 17.5, 3.2, 18.1, 4.7, 'kitchen'),
-    Room('kitchen', 18.1, 1.2, 24.0, 5.8, 'kitchen'),
-]
-
-STYLES = {
-    'lobby': WallStyle([('brick', (152, 92, 72)), ('plaster', (206, 170, 120))], ['picture', 'window', 'board']),
-    'corridor': WallStyle([('plaster', (212, 204, 186)), ('plaster', (196, 202, 190)), ('brick', (186, 176, 160))],
-                          ['door', 'picture', 'board', 'picture'], (140, 104, 72)),
-    'office': WallStyle([('plaster', (164, 184, 202)), ('wood', (156, 120, 84))],
-                        ['bookshelf', 'board', 'window', 'door', 'picture']),
-    'kitchen': WallStyle([('tiles', (216, 218, 206))], ['picture', 'window', 'board']),
-}
-
-FLOORS = {
-    'lobby': ('tiles', (150, 140, 126)), 'corridor': ('carpet', (112, 104, 96)),
-    'office': ('wood', (168, 128, 88)), 'kitchen': ('tiles', (120, 132, 138)),
-}
-
-# yaw: the way the front faces; 0 east, pi/2 north
-EAST, NORTH, WEST, SOUTH = 0.0, np.pi / 2, np.pi, -np.pi / 2
-FURNITURE = {
-    'lobby': [
-        Furniture('sofa', 0.15, 4.6, 1.8, 0.8, 0.85, EAST), Furniture('table', 0.9, 3.0, 0.9, 0.6, 0.5, EAST),
-        Furniture('machine', 3.7, 3.0, 0.9, 0.55, 1.85, WEST), Furniture('machine', 3.7, 4.0, 0.9, 0.55, 1.95, WEST),
-        Furniture('plant', -0.1, 8.5, 0.7, 0.7, 1.5), Furniture('shelf', -0.3, 6.4, 1.4, 0.35, 1.9, EAST),
-        Furniture('crates', 3.5, 5.6, 0.7, 0.6, 1.1, WEST), Furniture('plant', -0.1, 0.4, 0.6, 0.6, 1.3),
-        Furniture('column', 3.2, 4.8, 0.4, 0.4, CEILING_M, WEST),
-    ],
-    'corridor_a': [  # corridor_b gets the same, turned about the middle of the block
-        Furniture('cabinet', 6.2, 2.22, 0.9, 0.32, 1.1, SOUTH), Furniture('bin', 7.4, 2.2, 0.32, 0.32, 0.6),
-        Furniture('shelf', 9.6, 2.24, 1.0, 0.3, 1.5, SOUTH), Furniture('crates', 11.5, 2.18, 0.6, 0.4, 0.8, SOUTH),
-        Furniture('cabinet', 8.4, 0.12, 0.7, 0.22, 0.9, NORTH),
-    ],
-    'office': [
-        Furniture('table', 16.8, 2.0, 1.6, 0.8, 0.74, WEST), Furniture('table', 16.8, 6.2, 1.5, 0.8, 0.74, WEST),
-        Furniture('shelf', 17.3, 8.2, 1.3, 0.35, 2.0, WEST), Furniture('cabinet', 13.3, 3.4, 1.0, 0.45, 1.3, EAST),
-        Furniture('machine', 13.3, 4.6, 1.0, 0.4, 1.6, EAST), Furniture('crates', 13.5, 5.8, 0.7, 0.6, 1.2, EAST),
-        Furniture('plant', 17.1, 0.4, 0.6, 0.6, 1.4), Furniture('sofa', 15.6, 8.6, 1.6, 0.7, 0.8, SOUTH),
-        Furniture('column', 17.0, 5.2, 0.35, 0.35, CEILING_M, WEST),
-    ],
-    'kitchen': [
-        Furniture('cabinet', 20.0, 1.5, 1.6, 0.5, 0.9, NORTH), Furniture('machine', 21.6, 1.5, 0.7, 0.55, 1.9, NORTH),
-        Furniture('table', 21.2, 5.0, 1.4, 0.8, 0.75, SOUTH), Furniture('cabinet', 23.7, 3.9, 2.2, 0.5, 0.95, WEST),
-        Furniture('sofa', 19.3, 5.4, 1.5, 0.7, 0.85, SOUTH), Furniture('crates', 23.6, 1.7, 0.6, 0.6, 1.3, WEST),
-    ],
-}
-
 
 @dataclass(frozen=True)
+class Surface:
+    """A flat rectangle with a texture, visible from one side.
+
+    Seen from the visible side, ``right`` and ``down`` span it from its upper left corner.
+
+    :ivar origin, right, down: (3,) float64, world coordinates, metres
+    :ivar texture: index into :attr:`World.textures`
+    :ivar room: name of the room that it belongs to
+    """
+
+    origin: np.ndarray
+    right: np.ndarray
+    down: np.ndarray
+    texture: int
+    room: str
+
+    @property
+    def area(self) -> float:
+        """Square metres."""
+        return float(np.linalg.norm(self.right) * np.linalg.norm(self.down))
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(3,) float64, world coordinates."""
+        return self.origin + (self.right + self.down) / 2
+
+
+@dataclass
 class World:
-    """A building, ready to be rendered.
+    """Surfaces, their textures, and lamps, as they are collected while a world is built.
 
-    :ivar surfaces: all rectangles
-    :ivar textures: RGB uint8 images that the surfaces name by index
-    :ivar lamps: (L, 3) float64, positions of the ceiling lamps, metres
+    :ivar textures: RGB uint8 images
+    :ivar lamps: (x, y, z) metres
     """
 
-    surfaces: list[Surface]
-    textures: list[np.ndarray]
-    lamps: np.ndarray
-    rooms: list[Room]
+    surfaces: list[Surface] = field(default_factory=list)
+    textures: list[np.ndarray] = field(default_factory=list)
+    lamps: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def shared_share(self, first: str = TWINS[0], second: str = TWINS[1]) -> float:
-        """Share of the textured area of room ``second`` that shows exactly what room ``first`` shows.
+    def add_texture(self, image: np.ndarray) -> int:
+        """Keep a texture; its number."""
+        self.textures.append(np.ascontiguousarray(image))
+        return len(self.textures) - 1
 
-        A surface counts as shared when the other room has one with identical texture pixels and size at the place
-        that corresponds to it (turned by 180 degrees about the middle of the block).
+    def add(self, origin, right, down, texture: int, *, room: str) -> None:
+        """Keep one rectangle, see :class:`Surface`."""
+        vectors = (np.asarray(v, np.float64) for v in (origin, right, down))
+        self.surfaces.append(Surface(*vectors, texture, room))
+
+    def add_wall(self, start, end, heights: tuple[float, float], texture: int, *, room: str) -> None:
+        """An upright rectangle from left end to right end (x, y), between two heights, metres."""
+        right = (end[0] - start[0], end[1] - start[1], 0.0)
+        self.add((start[0], start[1], heights[1]), right, (0, 0, heights[0] - heights[1]), texture, room=room)
+
+    def add_floor(self, area: tuple[float, float, float, float], z: float, texture: int, *, room: str) -> None:
+        """A level rectangle (x0, y0, x1, y1) seen from above."""
+        x0, y0, x1, y1 = area
+        self.add((x0, y1, z), (x1 - x0, 0, 0), (0, y0 - y1, 0), texture, room=room)
+
+    def add_ceiling(self, area: tuple[float, float, float, float], z: float, texture: int, *, room: str) -> None:
+        """A level rectangle (x0, y0, x1, y1) seen from below."""
+        x0, y0, x1, y1 = area
+        self.add((x0, y0, z), (x1 - x0, 0, 0), (0, y1 - y0, 0), texture, room=room)
+
+    def add_prism(self, corners: np.ndarray, heights: tuple[float, float], sides: list[int], lid: int | None, *,
+                  room: str) -> None:
+        """An upright prism with the given sides, and a lid when its base is a rectangle.
+
+        :param corners: (n, 2) counter-clockwise base, metres
+        :param heights: bottom and top, metres
+        :param sides: n textures, one a side, the first between corner 0 and corner 1
         """
-        def look(surface: Surface, turned: bool) -> tuple:
-            centre = surface.centre.copy()
-            if turned:
-                centre[:2] = 2 * BLOCK_CENTRE - centre[:2]
-            image = self.textures[surface.texture]
-            return (*np.round(centre * 20).astype(int), image.shape, crc32(image.tobytes()))
-
-        seen = {look(surface, False) for surface in self.surfaces if surface.room == first}
-        there = [surface for surface in self.surfaces if surface.room == second]
-        shared = sum(surface.area for surface in there if look(surface, True) in seen)
-        return shared / sum(surface.area for surface in there)
-
-
-def build_world(seed: int, twin_share: float) -> World:
-    """Build the building.
-
-    :param seed: all of its looks
-    :param twin_share: share of the twin corridors' textured area that is the same in both, in [0, 1]
-    """
-    target = SurfaceList()
-    walls = find_walls(ROOMS, PANEL_M)
-    own = _own_panels(walls, seed, twin_share)
-    for wall in walls:
-        _build_wall(target, wall, seed, own)
-    lamps = []
-    for room in ROOMS:
-        _build_level(target, room, seed)
-        lamps += _build_lamps(target, room)
-        _furnish(target, room, seed)
-    return World(target.surfaces, target.textures, np.array(lamps), ROOMS)
-
-
-def generator(seed: int, *key) -> np.random.Generator:
-    """A generator that depends on the seed and on what is being made, not on the order of making."""
-    return np.random.default_rng([seed, crc32(repr(key).encode())])
-
-
-def _canonical(room: str, point: np.ndarray) -> tuple[int, int]:
-    """A wall's place in centimetres; for the second twin that of its counterpart in the first."""
-    if room == TWINS[1]:
-        point = 2 * BLOCK_CENTRE - point
-    x, y = np.round(point * 100).astype(int)
-    return int(x), int(y)
-
-
-def _style_name(room: str) -> str:
-    return next(r.style for r in ROOMS if r.name == room)
-
-
-def _own_panels(walls: list[Wall], seed: int, twin_share: float) -> set[tuple[int, int]]:
-    """Places of the wall panels of the second twin that look different from the first twin's."""
-    panels = [wall for wall in walls if wall.room.name == TWINS[1]]
-    room = panels[0].room
-    floor_area = (room.x1 - room.x0) * (room.y1 - room.y0)
-    furniture_area = sum(2 * (f.width + f.depth) * f.height + f.width * f.depth for f in FURNITURE[TWINS[0]])
-    wall_area = sum(wall.length for wall in panels) * CEILING_M
-    budget = (1 - twin_share) * (2 * floor_area + furniture_area + wall_area)
-    own = set()
-    for number in generator(seed, 'own panels').permutation(len(panels)):
-        budget -= panels[number].length * CEILING_M
-        if budget < 0:
-            break
-        own.add(_canonical(TWINS[1], (panels[number].start + panels[number].end) / 2))
-    return own
-
-
-def _build_wall(target: SurfaceList, wall: Wall, seed: int, own: set[tuple[int, int]]) -> None:
-    room = wall.room.name
-    place = _canonical(room, (wall.start + wall.end) / 2)
-    twin = room if room not in TWINS or (room == TWINS[1] and place in own) else 'twin'
-    rng = generator(seed, 'wall', twin, place)
-    image = wall_panel(rng, STYLES[wall.room.style], wall.length, CEILING_M, WALL_SCALE)
-    target.add_wall(wall.start, wall.end, (0.0, CEILING_M), target.add_texture(image), room=room)
-
-
-def _build_level(target: SurfaceList, room: Room, seed: int) -> None:
-    """Floor and ceiling of a room. The second twin's textures are turned by half a turn, as the whole room is."""
-    wide, deep = room.x1 - room.x0, room.y1 - room.y0
-    name = 'twin' if room.name in TWINS else room.name
-
-    def texture(material: str, scale: float, colour) -> int:
-        rng = generator(seed, material, name)
-        image = MATERIALS[material](rng, round(deep * scale), round(wide * scale), scale, colour)
-        return target.add_texture(image)
-
-    floor = texture(FLOORS[room.style][0], FLOOR_SCALE, FLOORS[room.style][1])
-    ceiling = texture('ceiling', CEILING_SCALE, (214, 213, 206))
-    if room.name == TWINS[1]:
-        target.add((room.x1, room.y0, 0), (-wide, 0, 0), (0, deep, 0), floor, room=room.name)
-        target.add((room.x1, room.y1, CEILING_M), (-wide, 0, 0), (0, -deep, 0), ceiling, room=room.name)
-    else:
-        target.add_floor((room.x0, room.y0, room.x1, room.y1), 0.0, floor, room=room.name)
-        target.add_ceiling((room.x0, room.y0, room.x1, room.y1), CEILING_M, ceiling, room=room.name)
-
-
-def _build_lamps(target: SurfaceList, room: Room) -> list[tuple[float, float, float]]:
-    """Lamps of 1.2 x 0.25 m every three metres along the room's longer side."""
-    along_x = room.x1 - room.x0 >= room.y1 - room.y0
-    length = max(room.x1 - room.x0, room.y1 - room.y0)
-    count = int(length // 2.9)
-    image = np.full((20, 96, 3), (255, 252, 240), np.uint8)
-    image[:2] = image[-2:] = image[:, :2] = image[:, -2:] = 120
-    bright = target.add_texture(image if along_x else np.rot90(image))
-    lamps = []
-    for number in range(count):
-        offset = (number + 0.5) * length / count
-        x = room.x0 + offset if along_x else (room.x0 + room.x1) / 2
-        y = (room.y0 + room.y1) / 2 if along_x else room.y0 + offset
-        half_x, half_y = (0.6, 0.125) if along_x else (0.125, 0.6)
-        area = (x - half_x, y - half_y, x + half_x, y + half_y)
-        target.add_ceiling(area, CEILING_M - 0.01, bright, room=room.name)
-        lamps.append((x, y, CEILING_M))
-    return lamps
-
-
-def _furnish(target: SurfaceList, room: Room, seed: int) -> None:
-    twin = room.name in TWINS
-    for number, piece in enumerate(FURNITURE.get(TWINS[0] if twin else room.name, [])):
-        rng = generator(seed, 'furniture', 'twin' if twin else room.name, number)
-        build_furniture(target, _turned(piece) if room.name == TWINS[1] else piece, rng, room.name)
-
-
-def _turned(piece: Furniture) -> Furniture:
-    """A piece of the first twin at its place in the second."""
-    x, y = 2 * BLOCK_CENTRE - (piece.x, piece.y)
-    return replace(piece, x=float(x), y=float(y), yaw=piece.yaw + np.pi)
+        for number, texture in enumerate(sides):
+            # from outside, the next counter-clockwise corner lies to the right
+            self.add_wall(corners[number], corners[(number + 1) % len(corners)], heights, texture, room=room)
+        if lid is not None:
+            first, second, _, last = corners
+            self.add((*last, heights[1]), (*(second - first), 0), (*(first - last), 0), lid, room=room)

@@ -16,8 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from segvlad_ros.io.bags import read_messages
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.output.conversions import from_time
-from segvlad_ros.simulation.recording import IMAGE_TOPIC, ODOMETRY_TOPIC, write_bag
-from segvlad_ros.simulation.robot import SimulatedRobot
+from segvlad_ros.simulation.robot import IMAGE_TOPIC, ODOMETRY_TOPIC, SimulatedRobot, write_bag
 from segvlad_ros.simulation.scenario import load_scenario
 
 

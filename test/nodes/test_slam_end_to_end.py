@@ -18,10 +18,9 @@ from segvlad_ros.ros.input.pacing import spin_until
 from segvlad_ros.ros.input.player import Player
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_time, to_keyframe_id
-from segvlad_ros.simulation.recording import write_bag
-from segvlad_ros.simulation.robot import SimulatedRobot
+from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
+from segvlad_ros.simulation.robot import SimulatedRobot, write_bag
 from segvlad_ros.simulation.scenario import load_scenario
-from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA
 
 pytestmark = pytest.mark.slam
 

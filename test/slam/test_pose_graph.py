@@ -16,8 +16,7 @@ from segvlad_ros.geometry import (
     to_matrix,
 )
 from segvlad_ros.mapping.odometry import OdometrySettings
-from segvlad_ros.simulation.routes import ROUTES, drive
-from segvlad_ros.simulation.sensors import odometry
+from segvlad_ros.simulation.routes import ROUTES, drive, odometry
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
 from segvlad_ros.types import Pose, SegvladError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, OdometryTracks, between, way
-from segvlad_ros.simulation.sensors import PlanarPath
+from segvlad_ros.simulation.routes import PlanarPath
 from segvlad_ros.types import KeyframeId, Pose
 
 SECOND = 1_000_000_000

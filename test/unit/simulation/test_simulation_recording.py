@@ -7,15 +7,15 @@ import pytest
 from segvlad_ros.cli import main
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bags import bag_info, read_poses
-from segvlad_ros.simulation.recording import (
+from segvlad_ros.simulation.robot import (
     CAMERA_INFO_TOPIC,
     DEPTH_TOPIC,
     IMAGE_TOPIC,
     ODOMETRY_TOPIC,
     TRUTH_TOPIC,
+    SimulatedRobot,
     write_bag,
 )
-from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario
 
 SHORT = {'start_m': 30.0, 'speed': 3.0, 'image_rate_hz': 0.5, 'odometry_rate_hz': 10.0}

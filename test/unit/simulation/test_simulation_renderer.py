@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from segvlad_ros.geometry import compose, from_matrix, to_matrix
+from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, camera_model
 from segvlad_ros.simulation.renderer import Renderer
 from segvlad_ros.simulation.robot import build_camera
-from segvlad_ros.simulation.sensors import BASE_FROM_CAMERA, camera_model
-from segvlad_ros.simulation.surfaces import SurfaceList
+from segvlad_ros.simulation.world import World
 from segvlad_ros.types import CameraModel
 
 LOOKING_EAST = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # at the origin, x forward
@@ -21,7 +21,7 @@ def camera():
 
 def quartered_wall():
     """A wall 2 m to the east, 2 m wide and high, seen from the origin: four colours."""
-    target = SurfaceList()
+    target = World()
     image = np.zeros((200, 200, 3), np.uint8)
     image[:100, :100], image[:100, 100:], image[100:, :100] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     target.add_wall((2, 1), (2, -1), (-1.0, 1.0), target.add_texture(image), room='test')
@@ -88,7 +88,7 @@ def test_nothing_is_seen_from_behind_or_behind_the_camera():
 
 
 def test_a_floor_that_begins_behind_the_camera_is_drawn_to_the_bottom_of_the_image():
-    target = SurfaceList()
+    target = World()
     target.add_floor((-5, -5, 5, 5), -1.0, target.add_texture(np.full((50, 50, 3), 90, np.uint8)), room='test')
     model = CameraModel(640, 480, np.array([[465.0, 0, 319.5], [0, 465, 239.5], [0, 0, 1]]), np.zeros(5))
     view = Renderer(target.surfaces, target.textures, model).render(LOOKING_EAST)
