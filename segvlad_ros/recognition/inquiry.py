@@ -113,7 +113,7 @@ class Inquiry:
         z = (evidence.score - background.mean()) / max(float(background.std()), 1e-3) if len(elsewhere) > 1 else 0.0
         evidence = replace(evidence, log_z=math.log1p(max(float(z), 0.0)))
         while len(elsewhere):
-            double = max(self._votes.champions[elsewhere[:_DOUBLES]].tolist(), key=self.score)
+            double = max(self._votes.best_keyframes[elsewhere[:_DOUBLES]].tolist(), key=self.score)
             ambiguity = self.score(double) / evidence.score
             if ambiguity <= min(max_ambiguity, evidence.ambiguity):
                 return evidence, same
@@ -136,7 +136,7 @@ class Inquiry:
         if entry not in self._scores:
             own = self._likeness(entry).weights
             place = np.maximum(self._votes.weights(int(self._map.places[entry])), own)
-            self._scores[entry] = float(self._votes.trust[entry] * (own.mean() + place.mean()) / 2)
+            self._scores[entry] = float(self._votes.keyframe_weights[entry] * (own.mean() + place.mean()) / 2)
         return self._scores[entry]
 
     def _alike(self, entry: int) -> Evidence:
@@ -162,13 +162,13 @@ class Inquiry:
 
     def _beyond(self, entry: int, places: np.ndarray) -> np.ndarray:
         """Those of some places that do not lie around a keyframe's."""
-        return places[~self._map.around(entry)[self._votes.champions[places]]]
+        return places[~self._map.around(entry)[self._votes.best_keyframes[places]]]
 
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
         """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
-        champions = self._votes.champions[places]
-        blind = np.array([not self._verifier.has_view(entry) for entry in champions.tolist()], bool)
-        return places[blind | self._map.known_apart(evidence.entry, champions)]
+        best_keyframes = self._votes.best_keyframes[places]
+        blind = np.array([not self._verifier.has_view(entry) for entry in best_keyframes.tolist()], bool)
+        return places[blind | self._map.known_apart(evidence.entry, best_keyframes)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
         if self._query.single:
