@@ -1,4 +1,10 @@
-"""The map file below its content: connections, locks, transactions, and files that appear whole or not at all."""
+"""The map file below its content: connections, locks, transactions, copies, and files that appear whole or not at all.
+
+A copy of a map that is being written keeps its writer waiting for no longer than a few keyframes. A keyframe never
+changes once it is stored; so keyframes are copied a few at a time, and the writer commits in between. What may change
+is small: which keyframes are left, optimised poses, sessions. All of it is copied in one moment at the end, and the
+copy is the map as it was at that moment.
+"""
 from __future__ import annotations
 
 import json
@@ -16,6 +22,10 @@ from segvlad_ros.types import SegvladError
 
 WAIT_S = 30.0
 """How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
+COPY_BATCH = 16
+"""Keyframes that are copied under one lock, some 0.3 MB each."""
+# Tables of which a keyframe has its row for good, with the column that names the keyframe.
+_LASTING = {'keyframes': 'id', 'segments': 'keyframe', 'keypoints': 'keyframe'}
 
 
 @contextmanager
@@ -72,10 +82,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def become_writer(database: sqlite3.Connection, path: Path) -> None:
-    """Keep all others from writing until :func:`disconnect`.
-
-    :raises SegvladError: another process writes
-    """
+    """Keep all others from writing until :func:`disconnect`; another process that writes raises SegvladError."""
     with reporting(path):
         # TRUNCATE syncs the end of a transaction too; DELETE could bring the journal back after a power cut
         database.execute('PRAGMA journal_mode = TRUNCATE')
@@ -144,10 +151,7 @@ def metadata_digest(texts: Mapping[str, str]) -> str:
 
 
 def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write a map without keyframes.
-
-    :param fields: the metadata
-    """
+    """Write a map without keyframes and with these metadata."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
         database.execute(f'PRAGMA application_id = {APPLICATION_ID}')
@@ -167,10 +171,7 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """Refuse what is no sound map of this format.
-
-    :returns: the metadata
-    """
+    """The metadata; what is no sound map of this format raises SegvladError."""
     application, = database.execute('PRAGMA application_id').fetchone()
     version, = database.execute('PRAGMA user_version').fetchone()
     if application != APPLICATION_ID:
@@ -243,3 +244,71 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a map.
+
+    :param target: does not exist yet; not synchronised with the disk
+    :raises sqlite3.Error: what SQLite says of either file
+    """
+    for _ in copying(source, target):
+        pass
+
+
+def copying(source: Path, target: Path) -> Iterator[int]:
+    """Copy a map step by step; between two steps nothing is locked.
+
+    :return: the keyframes that were copied in each step
+    """
+    database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=WAIT_S)
+    try:
+        for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'main.synchronous = OFF',
+                       'main.journal_mode = OFF'):  # an unfinished copy is thrown away
+            database.execute(f'PRAGMA {pragma}')
+        database.execute('ATTACH ? AS source', (f'{source.absolute().as_uri()}?mode=ro',))
+        with _at_once(database):
+            _copy_schema(database)
+        last, copied = 0, COPY_BATCH
+        while copied == COPY_BATCH:
+            with _at_once(database):
+                rows = [row for row, in database.execute(
+                    'SELECT id FROM source.keyframes WHERE id > ? ORDER BY id LIMIT ?', (last, COPY_BATCH))]
+                copied = len(rows)
+                if rows:
+                    for table, key in _LASTING.items():
+                        database.execute(f'INSERT INTO main.{table} SELECT * FROM source.{table}'
+                                         f' WHERE {key} > ? AND {key} <= ?', (last, rows[-1]))
+                    last = rows[-1]
+                if copied < COPY_BATCH:
+                    _copy_what_changes(database)
+            yield copied
+    finally:
+        database.close()
+
+
+@contextmanager
+def _at_once(database: sqlite3.Connection) -> Iterator[None]:
+    """One state of the source for all statements within."""
+    database.execute('BEGIN')
+    yield
+    database.execute('COMMIT')
+
+
+def _copy_schema(database: sqlite3.Connection) -> None:
+    for name in ('application_id', 'user_version'):
+        value, = database.execute(f'PRAGMA source.{name}').fetchone()
+        database.execute(f'PRAGMA main.{name} = {value}')
+    for statement, in database.execute("SELECT sql FROM source.sqlite_master WHERE sql IS NOT NULL"
+                                       r" AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type DESC").fetchall():
+        database.execute(statement)
+
+
+def _copy_what_changes(database: sqlite3.Connection) -> None:
+    for table, key in _LASTING.items():
+        database.execute(f'DELETE FROM main.{table} WHERE {key} NOT IN (SELECT id FROM source.keyframes)')
+    database.execute('DELETE FROM main.sqlite_sequence')  # the highest row ever given, so that none is reused
+    for name, in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+        if name not in _LASTING:
+            quoted = name.replace('"', '""')
+            database.execute(f'INSERT INTO main."{quoted}" SELECT * FROM source."{quoted}"')

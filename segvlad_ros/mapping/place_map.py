@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.mapping import map_file, map_format, map_rows, map_snapshot
+from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
@@ -41,7 +41,6 @@ class PlaceMap:
 
     Made by :meth:`create` or :meth:`open`.
 
-    :ivar path: the file
     :ivar map_id: identity of this map, kept by its snapshots
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
@@ -142,7 +141,7 @@ class PlaceMap:
         """
         session_id = uuid.uuid4().hex
         with self._writing():
-            map_rows.session(self._db, robot_id, session_id, name)
+            map_format.session_row(self._db, robot_id, session_id, name)
         return session_id
 
     def sessions(self) -> list[Session]:
@@ -168,7 +167,7 @@ class PlaceMap:
         """
         row = map_format.pack(keyframe, self.dimension)
         with self._writing():
-            at = map_rows.insert(self._db, keyframe.id, row)
+            at = map_format.insert_keyframe(self._db, keyframe.id, row)
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
@@ -183,8 +182,8 @@ class PlaceMap:
         :raises SegvladError: not in the map, or damaged
         """
         with self._reading():
-            row = map_rows.find(self._db, which) if isinstance(which, KeyframeId) else which
-            keyframe = None if row is None else map_rows.read(self._db, self.path, row, self.dimension)
+            row = map_format.find_keyframe(self._db, which) if isinstance(which, KeyframeId) else which
+            keyframe = None if row is None else self._read(row)
         if keyframe is None:
             raise SegvladError(f'{self.path}: keyframe {which} is not in the map')
         return keyframe
@@ -195,11 +194,10 @@ class PlaceMap:
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
-                found = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()[0]
-                keyframe = None if found is None else map_rows.read(self._db, self.path, found, self.dimension)
-            if keyframe is None:
-                return
-            row = found
+                row, = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()
+                if row is None:
+                    return
+                keyframe = self._read(row)
             yield keyframe
 
     def ids(self) -> list[KeyframeId]:
@@ -222,7 +220,7 @@ class PlaceMap:
         :returns: how many were removed
         """
         with self._writing():
-            rows = {row for identity in ids if (row := map_rows.find(self._db, identity)) is not None}
+            rows = {row for identity in ids if (row := map_format.find_keyframe(self._db, identity)) is not None}
             for row in rows:
                 self._db.execute('DELETE FROM keyframes WHERE id = ?', (row,))
         self._recount()
@@ -234,15 +232,12 @@ class PlaceMap:
         :param poses: those of keyframes that are not in the map are passed over
         :returns: how many were stored
         """
-        stored = 0
         with self._writing():
-            for identity, pose in poses.items():
-                row = map_rows.find(self._db, identity)
-                if row is None:
-                    continue
-                map_rows.replace_pose(self._db, row, pose)
-                stored += 1
-        return stored
+            found = [(row, pose) for identity, pose in poses.items()
+                     if (row := map_format.find_keyframe(self._db, identity)) is not None]
+            for row, pose in found:
+                map_format.store_optimized_pose(self._db, row, pose)
+        return len(found)
 
     def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a consistent copy of the map, whole or not at all. Appending goes on meanwhile, and what is stored
@@ -254,7 +249,7 @@ class PlaceMap:
         if path.exists() and path.samefile(self.path):
             raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
         with map_file.published(path, overwrite) as temporary, reporting(path):
-            map_snapshot.copy(self.path, temporary)
+            map_file.copy(self.path, temporary)
 
     def verify(self) -> list[str]:
         """Check structure and every digest.
@@ -270,10 +265,13 @@ class PlaceMap:
         for row in rows:
             try:
                 with self._reading():
-                    map_rows.read(self._db, self.path, row, self.dimension)
+                    self._read(row)
             except SegvladError as error:
                 problems.append(str(error).removeprefix(f'{self.path}: '))
         return problems
+
+    def _read(self, row: int) -> Keyframe | None:
+        return map_format.read_keyframe(self._db, self.path, row, self.dimension)
 
     def _reading(self):
         return map_file.reading(self._lock, self._db, self.path)
