@@ -18,8 +18,7 @@ from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose, SegmentMatch
 from segvlad_ros.verification import two_view
 from segvlad_ros.verification.absolute_pose import metric_pose
-from segvlad_ros.verification.correspondences import Correspondences, find_correspondences, same_segments
-from segvlad_ros.verification.view import View, normalised
+from segvlad_ros.verification.view import Correspondences, View, find_correspondences, normalised, same_segments
 
 # Coverage counts the cells of this grid, columns and rows, that hold an inlier.
 _GRID = 8, 6
@@ -174,8 +173,7 @@ class _Scene:
     def __init__(self, query: View, match: View, pairs: Correspondences, settings: VerificationSettings) -> None:
         self.query, self.match, self.pairs, self.settings = query, match, pairs, settings
         self.query_pixels, self.match_pixels = query.pixels(pairs.query), match.pixels(pairs.match)
-        self.sizes = query.size, match.size
-        self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
+        self.max_error = settings.max_error * (query.size[0] + match.size[0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
         self.tested = 0  # correspondences with a depth
         self.matrices = query.likely_matrix, match.likely_matrix
@@ -195,21 +193,20 @@ class _Scene:
         case, reason = self._judge('pnp', found.inliers, found.tested, limits.min_metric_inliers, coverage)
         motion = found.match_from_query
         case, reason = self._near(motion, case, reason)
-        errors = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
-        covariance = found.covariance + np.diag(errors ** 2)
-        poses = (_poses(self.query, self.match, found.match_from_query, covariance) if case == 'verified'
-                 else (None, None))
+        known = None, None, ''
+        if case == 'verified':
+            errors = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
+            covariance = found.covariance + np.diag(errors ** 2)
+            known = *_poses(self.query, self.match, motion, covariance), found.scale_source
         return Geometry(case, reason, 'pnp', '', len(self.pairs), self._numbers(found.inliers),
-                        self._coverage(found.inliers), self._parallax(motion, found.inliers), *poses,
-                        found.scale_source if case == 'verified' else '')
+                        self._coverage(found.inliers), self._parallax(motion, found.inliers), *known)
 
     def epipolar(self) -> Geometry:
         """The verdict on two views without scale."""
         limits = self.settings
         if self.calibrated:
             name = 'essential'
-            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, *self.matrices,
-                                                self.max_error)
+            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, *self.matrices, self.max_error)
         else:
             name = 'fundamental'
             model, inliers = two_view.fundamental(self.query_pixels, self.match_pixels, self.max_error)
@@ -254,9 +251,9 @@ class _Scene:
 
     def _near(self, match_from_query: np.ndarray, case: str, reason: str, scaled: bool = True) -> tuple[str, str]:
         """Case and reason, where the motion shows that the same scene is seen from another place."""
-        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
         if case not in ('verified', 'clustered'):
             return case, reason
+        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
         if scaled and distance > self.settings.max_distance_m:
             return 'too_far', f'the same scene, but seen from {distance:.1f} m away'
         if angle > self.settings.max_angle_rad:
@@ -278,8 +275,8 @@ class _Scene:
         return float(np.median(angles)) if len(angles) else math.nan
 
     def _coverage(self, inliers: np.ndarray) -> float:
-        both = ((self.query_pixels, self.sizes[0]), (self.match_pixels, self.sizes[1]))
-        return min(_occupied(pixels[inliers], size) for pixels, size in both)
+        return min(_occupied(self.query_pixels[inliers], self.query.size),
+                   _occupied(self.match_pixels[inliers], self.match.size))
 
     def _numbers(self, inliers: np.ndarray) -> np.ndarray:
         return np.column_stack([self.pairs.query[inliers], self.pairs.match[inliers]])

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.types import Keypoints, SegmentMatch
-from segvlad_ros.verification.correspondences import find_correspondences, same_segments, squared_distances
-from segvlad_ros.verification.view import View
+from segvlad_ros.verification.view import View, find_correspondences, same_segments, squared_distances
 
 
 def looks(count, seed=0):
