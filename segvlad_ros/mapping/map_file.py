@@ -257,10 +257,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def copying(source: Path, target: Path) -> Iterator[int]:
-    """Copy a map step by step; between two steps nothing is locked.
-
-    :return: the keyframes that were copied in each step
-    """
+    """Copy a map in steps, each of which yields how many keyframes it copied; nothing is locked between them."""
     database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=WAIT_S)
     try:
         for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'main.synchronous = OFF',

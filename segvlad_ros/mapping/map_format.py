@@ -154,10 +154,7 @@ def _unpack_camera_model(text: str) -> CameraModel | None:
 
 
 def pack(keyframe: Keyframe, dimension: int) -> Row:
-    """Make a keyframe's row.
-
-    :raises SegvladError: arrays that do not fit each other or the map
-    """
+    """A keyframe's row; arrays that do not fit each other or the map raise SegvladError."""
     description, base = keyframe.description, keyframe.base_from_camera
     count = len(description)
     if not 1 <= keyframe.id.index < 2**63 or not -2**63 <= keyframe.id.stamp_ns < 2**63:
@@ -196,11 +193,7 @@ def _pack_keypoints(keypoints: Keypoints | None) -> tuple[int, bytes | None, byt
 
 
 def _sizes_problem(sizes: tuple, dimension: int) -> str:
-    """Compare the sizes that a row states with those of its blobs, before the blobs are read.
-
-    :param sizes: the values of ``_SIZE_COLUMNS``
-    :returns: '' or what is wrong
-    """
+    """What is wrong with the ``_SIZE_COLUMNS`` of a row, stated sizes and those of its blobs; '' if nothing is."""
     if not all(value is None or isinstance(value, int) for value in sizes):
         return 'sizes that are no numbers'
     segments, points, thumbnail, descriptors, boxes, pixels, positions, depths, point_rows = sizes
@@ -264,10 +257,7 @@ def find_keyframe(database: sqlite3.Connection, identity: KeyframeId) -> int | N
 
 
 def insert_keyframe(database: sqlite3.Connection, identity: KeyframeId, row: Row) -> int | None:
-    """Add a keyframe.
-
-    :returns: its row, or None if the keyframe is in the map already
-    """
+    """Add a keyframe, and return its row, or None if it is in the map already."""
     session = session_row(database, identity.robot_id, identity.session_id)
     if find_keyframe(database, identity) is not None:
         return None
@@ -292,11 +282,7 @@ def store_optimized_pose(database: sqlite3.Connection, row: int, optimized: Opti
 
 
 def read_keyframe(database: sqlite3.Connection, path: Path, row: int, dimension: int) -> Keyframe | None:
-    """Read and check one keyframe.
-
-    :returns: None if there is no such row
-    :raises SegvladError: sizes, digest or types are not as they were written
-    """
+    """One keyframe, or None if there is no such row; one that is not as it was written raises SegvladError."""
     sizes = database.execute(f'SELECT {_SIZE_COLUMNS} FROM {_ROW_TABLES} WHERE k.id = ?', (row,)).fetchone()
     if sizes is None:
         return None

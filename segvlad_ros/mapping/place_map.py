@@ -135,10 +135,7 @@ class PlaceMap:
             return self.path.stat().st_size
 
     def new_session(self, robot_id: int = 0, name: str = '') -> str:
-        """Begin a session.
-
-        :returns: its id, a random UUID as 32 hexadecimal digits
-        """
+        """Begin a session, and return its id, a random UUID as 32 hexadecimal digits."""
         session_id = uuid.uuid4().hex
         with self._writing():
             map_format.session_row(self._db, robot_id, session_id, name)
@@ -252,10 +249,7 @@ class PlaceMap:
             map_file.copy(self.path, temporary)
 
     def verify(self) -> list[str]:
-        """Check structure and every digest.
-
-        :returns: one line a problem, empty when the map is sound
-        """
+        """Check structure and every digest; one line a problem, none when the map is sound."""
         with self._reading():
             problems = [f'structure: {line}' for line, in self._db.execute('PRAGMA integrity_check(20)').fetchall()
                         if line != 'ok']

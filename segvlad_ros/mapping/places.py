@@ -113,11 +113,7 @@ class Places:
         return [link for link in self._ties if link[0] in entries or link[1] in entries]
 
     def move(self, first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> None:
-        """Replace all that a back-end's poses say of which places lie near each other.
-
-        :param first, second: (n,) numbers of places
-        :param lengths: (n,) radii
-        """
+        """Replace what a back-end's poses say of which places, (n,), lie near each other, and their radii, (n,)."""
         self._moved.clear()
         for one, two, length in zip(first.tolist(), second.tolist(), lengths.tolist()):
             self._moved[one][two] = self._moved[two][one] = length

@@ -184,10 +184,7 @@ class SearchedMap:
         return ~np.isin(self._column('session'), wanted)
 
     def newest(self, query: KeyframeId, excluded: np.ndarray) -> int | None:
-        """The youngest keyframe of the query's session that is searched although younger ones are not; None: no such.
-
-        :param excluded: (entries,) bool
-        """
+        """Its session's youngest keyframe that is searched, if younger ones are not; ``excluded``: (entries,) bool."""
         own = self._same_session(query)
         searched = np.flatnonzero(own & ~excluded)
         return int(searched[-1]) if len(searched) and (own & excluded)[searched[-1]:].any() else None

@@ -78,10 +78,7 @@ class Evidence:
         return self.support.agreement if worth else 1
 
     def candidate(self, identity: KeyframeId, status: Status | None = None) -> Candidate:
-        """What is reported of it.
-
-        :param status: of the answer, if it is the candidate that the answer is about
-        """
+        """What is reported of it; ``status`` is that of the answer, if the answer is about it."""
         geometry, verification = self.geometry, Verification.UNVERIFIED
         if self.proven:
             verification = Verification.GEOMETRIC

@@ -45,10 +45,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Who is asked about a query.
-
-    :ivar descriptors: gives the (N, d) segments of a map keyframe
-    """
+    """Who is asked about a query; ``descriptors`` gives the (N, d) segments of a map keyframe."""
 
     searched: SearchedMap
     descriptors: Callable[[int], np.ndarray]

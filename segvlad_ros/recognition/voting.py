@@ -46,10 +46,7 @@ class Votes:
         return voted[np.argsort(-self.scores[voted], kind='stable')]
 
     def ranked_keyframes(self, places: np.ndarray, count: int) -> np.ndarray:
-        """Up to ``count`` keyframes that have a share, the best by their own and their place's score first.
-
-        :param places: (E,) int, the place of every keyframe
-        """
+        """Up to ``count`` keyframes with a share, the best by it and the score of their place, (E,) int, first."""
         voted = np.flatnonzero(self.shares)
         return voted[np.argsort(-(self.shares + self.scores[places])[voted], kind='stable')[:count]]
 

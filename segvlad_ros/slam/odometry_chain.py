@@ -89,10 +89,7 @@ class OdometryChain:
         return self._track.newest_stamp_ns()
 
     def add(self, stamp_ns: int, pose: Pose) -> bool:
-        """Take an odometry pose that is newer than all before.
-
-        :return: whether it became a node
-        """
+        """Take an odometry pose that is newer than all before, and return whether it became a node."""
         newest = self.newest_ns
         if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
             return False

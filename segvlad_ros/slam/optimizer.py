@@ -30,11 +30,7 @@ class Optimizer:
         return self._values.atPose3(node).matrix()
 
     def add_node(self, node: int, pose: np.ndarray, step: Link | None) -> None:
-        """Take the next node.
-
-        :param pose: (4, 4), to begin with
-        :param step: from the node before; None of the first one, whose pose is fixed
-        """
+        """Take the next node: a (4, 4) pose to begin with, and the step there; the first has none, and is fixed."""
         self._values.insert(node, self._gtsam.Pose3(pose))
         self._steps.add(self._anchor(node) if step is None else self.factor(step))
 
@@ -69,12 +65,8 @@ class Optimizer:
         :param known: factors that connect its nodes
         :param origin: a node of them, to be fixed
         """
-        gtsam = self._gtsam
-        graph = self._graph([self._anchor(origin), *known])
-        values = gtsam.Values()
-        for node in graph.keyVector():
-            values.insert(node, self._values.atPose3(node))
-        joint = gtsam.Marginals(graph, values).jointMarginalCovariance([link.first, link.second])
+        graph, values = self._subgraph([self._anchor(origin), *known])
+        joint = self._gtsam.Marginals(graph, values).jointMarginalCovariance([link.first, link.second])
         moves = self._values.atPose3(link.second).between(self._values.atPose3(link.first)).AdjointMap()
         ends = [joint.at(a, b) for a in (link.first, link.second) for b in (link.first, link.second)]
         spread = moves @ ends[0] @ moves.T - moves @ ends[1] - ends[2] @ moves.T + ends[3]
@@ -98,10 +90,7 @@ class Optimizer:
         :return: (factors,) float64 weights in [0, 1]
         """
         gtsam = self._gtsam
-        graph = self._graph([self._anchor(origin), *known, *factors])
-        values = gtsam.Values()
-        for node in graph.keyVector():
-            values.insert(node, self._values.atPose3(node))
+        graph, values = self._subgraph([self._anchor(origin), *known, *factors])
         parameters = gtsam.GncLMParams(self._parameters())
         parameters.setLossType(gtsam.GncLossType.TLS)
         parameters.setKnownInliers(list(range(1 + len(known))))
@@ -115,11 +104,14 @@ class Optimizer:
         gtsam = self._gtsam
         return gtsam.PriorFactorPose3(node, self._values.atPose3(node), gtsam.noiseModel.Isotropic.Sigma(6, FIXED))
 
-    def _graph(self, factors: Iterable[Any]) -> Any:
-        graph = self._gtsam.NonlinearFactorGraph()
+    def _subgraph(self, factors: Iterable[Any]) -> tuple[Any, Any]:
+        """A graph of some factors, and the poses of the nodes that they touch."""
+        graph, values = self._gtsam.NonlinearFactorGraph(), self._gtsam.Values()
         for factor in factors:
             graph.add(factor)
-        return graph
+        for node in graph.keyVector():
+            values.insert(node, self._values.atPose3(node))
+        return graph, values
 
     def _parameters(self) -> Any:
         parameters = self._gtsam.LevenbergMarquardtParams()

@@ -125,10 +125,7 @@ class PoseGraph:
         return number
 
     def optimize(self) -> dict[int, Judgement]:
-        """Take in the closures that odometry has reached, and optimise if there are new ones.
-
-        :return: of all closures of this graph, by number
-        """
+        """Take in what odometry has reached, and optimise if there are new ones; all closures by their numbers."""
         self._attach()
         fresh = self._links.keys() - self._judged.keys()
         if fresh:

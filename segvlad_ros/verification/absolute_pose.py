@@ -120,10 +120,7 @@ def _observe(knower: View, known_rows: np.ndarray, observer: View,
 
 
 def robust_pose(observations: Observations, max_error: float) -> np.ndarray | None:
-    """The (4, 4) pose ``camera_from_points`` with the most inliers, or None.
-
-    :param max_error: of an inlier, pixels
-    """
+    """The (4, 4) pose ``camera_from_points`` with the most inliers, which are ``max_error`` pixels off, or None."""
     if len(observations) < 4:
         return None
     try:
