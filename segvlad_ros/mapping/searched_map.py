@@ -54,11 +54,6 @@ class SearchedMap:
         """(entries,) int32, the place of every keyframe."""
         return self._column('place')
 
-    @property
-    def place_count(self) -> int:
-        """Number of places."""
-        return len(self._places)
-
     def keyframe(self, entry: int) -> Keyframe:
         """What one keyframe brought, without descriptors; ``optimized`` is up to date."""
         return self._keyframes[entry]

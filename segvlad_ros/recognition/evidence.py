@@ -24,8 +24,6 @@ class Evidence:
     :ivar log_z: ln(1 + z), z the score's distance from the mean score of the places elsewhere in their standard
         deviations
     :ivar matched_share: query segments that voted for it, in [0, 1]
-    :ivar spread: how far the voting segments lie apart in the image: root mean square distance of their centres from
-        their mean, as a share of the image's diagonal
     :ivar single: the query belongs to no sequence: nothing is known of agreement and odometry
     :ivar support: what odometry and the queries before say
     :ivar trails: it lies where the robot has just been, at the edge of what is left out of the search
@@ -41,7 +39,6 @@ class Evidence:
     ambiguity: float = 0.0
     log_z: float = 0.0
     matched_share: float = 0.0
-    spread: float = 0.0
     single: bool = False
     support: Support = field(default_factory=Support)
     trails: bool = False

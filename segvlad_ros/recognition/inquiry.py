@@ -137,12 +137,8 @@ class Inquiry:
         return self._scores[entry]
 
     def _alike(self, entry: int) -> Evidence:
-        likeness, boxes = self._likeness(entry), self._query.keyframe.description.boxes
-        pairs, voting = likeness.pairs(), likeness.matched
-        centres = boxes[:, :2] + boxes[:, 2:] / 2
-        diagonal = float(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]).max(axis=0)))
-        spread = float(np.sqrt(centres[voting].var(axis=0).sum()) / max(diagonal, 1.0)) if len(voting) else 0.0
-        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / len(boxes), spread=spread,
+        pairs, segments = self._likeness(entry).pairs(), len(self._query.keyframe.description)
+        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / segments,
                         single=self._query.single)
 
     def _stands(self, evidence: Evidence, double: int) -> bool:

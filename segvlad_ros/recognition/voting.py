@@ -111,15 +111,10 @@ class Likeness:
     segments: np.ndarray
     similarities: np.ndarray
 
-    @property
-    def matched(self) -> np.ndarray:
-        """(m,) int64, the query segments that have a weight, the most similar first."""
-        voting = np.flatnonzero(self.weights)
-        return voting[np.argsort(-self.similarities[voting], kind='stable')]
-
     def pairs(self) -> tuple[SegmentMatch, ...]:
         """The segment pairs that have a weight, the most similar first."""
-        rows = self.matched
+        voting = np.flatnonzero(self.weights)
+        rows = voting[np.argsort(-self.similarities[voting], kind='stable')]
         return tuple(map(SegmentMatch, rows.tolist(), self.segments[rows].tolist(), self.similarities[rows].tolist()))
 
 

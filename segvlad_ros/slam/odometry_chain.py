@@ -134,6 +134,9 @@ class OdometryChain:
         around = drift.drift_rad_per_m ** 2 * moved + turning ** 2 * turned + LEAST_STEP_RAD ** 2
         return np.array([along] * 3 + [around] * 3)
 
+    def _variances_of(self, motion: np.ndarray) -> np.ndarray:
+        return self._variances(float(np.linalg.norm(motion[:3, 3])), angle_of(motion))
+
     def _drifts(self, moved: float, turned: float) -> np.ndarray:
         drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
         return np.array([drift.drift_m_per_m * moved] * 3 + [drift.drift_rad_per_m * moved + turning * turned] * 3)
@@ -144,8 +147,7 @@ class OdometryChain:
 
     def step_variances(self, node: int) -> np.ndarray:
         """(6,) random variances of the step from a node to the next, translation first."""
-        step = self.between(node, node + 1)
-        return self._variances(float(np.linalg.norm(step[:3, 3])), angle_of(step))
+        return self._variances_of(self.between(node, node + 1))
 
     def covariance(self, first: int, second: int) -> np.ndarray:
         """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""
@@ -164,5 +166,4 @@ class OdometryChain:
         node = min((n for n in (after - 1, after) if 0 <= n < len(self.stamps)),
                    key=lambda n: abs(self.stamps[n] - stamp_ns))
         offset = np.linalg.inv(self.poses[node]) @ to_matrix(pose)
-        return Attachment(node, offset, np.diag(self._variances(float(np.linalg.norm(offset[:3, 3])),
-                                                                angle_of(offset))))
+        return Attachment(node, offset, np.diag(self._variances_of(offset)))

@@ -98,15 +98,14 @@ def metric_pose(query: View, match: View, pairs: Correspondences, max_error: flo
             break
         pose, covariance = refine_pose(pose, in_query[agree[0]], in_match[agree[1]], sigma)
         before = agree
-    tested, inliers = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
+    tested, inliers = np.zeros((2, len(pairs)), bool)
     tested[from_match] = tested[from_query] = True
     inliers[from_match[in_query.errors(pose) < limit]] = True
     inliers[from_query[in_match.errors(np.linalg.inv(pose)) < limit]] = True
-    source, scale_error = ((match.scale_source, match.scale_error) if agree[0].sum() >= agree[1].sum()
-                           else (query.scale_source, query.scale_error))
+    measured = match if agree[0].sum() >= agree[1].sum() else query
     along = np.concatenate([pose[:3, 3], np.zeros(3)])  # if all depths are wrong by one factor, so is the translation
-    covariance = covariance + scale_error ** 2 * np.outer(along, along)
-    return MetricPose(np.linalg.inv(pose), covariance, inliers, int(tested.sum()), source)
+    covariance = covariance + measured.scale_error ** 2 * np.outer(along, along)
+    return MetricPose(np.linalg.inv(pose), covariance, inliers, int(tested.sum()), measured.scale_source)
 
 
 def _observe(knower: View, known_rows: np.ndarray, observer: View,
@@ -144,7 +143,7 @@ def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: 
     :param in_query: points with a depth in the match, seen by the query
     :param in_match: points with a depth in the query, seen by the match
     :param sigma: noise of a position, pixels
-    :return: the refined pose T, and the (6, 6) covariance of x in ``exp(x) T`` (x y z, then rotation, query camera)
+    :return: the refined pose T, and the (6, 6) covariance of x in ``exp(x) T``, translation first
     """
     pose, damping = query_from_match.copy(), 1e-4
     residuals, jacobian = _linearise(pose, in_query, in_match, sigma)

@@ -80,18 +80,13 @@ class Correspondences:
     """C pairs of keypoints; a keypoint is in one pair at most.
 
     :ivar query, match: (C,) int64, numbers of the keypoints
-    :ivar inside: (C,) bool, found inside matched segments
     """
 
     query: np.ndarray
     match: np.ndarray
-    inside: np.ndarray
 
     def __len__(self) -> int:
         return len(self.query)
-
-    def __getitem__(self, kept: np.ndarray) -> Correspondences:
-        return Correspondences(self.query[kept], self.match[kept], self.inside[kept])
 
 
 def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray | None = None,
@@ -107,19 +102,16 @@ def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray 
     """
     distances = squared_distances(query.descriptors, match.descriptors)
     rows, columns = _mutual(distances, max_ratio)
-    if inside is None or not inside.any():
-        found = np.stack([rows, columns, np.zeros_like(rows)])
-    else:
+    if inside is not None and inside.any():
         first = _mutual(np.where(inside, distances, np.inf), max_ratio)
         free = ~(np.isin(rows, first[0]) | np.isin(columns, first[1]))
         rows, columns = np.concatenate([first[0], rows[free]]), np.concatenate([first[1], columns[free]])
-        found = np.stack([rows, columns, inside[rows, columns]])
     # SIFT describes a corner once for each of its orientations; that is one point, not several witnesses
-    order = np.argsort(distances[found[0], found[1]], kind='stable')
-    for keypoints, row in ((query, 0), (match, 1)):
-        pixels = np.round(keypoints.positions[found[row, order]]).astype(np.int64)
+    order = np.argsort(distances[rows, columns], kind='stable')
+    for keypoints, numbers in ((query, rows), (match, columns)):
+        pixels = np.round(keypoints.positions[numbers[order]]).astype(np.int64)
         order = order[np.sort(np.unique(pixels, axis=0, return_index=True)[1])]
-    return Correspondences(found[0, order], found[1, order], found[2, order].astype(bool))
+    return Correspondences(rows[order], columns[order])
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
