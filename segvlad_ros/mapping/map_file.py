@@ -36,9 +36,9 @@ def reporting(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = str(error)
         if 'not a database' in text:
-            raise SegvladError(f'{path}: is no map file') from None
-        if 'malformed' in text or 'corrupt' in text:
-            raise SegvladError(f'{path}: is damaged ({text}); restore a copy of the file') from None
+            text = 'is no map file'
+        elif 'malformed' in text or 'corrupt' in text:
+            text = f'is damaged ({text}); restore a copy of the file'
         raise SegvladError(f'{path}: {text}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
         raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
@@ -61,9 +61,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    """Open an existing map file.
-
-    What an interrupted writer left behind is rolled back first, also for readers.
+    """Open an existing map file; what an interrupted writer left behind is rolled back first, also for readers.
 
     :raises SegvladError: missing, unreadable, no SQLite file
     """
@@ -247,11 +245,7 @@ def _sync(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a map.
-
-    :param target: does not exist yet; not synchronised with the disk
-    :raises sqlite3.Error: what SQLite says of either file
-    """
+    """Copy a map to a file that does not exist yet; it is not synchronised with the disk."""
     for _ in copying(source, target):
         pass
 

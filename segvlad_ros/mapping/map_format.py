@@ -211,9 +211,7 @@ def _sizes_problem(sizes: tuple, dimension: int) -> str:
 
 
 def _unpack(row: Row, dimension: int, robot_id: int, session_id: str, optimized: OptimizedPose | None) -> Keyframe:
-    """Make a keyframe from its row, whose sizes and digest were checked.
-
-    Descriptors come back as float32, normalised again after float16.
+    """A keyframe from its row, whose sizes and digest were checked; descriptors are normalised again after float16.
 
     :raises TypeError, ValueError, KeyError, IndexError: a row that :func:`pack` did not make
     """
@@ -314,10 +312,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def fingerprint_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Compare two fingerprints.
-
-    :returns: '' or the first field that differs with both values, and how many more do; the overall ``digest`` is named
-        only when nothing else differs
+    """The first field that differs with both values, and how many more do, '' if none does; the overall ``digest`` is
+    named only when nothing else differs.
     """
     stored, wanted = _flat(json.loads(json.dumps(stored))), _flat(json.loads(json.dumps(wanted)))
     names = sorted(stored.keys() | wanted.keys(), key=lambda name: (name == 'digest', name))

@@ -45,6 +45,8 @@ class PlaceMap:
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
     :ivar preset: by which it was made, '' where that was not noted
+    :ivar count: number of keyframes
+    :ivar segments: number of segments
     """
 
     def __init__(self, path: Path, read_only: bool):
@@ -119,16 +121,6 @@ class PlaceMap:
             map_file.disconnect(self._db, self.read_only)
 
     @property
-    def count(self) -> int:
-        """Number of keyframes."""
-        return self._keyframes
-
-    @property
-    def segments(self) -> int:
-        """Number of segments."""
-        return self._segments
-
-    @property
     def bytes(self) -> int:
         """Size of the file."""
         with reporting(self.path):
@@ -168,8 +160,8 @@ class PlaceMap:
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
-        self._keyframes += 1
-        self._segments += row.segment_count
+        self.count += 1
+        self.segments += row.segment_count
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -224,9 +216,9 @@ class PlaceMap:
         return len(rows)
 
     def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> int:
-        """Store optimised poses beside the measured ones; all or (on an error) none.
+        """Store optimised poses beside the measured ones, all or (on an error) none; those of keyframes that are not
+        in the map are passed over.
 
-        :param poses: those of keyframes that are not in the map are passed over
         :returns: how many were stored
         """
         with self._writing():
@@ -277,5 +269,5 @@ class PlaceMap:
 
     def _recount(self) -> None:
         with self._reading():
-            self._keyframes, self._segments = self._db.execute(
+            self.count, self.segments = self._db.execute(
                 'SELECT count(*), coalesce(sum(segment_count), 0) FROM keyframes').fetchone()

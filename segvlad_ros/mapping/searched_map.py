@@ -75,7 +75,9 @@ class SearchedMap:
         entry = len(self)
         if entry == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        self._keyframes.append(_without_descriptors(keyframe))
+        description = keyframe.description
+        self._keyframes.append(replace(keyframe, description=replace(
+            description, descriptors=description.descriptors[:0])))
         self._marks.append(mark)
         key = (keyframe.id.robot_id, keyframe.id.session_id)
         self._entries[(*key, keyframe.id.index)] = entry
@@ -155,12 +157,11 @@ class SearchedMap:
     # what is left out of a search
 
     def recent(self, query: KeyframeId, mark: OdometryMark | None, time_s: float, distance_m: float) -> np.ndarray:
-        """Entries of the query's session that were seen too shortly before it, or not before it at all.
+        """(entries,) bool, those of the query's session that were seen too shortly before it, or not before it at all.
 
-        :param time_s: younger entries are recent, seconds
-        :param distance_m: entries with less travel since are recent, metres; where odometry does not connect them, the
-            time alone counts
-        :return: (entries,) bool
+        :param time_s: younger entries are recent
+        :param distance_m: entries with less travel since are recent; where odometry does not connect them, the time
+            alone counts
         """
         age_s = (query.stamp_ns - self._column('stamp_ns')) * 1e-9
         recent = (age_s <= 0) | (age_s < time_s)
@@ -275,8 +276,3 @@ class SearchedMap:
 
     def _column(self, name: str) -> np.ndarray:
         return self._table[name][:len(self)]
-
-
-def _without_descriptors(keyframe: Keyframe) -> Keyframe:
-    description = keyframe.description
-    return replace(keyframe, description=replace(description, descriptors=description.descriptors[:0]))

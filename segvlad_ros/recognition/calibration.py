@@ -80,11 +80,7 @@ class Calibration:
         return float(self.probabilities(evidence.vector()[None])[0])
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """P(same place) of many candidates.
-
-        :param vectors: (n, F) float64, see :meth:`segvlad_ros.recognition.evidence.Evidence.vector`
-        :return: (n,) float64
-        """
+        """(n,) float64, P(same place) of the (n, F) :meth:`~segvlad_ros.recognition.evidence.Evidence.vector` of n."""
         rows = vectors[:, 1:]
         standard = (np.array([np.clip(rows, self.lowest, self.highest), rows]) - self.centre) / self.scale
         inside, anywhere = (np.column_stack([part, np.ones(len(rows))]) for part in standard)

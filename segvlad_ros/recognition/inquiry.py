@@ -90,9 +90,8 @@ class Inquiry:
     def motion(self, evidence: Evidence) -> Motion:
         """How the query lies to a candidate."""
         pose = evidence.geometry.query_pose_in_match if evidence.metric else None
-        if pose is None:
-            return place_motion()
-        return place_motion(to_matrix(pose), float(np.sqrt(np.trace(pose.covariance[:3, :3]))))
+        return place_motion() if pose is None else place_motion(
+            to_matrix(pose), float(np.sqrt(np.trace(pose.covariance[:3, :3]))))
 
     def compared(self, evidence: Evidence, max_ambiguity: float) -> tuple[Evidence, list[int]]:
         """The evidence with its strongest double, and the keyframes elsewhere that prove to show the same scene.
@@ -146,9 +145,7 @@ class Inquiry:
         if self._support(double, place_motion(), False).contradiction:
             return False
         geometry = self._geometry(double)
-        if geometry is None:
-            return True
-        return geometry.proven and self._apart(evidence, double)
+        return geometry is None or (geometry.proven and self._apart(evidence, double))
 
     def _apart(self, evidence: Evidence, double: int) -> bool:
         return bool(self._map.known_apart(evidence.entry, [double])[0])
@@ -160,8 +157,8 @@ class Inquiry:
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
         """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
         best_keyframes = self._votes.best_keyframes[places]
-        blind = np.array([not self._verifier.has_view(entry) for entry in best_keyframes.tolist()], bool)
-        return places[blind | self._map.known_apart(evidence.entry, best_keyframes)]
+        blind = [self._map.keyframe(entry).description.keypoints is None for entry in best_keyframes.tolist()]
+        return places[np.array(blind, bool) | self._map.known_apart(evidence.entry, best_keyframes)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
         if self._query.single:

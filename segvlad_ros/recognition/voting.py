@@ -119,11 +119,7 @@ class Likeness:
 
 
 def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:
-    """Compare the segments of two images.
-
-    :param query: (M, d) float32 unit rows
-    :param match: (N, d) float32 unit rows
-    """
+    """Compare the segments of two images, (M, d) and (N, d) float32 unit rows."""
     if not len(match):
         nothing = np.zeros(len(query))
         return Likeness(nothing, nothing.astype(np.int64), nothing.astype(np.float32))
