@@ -170,25 +170,25 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
 
 def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
     """The metadata; what is no sound map of this format raises SegvladError."""
+    def require(good: bool, otherwise: str) -> None:
+        if not good:
+            raise SegvladError(f'{path}: {otherwise}')
+
     application, = database.execute('PRAGMA application_id').fetchone()
     version, = database.execute('PRAGMA user_version').fetchone()
-    if application != APPLICATION_ID:
-        raise SegvladError(f'{path}: is an SQLite file but no segvlad map')
-    if version != FORMAT_VERSION:
-        raise SegvladError(f'{path}: has map format {version}, this program reads {FORMAT_VERSION}; use the release '
-                           'that wrote it, or build the map again')
+    require(application == APPLICATION_ID, 'is an SQLite file but no segvlad map')
+    require(version == FORMAT_VERSION, f'has map format {version}, this program reads {FORMAT_VERSION}; use the '
+            'release that wrote it, or build the map again')
     schema = database.execute('SELECT type, name, sql FROM sqlite_master').fetchall()
     tables = {name: sql for kind, name, sql in schema if kind == 'table'}
-    if any(tables.get(name) != sql for name, sql in STATEMENTS.items()) or any(
-            kind not in ('table', 'index') for kind, *_ in schema) or database.execute(
-            'PRAGMA journal_mode').fetchone()[0] == 'wal':
-        raise SegvladError(f'{path}: its tables are not those of a segvlad map; restore a copy of the file')
+    require(STATEMENTS.items() <= tables.items() and {kind for kind, *_ in schema} <= {'table', 'index'}
+            and database.execute('PRAGMA journal_mode').fetchone()[0] != 'wal',
+            'its tables are not those of a segvlad map; restore a copy of the file')
     size = database.execute('SELECT page_count * page_size FROM pragma_page_count, pragma_page_size').fetchone()[0]
-    if path.stat().st_size < size:
-        raise SegvladError(f'{path}: is cut off, {path.stat().st_size} of {size} bytes; restore a copy of the file')
+    there = path.stat().st_size
+    require(there >= size, f'is cut off, {there} of {size} bytes; restore a copy of the file')
     problem, = database.execute('PRAGMA quick_check(1)').fetchone()
-    if problem != 'ok':
-        raise SegvladError(f'{path}: is damaged ({" ".join(problem.split())}); restore a copy of the file')
+    require(problem == 'ok', f'is damaged ({" ".join(problem.split())}); restore a copy of the file')
     texts = dict(database.execute('SELECT key, value FROM metadata').fetchall())
     try:
         if metadata_digest(texts) != texts['digest']:

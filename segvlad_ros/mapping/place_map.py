@@ -204,10 +204,7 @@ class PlaceMap:
         return [map_format.unpack_pose(pose, frame) for pose, frame in rows if pose is not None]
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
-        """Remove keyframes, all or (on an error) none; those not in the map are passed over.
-
-        :returns: how many were removed
-        """
+        """Remove keyframes, all or (on an error) none, and return how many; those not in the map are passed over."""
         with self._writing():
             rows = {row for identity in ids if (row := map_format.find_keyframe(self._db, identity)) is not None}
             for row in rows:

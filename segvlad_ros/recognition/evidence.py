@@ -83,12 +83,12 @@ class Evidence:
             verification = Verification.TEMPORAL
         elif geometry is not None and (geometry.refuted or self.provable):
             verification = Verification.REJECTED
-        measured = self.metric and geometry.query_pose_in_match is not None
+        pose = geometry.query_pose_in_match if self.metric else None
         return Candidate(
             self.entry, identity, self.score, self.ambiguity, len(self.pairs),
-            float('nan') if self.probability is None else self.probability, self.support.agreement, verification,
-            0 if geometry is None else geometry.inliers, geometry.query_pose_in_match if measured else None,
-            geometry.scale_source if measured else '', self.pairs)
+            math.nan if self.probability is None else self.probability, self.support.agreement, verification,
+            0 if geometry is None else geometry.inliers, pose, geometry.scale_source if pose is not None else '',
+            self.pairs)
 
     def vector(self) -> np.ndarray:
         """(F,) float64 in the order of :data:`FEATURES`: what a calibration learns from."""

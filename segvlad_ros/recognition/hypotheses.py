@@ -147,8 +147,8 @@ class Hypotheses:
         """``match_from_query`` as every sighting and odometry let one expect it: stacked, and (n,) whether they do."""
         here = self._map.mark(entry)
         if mark is None or here is None or not sightings:
-            return Motion(np.tile(np.eye(4), (len(sightings), 1, 1)), *np.zeros((2, len(sightings)))), np.zeros(
-                len(sightings), bool)
+            count = len(sightings)
+            return Motion(np.tile(np.eye(4), (count, 1, 1)), *np.zeros((2, count))), np.zeros(count, bool)
         if self._stack is None:
             motions = [sighting.motion for sighting in sightings]
             self._stack = (OdometryMark.stack([self._map.mark(sighting.entry) for sighting in sightings]),

@@ -63,7 +63,7 @@ class Inquiry:
         self._query, self._votes, self._floor = query, votes, floor
         self._map, self._descriptors = witnesses.searched, witnesses.descriptors
         self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
-        self._view: View | None = View.of(query.keyframe)
+        self._view = View.of(query.keyframe)
         self._likenesses: dict[int, Likeness] = {}
         self._scores: dict[int, float] = {}
         self._geometries: dict[int, Geometry | None] = {}

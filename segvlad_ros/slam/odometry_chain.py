@@ -15,8 +15,8 @@ from segvlad_ros.types import Pose
 class PoseGraphSettings:
     """Settings of :class:`~segvlad_ros.slam.pose_graph.PoseGraph`.
 
-    Odometry drifts to one side (a wrong wheel radius, a wrong scale) and at random. Both are meant by a drift: after
-    d metres its standard deviation is ``drift * d`` to one side, and ``drift * sqrt(d)`` at random. Covariances of
+    Odometry has a systematic error (a wrong wheel radius, a wrong scale) and a random one. A drift stands for both:
+    after d metres their standard deviations are ``drift * d`` and ``drift * sqrt(d)``. Covariances of
     odometry messages are not used: most drivers fill in constants. How much it drifts is said once, in the preset, and
     the recogniser believes the same.
 
@@ -63,8 +63,8 @@ class OdometryChain:
     """Nodes, and sums along them from which the uncertainty between any two follows at once.
 
     A step T from one node to the next is wrong by a small motion x, translation first, in ``T exp(x)``. Its random
-    part is independent from step to step; the other part is the same in all of them, in the axes of the robot, times
-    the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
+    part is independent from step to step; the systematic one is the same in all of them, in the axes of the robot,
+    times the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
 
     :ivar stamps: of the nodes, nanoseconds
     :ivar poses: (4, 4) of the nodes, in the frame of the odometry
@@ -78,7 +78,7 @@ class OdometryChain:
         self._last_node: Pose | None = None
         self._last_kept: Pose | None = None
         self._random: list[np.ndarray] = []
-        self._one_sided: list[np.ndarray] = []
+        self._systematic: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -118,12 +118,12 @@ class OdometryChain:
         matrix = to_matrix(pose)
         if self._last_node is None:
             self._random.append(np.zeros((6, 6)))
-            self._one_sided.append(np.zeros((6, 6)))
+            self._systematic.append(np.zeros((6, 6)))
         else:
             moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
             axes = adjoint(matrix)
             self._random.append(self._random[-1] + (axes * self._variances(moved, turned)) @ axes.T)
-            self._one_sided.append(self._one_sided[-1] + axes * self._drifts(moved, turned))
+            self._systematic.append(self._systematic[-1] + axes * self._drifts(moved, turned))
         self.stamps.append(stamp_ns)
         self.poses.append(matrix)
         self._last_node = pose
@@ -152,9 +152,9 @@ class OdometryChain:
     def covariance(self, first: int, second: int) -> np.ndarray:
         """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""
         axes = adjoint(np.linalg.inv(self.poses[second]))
-        one_sided = axes @ (self._one_sided[second] - self._one_sided[first])
+        systematic = axes @ (self._systematic[second] - self._systematic[first])
         random = axes @ (self._random[second] - self._random[first]) @ axes.T
-        total = random + one_sided @ one_sided.T
+        total = random + systematic @ systematic.T
         return (total + total.T) / 2
 
     def attach(self, stamp_ns: int) -> Attachment | None:

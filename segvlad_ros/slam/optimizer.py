@@ -51,14 +51,14 @@ class Optimizer:
         """How far the poses are from what a factor says, in its standard deviations, squared."""
         return 2 * factor.error(self._values)
 
-    def squared_error_of(self, link: Link, first_from_second: np.ndarray) -> float:
-        """How far a link is from another measurement (4, 4) of it, in the link's standard deviations, squared."""
+    def squared_mahalanobis(self, link: Link, first_from_second: np.ndarray) -> float:
+        """Squared Mahalanobis distance of a link from another measurement (4, 4) of it, by the link's covariance."""
         gtsam = self._gtsam
         error = gtsam.Pose3.Logmap(gtsam.Pose3(np.linalg.inv(link.first_from_second) @ first_from_second))
         return float(error @ np.linalg.solve(rotation_first(link.covariance), error))
 
-    def surprise(self, link: Link, known: Iterable[Any], origin: int) -> float:
-        """How far a link is from what is known without it, in the standard deviations of both, squared.
+    def squared_mahalanobis_to(self, known: Iterable[Any], link: Link, origin: int) -> float:
+        """Squared Mahalanobis distance of a link from what is known without it, by the covariances of both.
 
         With small motions x of the two poses, their relative pose T moves by ``x_second - adjoint(T^-1) x_first``.
 
@@ -71,7 +71,7 @@ class Optimizer:
         ends = [joint.at(a, b) for a in (link.first, link.second) for b in (link.first, link.second)]
         spread = moves @ ends[0] @ moves.T - moves @ ends[1] - ends[2] @ moves.T + ends[3]
         wider = Link(link.first, link.second, link.first_from_second, link.covariance + rotation_first(spread))
-        return self.squared_error_of(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
+        return self.squared_mahalanobis(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
 
     def solve(self, factors: Iterable[Any]) -> None:
         """Least squares over all nodes (Levenberg-Marquardt) with their steps and some factors."""
@@ -84,9 +84,9 @@ class Optimizer:
         """Which factors agree with each other and with what is known, by graduated non-convexity with a truncated
         quadratic (Yang, Antonante, Tzoumas and Carlone, Robotics and Automation Letters 2020).
 
-        :param known: factors that are believed
+        :param known: factors that are inliers
         :param origin: a node of them, to be fixed
-        :param threshold: largest squared error of a factor that is believed
+        :param threshold: largest squared error of an inlier
         :return: (factors,) float64 weights in [0, 1]
         """
         gtsam = self._gtsam
