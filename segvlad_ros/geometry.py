@@ -26,12 +26,7 @@ def identity(frame: str = '') -> Pose:
 
 
 def unit_quaternion(quaternion: np.ndarray) -> np.ndarray:
-    """Normalise a quaternion.
-
-    :param quaternion: (4,) x y z w of any positive length
-    :returns: (4,) float64 of length 1
-    :raises SegvladError: all zero, as an unfilled ROS message has it, or not finite
-    """
+    """(4,) float64 of length 1 of an x y z w of any length; zeros, as in an unfilled message, raise SegvladError."""
     values = np.asarray(quaternion, np.float64).reshape(4)
     norm = float(np.linalg.norm(values))
     if not math.isfinite(norm) or norm < 1e-6:
@@ -76,19 +71,13 @@ def compose(a_from_b: Pose, b_from_c: Pose) -> Pose:
 
 
 def inverse(a_from_b: Pose, frame: str = '') -> Pose:
-    """``b_from_a``.
-
-    :param frame: name of b, which a pose does not know
-    """
+    """``b_from_a``; ``frame`` names b, which a pose does not know."""
     back = _rotation(a_from_b).inv()
     return Pose(-back.apply(a_from_b.translation), back.as_quat(), frame)
 
 
 def relative(world_from_a: Pose, world_from_b: Pose, frame: str = '') -> Pose:
-    """``a_from_b`` of two poses in one frame.
-
-    :param frame: name of a
-    """
+    """``a_from_b`` of two poses in one frame; ``frame`` names a."""
     return compose(inverse(world_from_a, frame), world_from_b)
 
 
@@ -103,11 +92,7 @@ def rotation_angle(first: Pose, second: Pose) -> float:
 
 
 def angle_of(matrix: np.ndarray) -> np.ndarray | float:
-    """Angle of a rotation, radians in [0, pi]; unlike the arccosine of the trace precise at small angles too.
-
-    :param matrix: (3, 3) rotation or (4, 4) rigid transform, or n of them
-    :return: a number, or (n,) float64
-    """
+    """Radians in [0, pi] of one or n (3, 3) or (4, 4) matrices; unlike the arccosine of the trace precise near 0."""
     return Rotation.from_matrix(np.asarray(matrix)[..., :3, :3]).magnitude()
 
 
@@ -137,10 +122,7 @@ def skew(vectors: np.ndarray) -> np.ndarray:
 
 
 def turn_covariance(covariance: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """(6, 6) covariance in other axes.
-
-    :param rotation: (3, 3) ``new_from_old``
-    """
+    """(6, 6) covariance in other axes, by the (3, 3) rotation ``new_from_old``."""
     axes = np.kron(np.eye(2), rotation)
     turned = axes @ covariance @ axes.T
     return (turned + turned.T) / 2
@@ -272,10 +254,7 @@ class StaticTransforms:
         self._parents: dict[str, Pose] = {}
 
     def add(self, parent_from_child: Pose, child: str) -> None:
-        """Store one transform; a second one for the same child replaces the first.
-
-        :param parent_from_child: its ``frame`` names the parent
-        """
+        """Store one transform, whose ``frame`` names the parent; a second one for the same child replaces the first."""
         self._parents[child.lstrip('/')] = parent_from_child
 
     def _chain(self, frame: str) -> dict[str, Pose]:

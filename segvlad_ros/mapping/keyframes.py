@@ -65,21 +65,18 @@ class KeyframeGate:
             return GateAnswer(False, 'zero_stamp')
         if pose is not None and not is_finite(pose):
             pose = None
-        reason = 'first'
-        if self._newest_ns:
-            if stamp_ns < self._newest_ns - round(LATE_S * 1e9):
-                self.reset()
-                reason = 'clock_jump'
-            elif stamp_ns <= self._newest_ns:
-                return GateAnswer(False, 'out_of_order')
-            else:
-                accept, reason = self._compare(stamp_ns, pose)
-                if not accept:
-                    self._newest_ns = stamp_ns
-                    return GateAnswer(False, reason)
-        self._newest_ns = self._keyframe_ns = stamp_ns
-        self._keyframe_pose = pose
-        return GateAnswer(True, reason)
+        if not self._newest_ns:
+            answer = GateAnswer(True, 'first')
+        elif stamp_ns < self._newest_ns - round(LATE_S * 1e9):
+            answer = GateAnswer(True, 'clock_jump')
+        elif stamp_ns <= self._newest_ns:
+            return GateAnswer(False, 'out_of_order')
+        else:
+            answer = GateAnswer(*self._compare(stamp_ns, pose))
+        self._newest_ns = stamp_ns
+        if answer.accept:
+            self._keyframe_ns, self._keyframe_pose = stamp_ns, pose
+        return answer
 
     def _compare(self, stamp_ns: int, pose: Pose | None) -> tuple[bool, str]:
         """Compare a frame with the last keyframe: accept or not, and why."""

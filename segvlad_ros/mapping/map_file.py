@@ -1,4 +1,10 @@
-"""The map file below its content: connections, locks, transactions, and files that appear whole or not at all."""
+"""The map file below its content: connections, locks, transactions, copies, and files that appear whole or not at all.
+
+A copy of a map that is being written keeps its writer waiting for no longer than a few keyframes. A keyframe never
+changes once it is stored; so keyframes are copied a few at a time, and the writer commits in between. What may change
+is small: which keyframes are left, optimised poses, sessions. All of it is copied in one moment at the end, and the
+copy is the map as it was at that moment.
+"""
 from __future__ import annotations
 
 import json
@@ -16,6 +22,10 @@ from segvlad_ros.types import SegvladError
 
 WAIT_S = 30.0
 """How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
+COPY_BATCH = 16
+"""Keyframes that are copied under one lock, some 0.3 MB each."""
+# Tables of which a keyframe has its row for good, with the column that names the keyframe.
+_LASTING = {'keyframes': 'id', 'segments': 'keyframe', 'keypoints': 'keyframe'}
 
 
 @contextmanager
@@ -26,9 +36,9 @@ def reporting(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = str(error)
         if 'not a database' in text:
-            raise SegvladError(f'{path}: is no map file') from None
-        if 'malformed' in text or 'corrupt' in text:
-            raise SegvladError(f'{path}: is damaged ({text}); restore a copy of the file') from None
+            text = 'is no map file'
+        elif 'malformed' in text or 'corrupt' in text:
+            text = f'is damaged ({text}); restore a copy of the file'
         raise SegvladError(f'{path}: {text}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
         raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
@@ -51,9 +61,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    """Open an existing map file.
-
-    What an interrupted writer left behind is rolled back first, also for readers.
+    """Open an existing map file; what an interrupted writer left behind is rolled back first, also for readers.
 
     :raises SegvladError: missing, unreadable, no SQLite file
     """
@@ -72,10 +80,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
 
 def become_writer(database: sqlite3.Connection, path: Path) -> None:
-    """Keep all others from writing until :func:`disconnect`.
-
-    :raises SegvladError: another process writes
-    """
+    """Keep all others from writing until :func:`disconnect`; another process that writes raises SegvladError."""
     with reporting(path):
         # TRUNCATE syncs the end of a transaction too; DELETE could bring the journal back after a power cut
         database.execute('PRAGMA journal_mode = TRUNCATE')
@@ -144,10 +149,7 @@ def metadata_digest(texts: Mapping[str, str]) -> str:
 
 
 def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write a map without keyframes.
-
-    :param fields: the metadata
-    """
+    """Write a map without keyframes and with these metadata."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
         database.execute(f'PRAGMA application_id = {APPLICATION_ID}')
@@ -167,29 +169,26 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """Refuse what is no sound map of this format.
+    """The metadata; what is no sound map of this format raises SegvladError."""
+    def require(good: bool, otherwise: str) -> None:
+        if not good:
+            raise SegvladError(f'{path}: {otherwise}')
 
-    :returns: the metadata
-    """
     application, = database.execute('PRAGMA application_id').fetchone()
     version, = database.execute('PRAGMA user_version').fetchone()
-    if application != APPLICATION_ID:
-        raise SegvladError(f'{path}: is an SQLite file but no segvlad map')
-    if version != FORMAT_VERSION:
-        raise SegvladError(f'{path}: has map format {version}, this program reads {FORMAT_VERSION}; use the release '
-                           'that wrote it, or build the map again')
+    require(application == APPLICATION_ID, 'is an SQLite file but no segvlad map')
+    require(version == FORMAT_VERSION, f'has map format {version}, this program reads {FORMAT_VERSION}; use the '
+            'release that wrote it, or build the map again')
     schema = database.execute('SELECT type, name, sql FROM sqlite_master').fetchall()
     tables = {name: sql for kind, name, sql in schema if kind == 'table'}
-    if any(tables.get(name) != sql for name, sql in STATEMENTS.items()) or any(
-            kind not in ('table', 'index') for kind, *_ in schema) or database.execute(
-            'PRAGMA journal_mode').fetchone()[0] == 'wal':
-        raise SegvladError(f'{path}: its tables are not those of a segvlad map; restore a copy of the file')
+    require(STATEMENTS.items() <= tables.items() and {kind for kind, *_ in schema} <= {'table', 'index'}
+            and database.execute('PRAGMA journal_mode').fetchone()[0] != 'wal',
+            'its tables are not those of a segvlad map; restore a copy of the file')
     size = database.execute('SELECT page_count * page_size FROM pragma_page_count, pragma_page_size').fetchone()[0]
-    if path.stat().st_size < size:
-        raise SegvladError(f'{path}: is cut off, {path.stat().st_size} of {size} bytes; restore a copy of the file')
+    there = path.stat().st_size
+    require(there >= size, f'is cut off, {there} of {size} bytes; restore a copy of the file')
     problem, = database.execute('PRAGMA quick_check(1)').fetchone()
-    if problem != 'ok':
-        raise SegvladError(f'{path}: is damaged ({" ".join(problem.split())}); restore a copy of the file')
+    require(problem == 'ok', f'is damaged ({" ".join(problem.split())}); restore a copy of the file')
     texts = dict(database.execute('SELECT key, value FROM metadata').fetchall())
     try:
         if metadata_digest(texts) != texts['digest']:
@@ -243,3 +242,64 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a map to a file that does not exist yet; it is not synchronised with the disk."""
+    for _ in copying(source, target):
+        pass
+
+
+def copying(source: Path, target: Path) -> Iterator[int]:
+    """Copy a map in steps, each of which yields how many keyframes it copied; nothing is locked between them."""
+    database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=WAIT_S)
+    try:
+        for pragma in ('trusted_schema = OFF', 'cell_size_check = ON', 'main.synchronous = OFF',
+                       'main.journal_mode = OFF'):  # an unfinished copy is thrown away
+            database.execute(f'PRAGMA {pragma}')
+        database.execute('ATTACH ? AS source', (f'{source.absolute().as_uri()}?mode=ro',))
+        with _at_once(database):
+            _copy_schema(database)
+        last, copied = 0, COPY_BATCH
+        while copied == COPY_BATCH:
+            with _at_once(database):
+                rows = [row for row, in database.execute(
+                    'SELECT id FROM source.keyframes WHERE id > ? ORDER BY id LIMIT ?', (last, COPY_BATCH))]
+                copied = len(rows)
+                if rows:
+                    for table, key in _LASTING.items():
+                        database.execute(f'INSERT INTO main.{table} SELECT * FROM source.{table}'
+                                         f' WHERE {key} > ? AND {key} <= ?', (last, rows[-1]))
+                    last = rows[-1]
+                if copied < COPY_BATCH:
+                    _copy_what_changes(database)
+            yield copied
+    finally:
+        database.close()
+
+
+@contextmanager
+def _at_once(database: sqlite3.Connection) -> Iterator[None]:
+    """One state of the source for all statements within."""
+    database.execute('BEGIN')
+    yield
+    database.execute('COMMIT')
+
+
+def _copy_schema(database: sqlite3.Connection) -> None:
+    for name in ('application_id', 'user_version'):
+        value, = database.execute(f'PRAGMA source.{name}').fetchone()
+        database.execute(f'PRAGMA main.{name} = {value}')
+    for statement, in database.execute("SELECT sql FROM source.sqlite_master WHERE sql IS NOT NULL"
+                                       r" AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type DESC").fetchall():
+        database.execute(statement)
+
+
+def _copy_what_changes(database: sqlite3.Connection) -> None:
+    for table, key in _LASTING.items():
+        database.execute(f'DELETE FROM main.{table} WHERE {key} NOT IN (SELECT id FROM source.keyframes)')
+    database.execute('DELETE FROM main.sqlite_sequence')  # the highest row ever given, so that none is reused
+    for name, in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+        if name not in _LASTING:
+            quoted = name.replace('"', '""')
+            database.execute(f'INSERT INTO main."{quoted}" SELECT * FROM source."{quoted}"')

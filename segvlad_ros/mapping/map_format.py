@@ -1,4 +1,4 @@
-"""Format v1 of the map file: its tables, and keyframes to rows and back.
+"""Format v1 of the map file: its tables, and keyframes in and out of them.
 
 What the file holds, little-endian throughout:
 
@@ -11,18 +11,20 @@ What the file holds, little-endian throughout:
 - ``optimized_poses``: what a back-end made of a pose, in its own frame; the measured one is never overwritten
 
 Readers ignore tables, metadata keys and JSON keys that they do not know. ``user_version`` changes only when a reader of
-the old version would misread the file.
+the old version would misread the file. Who calls a function that takes a database holds its lock and transaction.
 """
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import sqlite3
 import struct
+import time
 from collections.abc import Mapping
 from functools import lru_cache
-from types import NoneType
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -44,6 +46,7 @@ APPLICATION_ID = 0x53564C44  # 'SVLD'
 FORMAT_VERSION = 1
 MAX_SEGMENTS = MAX_DIMENSION = 0xFFFF  # msg/PlaceDescriptor
 MAX_KEYPOINTS = 100_000
+MAX_THUMBNAIL_BYTES = 16_000_000
 DIGEST_BYTES = 16
 
 TABLES = {
@@ -67,7 +70,7 @@ STATEMENTS = {name: f'CREATE TABLE {name} {columns}' for name, columns in TABLES
 
 
 class Row(NamedTuple):
-    """All of one keyframe but its session, in the order in which it is digested."""
+    """All of one keyframe but its session, in the order in which it is digested; first the columns of ``keyframes``."""
 
     number: int
     stamp_ns: int
@@ -90,16 +93,13 @@ class Row(NamedTuple):
     keypoint_descriptors: bytes | None
 
 
-_ROW_TYPES = (int, int, str, str, (str, NoneType), (bytes, NoneType), (bytes, NoneType), (str, NoneType),
-              (str, NoneType), (bytes, NoneType), int, int, bytes, bytes, bytes, bytes, (bytes, NoneType),
-              (bytes, NoneType), (bytes, NoneType))
-ROW_COLUMNS = ('k.number, k.stamp_ns, k.camera, k.frame_id, k.pose_frame, k.pose, k.pose_covariance, k.camera_model,'
-               ' k.base_frame, k.base_from_camera, k.segment_count, k.keypoint_count, k.thumbnail,'
-               ' s.descriptors, s.boxes, s.pixels, p.positions, p.depths, p.descriptors')
-ROW_TABLES = 'keyframes k LEFT JOIN segments s ON s.keyframe = k.id LEFT JOIN keypoints p ON p.keyframe = k.id'
-SIZE_COLUMNS = ('k.segment_count, k.keypoint_count, length(k.thumbnail), length(s.descriptors), length(s.boxes),'
-                ' length(s.pixels), length(p.positions), length(p.depths), length(p.descriptors)')
-MAX_THUMBNAIL_BYTES = 16_000_000
+_ROW_TYPES = tuple(get_type_hints(Row).values())
+_KEYFRAME_COLUMNS = Row._fields[:13]
+_ROW_COLUMNS = (', '.join(f'k.{column}' for column in _KEYFRAME_COLUMNS)
+                + ', s.descriptors, s.boxes, s.pixels, p.positions, p.depths, p.descriptors')
+_ROW_TABLES = 'keyframes k LEFT JOIN segments s ON s.keyframe = k.id LEFT JOIN keypoints p ON p.keyframe = k.id'
+_SIZE_COLUMNS = ('k.segment_count, k.keypoint_count, length(k.thumbnail), length(s.descriptors), length(s.boxes),'
+                 ' length(s.pixels), length(p.positions), length(p.depths), length(p.descriptors)')
 
 
 def digest(*values: int | str | bytes | None) -> bytes:
@@ -154,11 +154,7 @@ def _unpack_camera_model(text: str) -> CameraModel | None:
 
 
 def pack(keyframe: Keyframe, dimension: int) -> Row:
-    """Make a keyframe's row.
-
-    :param dimension: of the map
-    :raises SegvladError: arrays that do not fit each other or the map
-    """
+    """A keyframe's row; arrays that do not fit each other or the map raise SegvladError."""
     description, base = keyframe.description, keyframe.base_from_camera
     count = len(description)
     if not 1 <= keyframe.id.index < 2**63 or not -2**63 <= keyframe.id.stamp_ns < 2**63:
@@ -196,12 +192,8 @@ def _pack_keypoints(keypoints: Keypoints | None) -> tuple[int, bytes | None, byt
     return count, positions.tobytes(), depths.tobytes(), descriptors.tobytes()
 
 
-def sizes_problem(sizes: tuple, dimension: int) -> str:
-    """Compare the sizes that a row states with those of its blobs, before the blobs are read.
-
-    :param sizes: the values of ``SIZE_COLUMNS``
-    :returns: '' or what is wrong
-    """
+def _sizes_problem(sizes: tuple, dimension: int) -> str:
+    """What is wrong with the ``_SIZE_COLUMNS`` of a row, stated sizes and those of its blobs; '' if nothing is."""
     if not all(value is None or isinstance(value, int) for value in sizes):
         return 'sizes that are no numbers'
     segments, points, thumbnail, descriptors, boxes, pixels, positions, depths, point_rows = sizes
@@ -218,11 +210,8 @@ def sizes_problem(sizes: tuple, dimension: int) -> str:
     return ''
 
 
-def unpack(row: Row, dimension: int, robot_id: int, session_id: str,
-           optimized: OptimizedPose | None = None) -> Keyframe:
-    """Make a keyframe from its row, whose sizes and digest were checked.
-
-    Descriptors come back as float32, normalised again after float16.
+def _unpack(row: Row, dimension: int, robot_id: int, session_id: str, optimized: OptimizedPose | None) -> Keyframe:
+    """A keyframe from its row, whose sizes and digest were checked; descriptors are normalised again after float16.
 
     :raises TypeError, ValueError, KeyError, IndexError: a row that :func:`pack` did not make
     """
@@ -249,21 +238,82 @@ def unpack(row: Row, dimension: int, robot_id: int, session_id: str,
         optimized)
 
 
+def session_row(database: sqlite3.Connection, robot_id: int, session_id: str, name: str = '') -> int:
+    """Row of a session, which is made if it is new."""
+    database.execute('INSERT OR IGNORE INTO sessions (robot_id, uuid, name, created_ns, last_number, details)'
+                     " VALUES (?, ?, ?, ?, 0, '{}')", (robot_id, session_id, name, time.time_ns()))
+    return database.execute('SELECT id FROM sessions WHERE robot_id = ? AND uuid = ?',
+                            (robot_id, session_id)).fetchone()[0]
+
+
+def find_keyframe(database: sqlite3.Connection, identity: KeyframeId) -> int | None:
+    """Row of a keyframe, or None."""
+    row = database.execute('SELECT k.id FROM keyframes k JOIN sessions s ON s.id = k.session WHERE s.robot_id = ?'
+                           ' AND s.uuid = ? AND k.number = ?',
+                           (identity.robot_id, identity.session_id, identity.index)).fetchone()
+    return row[0] if row else None
+
+
+def insert_keyframe(database: sqlite3.Connection, identity: KeyframeId, row: Row) -> int | None:
+    """Add a keyframe, and return its row, or None if it is in the map already."""
+    session = session_row(database, identity.robot_id, identity.session_id)
+    if find_keyframe(database, identity) is not None:
+        return None
+    checksum = digest(identity.robot_id, identity.session_id, *row)
+    at = database.execute(
+        f'INSERT INTO keyframes (session, digest, {", ".join(_KEYFRAME_COLUMNS)})'
+        f' VALUES (?, ?{", ?" * len(_KEYFRAME_COLUMNS)})',
+        (session, checksum, *row[:len(_KEYFRAME_COLUMNS)])).lastrowid
+    database.execute('INSERT INTO segments VALUES (?, ?, ?, ?)', (at, row.descriptors, row.boxes, row.pixels))
+    if row.keypoint_positions is not None:
+        database.execute('INSERT INTO keypoints VALUES (?, ?, ?, ?)', (at, *row[16:]))
+    database.execute('UPDATE sessions SET last_number = max(last_number, ?) WHERE id = ?', (identity.index, session))
+    return at
+
+
+def store_optimized_pose(database: sqlite3.Connection, row: int, optimized: OptimizedPose) -> None:
+    """Store the optimised pose of a keyframe, beside its measured one."""
+    pose = optimized.map_from_base
+    values = pose.frame, pack_pose(pose), pack_covariance(pose)
+    database.execute('INSERT OR REPLACE INTO optimized_poses VALUES (?, ?, ?, ?, ?)',
+                     (row, *values, digest(row, *values)))
+
+
+def read_keyframe(database: sqlite3.Connection, path: Path, row: int, dimension: int) -> Keyframe | None:
+    """One keyframe, or None if there is no such row; one that is not as it was written raises SegvladError."""
+    sizes = database.execute(f'SELECT {_SIZE_COLUMNS} FROM {_ROW_TABLES} WHERE k.id = ?', (row,)).fetchone()
+    if sizes is None:
+        return None
+    problem = _sizes_problem(sizes, dimension)
+    if not problem:
+        robot_id, session_id, checksum, *values = database.execute(
+            f'SELECT n.robot_id, n.uuid, k.digest, {_ROW_COLUMNS} FROM {_ROW_TABLES} LEFT JOIN sessions n'
+            ' ON n.id = k.session WHERE k.id = ?', (row,)).fetchone()
+        moved = database.execute('SELECT frame, pose, covariance, digest FROM optimized_poses WHERE keyframe = ?',
+                                 (row,)).fetchone()
+        try:
+            if checksum != digest(robot_id, session_id, *values) or (
+                    moved is not None and moved[3] != digest(row, *moved[:3])):
+                raise ValueError('its digest differs')
+            optimized = None if moved is None else OptimizedPose(unpack_pose(moved[1], moved[0], moved[2]))
+            return _unpack(Row(*values), dimension, robot_id, session_id, optimized)
+        except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            problem = str(error)
+    raise SegvladError(f'{path}: keyframe row {row} is damaged: {problem}; restore a copy of the file')
+
+
 def _flat(fields: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """``{'a': {'b': 1}}`` as ``{'a.b': 1}``."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f'{prefix}{name}.'))
-        else:
-            flat[f'{prefix}{name}'] = value
+        key = f'{prefix}{name}'
+        flat |= _flat(value, f'{key}.') if isinstance(value, Mapping) else {key: value}
     return flat
 
 
 def fingerprint_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Compare two fingerprints.
-
-    :returns: '' or the first field that differs with both values, and how many more do; the overall ``digest`` is named
-        only when nothing else differs
+    """The first field that differs with both values, and how many more do, '' if none does; the overall ``digest`` is
+    named only when nothing else differs.
     """
     stored, wanted = _flat(json.loads(json.dumps(stored))), _flat(json.loads(json.dumps(wanted)))
     names = sorted(stored.keys() | wanted.keys(), key=lambda name: (name == 'digest', name))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.mapping import map_file, map_format, map_rows, map_snapshot
+from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
@@ -41,11 +41,12 @@ class PlaceMap:
 
     Made by :meth:`create` or :meth:`open`.
 
-    :ivar path: the file
     :ivar map_id: identity of this map, kept by its snapshots
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
     :ivar preset: by which it was made, '' where that was not noted
+    :ivar count: number of keyframes
+    :ivar segments: number of segments
     """
 
     def __init__(self, path: Path, read_only: bool):
@@ -120,29 +121,16 @@ class PlaceMap:
             map_file.disconnect(self._db, self.read_only)
 
     @property
-    def count(self) -> int:
-        """Number of keyframes."""
-        return self._keyframes
-
-    @property
-    def segments(self) -> int:
-        """Number of segments."""
-        return self._segments
-
-    @property
     def bytes(self) -> int:
         """Size of the file."""
         with reporting(self.path):
             return self.path.stat().st_size
 
     def new_session(self, robot_id: int = 0, name: str = '') -> str:
-        """Begin a session.
-
-        :returns: its id, a random UUID as 32 hexadecimal digits
-        """
+        """Begin a session, and return its id, a random UUID as 32 hexadecimal digits."""
         session_id = uuid.uuid4().hex
         with self._writing():
-            map_rows.session(self._db, robot_id, session_id, name)
+            map_format.session_row(self._db, robot_id, session_id, name)
         return session_id
 
     def sessions(self) -> list[Session]:
@@ -168,12 +156,12 @@ class PlaceMap:
         """
         row = map_format.pack(keyframe, self.dimension)
         with self._writing():
-            at = map_rows.insert(self._db, keyframe.id, row)
+            at = map_format.insert_keyframe(self._db, keyframe.id, row)
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
-        self._keyframes += 1
-        self._segments += row.segment_count
+        self.count += 1
+        self.segments += row.segment_count
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -183,8 +171,8 @@ class PlaceMap:
         :raises SegvladError: not in the map, or damaged
         """
         with self._reading():
-            row = map_rows.find(self._db, which) if isinstance(which, KeyframeId) else which
-            keyframe = None if row is None else map_rows.read(self._db, self.path, row, self.dimension)
+            row = map_format.find_keyframe(self._db, which) if isinstance(which, KeyframeId) else which
+            keyframe = None if row is None else self._read(row)
         if keyframe is None:
             raise SegvladError(f'{self.path}: keyframe {which} is not in the map')
         return keyframe
@@ -195,11 +183,10 @@ class PlaceMap:
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
-                found = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()[0]
-                keyframe = None if found is None else map_rows.read(self._db, self.path, found, self.dimension)
-            if keyframe is None:
-                return
-            row = found
+                row, = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()
+                if row is None:
+                    return
+                keyframe = self._read(row)
             yield keyframe
 
     def ids(self) -> list[KeyframeId]:
@@ -217,32 +204,26 @@ class PlaceMap:
         return [map_format.unpack_pose(pose, frame) for pose, frame in rows if pose is not None]
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
-        """Remove keyframes, all or (on an error) none; those not in the map are passed over.
-
-        :returns: how many were removed
-        """
+        """Remove keyframes, all or (on an error) none, and return how many; those not in the map are passed over."""
         with self._writing():
-            rows = {row for identity in ids if (row := map_rows.find(self._db, identity)) is not None}
+            rows = {row for identity in ids if (row := map_format.find_keyframe(self._db, identity)) is not None}
             for row in rows:
                 self._db.execute('DELETE FROM keyframes WHERE id = ?', (row,))
         self._recount()
         return len(rows)
 
     def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> int:
-        """Store optimised poses beside the measured ones; all or (on an error) none.
+        """Store optimised poses beside the measured ones, all or (on an error) none; those of keyframes that are not
+        in the map are passed over.
 
-        :param poses: those of keyframes that are not in the map are passed over
         :returns: how many were stored
         """
-        stored = 0
         with self._writing():
-            for identity, pose in poses.items():
-                row = map_rows.find(self._db, identity)
-                if row is None:
-                    continue
-                map_rows.replace_pose(self._db, row, pose)
-                stored += 1
-        return stored
+            found = [(row, pose) for identity, pose in poses.items()
+                     if (row := map_format.find_keyframe(self._db, identity)) is not None]
+            for row, pose in found:
+                map_format.store_optimized_pose(self._db, row, pose)
+        return len(found)
 
     def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a consistent copy of the map, whole or not at all. Appending goes on meanwhile, and what is stored
@@ -254,13 +235,10 @@ class PlaceMap:
         if path.exists() and path.samefile(self.path):
             raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
         with map_file.published(path, overwrite) as temporary, reporting(path):
-            map_snapshot.copy(self.path, temporary)
+            map_file.copy(self.path, temporary)
 
     def verify(self) -> list[str]:
-        """Check structure and every digest.
-
-        :returns: one line a problem, empty when the map is sound
-        """
+        """Check structure and every digest; one line a problem, none when the map is sound."""
         with self._reading():
             problems = [f'structure: {line}' for line, in self._db.execute('PRAGMA integrity_check(20)').fetchall()
                         if line != 'ok']
@@ -270,10 +248,13 @@ class PlaceMap:
         for row in rows:
             try:
                 with self._reading():
-                    map_rows.read(self._db, self.path, row, self.dimension)
+                    self._read(row)
             except SegvladError as error:
                 problems.append(str(error).removeprefix(f'{self.path}: '))
         return problems
+
+    def _read(self, row: int) -> Keyframe | None:
+        return map_format.read_keyframe(self._db, self.path, row, self.dimension)
 
     def _reading(self):
         return map_file.reading(self._lock, self._db, self.path)
@@ -285,5 +266,5 @@ class PlaceMap:
 
     def _recount(self) -> None:
         with self._reading():
-            self._keyframes, self._segments = self._db.execute(
+            self.count, self.segments = self._db.execute(
                 'SELECT count(*), coalesce(sum(segment_count), 0) FROM keyframes').fetchone()

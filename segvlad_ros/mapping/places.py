@@ -58,17 +58,14 @@ class Places:
         self._members: list[list[int]] = []
         self._near: dict[int, dict[int, float]] = defaultdict(dict)  # by sequence and odometry
         self._tied: dict[int, dict[int, dict[Link, float]]] = defaultdict(dict)  # by matches
-        self._ties: dict[Link, tuple[int, int]] = {}
+        self._ties: dict[Link, tuple[int, int, float]] = {}
         self._moved: dict[int, dict[int, float]] = defaultdict(dict)  # by a back-end's poses
 
     def __len__(self) -> int:
         return len(self._members)
 
     def found(self, *entries: int) -> int:
-        """Make a new place of keyframes.
-
-        :return: its number
-        """
+        """Make a new place of keyframes, and return its number."""
         self._members.append(list(entries))
         return len(self._members) - 1
 
@@ -85,13 +82,10 @@ class Places:
         return self._members[place]
 
     def connect(self, place: int, other: int, length: float) -> None:
-        """Note that sequence or odometry knows two places to lie near each other.
-
-        :param length: radii between them, at the most
-        """
+        """Note that sequence or odometry knows two places to lie no more than this many radii apart."""
         if place != other and length <= 1.0:
-            for one, two in ((place, other), (other, place)):
-                self._near[one][two] = min(length, self._near[one].get(two, length))
+            length = min(length, self._near[place].get(other, length))
+            self._near[place][other] = self._near[other][place] = length
 
     def disconnect(self, place: int) -> None:
         """Forget what sequence and odometry know of what lies near a place."""
@@ -101,19 +95,15 @@ class Places:
     def tie(self, place: int, other: int, length: float, link: Link) -> None:
         """Note that a match says so."""
         if place != other:
-            self._ties[link] = place, other
-            for one, two in ((place, other), (other, place)):
-                self._tied[one].setdefault(two, {})[link] = length
+            self._ties[link] = place, other, length
+            self._tied[place].setdefault(other, {})[link] = length
+            self._tied[other].setdefault(place, {})[link] = length
 
     def untie(self, link: Link) -> float:
-        """Take a match back.
-
-        :return: its length, infinite where it joined no two places
-        """
-        length = math.inf
-        pair = self._ties.pop(link, None)
-        for one, two in (pair, pair[::-1]) if pair else ():
-            length = self._tied[one][two].pop(link)
+        """Take a match back, and return its length, infinite where it joined no two places."""
+        place, other, length = self._ties.pop(link, (-1, -1, math.inf))
+        for one, two in ((place, other), (other, place)) if place >= 0 else ():
+            del self._tied[one][two][link]
             if not self._tied[one][two]:
                 del self._tied[one][two]
         return length
@@ -123,11 +113,7 @@ class Places:
         return [link for link in self._ties if link[0] in entries or link[1] in entries]
 
     def move(self, first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> None:
-        """Replace all that a back-end's poses say of which places lie near each other.
-
-        :param first, second: (n,) numbers of places
-        :param lengths: (n,) radii
-        """
+        """Replace what a back-end's poses say of which places, (n,), lie near each other, and their radii, (n,)."""
         self._moved.clear()
         for one, two, length in zip(first.tolist(), second.tolist(), lengths.tolist()):
             self._moved[one][two] = self._moved[two][one] = length

@@ -22,8 +22,6 @@ _FACTS = np.dtype([
     ('run', np.int32), ('length_m', np.float64), ('position', np.float64, 3), ('moment', np.float64, 3),
     ('frame', np.int32), ('optimized', np.float64, 3),
     ('place', np.int32), ('offset', np.float64), ('via', np.int32)])
-
-
 # A match that was not measured: a share of the radius within which keyframes count as near.
 _UNMEASURED = 0.1
 
@@ -56,11 +54,6 @@ class SearchedMap:
         """(entries,) int32, the place of every keyframe."""
         return self._column('place')
 
-    @property
-    def place_count(self) -> int:
-        """Number of places."""
-        return len(self._places)
-
     def keyframe(self, entry: int) -> Keyframe:
         """What one keyframe brought, without descriptors; ``optimized`` is up to date."""
         return self._keyframes[entry]
@@ -74,21 +67,22 @@ class SearchedMap:
         return self._entries.get((identity.robot_id, identity.session_id, identity.index))
 
     def add(self, keyframe: Keyframe, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
-        """Append a keyframe.
+        """Append a keyframe, and return its entry.
 
         :param mark: where it lies on its session's odometry
         :param seen: map keyframes that are known to show the same scene
-        :return: its entry
         """
         entry = len(self)
         if entry == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        self._keyframes.append(_without_descriptors(keyframe))
+        description = keyframe.description
+        self._keyframes.append(replace(keyframe, description=replace(
+            description, descriptors=description.descriptors[:0])))
         self._marks.append(mark)
         key = (keyframe.id.robot_id, keyframe.id.session_id)
         self._entries[(*key, keyframe.id.index)] = entry
         facts = self._table[entry]
-        facts['session'] = self._sessions.setdefault(key, len(self._sessions))
+        facts['session'] = session = self._sessions.setdefault(key, len(self._sessions))
         facts['index'], facts['stamp_ns'] = keyframe.id.index, keyframe.id.stamp_ns
         facts['run'] = facts['frame'] = -1
         if mark is not None:
@@ -96,10 +90,10 @@ class SearchedMap:
             facts['position'] = mark.base[:3, 3]
         if keyframe.optimized is not None:
             self._set_optimized(entry, keyframe.optimized)
-        if facts['session'] == len(self._of_session):
+        if session == len(self._of_session):
             self._of_session.append([])
         self._settle(entry, seen)
-        self._of_session[facts['session']].append(entry)
+        self._of_session[session].append(entry)
         return entry
 
     # places
@@ -134,8 +128,7 @@ class SearchedMap:
         self._places.leave(place, leaving)
         parted = self._places.found(*sorted(leaving))
         facts['via'][entry] = -1
-        for member in leaving:
-            facts['place'][member] = parted
+        facts['place'][list(leaving)] = parted
         for one, two in self._places.ties(leaving):
             length = self._places.untie((one, two))
             self._places.tie(int(facts['place'][one]), int(facts['place'][two]), length, (one, two))
@@ -146,10 +139,7 @@ class SearchedMap:
                     self._places.connect(changed, int(facts['place'][neighbour]), apart)
 
     def known_apart(self, entry: int, others: Sequence[int]) -> np.ndarray:
-        """Which keyframes odometry or a back-end knows to lie further from one than a scene reaches.
-
-        :return: (len(others),) bool
-        """
+        """(len(others),) bool, keyframes that odometry or a back-end knows to lie beyond a scene's reach."""
         here, there = self._table[entry], self._table[np.asarray(others, np.int64)]
         error = position_error(there['length_m'] - here['length_m'], there['position'],
                                there['moment'] - here['moment'], self._drift)
@@ -167,12 +157,11 @@ class SearchedMap:
     # what is left out of a search
 
     def recent(self, query: KeyframeId, mark: OdometryMark | None, time_s: float, distance_m: float) -> np.ndarray:
-        """Entries of the query's session that were seen too shortly before it, or not before it at all.
+        """(entries,) bool, those of the query's session that were seen too shortly before it, or not before it at all.
 
-        :param time_s: younger entries are recent, seconds
-        :param distance_m: entries with less travel since are recent, metres; where odometry does not connect them, the
-            time alone counts
-        :return: (entries,) bool
+        :param time_s: younger entries are recent
+        :param distance_m: entries with less travel since are recent; where odometry does not connect them, the time
+            alone counts
         """
         age_s = (query.stamp_ns - self._column('stamp_ns')) * 1e-9
         recent = (age_s <= 0) | (age_s < time_s)
@@ -191,10 +180,7 @@ class SearchedMap:
         return ~np.isin(self._column('session'), wanted)
 
     def newest(self, query: KeyframeId, excluded: np.ndarray) -> int | None:
-        """The youngest keyframe of the query's session that is searched although younger ones are not; None: no such.
-
-        :param excluded: (entries,) bool, what is left out
-        """
+        """Its session's youngest keyframe that is searched, if younger ones are not; ``excluded``: (entries,) bool."""
         own = self._same_session(query)
         searched = np.flatnonzero(own & ~excluded)
         return int(searched[-1]) if len(searched) and (own & excluded)[searched[-1]:].any() else None
@@ -222,8 +208,8 @@ class SearchedMap:
         self._poses_changed = False
         from scipy.spatial import cKDTree
 
-        founders = np.array([self._places.members(place)[0] for place in range(len(self._places))
-                             if self._places.members(place)])
+        founders = np.array([members[0] for place in range(len(self._places))
+                             if (members := self._places.members(place))])
         founders = founders[self._column('frame')[founders] >= 0]
         if not len(founders):
             return
@@ -245,8 +231,8 @@ class SearchedMap:
         facts['via'], facts['offset'] = -1, 0.0
         # a match lies to any side of the keyframe that it shows: what it adds is no way that leads on from the founder
         for candidates, joined in ((sights, max), (near, sum)):
-            away = ((other, joined((length, self._table['offset'][other]))) for other, length in candidates)
-            other, length = min(away, key=lambda item: item[1], default=(-1, np.inf))
+            away = ((joined((length, self._table['offset'][other])), other) for other, length in candidates)
+            length, other = min(away, key=lambda item: item[0], default=(np.inf, -1))
             if length <= EXTENT:
                 facts['via'], facts['offset'], facts['place'] = other, length, self._table['place'][other]
                 self._places.join(int(facts['place']), entry)
@@ -278,8 +264,8 @@ class SearchedMap:
             metres = np.linalg.norm(facts['position'] - table['position'], axis=1) + error
             apart = np.where(table['run'] == facts['run'],
                              np.minimum(apart, metres / self._settings.near_distance_m), apart)
-        for chosen in np.flatnonzero(apart <= 1.0):
-            yield int(others[chosen]), float(apart[chosen])
+        close = apart <= 1.0
+        yield from zip(others[close].tolist(), apart[close].tolist())
 
     def _length(self, sight: Sight) -> float:
         measured = sight.distance_m / self._settings.near_distance_m
@@ -290,8 +276,3 @@ class SearchedMap:
 
     def _column(self, name: str) -> np.ndarray:
         return self._table[name][:len(self)]
-
-
-def _without_descriptors(keyframe: Keyframe) -> Keyframe:
-    description = keyframe.description
-    return replace(keyframe, description=replace(description, descriptors=description.descriptors[:0]))

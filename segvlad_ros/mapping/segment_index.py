@@ -111,15 +111,10 @@ class SegmentIndex:
         return self._starts[-1]
 
     def add(self, descriptors: np.ndarray) -> int:
-        """Add one keyframe.
-
-        :param descriptors: (M, d) float32, unit rows; M may be 0
-        :returns: number of the new entry
-        """
+        """Add one keyframe of (M, d) float32 unit rows, M may be 0, and return the number of its entry."""
         descriptors = self._checked(descriptors)
         with self._lock:
-            used = self.segments
-            needed = used + len(descriptors)
+            used, needed = self.segments, self.segments + len(descriptors)
             if needed > len(self._rows):
                 rows = np.empty((max(needed, len(self._rows) * 3 // 2, 1024), self.dimension), np.float32)
                 rows[:used] = self._rows[:used]

@@ -18,9 +18,8 @@ from segvlad_ros.recognition.decision import decide
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
-from segvlad_ros.recognition.trust import Trust
 from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import Votes, vote_online
+from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
@@ -111,12 +110,12 @@ class Recognizer:
             self._tracks.interrupt()
 
     def feedback(self, query: KeyframeId, match: KeyframeId, accepted: bool) -> None:
-        """Take note of what a SLAM back-end made of a loop closure; keyframes it rejects often are lowered."""
+        """Take note of what a SLAM back-end made of a loop closure; keyframes it rejects often are down-weighted."""
         with self._lock:
             entry, known = self._map.entry(match), self._map.entry(query)
             if entry is None:
                 return
-            self._trust.learn(query, entry, accepted)
+            self._feedback.learn(query, entry, accepted)
             if not accepted:
                 self._sights.pop(query, None)
                 self._hypotheses.withdraw(query, entry)
@@ -203,12 +202,12 @@ class Recognizer:
         neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
         found = self._index.search(rows, neighbours, np.flatnonzero(excluded))[:2]
         clock.lap('search')
-        trust = self._trust.weights(self.count)
-        votes = vote_online(*found, self._map.places, floor, trust)
+        weights = self._feedback.weights(self.count)
+        votes = vote_online(*found, self._map.places, floor, weights)
         clock.lap('vote')
         if not votes.scores.any():
             return votes
-        near = self._map.around(int(votes.champions[votes.ranked_places()[0]]))
+        near = self._map.around(int(votes.best_keyframes[votes.ranked_places()[0]]))
         full = (found[0][:, -1] > floor) & near[found[1]].all(axis=1)
         if not full.any():
             return votes
@@ -218,7 +217,7 @@ class Recognizer:
         for table, values in zip(more, beyond):
             table[full] = values
         joined = np.hstack([found[0], more[0].astype(np.float32)]), np.hstack([found[1], more[1].astype(np.int64)])
-        votes = vote_online(*joined, self._map.places, floor, trust)
+        votes = vote_online(*joined, self._map.places, floor, weights)
         clock.lap('vote')
         return votes
 
@@ -242,7 +241,7 @@ class Recognizer:
     def _learn(self, query: Query, best: Evidence | None, inquiry: Inquiry, matched: bool = False,
                same: Collection[int] = ()) -> None:
         """Remember what the queries after this one, and the map, may know of it."""
-        self._trust.heal()
+        self._feedback.decay()
         identity, allowed = query.keyframe.id, best is not None and not best.support.contradiction
         counts = allowed and (best.proven or best.score >= SUPPORTING_SCORE * self._settings.decision.min_score)
         if not counts:
@@ -280,9 +279,9 @@ class Recognizer:
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
         self._witnesses = Witnesses(self._map, self._index.descriptors, self._hypotheses,
                                     Verifier(self._map, settings.geometry))
-        self._trust = Trust()
+        self._feedback = FeedbackWeights()
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
 
     def _take_map(self, other: Recognizer) -> None:
-        for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_trust', '_sights'):
+        for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
             setattr(self, name, getattr(other, name))

@@ -80,11 +80,7 @@ class Calibration:
         return float(self.probabilities(evidence.vector()[None])[0])
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """P(same place) of many candidates.
-
-        :param vectors: (n, F) float64, see :meth:`segvlad_ros.recognition.evidence.Evidence.vector`
-        :return: (n,) float64
-        """
+        """(n,) float64, P(same place) of the (n, F) :meth:`~segvlad_ros.recognition.evidence.Evidence.vector` of n."""
         rows = vectors[:, 1:]
         standard = (np.array([np.clip(rows, self.lowest, self.highest), rows]) - self.centre) / self.scale
         inside, anywhere = (np.column_stack([part, np.ones(len(rows))]) for part in standard)
@@ -95,10 +91,7 @@ class Calibration:
         return np.clip(np.where(vectors[:, 0] > 0, self.proven, unproven), least, 1.0 - least)
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON file.
-
-        :raises SegvladError: the file cannot be written
-        """
+        """Write the JSON file; one that cannot be written raises SegvladError."""
         text = json.dumps({'format': FORMAT, 'version': VERSION, **asdict(self)}, indent=1, allow_nan=False)
         try:
             Path(path).write_text(text + '\n', encoding='utf-8')
@@ -127,32 +120,28 @@ def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibr
 
 
 def _read(values: object, where: str) -> Calibration:
-    if not isinstance(values, dict) or values.get('format') != FORMAT:
-        raise SegvladError(f'{where}: no file of "segvlad calibrate"; {_LEARN}')
-    if values.get('version') != VERSION:
-        raise SegvladError(f'{where}: has version {values.get("version")!r}, this program reads {VERSION}; {_LEARN}')
-    names = {field.name for field in fields(Calibration)}
-    if values.keys() - {'format', 'version'} != names:
-        raise SegvladError(f'{where}: its keys are not {", ".join(sorted(names))}; {_LEARN}')
-    if values['features'] != list(FEATURES):
-        raise SegvladError(f'{where}: was learned from other features than {", ".join(FEATURES)}; {_LEARN}')
+    def require(good: bool, otherwise: str) -> None:
+        if not good:
+            raise SegvladError(f'{where}: {otherwise}; {_LEARN}')
+
+    require(isinstance(values, dict) and values.get('format') == FORMAT, 'no file of "segvlad calibrate"')
+    version, names = values.get('version'), {field.name for field in fields(Calibration)}
+    require(version == VERSION, f'has version {version!r}, this program reads {VERSION}')
+    require(values.keys() - {'format', 'version'} == names, f'its keys are not {", ".join(sorted(names))}')
+    require(values['features'] == list(FEATURES), f'was learned from other features than {", ".join(FEATURES)}')
     rows = {name: _numbers(values[name], f'{where}: {name}')
             for name in ('centre', 'scale', 'lowest', 'highest', 'weights')}
     intercept, proven = (_numbers([values[name]], f'{where}: {name}', 1)[0] for name in ('intercept', 'proven'))
     table = values['covariance']
     covariance = tuple(_numbers(row, f'{where}: covariance', len(FEATURES))
                        for row in (table if isinstance(table, list) and len(table) == len(FEATURES) else [None]))
-    if not 0 <= proven <= 1:
-        raise SegvladError(f'{where}: proven is no probability; {_LEARN}')
-    if min(rows['scale']) <= 0:
-        raise SegvladError(f'{where}: scale has numbers that are not above 0; {_LEARN}')
-    if any(low > high for low, high in zip(rows['lowest'], rows['highest'])):
-        raise SegvladError(f'{where}: lowest is above highest; {_LEARN}')
-    if not all(isinstance(values[name], str) for name in ('preset', 'fingerprint')):
-        raise SegvladError(f'{where}: preset and fingerprint must be texts; {_LEARN}')
+    require(0 <= proven <= 1, 'proven is no probability')
+    require(min(rows['scale']) > 0, 'scale has numbers that are not above 0')
+    require(all(low <= high for low, high in zip(rows['lowest'], rows['highest'])), 'lowest is above highest')
+    require(all(isinstance(values[name], str) for name in ('preset', 'fingerprint')),
+            'preset and fingerprint must be texts')
     return Calibration(features=FEATURES, proven=proven, **rows, intercept=intercept, covariance=covariance,
-                       preset=values['preset'],
-                       fingerprint=values['fingerprint'], sets=_sets(values['sets'], where))
+                       preset=values['preset'], fingerprint=values['fingerprint'], sets=_sets(values['sets'], where))
 
 
 def _numbers(values: object, where: str, count: int = len(FEATURES) - 1) -> tuple[float, ...]:

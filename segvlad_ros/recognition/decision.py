@@ -117,10 +117,7 @@ UNCALIBRATED: tuple[Test, ...] = (similar, *SAFETY, agreed)
 
 
 def decide(evidence: Evidence, limits: DecisionSettings) -> tuple[Status, str]:
-    """Whether a candidate is believed: by probability where the preset asks for one, else by thresholds.
-
-    :return: status, and why in words that go on after the name of the candidate
-    """
+    """The answer, by probability where the preset asks for one, else by thresholds, and why in words for people."""
     by_probability = evidence.probability is not None and limits.min_probability > 0
     refused = refusal(evidence, limits, CALIBRATED if by_probability else UNCALIBRATED)
     return refused or (Status.MATCHED, _reasons(evidence))

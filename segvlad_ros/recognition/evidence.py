@@ -24,8 +24,6 @@ class Evidence:
     :ivar log_z: ln(1 + z), z the score's distance from the mean score of the places elsewhere in their standard
         deviations
     :ivar matched_share: query segments that voted for it, in [0, 1]
-    :ivar spread: how far the voting segments lie apart in the image: root mean square distance of their centres from
-        their mean, as a share of the image's diagonal
     :ivar single: the query belongs to no sequence: nothing is known of agreement and odometry
     :ivar support: what odometry and the queries before say
     :ivar trails: it lies where the robot has just been, at the edge of what is left out of the search
@@ -41,7 +39,6 @@ class Evidence:
     ambiguity: float = 0.0
     log_z: float = 0.0
     matched_share: float = 0.0
-    spread: float = 0.0
     single: bool = False
     support: Support = field(default_factory=Support)
     trails: bool = False
@@ -78,10 +75,7 @@ class Evidence:
         return self.support.agreement if worth else 1
 
     def candidate(self, identity: KeyframeId, status: Status | None = None) -> Candidate:
-        """What is reported of it.
-
-        :param status: of the answer, if it is the candidate that the answer is about
-        """
+        """What is reported of it; ``status`` is that of the answer, if the answer is about it."""
         geometry, verification = self.geometry, Verification.UNVERIFIED
         if self.proven:
             verification = Verification.GEOMETRIC
@@ -89,12 +83,12 @@ class Evidence:
             verification = Verification.TEMPORAL
         elif geometry is not None and (geometry.refuted or self.provable):
             verification = Verification.REJECTED
-        measured = self.metric and geometry.query_pose_in_match is not None
+        pose = geometry.query_pose_in_match if self.metric else None
         return Candidate(
             self.entry, identity, self.score, self.ambiguity, len(self.pairs),
-            float('nan') if self.probability is None else self.probability, self.support.agreement, verification,
-            0 if geometry is None else geometry.inliers, geometry.query_pose_in_match if measured else None,
-            geometry.scale_source if measured else '', self.pairs)
+            math.nan if self.probability is None else self.probability, self.support.agreement, verification,
+            0 if geometry is None else geometry.inliers, pose, geometry.scale_source if pose is not None else '',
+            self.pairs)
 
     def vector(self) -> np.ndarray:
         """(F,) float64 in the order of :data:`FEATURES`: what a calibration learns from."""

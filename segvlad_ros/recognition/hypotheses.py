@@ -101,10 +101,7 @@ class Hypotheses:
 
     def add(self, query: KeyframeId, mark: OdometryMark | None, entry: int | None, motion: Motion | None = None,
             proven: bool = False) -> None:
-        """Take the next query.
-
-        :param entry: what it most likely shows; None if nothing is worth the name
-        """
+        """Take the next query, and the map keyframe that it most likely shows; None if nothing is worth the name."""
         self._number += 1
         if entry is not None:
             sighting = Sighting(self._number, query, mark, entry, motion or place_motion(), proven)
@@ -121,7 +118,7 @@ class Hypotheses:
         :param proven: whether geometry has proven it
         """
         sightings = self._sightings()
-        expected, known = self._expected(mark, entry)
+        expected, known = self._expected(sightings, mark, entry)
         agrees = known & np.asarray(expected.agrees(motion)) if len(sightings) else known
         useful = agrees & expected.useful
         trusted = np.array([sighting.proven for sighting in sightings], bool)
@@ -135,20 +132,23 @@ class Hypotheses:
                                            float(expected.angle_rad[wrong])), motion)
         sure = direct is not None and direct.useful or (trusted & useful).any()
         same = agrees | (~known & np.array([self._map.near(entry, each.entry) for each in sightings], bool))
-        agreement = self._agreement(same)
-        return Support(agreement, self._anchored(same & trusted), False if contradiction else True if sure else None,
-                       self._advancing(entry, same, agreement), contradiction)
+        agreeing = [sighting for sighting, agrees in zip(sightings, same) if agrees]
+        chain = self._chain(agreeing)
+        anchored = any(each.proven and self._number + 1 - each.number <= ANCHOR_QUERIES for each in agreeing)
+        return Support(1 + len(chain), anchored, False if contradiction else True if sure else None,
+                       self._advancing(entry, chain), contradiction)
 
     def _sightings(self) -> list[Sighting]:
         return [*(each for each in self._proven if not self._recent or each.number < self._recent[0].number),
                 *self._recent]
 
-    def _expected(self, mark: OdometryMark | None, entry: int) -> tuple[Motion, np.ndarray]:
+    def _expected(self, sightings: list[Sighting], mark: OdometryMark | None,
+                  entry: int) -> tuple[Motion, np.ndarray]:
         """``match_from_query`` as every sighting and odometry let one expect it: stacked, and (n,) whether they do."""
-        sightings, here = self._sightings(), self._map.mark(entry)
+        here = self._map.mark(entry)
         if mark is None or here is None or not sightings:
-            return Motion(np.tile(np.eye(4), (len(sightings), 1, 1)), *np.zeros((2, len(sightings)))), np.zeros(
-                len(sightings), bool)
+            count = len(sightings)
+            return Motion(np.tile(np.eye(4), (count, 1, 1)), *np.zeros((2, count))), np.zeros(count, bool)
         if self._stack is None:
             motions = [sighting.motion for sighting in sightings]
             self._stack = (OdometryMark.stack([self._map.mark(sighting.entry) for sighting in sightings]),
@@ -159,27 +159,23 @@ class Hypotheses:
         expected = way(here, matches, self._drift).then(motions).then(way(queries, mark, self._drift))
         return expected, (matches.run == here.run) & (queries.run == mark.run)
 
-    def _agreement(self, same: np.ndarray) -> int:
-        """Consecutive queries, counted back from this one, as long as not too many in a row see something else."""
-        count, newest = 1, self._number + 1
-        for sighting, agrees in zip(reversed(self._sightings()), same[::-1]):
+    def _chain(self, agreeing: list[Sighting]) -> list[Sighting]:
+        """The last ones, counted back from this query, as long as not too many in a row see something else."""
+        chain, newest = [], self._number + 1
+        for sighting in reversed(agreeing):
             if newest - sighting.number - 1 > self._misses:
                 break
-            if agrees:
-                count, newest = count + 1, sighting.number
-        return count
+            chain.append(sighting)
+            newest = sighting.number
+        return chain
 
-    def _advancing(self, entry: int, same: np.ndarray, agreement: int) -> bool:
+    def _advancing(self, entry: int, chain: list[Sighting]) -> bool:
         """Whether the match has moved on by more than half of what the query has, since the agreement began."""
-        if agreement == 1:
+        if not chain:
             return True
-        first = [sighting for sighting, agrees in zip(self._sightings(), same) if agrees][1 - agreement]
+        first = chain[-1]
         moved = self._map.keyframe(entry).id.index - self._map.keyframe(first.entry).id.index
         return moved > (self._number + 1 - first.number) / 2
-
-    def _anchored(self, agreeing: np.ndarray) -> bool:
-        return any(agrees and self._number + 1 - sighting.number <= ANCHOR_QUERIES
-                   for sighting, agrees in zip(self._sightings(), agreeing))
 
 
 def explain(expected: Motion, motion: Motion) -> str:

@@ -45,10 +45,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Who is asked about a query.
-
-    :ivar descriptors: gives the (N, d) segments of a map keyframe
-    """
+    """Who is asked about a query; ``descriptors`` gives the (N, d) segments of a map keyframe."""
 
     searched: SearchedMap
     descriptors: Callable[[int], np.ndarray]
@@ -66,7 +63,7 @@ class Inquiry:
         self._query, self._votes, self._floor = query, votes, floor
         self._map, self._descriptors = witnesses.searched, witnesses.descriptors
         self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
-        self._view: View | None = View.of(query.keyframe)
+        self._view = View.of(query.keyframe)
         self._likenesses: dict[int, Likeness] = {}
         self._scores: dict[int, float] = {}
         self._geometries: dict[int, Geometry | None] = {}
@@ -93,9 +90,8 @@ class Inquiry:
     def motion(self, evidence: Evidence) -> Motion:
         """How the query lies to a candidate."""
         pose = evidence.geometry.query_pose_in_match if evidence.metric else None
-        if pose is None:
-            return place_motion()
-        return place_motion(to_matrix(pose), float(np.sqrt(np.trace(pose.covariance[:3, :3]))))
+        return place_motion() if pose is None else place_motion(
+            to_matrix(pose), float(np.sqrt(np.trace(pose.covariance[:3, :3]))))
 
     def compared(self, evidence: Evidence, max_ambiguity: float) -> tuple[Evidence, list[int]]:
         """The evidence with its strongest double, and the keyframes elsewhere that prove to show the same scene.
@@ -113,7 +109,7 @@ class Inquiry:
         z = (evidence.score - background.mean()) / max(float(background.std()), 1e-3) if len(elsewhere) > 1 else 0.0
         evidence = replace(evidence, log_z=math.log1p(max(float(z), 0.0)))
         while len(elsewhere):
-            double = max(self._votes.champions[elsewhere[:_DOUBLES]].tolist(), key=self.score)
+            double = max(self._votes.best_keyframes[elsewhere[:_DOUBLES]].tolist(), key=self.score)
             ambiguity = self.score(double) / evidence.score
             if ambiguity <= min(max_ambiguity, evidence.ambiguity):
                 return evidence, same
@@ -136,16 +132,12 @@ class Inquiry:
         if entry not in self._scores:
             own = self._likeness(entry).weights
             place = np.maximum(self._votes.weights(int(self._map.places[entry])), own)
-            self._scores[entry] = float(self._votes.trust[entry] * (own.mean() + place.mean()) / 2)
+            self._scores[entry] = float(self._votes.keyframe_weights[entry] * (own.mean() + place.mean()) / 2)
         return self._scores[entry]
 
     def _alike(self, entry: int) -> Evidence:
-        likeness, boxes = self._likeness(entry), self._query.keyframe.description.boxes
-        pairs, voting = likeness.pairs(), likeness.matched
-        centres = boxes[:, :2] + boxes[:, 2:] / 2
-        diagonal = float(np.linalg.norm((boxes[:, :2] + boxes[:, 2:]).max(axis=0)))
-        spread = float(np.sqrt(centres[voting].var(axis=0).sum()) / max(diagonal, 1.0)) if len(voting) else 0.0
-        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / len(boxes), spread=spread,
+        pairs, segments = self._likeness(entry).pairs(), len(self._query.keyframe.description)
+        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / segments,
                         single=self._query.single)
 
     def _stands(self, evidence: Evidence, double: int) -> bool:
@@ -153,22 +145,20 @@ class Inquiry:
         if self._support(double, place_motion(), False).contradiction:
             return False
         geometry = self._geometry(double)
-        if geometry is None:
-            return True
-        return geometry.proven and self._apart(evidence, double)
+        return geometry is None or (geometry.proven and self._apart(evidence, double))
 
     def _apart(self, evidence: Evidence, double: int) -> bool:
         return bool(self._map.known_apart(evidence.entry, [double])[0])
 
     def _beyond(self, entry: int, places: np.ndarray) -> np.ndarray:
         """Those of some places that do not lie around a keyframe's."""
-        return places[~self._map.around(entry)[self._votes.champions[places]]]
+        return places[~self._map.around(entry)[self._votes.best_keyframes[places]]]
 
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
         """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
-        champions = self._votes.champions[places]
-        blind = np.array([not self._verifier.has_view(entry) for entry in champions.tolist()], bool)
-        return places[blind | self._map.known_apart(evidence.entry, champions)]
+        best_keyframes = self._votes.best_keyframes[places]
+        blind = [self._map.keyframe(entry).description.keypoints is None for entry in best_keyframes.tolist()]
+        return places[np.array(blind, bool) | self._map.known_apart(evidence.entry, best_keyframes)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
         if self._query.single:

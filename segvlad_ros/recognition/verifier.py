@@ -1,8 +1,8 @@
 """Geometric verification of a query against keyframes of the map."""
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -30,47 +30,32 @@ class Verifier:
 
     def __init__(self, searched: SearchedMap, settings: VerificationSettings) -> None:
         self._map, self._settings = searched, settings
-        self._scaled: OrderedDict[int, View] = OrderedDict()
+        self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, searched))
 
     def verify(self, query: View | None, entry: int, pairs: Sequence[SegmentMatch]) -> Geometry | None:
         """Compare a query with a map entry; None where one of the two has no keypoints."""
-        match = self._view(entry)
+        match = View.of(self._map.keyframe(entry))
         if query is None or match is None:
             return None
         geometry = verify(query, match, pairs, self._settings)
         if not geometry.proven or geometry.scale_source or match.scale_source or match.camera_model is None:
             return geometry
-        scaled = self._with_depths(entry, match)
+        scaled = self._with_depths(entry)
         metric = verify(query, scaled, pairs, self._settings) if scaled.scale_source else geometry
         return metric if metric.proven or metric.refuted else geometry
 
     def provability(self, query: View, entry: int) -> float:
         """How likely geometry would prove that a query shows the scene of a map entry, if it does."""
-        return provability(query, self._view(entry))
+        return provability(query, View.of(self._map.keyframe(entry)))
 
-    def has_view(self, entry: int) -> bool:
-        """Whether a map entry has keypoints to compare."""
-        return self._view(entry) is not None
 
-    def _view(self, entry: int) -> View | None:
-        return View.of(self._map.keyframe(entry))
-
-    def _with_depths(self, entry: int, match: View) -> View:
-        if entry in self._scaled:
-            self._scaled.move_to_end(entry)
-            return self._scaled[entry]
-        view = with_odometry_depths(match, list(self._neighbours(entry)))
-        self._scaled[entry] = view
-        if len(self._scaled) > _KEPT_VIEWS:
-            self._scaled.popitem(last=False)
-        return view
-
-    def _neighbours(self, entry: int) -> list[tuple[View, Pose]]:
-        near = [other for step in range(1, _REACH + 1) for other in (entry - step, entry + step)
-                if 0 <= other < len(self._map)]
-        found = []
-        for other in near:
-            way, view = self._map.between(entry, other), self._view(other)
-            if way is not None and view is not None and np.linalg.norm(way.matrix[:3, 3]) >= _MIN_BASELINE_M:
-                found.append((view, from_matrix(way.matrix)))
-        return found[:_NEIGHBOURS]
+def _with_depths(searched: SearchedMap, entry: int) -> View:
+    """The view of a map entry, with depths triangulated from its neighbours where that is possible."""
+    neighbours: list[tuple[View, Pose]] = []
+    for other in (entry + side * step for step in range(1, _REACH + 1) for side in (-1, 1)):
+        if not 0 <= other < len(searched):
+            continue
+        way, view = searched.between(entry, other), View.of(searched.keyframe(other))
+        if way is not None and view is not None and np.linalg.norm(way.matrix[:3, 3]) >= _MIN_BASELINE_M:
+            neighbours.append((view, from_matrix(way.matrix)))
+    return with_odometry_depths(View.of(searched.keyframe(entry)), neighbours[:_NEIGHBOURS])

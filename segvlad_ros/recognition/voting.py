@@ -1,12 +1,24 @@
-"""From retrieved segments to places and keyframes: one vote a query segment and place (design.md 6)."""
+"""From retrieved segments to places and keyframes: one vote a query segment and place (design.md 6).
+
+Keyframes whose loop closures a back-end rejects are down-weighted, but never to nothing, and not for good.
+"""
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from segvlad_ros.types import SegmentMatch
+from segvlad_ros.types import KeyframeId, SegmentMatch
+
+# What is left of a keyframe's votes after each rejected loop closure, and at the least.
+_REJECTION_FACTOR = 0.8
+_MIN_WEIGHT = 0.5
+# After so many answers the rejections count half.
+_HALF_LIFE = 200
+# Last verdicts that are remembered, so that a later one on the same pair replaces them.
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -15,14 +27,14 @@ class Votes:
 
     :ivar scores: (P,) float64 in [0, 1], one a place: mean over query segments of their best weight for it
     :ivar shares: (E,) float64, likewise one a keyframe, as far as its segments are among those found
-    :ivar champions: (P,) int64, the keyframe of each place with the largest share; -1 without any vote
-    :ivar trust: (E,) float64 in (0, 1], what is left of each keyframe's share
+    :ivar best_keyframes: (P,) int64, the keyframe of each place with the largest share; -1 without any vote
+    :ivar keyframe_weights: (E,) float64 in (0, 1], see :class:`FeedbackWeights`
     """
 
     scores: np.ndarray
     shares: np.ndarray
-    champions: np.ndarray
-    trust: np.ndarray
+    best_keyframes: np.ndarray
+    keyframe_weights: np.ndarray
     _rows: np.ndarray
     _places: np.ndarray
     _weights: np.ndarray
@@ -34,10 +46,7 @@ class Votes:
         return voted[np.argsort(-self.scores[voted], kind='stable')]
 
     def ranked_keyframes(self, places: np.ndarray, count: int) -> np.ndarray:
-        """Up to ``count`` keyframes that have a share, the best by their own and their place's score first.
-
-        :param places: (E,) int, the place of every keyframe
-        """
+        """Up to ``count`` keyframes with a share, the best by it and the score of their place, (E,) int, first."""
         voted = np.flatnonzero(self.shares)
         return voted[np.argsort(-(self.shares + self.scores[places])[voted], kind='stable')[:count]]
 
@@ -55,7 +64,7 @@ def vote_weights(similarities: np.ndarray, floor: float) -> np.ndarray:
 
 
 def vote_online(similarities: np.ndarray, owners: np.ndarray, places: np.ndarray, floor: float,
-                trust: np.ndarray) -> Votes:
+                keyframe_weights: np.ndarray) -> Votes:
     """One vote a query segment and place: its most similar segment there, of whatever visit.
 
     So the tenth visit to a place makes its score no smaller, and near-duplicates cannot outvote the others.
@@ -64,7 +73,7 @@ def vote_online(similarities: np.ndarray, owners: np.ndarray, places: np.ndarray
     :param owners: (M, k) int64, the keyframe that each found segment belongs to; -1 where nothing was found
     :param places: (E,) int, the place of every keyframe, from 0 on
     :param floor: cosine at which a vote begins to weigh
-    :param trust: (E,) float64 in (0, 1], what is left of each keyframe's share
+    :param keyframe_weights: (E,) float64 in (0, 1], by which each keyframe's share is multiplied
     """
     rows, ranks = np.nonzero((owners >= 0) & (similarities > floor))
     voted = owners[rows, ranks]
@@ -73,15 +82,15 @@ def vote_online(similarities: np.ndarray, owners: np.ndarray, places: np.ndarray
     order = np.argsort(-weights, kind='stable')
     rows, voted, weights = rows[order], voted[order], weights[order]
     own = _first_of(rows, voted)
-    shares = trust * np.bincount(voted[own], weights[own], minlength=len(places)) / max(len(similarities), 1)
-    champions = np.full(count, -1, np.int64)
+    shares = keyframe_weights * np.bincount(voted[own], weights[own], minlength=len(places)) / max(len(similarities), 1)
+    best_keyframes = np.full(count, -1, np.int64)
     shared = np.flatnonzero(shares)
     shared = shared[np.argsort(shares[shared], kind='stable')]
-    champions[places[shared]] = shared  # of several, the last one written stays
+    best_keyframes[places[shared]] = shared  # of several, the last one written stays
     best = _first_of(rows, places[voted])
     rows, voted, weights = rows[best], places[voted[best]], weights[best]
     scores = np.bincount(voted, weights, minlength=count) / max(len(similarities), 1)
-    return Votes(scores, shares, champions, trust, rows, voted, weights, len(similarities))
+    return Votes(scores, shares, best_keyframes, keyframe_weights, rows, voted, weights, len(similarities))
 
 
 def _first_of(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -102,24 +111,15 @@ class Likeness:
     segments: np.ndarray
     similarities: np.ndarray
 
-    @property
-    def matched(self) -> np.ndarray:
-        """(m,) int64, the query segments that have a weight, the most similar first."""
-        voting = np.flatnonzero(self.weights)
-        return voting[np.argsort(-self.similarities[voting], kind='stable')]
-
     def pairs(self) -> tuple[SegmentMatch, ...]:
         """The segment pairs that have a weight, the most similar first."""
-        rows = self.matched
+        voting = np.flatnonzero(self.weights)
+        rows = voting[np.argsort(-self.similarities[voting], kind='stable')]
         return tuple(map(SegmentMatch, rows.tolist(), self.segments[rows].tolist(), self.similarities[rows].tolist()))
 
 
 def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:
-    """Compare the segments of two images.
-
-    :param query: (M, d) float32 unit rows
-    :param match: (N, d) float32 unit rows
-    """
+    """Compare the segments of two images, (M, d) and (N, d) float32 unit rows."""
     if not len(match):
         nothing = np.zeros(len(query))
         return Likeness(nothing, nothing.astype(np.int64), nothing.astype(np.float32))
@@ -127,3 +127,36 @@ def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:
     segments = cosines.argmax(axis=1)
     similarities = cosines[np.arange(len(query)), segments]
     return Likeness(vote_weights(similarities, floor), segments, similarities)
+
+
+class FeedbackWeights:
+    """Weights of map keyframes by a back-end's verdicts: what it has rejected of each beyond what it has accepted."""
+
+    def __init__(self) -> None:
+        self._rejections: dict[int, float] = {}
+        self._answers = 0
+        self._verdicts: OrderedDict[tuple[KeyframeId, int], bool] = OrderedDict()
+
+    def learn(self, query: KeyframeId, entry: int, accepted: bool) -> None:
+        """Take note of a verdict; the last one on a pair counts."""
+        before = self._verdicts.pop((query, entry), None)
+        self._verdicts[query, entry] = accepted
+        if len(self._verdicts) > _REMEMBERED:
+            self._verdicts.popitem(last=False)
+        if before is not accepted:
+            step = (-1.0 if accepted else 1.0) * (1 if before is None else 2)
+            self._rejections[entry] = self._rejections.get(entry, 0.0) + step
+
+    def weights(self, entries: int) -> np.ndarray:
+        """(entries,) float64, what is left of each keyframe's votes."""
+        weights = np.ones(entries)
+        if self._rejections:
+            rejections = np.maximum(0.0, list(self._rejections.values()))
+            weights[list(self._rejections)] = np.maximum(_MIN_WEIGHT, _REJECTION_FACTOR ** rejections)
+        return weights
+
+    def decay(self) -> None:
+        """Another query was answered: every so often old rejections lose half of their effect."""
+        self._answers += 1
+        if self._answers % _HALF_LIFE == 0:
+            self._rejections = {entry: count / 2 for entry, count in self._rejections.items() if abs(count) > 0.1}

@@ -42,11 +42,7 @@ class Link:
 
 def make_closure(match_stamp_ns: int, query_stamp_ns: int, query_pose_in_match: Pose,
                  settings: PoseGraphSettings) -> Closure:
-    """A received closure.
-
-    :param query_pose_in_match: with its covariance as ROS orders it, or without
-    :raises SegvladError: numbers that are no pose or no covariance
-    """
+    """A received closure, its covariance as ROS orders it or None; what is none raises SegvladError."""
     matrix = to_matrix(query_pose_in_match)
     if not np.isfinite(matrix).all():
         raise SegvladError('the pose of the query in the match is not finite')
@@ -55,10 +51,7 @@ def make_closure(match_stamp_ns: int, query_stamp_ns: int, query_pose_in_match: 
 
 
 def _tangent_covariance(pose: Pose) -> np.ndarray:
-    """(6, 6) in the tangent space; zero where unknown.
-
-    :raises SegvladError: no covariance
-    """
+    """(6, 6) in the tangent space; zero where unknown. What is no covariance raises SegvladError."""
     if pose.covariance is None:
         return np.zeros((6, 6))
     covariance = np.asarray(pose.covariance, np.float64)

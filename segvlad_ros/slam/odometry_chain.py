@@ -16,8 +16,8 @@ from segvlad_ros.types import Pose
 class PoseGraphSettings:
     """Settings of :class:`~segvlad_ros.slam.pose_graph.PoseGraph`.
 
-    Odometry drifts to one side (a wrong wheel radius, a wrong scale) and at random. Both are meant by a drift: after
-    d metres its standard deviation is ``drift * d`` to one side, and ``drift * sqrt(d)`` at random. Covariances of
+    Odometry has a systematic error (a wrong wheel radius, a wrong scale) and a random one. A drift stands for both:
+    after d metres their standard deviations are ``drift * d`` and ``drift * sqrt(d)``. Covariances of
     odometry messages are not used: most drivers fill in constants. How much it drifts is said once, in the preset, and
     the recogniser believes the same.
 
@@ -65,8 +65,8 @@ class OdometryChain:
     """Nodes, and sums along them from which the uncertainty between any two follows at once.
 
     A step T from one node to the next is wrong by a small motion x, translation first, in ``T exp(x)``. Its random
-    part is independent from step to step; the other part is the same in all of them, in the axes of the robot, times
-    the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
+    part is independent from step to step; the systematic one is the same in all of them, in the axes of the robot,
+    times the length of the step. Moved to the first node by its adjoint, each adds up along the chain.
 
     Where odometry leaps (a driver that starts again from zero) the robot counts as standing, with the uncertainty of
     not knowing: the next closure across the leap tells.
@@ -83,7 +83,7 @@ class OdometryChain:
         self._last_node: Pose | None = None
         self._last_kept: Pose | None = None
         self._random: list[np.ndarray] = []
-        self._one_sided: list[np.ndarray] = []
+        self._systematic: list[np.ndarray] = []
         self._pieces = OdometryPieces(max_entries=2)
         self._frame_from_odometry: np.ndarray | None = None  # None before the first leap
         self._leaps: set[int] = set()  # nodes before each of which odometry has leapt
@@ -102,10 +102,7 @@ class OdometryChain:
         return self._track.newest_stamp_ns()
 
     def add(self, stamp_ns: int, pose: Pose) -> bool:
-        """Take an odometry pose that is newer than all before.
-
-        :return: whether it became a node
-        """
+        """Take an odometry pose that is newer than all before, and return whether it became a node."""
         leapt = self._pieces.add(stamp_ns, pose)
         if leapt:
             self._frame_from_odometry = to_matrix(self._last_kept) @ np.linalg.inv(to_matrix(pose))
@@ -145,27 +142,29 @@ class OdometryChain:
         matrix = to_matrix(pose)
         if self._last_node is None:
             self._random.append(np.zeros((6, 6)))
-            self._one_sided.append(np.zeros((6, 6)))
+            self._systematic.append(np.zeros((6, 6)))
         else:
             moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
             axes = adjoint(matrix)
-            variances = self._step_variances(len(self), moved, turned)
+            variances = self._variances(moved, turned) + self._leap_variances(len(self))
             self._random.append(self._random[-1] + (axes * variances) @ axes.T)
-            self._one_sided.append(self._one_sided[-1] + axes * self._drifts(moved, turned))
+            self._systematic.append(self._systematic[-1] + axes * self._drifts(moved, turned))
         self.stamps.append(stamp_ns)
         self.poses.append(matrix)
         self._last_node = pose
 
-    def _step_variances(self, node: int, moved: float, turned: float) -> np.ndarray:
-        """(6,) of the step that ends in a node."""
-        leap = np.array([LEAP_M ** 2] * 3 + [LEAP_RAD ** 2] * 3) if node in self._leaps else 0.0
-        return self._variances(moved, turned) + leap
+    def _leap_variances(self, node: int) -> np.ndarray:
+        """(6,) beside those of the way: of a step that ends in a node, where odometry has leapt."""
+        return np.array([LEAP_M ** 2] * 3 + [LEAP_RAD ** 2] * 3) if node in self._leaps else np.zeros(6)
 
     def _variances(self, moved: float, turned: float) -> np.ndarray:
         drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
         along = drift.drift_m_per_m ** 2 * moved + LEAST_STEP_M ** 2
         around = drift.drift_rad_per_m ** 2 * moved + turning ** 2 * turned + LEAST_STEP_RAD ** 2
         return np.array([along] * 3 + [around] * 3)
+
+    def _variances_of(self, motion: np.ndarray) -> np.ndarray:
+        return self._variances(float(np.linalg.norm(motion[:3, 3])), angle_of(motion))
 
     def _drifts(self, moved: float, turned: float) -> np.ndarray:
         drift, turning = self._settings.odometry, self._settings.drift_rad_per_rad
@@ -177,15 +176,14 @@ class OdometryChain:
 
     def step_variances(self, node: int) -> np.ndarray:
         """(6,) random variances of the step from a node to the next, translation first."""
-        step = self.between(node, node + 1)
-        return self._step_variances(node + 1, float(np.linalg.norm(step[:3, 3])), angle_of(step))
+        return self._variances_of(self.between(node, node + 1)) + self._leap_variances(node + 1)
 
     def covariance(self, first: int, second: int) -> np.ndarray:
         """(6, 6) of x in ``between(first, second) exp(x)`` for first < second, translation first."""
         axes = adjoint(np.linalg.inv(self.poses[second]))
-        one_sided = axes @ (self._one_sided[second] - self._one_sided[first])
+        systematic = axes @ (self._systematic[second] - self._systematic[first])
         random = axes @ (self._random[second] - self._random[first]) @ axes.T
-        total = random + one_sided @ one_sided.T
+        total = random + systematic @ systematic.T
         return (total + total.T) / 2
 
     def attach(self, stamp_ns: int) -> Attachment | None:
@@ -197,5 +195,4 @@ class OdometryChain:
         node = min((n for n in (after - 1, after) if 0 <= n < len(self.stamps)),
                    key=lambda n: abs(self.stamps[n] - stamp_ns))
         offset = np.linalg.inv(self.poses[node]) @ to_matrix(pose)
-        return Attachment(node, offset, np.diag(self._variances(float(np.linalg.norm(offset[:3, 3])),
-                                                                angle_of(offset))))
+        return Attachment(node, offset, np.diag(self._variances_of(offset)))

@@ -30,11 +30,7 @@ class Optimizer:
         return self._values.atPose3(node).matrix()
 
     def add_node(self, node: int, pose: np.ndarray, step: Link | None) -> None:
-        """Take the next node.
-
-        :param pose: (4, 4), to begin with
-        :param step: from the node before; None of the first one, whose pose is fixed
-        """
+        """Take the next node: a (4, 4) pose to begin with, and the step there; the first has none, and is fixed."""
         self._values.insert(node, self._gtsam.Pose3(pose))
         self._steps.add(self._anchor(node) if step is None else self.factor(step))
 
@@ -55,31 +51,27 @@ class Optimizer:
         """How far the poses are from what a factor says, in its standard deviations, squared."""
         return 2 * factor.error(self._values)
 
-    def squared_error_of(self, link: Link, first_from_second: np.ndarray) -> float:
-        """How far a link is from another measurement (4, 4) of it, in the link's standard deviations, squared."""
+    def squared_mahalanobis(self, link: Link, first_from_second: np.ndarray) -> float:
+        """Squared Mahalanobis distance of a link from another measurement (4, 4) of it, by the link's covariance."""
         gtsam = self._gtsam
         error = gtsam.Pose3.Logmap(gtsam.Pose3(np.linalg.inv(link.first_from_second) @ first_from_second))
         return float(error @ np.linalg.solve(rotation_first(link.covariance), error))
 
-    def surprise(self, link: Link, known: Iterable[Any], origin: int) -> float:
-        """How far a link is from what is known without it, in the standard deviations of both, squared.
+    def squared_mahalanobis_to(self, known: Iterable[Any], link: Link, origin: int) -> float:
+        """Squared Mahalanobis distance of a link from what is known without it, by the covariances of both.
 
         With small motions x of the two poses, their relative pose T moves by ``x_second - adjoint(T^-1) x_first``.
 
         :param known: factors that connect its nodes
         :param origin: a node of them, to be fixed
         """
-        gtsam = self._gtsam
-        graph = self._graph([self._anchor(origin), *known])
-        values = gtsam.Values()
-        for node in graph.keyVector():
-            values.insert(node, self._values.atPose3(node))
-        joint = gtsam.Marginals(graph, values).jointMarginalCovariance([link.first, link.second])
+        graph, values = self._subgraph([self._anchor(origin), *known])
+        joint = self._gtsam.Marginals(graph, values).jointMarginalCovariance([link.first, link.second])
         moves = self._values.atPose3(link.second).between(self._values.atPose3(link.first)).AdjointMap()
         ends = [joint.at(a, b) for a in (link.first, link.second) for b in (link.first, link.second)]
         spread = moves @ ends[0] @ moves.T - moves @ ends[1] - ends[2] @ moves.T + ends[3]
         wider = Link(link.first, link.second, link.first_from_second, link.covariance + rotation_first(spread))
-        return self.squared_error_of(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
+        return self.squared_mahalanobis(wider, np.linalg.inv(self.pose(link.first)) @ self.pose(link.second))
 
     def solve(self, factors: Iterable[Any]) -> None:
         """Least squares over all nodes (Levenberg-Marquardt) with their steps and some factors."""
@@ -92,16 +84,13 @@ class Optimizer:
         """Which factors agree with each other and with what is known, by graduated non-convexity with a truncated
         quadratic (Yang, Antonante, Tzoumas and Carlone, Robotics and Automation Letters 2020).
 
-        :param known: factors that are believed
+        :param known: factors that are inliers
         :param origin: a node of them, to be fixed
-        :param threshold: largest squared error of a factor that is believed
+        :param threshold: largest squared error of an inlier
         :return: (factors,) float64 weights in [0, 1]
         """
         gtsam = self._gtsam
-        graph = self._graph([self._anchor(origin), *known, *factors])
-        values = gtsam.Values()
-        for node in graph.keyVector():
-            values.insert(node, self._values.atPose3(node))
+        graph, values = self._subgraph([self._anchor(origin), *known, *factors])
         parameters = gtsam.GncLMParams(self._parameters())
         parameters.setLossType(gtsam.GncLossType.TLS)
         parameters.setKnownInliers(list(range(1 + len(known))))
@@ -115,11 +104,14 @@ class Optimizer:
         gtsam = self._gtsam
         return gtsam.PriorFactorPose3(node, self._values.atPose3(node), gtsam.noiseModel.Isotropic.Sigma(6, FIXED))
 
-    def _graph(self, factors: Iterable[Any]) -> Any:
-        graph = self._gtsam.NonlinearFactorGraph()
+    def _subgraph(self, factors: Iterable[Any]) -> tuple[Any, Any]:
+        """A graph of some factors, and the poses of the nodes that they touch."""
+        graph, values = self._gtsam.NonlinearFactorGraph(), self._gtsam.Values()
         for factor in factors:
             graph.add(factor)
-        return graph
+        for node in graph.keyVector():
+            values.insert(node, self._values.atPose3(node))
+        return graph, values
 
     def _parameters(self) -> Any:
         parameters = self._gtsam.LevenbergMarquardtParams()

@@ -15,8 +15,8 @@ from segvlad_ros.types import Pose
 
 FRAME = 'map'
 ODOMETRY_PROBABILITY = 1 - 1e-6  # closures less likely than this by odometry alone are not even tried
-BELIEVED = 0.5  # least weight of a closure that bends the path
-DOUBTED_SHARE = 0.1  # all closures are compared anew when so many new ones do not fit, as a share of the believed
+INLIER_WEIGHT = 0.5  # least weight of a closure that bends the path
+OUTLIER_SHARE = 0.1  # all closures are compared anew when so many new ones do not fit, as a share of the inliers
 MAX_WAITING = 1000
 
 
@@ -35,6 +35,18 @@ class Judgement:
 
     verdict: Verdict
     reason: str
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A closure whose nodes are known.
+
+    :ivar odometry_error: its squared Mahalanobis distance from what odometry alone says
+    """
+
+    link: Link
+    factor: Any
+    odometry_error: float
 
 
 class PoseGraph:
@@ -59,13 +71,11 @@ class PoseGraph:
         self._optimizer = Optimizer()
         self._frame = ''
         self._waiting: dict[int, Closure] = {}
-        self._links: dict[int, Link] = {}
-        self._factors: dict[int, Any] = {}
+        self._loops: dict[int, _Loop] = {}
         self._steps: dict[tuple[int, int], Any] = {}
-        self._surprises: dict[int, float] = {}
         self._judged: dict[int, Judgement] = {}
-        self._believed: set[int] = set()
-        self._doubts = 0
+        self._inliers: set[int] = set()
+        self._new_outliers = 0
 
     @property
     def nodes(self) -> int:
@@ -130,12 +140,9 @@ class PoseGraph:
         return number
 
     def optimize(self) -> dict[int, Judgement]:
-        """Take in the closures that odometry has reached, and optimise if there are new ones.
-
-        :return: of all closures of this graph, by number
-        """
+        """Take in what odometry has reached, and optimise if there are new ones; all closures by their numbers."""
         self._attach()
-        fresh = self._links.keys() - self._judged.keys()
+        fresh = self._loops.keys() - self._judged.keys()
         if fresh:
             self._judge_or_set_aside(fresh)
         waiting = Judgement(Verdict.WAITING, 'odometry has not reached its stamps')
@@ -179,57 +186,55 @@ class PoseGraph:
         """Take a closure whose nodes are known into the graph."""
         widened = replace(link, covariance=link.covariance + self._chain.covariance(link.first, link.second))
         try:
-            factor = self._optimizer.factor(link)
-            surprise = self._optimizer.squared_error_of(widened, self._chain.between(link.first, link.second))
+            self._loops[number] = _Loop(link, self._optimizer.factor(link), self._optimizer.squared_mahalanobis(
+                widened, self._chain.between(link.first, link.second)))
         except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
             self._set_aside(number, f'its numbers cannot be used: {str(error).strip().splitlines()[0][:120]}')
-            return
-        self._links[number], self._factors[number], self._surprises[number] = link, factor, surprise
 
     def _judge_or_set_aside(self, fresh: set[int]) -> None:
         """Judge the new closures; those on which GTSAM fails leave the graph as it was."""
-        before, believed = self._optimizer.values(), set(self._believed)
+        before, inliers = self._optimizer.values(), set(self._inliers)
         try:
             self._judge()
         except RuntimeError as error:  # GTSAM: an indeterminate system, a covariance that is none
             self._optimizer.restore(before)
-            self._believed = believed
+            self._inliers = inliers
             for number in fresh:
-                del self._links[number], self._factors[number], self._surprises[number]
+                del self._loops[number]
                 self._set_aside(number, f'the optimiser failed on it: {str(error).strip().splitlines()[0][:120]}')
 
     def _judge(self) -> None:
         """Believe the new closures that fit what is known; where that does not come out, compare all anew."""
-        fresh = self._links.keys() - self._judged.keys()
-        fitting = {number for number in self._links.keys() - self._believed
+        fresh = self._loops.keys() - self._judged.keys()
+        fitting = {number for number in self._loops.keys() - self._inliers
                    if self._agrees(number) or (number in fresh and self._fits(number))}
-        believed = self._believed | fitting
-        self._doubts += len(fresh - believed)
+        inliers = self._inliers | fitting
+        self._new_outliers += len(fresh - inliers)
         if fitting:
-            self._solve(believed)
-        if self._doubts > DOUBTED_SHARE * len(believed) or not all(map(self._agrees, believed)):
-            self._doubts = 0
-            believed = self._select(sorted(
-                number for number in self._links if self._is_possible(number) or self._agrees(number)))
-            self._solve(believed)
-            agreeing = set(filter(self._agrees, believed))  # the selection was on a smaller graph
-            if agreeing != believed:
-                believed = agreeing
-                self._solve(believed)
-        self._believed = believed
-        self._judged.update({number: self._judgement(number) for number in self._links})
+            self._solve(inliers)
+        if self._new_outliers > OUTLIER_SHARE * len(inliers) or not all(map(self._agrees, inliers)):
+            self._new_outliers = 0
+            inliers = self._select(sorted(
+                number for number in self._loops if self._is_possible(number) or self._agrees(number)))
+            self._solve(inliers)
+            agreeing = set(filter(self._agrees, inliers))  # the selection was on a smaller graph
+            if agreeing != inliers:
+                inliers = agreeing
+                self._solve(inliers)
+        self._inliers = inliers
+        self._judged.update({number: self._judgement(number) for number in self._loops})
 
     def _judgement(self, number: int) -> Judgement:
         error = f'squared error {self._error(number):.3g}, limit {self._limit:.3g}'
-        if number in self._believed:
+        if number in self._inliers:
             return Judgement(Verdict.ACCEPTED, f'agrees with the path: {error}')
         if self._is_possible(number):
             return Judgement(Verdict.REJECTED, f'contradicts odometry and the other closures: {error}')
-        return Judgement(Verdict.REJECTED, f'contradicts odometry: squared error {self._surprises[number]:.3g}, '
-                                           f'limit {self._odometry_limit:.3g}')
+        return Judgement(Verdict.REJECTED, f'contradicts odometry: squared error '
+                         f'{self._loops[number].odometry_error:.3g}, limit {self._odometry_limit:.3g}')
 
     def _error(self, number: int) -> float:
-        return self._optimizer.squared_error(self._factors[number])
+        return self._optimizer.squared_error(self._loops[number].factor)
 
     def _agrees(self, number: int) -> bool:
         """Whether a closure agrees with the path as it is."""
@@ -237,35 +242,36 @@ class PoseGraph:
 
     def _is_possible(self, number: int) -> bool:
         """Whether odometry alone allows a closure."""
-        return self._surprises[number] <= self._odometry_limit
+        return self._loops[number].odometry_error <= self._odometry_limit
 
     def _fits(self, number: int) -> bool:
-        """Whether odometry and the closures that are believed allow a closure."""
-        believed = sorted(self._believed)
-        steps, origin = self._skeleton([number, *believed])
-        known = [*steps, *(self._factors[other] for other in believed)]
-        return self._optimizer.surprise(self._links[number], known, origin) <= self._odometry_limit
+        """Whether odometry and the inliers allow a closure."""
+        inliers = sorted(self._inliers)
+        steps, origin = self._skeleton([number, *inliers])
+        known = [*steps, *(self._loops[other].factor for other in inliers)]
+        return self._optimizer.squared_mahalanobis_to(
+            known, self._loops[number].link, origin) <= self._odometry_limit
 
     def _select(self, numbers: list[int]) -> set[int]:
         """The closures that agree with odometry and each other."""
         if not numbers:
             return set()
         steps, origin = self._skeleton(numbers)
-        weights = self._optimizer.select(steps, [self._factors[number] for number in numbers], origin, self._limit)
-        return {number for number, weight in zip(numbers, weights) if weight >= BELIEVED}
+        weights = self._optimizer.select(steps, [self._loops[number].factor for number in numbers], origin, self._limit)
+        return {number for number, weight in zip(numbers, weights) if weight >= INLIER_WEIGHT}
 
     def _skeleton(self, numbers: list[int]) -> tuple[list[Any], int]:
         """Odometry between the nodes that some closures touch, as factors, and the first of these nodes."""
-        nodes = sorted({node for number in numbers
-                        for node in (self._links[number].first, self._links[number].second)})
+        links = [self._loops[number].link for number in numbers]
+        nodes = sorted({node for link in links for node in (link.first, link.second)})
         for pair in zip(nodes, nodes[1:]):
             if pair not in self._steps:
                 self._steps[pair] = self._optimizer.factor(
                     Link(*pair, self._chain.between(*pair), self._chain.covariance(*pair)))
         return [self._steps[pair] for pair in zip(nodes, nodes[1:])], nodes[0]
 
-    def _solve(self, believed: set[int]) -> None:
-        self._optimizer.solve(self._factors[number] for number in sorted(believed))
+    def _solve(self, inliers: set[int]) -> None:
+        self._optimizer.solve(self._loops[number].factor for number in sorted(inliers))
 
 
 def _chi_square(probability: float) -> float:

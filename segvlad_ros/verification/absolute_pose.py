@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.geometry import exponential
-from segvlad_ros.verification.correspondences import Correspondences
-from segvlad_ros.verification.view import View, normalised
+from segvlad_ros.verification.view import Correspondences, View, normalised
 
 # Noise of a keypoint's position, share of the image's width (1 pixel of 640).
 _POSITION_ERROR = 0.0015
@@ -84,13 +83,11 @@ def metric_pose(query: View, match: View, pairs: Correspondences, max_error: flo
     in_query, from_match = _observe(match, pairs.match, query, pairs.query)
     in_match, from_query = _observe(query, pairs.query, match, pairs.match)
     limit = _PIXEL_FACTOR * max_error
-    if len(in_query) >= len(in_match):
-        pose = robust_pose(in_query, limit)
-    else:
-        pose = robust_pose(in_match, limit)
-        pose = None if pose is None else np.linalg.inv(pose)
+    forward = len(in_query) >= len(in_match)
+    pose = robust_pose(in_query if forward else in_match, limit)
     if pose is None:
         return None
+    pose = pose if forward else np.linalg.inv(pose)
     sigma = _POSITION_ERROR * query.size[0]
     before: tuple[np.ndarray, ...] = ()
     for _ in range(2):  # the second time with the inliers of the refined pose, where these are others
@@ -101,21 +98,20 @@ def metric_pose(query: View, match: View, pairs: Correspondences, max_error: flo
             break
         pose, covariance = refine_pose(pose, in_query[agree[0]], in_match[agree[1]], sigma)
         before = agree
-    tested, inliers = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
+    tested, inliers = np.zeros((2, len(pairs)), bool)
     tested[from_match] = tested[from_query] = True
     inliers[from_match[in_query.errors(pose) < limit]] = True
     inliers[from_query[in_match.errors(np.linalg.inv(pose)) < limit]] = True
-    source, scale_error = ((match.scale_source, match.scale_error) if agree[0].sum() >= agree[1].sum()
-                           else (query.scale_source, query.scale_error))
+    measured = match if agree[0].sum() >= agree[1].sum() else query
     along = np.concatenate([pose[:3, 3], np.zeros(3)])  # if all depths are wrong by one factor, so is the translation
-    covariance = covariance + scale_error ** 2 * np.outer(along, along)
-    return MetricPose(np.linalg.inv(pose), covariance, inliers, int(tested.sum()), source)
+    covariance = covariance + measured.scale_error ** 2 * np.outer(along, along)
+    return MetricPose(np.linalg.inv(pose), covariance, inliers, int(tested.sum()), measured.scale_source)
 
 
 def _observe(knower: View, known_rows: np.ndarray, observer: View,
              seen_rows: np.ndarray) -> tuple[Observations, np.ndarray]:
     """What the observer sees of the points whose depth the other view knows, and their numbers."""
-    depths = knower.depths(known_rows)
+    depths = knower.keypoints.depths[known_rows].astype(np.float64)
     known = np.flatnonzero(np.isfinite(depths))
     errors = np.zeros(len(known)) if knower.depth_error is None else knower.depth_error[known_rows[known]]
     points = back_project(knower.pixels(known_rows[known]), depths[known], knower.camera_model.matrix)
@@ -123,10 +119,7 @@ def _observe(knower: View, known_rows: np.ndarray, observer: View,
 
 
 def robust_pose(observations: Observations, max_error: float) -> np.ndarray | None:
-    """The (4, 4) pose ``camera_from_points`` with the most inliers, or None.
-
-    :param max_error: of an inlier, pixels
-    """
+    """The (4, 4) pose ``camera_from_points`` with the most inliers, which are ``max_error`` pixels off, or None."""
     if len(observations) < 4:
         return None
     try:
@@ -144,13 +137,13 @@ def robust_pose(observations: Observations, max_error: float) -> np.ndarray | No
 
 def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: Observations,
                 sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares over both directions.
+    """Least squares over both directions: Levenberg-Marquardt with Huber's weights.
 
     :param query_from_match: (4, 4) start, camera frames
     :param in_query: points with a depth in the match, seen by the query
     :param in_match: points with a depth in the query, seen by the match
     :param sigma: noise of a position, pixels
-    :return: the refined pose T, and the (6, 6) covariance of x in ``exp(x) T`` (x y z, then rotation, query camera)
+    :return: the refined pose T, and the (6, 6) covariance of x in ``exp(x) T``, translation first
     """
     pose, damping = query_from_match.copy(), 1e-4
     residuals, jacobian = _linearise(pose, in_query, in_match, sigma)
@@ -170,9 +163,8 @@ def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: 
         if abs(gain) <= _CONVERGED * cost:
             break
     weights = _huber(residuals)
-    freedom = max(len(residuals) - 6, 1)
     # never better than the noise model says, worse where the residuals say so
-    variance = max(1.0, float((weights * residuals ** 2).sum()) / freedom)
+    variance = max(1.0, float((weights * residuals ** 2).sum()) / max(len(residuals) - 6, 1))
     normal = (jacobian * weights[:, None]).T @ jacobian
     # a direction that nothing observes gets a huge variance, not the zero that a pseudo-inverse would give it
     return pose, variance * np.linalg.inv(normal + 1e-6 * np.eye(6))
@@ -182,12 +174,12 @@ def _linearise(query_from_match: np.ndarray, in_query: Observations, in_match: O
                sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Residuals in sigmas and their derivative by x in ``exp(x) query_from_match``."""
     match_from_query = np.linalg.inv(query_from_match)
-    forward = _project(query_from_match, in_query, sigma)
-    backward = _project(match_from_query, in_match, sigma)
+    forward, by_seen = _project(query_from_match, in_query, sigma)
+    backward, by_matched = _project(match_from_query, in_match, sigma)
     seen = in_query.points @ query_from_match[:3, :3].T + query_from_match[:3, 3]
-    jacobian = np.concatenate([_by_motion(forward[1], seen),
-                               _by_motion(-backward[1] @ match_from_query[:3, :3], in_match.points)])
-    return np.concatenate([forward[0], backward[0]]).ravel(), jacobian.reshape(-1, 6)
+    jacobian = np.concatenate([_by_motion(by_seen, seen),
+                               _by_motion(-by_matched @ match_from_query[:3, :3], in_match.points)])
+    return np.concatenate([forward, backward]).ravel(), jacobian.reshape(-1, 6)
 
 
 def _by_motion(by_point: np.ndarray, points: np.ndarray) -> np.ndarray:

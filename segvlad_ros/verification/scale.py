@@ -14,9 +14,7 @@ import numpy as np
 from segvlad_ros.geometry import angle_of, to_matrix
 from segvlad_ros.types import Pose
 from segvlad_ros.verification import two_view
-from segvlad_ros.verification.absolute_pose import back_project
-from segvlad_ros.verification.correspondences import find_correspondences
-from segvlad_ros.verification.view import View, normalised
+from segvlad_ros.verification.view import View, find_correspondences, normalised
 
 SCALE_ERROR = 0.05  # standard deviation of a short way's length by odometry, as a share of it
 _MIN_BASELINE_M = 0.1
@@ -87,9 +85,8 @@ def _agree(motion: np.ndarray, odometry: np.ndarray) -> bool:
 
 def _ray_depths(ours_from_theirs: np.ndarray, theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
     """Depths along our rays of the points that are nearest to both rays; NaN for parallel ones."""
-    unit = np.eye(3)
-    first = back_project(ours, np.ones(len(ours)), unit)
-    second = back_project(theirs, np.ones(len(theirs)), unit) @ ours_from_theirs[:3, :3].T
+    first = np.column_stack([ours, np.ones(len(ours))])
+    second = np.column_stack([theirs, np.ones(len(theirs))]) @ ours_from_theirs[:3, :3].T
     offset = ours_from_theirs[:3, 3]
     aa, bb, ab = (first ** 2).sum(1), (second ** 2).sum(1), (first * second).sum(1)
     determinant = aa * bb - ab ** 2

@@ -2,9 +2,12 @@
 
 The estimators are OpenCV's USAC with MAGSAC++ (D. Barath et al., CVPR 2020). Their random numbers begin anew at every
 call, so that the same correspondences give the same model. Points are (C, 2) float, ideal (undistorted) pixels; the
-models map the query to the match. Every estimator returns the model, or None, and the inliers as (C,) bool.
+models map the query to the match. Every estimator is given the ``max_error`` of an inlier in pixels, and returns the
+model, (3, 3) or None, and the inliers as (C,) bool.
 """
 from __future__ import annotations
+
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -15,36 +18,23 @@ _ESTIMATED = tuple[np.ndarray | None, np.ndarray]
 
 
 def homography(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
-    """The plane, or the turn without parallax, that explains the most correspondences.
-
-    :param max_error: of an inlier, pixels
-    """
-    return _robust(4, query, match,
-                   lambda: cv2.findHomography(query, match, cv2.USAC_MAGSAC, max_error, None, _MAX_ITERATIONS,
-                                              _CONFIDENCE))
+    """The plane, or the turn without parallax, that explains the most correspondences."""
+    return _robust(4, query, match, lambda: cv2.findHomography(
+        query, match, cv2.USAC_MAGSAC, max_error, None, _MAX_ITERATIONS, _CONFIDENCE))
 
 
 def fundamental(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
-    """The epipolar geometry of two uncalibrated views.
-
-    :param max_error: of an inlier, pixels
-    """
-    return _robust(8, query, match,
-                   lambda: cv2.findFundamentalMat(query, match, cv2.USAC_MAGSAC, max_error, _CONFIDENCE,
-                                                  _MAX_ITERATIONS))
+    """The epipolar geometry of two uncalibrated views."""
+    return _robust(8, query, match, lambda: cv2.findFundamentalMat(
+        query, match, cv2.USAC_MAGSAC, max_error, _CONFIDENCE, _MAX_ITERATIONS))
 
 
 def essential(query: np.ndarray, match: np.ndarray, query_matrix: np.ndarray, match_matrix: np.ndarray,
               max_error: float) -> _ESTIMATED:
-    """The epipolar geometry of two calibrated views.
-
-    :param query_matrix, match_matrix: (3, 3) K
-    :param max_error: of an inlier, pixels
-    """
-    none = np.zeros(0)
-    return _robust(6, query, match,
-                   lambda: cv2.findEssentialMat(query, match, query_matrix, none, match_matrix, none, cv2.USAC_MAGSAC,
-                                                _CONFIDENCE, max_error))
+    """The epipolar geometry of two calibrated views, whose K are given, (3, 3)."""
+    undistorted = np.zeros(0)
+    return _robust(6, query, match, lambda: cv2.findEssentialMat(
+        query, match, query_matrix, undistorted, match_matrix, undistorted, cv2.USAC_MAGSAC, _CONFIDENCE, max_error))
 
 
 def direction(essential_matrix: np.ndarray, query: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +45,7 @@ def direction(essential_matrix: np.ndarray, query: np.ndarray, match: np.ndarray
     """
     front, rotation, translation, mask = cv2.recoverPose(essential_matrix, query, match, np.eye(3))
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, translation[:, 0]
+    pose[:3] = np.column_stack([rotation, translation])
     return pose, (mask.ravel() > 0) & (front > 0)
 
 
@@ -78,10 +68,7 @@ def in_front(match_from_query: np.ndarray, query: np.ndarray, match: np.ndarray,
 
 
 def parallax(match_from_query: np.ndarray, query: np.ndarray, match: np.ndarray) -> np.ndarray:
-    """Angle between the two rays of every correspondence, (C,) radians.
-
-    :param query, match: (C, 2) normalised coordinates
-    """
+    """Angle between the two rays of every correspondence in normalised coordinates, (C,) radians."""
     rays = _rays(query) @ match_from_query[:3, :3].T
     cosine = (rays * _rays(match)).sum(axis=1)
     return np.arctan2(np.linalg.norm(np.cross(rays, _rays(match)), axis=1), cosine)
@@ -93,13 +80,10 @@ def _rays(points: np.ndarray) -> np.ndarray:
 
 
 def _robust(least: int, query: np.ndarray, match: np.ndarray, estimate) -> _ESTIMATED:
-    nothing = None, np.zeros(len(query), bool)
-    if len(query) < least:
-        return nothing
-    try:
-        model, mask = estimate()
-    except cv2.error:  # OpenCV asserts, where others find nothing, e.g. on points that all lie on one line
-        return nothing
+    model = None
+    if len(query) >= least:
+        with suppress(cv2.error):  # OpenCV asserts, where others find nothing, e.g. on points that all lie on one line
+            model, mask = estimate()
     if model is None or model.shape != (3, 3) or not np.isfinite(model).all():
-        return nothing
+        return None, np.zeros(len(query), bool)
     return model, mask.ravel() > 0

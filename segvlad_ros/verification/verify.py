@@ -18,8 +18,7 @@ from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose, SegmentMatch
 from segvlad_ros.verification import two_view
 from segvlad_ros.verification.absolute_pose import metric_pose
-from segvlad_ros.verification.correspondences import Correspondences, find_correspondences, same_segments
-from segvlad_ros.verification.view import View, normalised
+from segvlad_ros.verification.view import Correspondences, View, find_correspondences, normalised, same_segments
 
 # Coverage counts the cells of this grid, columns and rows, that hold an inlier.
 _GRID = 8, 6
@@ -100,9 +99,7 @@ class Geometry:
         direction of the motion is not known)
     :ivar correspondences: pairs of keypoints that were tried
     :ivar pairs: (inliers, 2) int64, numbers of query and match keypoints that the model explains
-    :ivar coverage: share of the image, in cells, that holds inliers; of both images the smaller
     :ivar parallax_rad: median angle between the rays of an inlier, NaN without calibration
-    :ivar query_camera_in_match: T_match_query of the optical frames, metric, or None
     :ivar query_pose_in_match: T_match_query of the base frames with covariance (x y z, roll pitch yaw about the fixed
         axes of the match's base), metric; None where scale or either ``base_from_camera`` is unknown
     :ivar scale_source: 'depth', 'stereo', 'odometry' or ''
@@ -114,9 +111,7 @@ class Geometry:
     degenerate: str = ''
     correspondences: int = 0
     pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    coverage: float = 0.0
     parallax_rad: float = math.nan
-    query_camera_in_match: Pose | None = None
     query_pose_in_match: Pose | None = None
     scale_source: str = ''
 
@@ -173,13 +168,12 @@ class _Scene:
 
     def __init__(self, query: View, match: View, pairs: Correspondences, settings: VerificationSettings) -> None:
         self.query, self.match, self.pairs, self.settings = query, match, pairs, settings
-        self.query_pixels, self.match_pixels = query.pixels(pairs.query), match.pixels(pairs.match)
-        self.sizes = query.size, match.size
-        self.max_error = settings.max_error * (self.sizes[0][0] + self.sizes[1][0]) / 2
+        self.pixels = query.pixels(pairs.query), match.pixels(pairs.match)
+        self.max_error = settings.max_error * (query.size[0] + match.size[0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
         self.tested = 0  # correspondences with a depth
         self.matrices = query.likely_matrix, match.likely_matrix
-        self.rays = (normalised(self.query_pixels, self.matrices[0]), normalised(self.match_pixels, self.matrices[1]))
+        self.rays = tuple(map(normalised, self.pixels, self.matrices))
 
     def metric(self) -> Geometry | None:
         """The verdict on the pose from depths, None where too few depths are known to tell."""
@@ -195,68 +189,68 @@ class _Scene:
         case, reason = self._judge('pnp', found.inliers, found.tested, limits.min_metric_inliers, coverage)
         motion = found.match_from_query
         case, reason = self._near(motion, case, reason)
-        errors = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
-        covariance = found.covariance + np.diag(errors ** 2)
-        poses = (_poses(self.query, self.match, found.match_from_query, covariance) if case == 'verified'
-                 else (None, None))
+        pose, source = None, ''
+        if case == 'verified':
+            errors = np.repeat([limits.position_error_m, limits.angle_error_rad], 3)
+            covariance = found.covariance + np.diag(errors ** 2)
+            pose, source = _base_pose(self.query, self.match, motion, covariance), found.scale_source
         return Geometry(case, reason, 'pnp', '', len(self.pairs), self._numbers(found.inliers),
-                        self._coverage(found.inliers), self._parallax(motion, found.inliers), *poses,
-                        found.scale_source if case == 'verified' else '')
+                        self._parallax(motion, found.inliers), pose, source)
 
     def epipolar(self) -> Geometry:
         """The verdict on two views without scale."""
         limits = self.settings
         if self.calibrated:
             name = 'essential'
-            model, inliers = two_view.essential(self.query_pixels, self.match_pixels, *self.matrices,
-                                                self.max_error)
+            model, inliers = two_view.essential(*self.pixels, *self.matrices, self.max_error)
         else:
             name = 'fundamental'
-            model, inliers = two_view.fundamental(self.query_pixels, self.match_pixels, self.max_error)
+            model, inliers = two_view.fundamental(*self.pixels, self.max_error)
         if model is None:
             return Geometry('no_model', f'no {name} matrix explains the {len(self.pairs)} correspondences',
                             correspondences=len(self.pairs))
         consistent = int(inliers.sum())
         motion, inliers = self._motion(model, inliers)
         behind = consistent - int(inliers.sum())
-        plane = two_view.homography(self.query_pixels, self.match_pixels, 2 * self.max_error)[1]
+        plane = two_view.homography(*self.pixels, 2 * self.max_error)[1]
         poorer = min(len(self.query.keypoints.depths), len(self.match.keypoints.depths))
         needed = min(limits.min_epipolar_inliers,
                      max(limits.min_planar_inliers, math.ceil(limits.min_keypoint_share * poorer)))
-        degenerate = ''
+        degenerate = remark = ''
         parallax = self._parallax(motion, inliers) if self.calibrated else math.nan
         if (plane & inliers).sum() >= limits.planar_share * inliers.sum():
             name, inliers, needed, degenerate = 'homography', plane, limits.min_planar_inliers, 'planar'
+            remark = '; the points lie on one plane or the camera did not move'
         elif parallax < limits.min_parallax_rad:
-            degenerate = 'low_parallax'
+            degenerate, remark = 'low_parallax', '; too little parallax to know the direction of the motion'
         case, reason = self._judge(name, inliers, len(self.pairs), needed, limits.min_coverage)
         if case == 'verified' and degenerate != 'planar' and behind > limits.max_behind_share * consistent:
             case, reason = 'behind', f'{reason}, but {behind} others would lie behind a camera'
         if self.calibrated:
             case, reason = self._near(motion, case, reason, scaled=False)
-        if degenerate and case == 'verified':
-            reason += {'planar': '; the points lie on one plane or the camera did not move',
-                       'low_parallax': '; too little parallax to know the direction of the motion'}[degenerate]
-        return Geometry(case, reason, name, degenerate, len(self.pairs), self._numbers(inliers),
-                        self._coverage(inliers), parallax)
+        if case == 'verified':
+            reason += remark
+        return Geometry(case, reason, name, degenerate, len(self.pairs), self._numbers(inliers), parallax)
 
     def _judge(self, model: str, inliers: np.ndarray, tested: int, least: int, coverage: float) -> tuple[str, str]:
         """Case and reason by number, share and spread of the inliers."""
-        count, spread = int(inliers.sum()), self._coverage(inliers)
+        count = int(inliers.sum())
+        covered = min(_coverage(pixels[inliers], view.size)
+                      for pixels, view in zip(self.pixels, (self.query, self.match)))
         found = f'{count} of {tested} correspondences agree on one {model} model'
         if count < least:
             return 'too_few_inliers', f'{found}, at least {least} needed'
         if count < self.settings.min_inlier_share * tested:
             return 'low_inlier_share', f'{found}, at least {self.settings.min_inlier_share:.0%} needed'
-        if spread < coverage:
-            return 'clustered', f'{found}, but they cover {spread:.0%} of the image, at least {coverage:.0%} needed'
+        if covered < coverage:
+            return 'clustered', f'{found}, but they cover {covered:.0%} of the image, at least {coverage:.0%} needed'
         return 'verified', found
 
     def _near(self, match_from_query: np.ndarray, case: str, reason: str, scaled: bool = True) -> tuple[str, str]:
         """Case and reason, where the motion shows that the same scene is seen from another place."""
-        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
         if case not in ('verified', 'clustered'):
             return case, reason
+        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
         if scaled and distance > self.settings.max_distance_m:
             return 'too_far', f'the same scene, but seen from {distance:.1f} m away'
         if angle > self.settings.max_angle_rad:
@@ -270,40 +264,34 @@ class _Scene:
         """
         if not self.calibrated:
             model = self.matrices[1].T @ model @ self.matrices[0]
-        motion, _ = two_view.direction(model, self.rays[0][inliers], self.rays[1][inliers])
+        motion, _ = two_view.direction(model, *(rays[inliers] for rays in self.rays))
         return motion, inliers & two_view.in_front(motion, *self.rays, self.max_error / self.matrices[1][0, 0])
 
     def _parallax(self, match_from_query: np.ndarray, inliers: np.ndarray) -> float:
-        angles = two_view.parallax(match_from_query, self.rays[0][inliers], self.rays[1][inliers])
+        angles = two_view.parallax(match_from_query, *(rays[inliers] for rays in self.rays))
         return float(np.median(angles)) if len(angles) else math.nan
-
-    def _coverage(self, inliers: np.ndarray) -> float:
-        both = ((self.query_pixels, self.sizes[0]), (self.match_pixels, self.sizes[1]))
-        return min(_occupied(pixels[inliers], size) for pixels, size in both)
 
     def _numbers(self, inliers: np.ndarray) -> np.ndarray:
         return np.column_stack([self.pairs.query[inliers], self.pairs.match[inliers]])
 
 
-def _poses(query: View, match: View, match_from_query: np.ndarray,
-           covariance: np.ndarray) -> tuple[Pose, Pose | None]:
-    """Poses of the query's camera and base in the match's camera and base.
+def _base_pose(query: View, match: View, match_from_query: np.ndarray, covariance: np.ndarray) -> Pose | None:
+    """Pose of the query's base in the match's base, None where either ``base_from_camera`` is unknown.
 
     With B the query's and A the match's base_from_camera, ``A match_from_query exp(-x) B^-1`` equals
     ``T exp(-adjoint(B) x)``.
 
     :param covariance: of x in ``match_from_query exp(-x)``
     """
-    camera = from_tangent(match_from_query, covariance)
     if query.base_from_camera is None or match.base_from_camera is None:
-        return camera, None
+        return None
     query_base, match_base = to_matrix(query.base_from_camera), to_matrix(match.base_from_camera)
     motion = match_base @ match_from_query @ np.linalg.inv(query_base)
     moved = adjoint(query_base)
-    return camera, from_tangent(motion, moved @ covariance @ moved.T, match.base_from_camera.frame)
+    return from_tangent(motion, moved @ covariance @ moved.T, match.base_from_camera.frame)
 
 
-def _occupied(pixels: np.ndarray, size: np.ndarray) -> float:
+def _coverage(pixels: np.ndarray, size: np.ndarray) -> float:
     """Share of the cells of the grid that hold a point."""
     cells = (pixels / size * _GRID).astype(int).clip(0, np.array(_GRID) - 1)
     return len(np.unique(cells @ (1, _GRID[0]))) / (_GRID[0] * _GRID[1])

@@ -1,13 +1,14 @@
-"""What geometry knows of a keyframe."""
+"""What geometry knows of a keyframe, and which keypoint of one view is which keypoint of another."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose
+from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose, SegmentMatch
 
 # Standard deviation of a depth camera's depth, as a share of it.
 DEPTH_ERROR = 0.02
@@ -35,13 +36,12 @@ class View:
     @classmethod
     def of(cls, keyframe: Keyframe) -> View | None:
         """The view of a keyframe; None if it was described without keypoints."""
-        description = keyframe.description
-        keypoints = description.keypoints
+        description, keypoints = keyframe.description, keyframe.description.keypoints
         if keypoints is None:
             return None
-        known = bool(np.isfinite(keypoints.depths).any())
-        return cls(keypoints, description.boxes, keyframe.camera_model, keyframe.base_from_camera,
-                   'depth' if known else '', np.full(len(keypoints.depths), DEPTH_ERROR))
+        source = 'depth' if np.isfinite(keypoints.depths).any() else ''
+        return cls(keypoints, description.boxes, keyframe.camera_model, keyframe.base_from_camera, source,
+                   np.full(len(keypoints.depths), DEPTH_ERROR))
 
     @property
     def size(self) -> np.ndarray:
@@ -61,11 +61,7 @@ class View:
         return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Positions of some keypoints without the lens's distortion.
-
-        :param rows: (n,) numbers of keypoints
-        :return: (n, 2) float64, ideal pixels of the same K
-        """
+        """(n, 2) float64, positions of n keypoints without the lens's distortion: ideal pixels of the same K."""
         pixels = self.keypoints.positions[rows].astype(np.float64)
         camera = self.camera_model
         if camera is None or not np.any(camera.distortion) or not len(pixels):
@@ -73,11 +69,88 @@ class View:
         undistort = cv2.fisheye.undistortPoints if camera.distortion_model == 'equidistant' else cv2.undistortPoints
         return undistort(pixels[:, None], camera.matrix, camera.distortion, P=camera.matrix)[:, 0]
 
-    def depths(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) float64 metres of some keypoints, NaN where unknown."""
-        return self.keypoints.depths[rows].astype(np.float64)
-
 
 def normalised(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """(n, 2) coordinates at depth 1 of (n, 2) ideal pixels."""
     return (pixels - matrix[:2, 2]) / np.diag(matrix)[:2]
+
+
+@dataclass(frozen=True)
+class Correspondences:
+    """C pairs of keypoints; a keypoint is in one pair at most.
+
+    :ivar query, match: (C,) int64, numbers of the keypoints
+    """
+
+    query: np.ndarray
+    match: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray | None = None,
+                         max_ratio: float = 0.8) -> Correspondences:
+    """Pair the keypoints of two images by their descriptors.
+
+    A pair must be mutually nearest and clearly nearer than the second nearest (D. Lowe, IJCV 2004). Inside matched
+    segments the rivals are only those keypoints that lie in the matched segment, so that what is repeated elsewhere in
+    the image does not hide a pair; what these pairs leave over is then paired over the whole image.
+
+    :param inside: (P, Q) bool, see :func:`same_segments`
+    :param max_ratio: largest distance, as a share of the distance of the second nearest
+    """
+    distances = squared_distances(query.descriptors, match.descriptors)
+    rows, columns = _mutual(distances, max_ratio)
+    if inside is not None and inside.any():
+        first = _mutual(np.where(inside, distances, np.inf), max_ratio)
+        free = ~(np.isin(rows, first[0]) | np.isin(columns, first[1]))
+        rows, columns = np.concatenate([first[0], rows[free]]), np.concatenate([first[1], columns[free]])
+    # SIFT describes a corner once for each of its orientations; that is one point, not several witnesses
+    order = np.argsort(distances[rows, columns], kind='stable')
+    for keypoints, numbers in ((query, rows), (match, columns)):
+        pixels = np.round(keypoints.positions[numbers[order]]).astype(np.int64)
+        order = order[np.sort(np.unique(pixels, axis=0, return_index=True)[1])]
+    return Correspondences(rows[order], columns[order])
+
+
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(P, Q) float32 of (P, B) and (Q, B) uint8; exact, since all terms are whole numbers below 2**24."""
+    first, second = first.astype(np.float32), second.astype(np.float32)
+    squares = (first ** 2).sum(axis=1)[:, None] + (second ** 2).sum(axis=1)
+    return squares - 2 * _product(first, second)
+
+
+def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) -> np.ndarray:
+    """Which pairs of keypoints lie in the boxes of a pair of matched segments: (P, Q) bool."""
+    pairs = np.array([(pair.query_segment, pair.match_segment) for pair in evidence], np.int64).reshape(-1, 2)
+    in_query = _in_boxes(query.keypoints.positions, query.boxes[pairs[:, 0]])
+    in_match = _in_boxes(match.keypoints.positions, match.boxes[pairs[:, 1]])
+    return _product(in_query.astype(np.float32), in_match.astype(np.float32)) > 0
+
+
+def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``first @ second.T`` by OpenCV: the threads of a BLAS wait for each other on a busy robot (10 times longer)."""
+    if not first.size or not second.size:
+        return np.zeros((len(first), len(second)), np.float32)
+    return cv2.gemm(first, second, 1, None, 0, flags=cv2.GEMM_2_T)
+
+
+def _in_boxes(positions: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(P, E) bool"""
+    begin, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    return ((positions[:, None] >= begin) & (positions[:, None] < end)).all(axis=2)
+
+
+def _mutual(distances: np.ndarray, max_ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries that are the least of both and clearly less than the second of their row."""
+    if min(distances.shape) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    rows, columns = np.arange(len(distances)), distances.argmin(axis=1)
+    least = distances[rows, columns]
+    rivals = distances.copy()
+    rivals[rows, columns] = np.inf
+    second = rivals.min(axis=1)  # many times faster than np.partition
+    # without a second one, where a segment holds a single keypoint, nothing says that the nearest is the right one
+    good = (distances.argmin(axis=0)[columns] == rows) & np.isfinite(second) & (least < max_ratio ** 2 * second)
+    return rows[good], columns[good]

@@ -137,7 +137,7 @@ def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
     talk.closure(-200, 350, flat(0, 0, 0))
     talk.closure(30, 200, flat(0, 0, 0))
     answers = [talk.answer(number) for number in (1, 2, 3, 4)]
-    unusable = LoopClosureFeedback.UNUSABLE  # was not judged, and lowers no keyframe
+    unusable = LoopClosureFeedback.UNUSABLE  # was not judged, and down-weights no keyframe
     assert sorted(answer.verdict for answer in answers) == [REJECTED, unusable, unusable, unusable]
     words = ('session', 'robot 3', 'no odometry at the stamp of the match', 'contradicts odometry')
     for answer, word in zip(sorted(answers, key=lambda a: [w in a.reason for w in words].index(True)), words):

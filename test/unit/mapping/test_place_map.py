@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from map_samples import make_keyframe
 
-from segvlad_ros.mapping.map_snapshot import BATCH, copying
+from segvlad_ros.mapping.map_file import COPY_BATCH, copying
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, Keypoints, OptimizedPose, PlaceDescription, Pose, SegvladError
 
@@ -323,18 +323,18 @@ class TestSnapshots:
 
     def test_the_map_goes_on_while_it_is_copied(self, place_map, path):
         """Whatever happens between two steps is in the copy: it is the map as it was at the last one."""
-        copy, many = path.with_name('copy.segvlad'), 2 * BATCH + 3
+        copy, many = path.with_name('copy.segvlad'), 2 * COPY_BATCH + 3
         for index in range(1, many + 1):
             place_map.append(make_keyframe(index))
         steps = copying(path, copy)
-        assert next(steps) == BATCH
+        assert next(steps) == COPY_BATCH
         place_map._db.execute('PRAGMA busy_timeout = 0')  # the writer need not wait
         ids = place_map.ids()
         place_map.append(make_keyframe(many + 1))
         place_map.remove([ids[0], ids[-1], place_map.ids()[-1]])
         place_map.update_poses({ids[1]: OptimizedPose(Pose(np.ones(3), np.array([0, 0, 0, 1.0]), 'map'))})
         place_map.new_session(name='another')
-        assert list(steps) == [BATCH, 2]
+        assert list(steps) == [COPY_BATCH, 2]
         with PlaceMap.open(copy, read_only=False, fingerprint=FINGERPRINT, full_check=True) as snapshot:
             assert (snapshot.ids(), snapshot.sessions()) == (place_map.ids(), place_map.sessions())
             for copied, original in zip(snapshot.keyframes(), place_map.keyframes(), strict=True):

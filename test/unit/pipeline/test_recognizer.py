@@ -187,7 +187,7 @@ def test_reset_short_term_starts_agreement_again():
     assert (answer.status, recognizer.count) == (Status.NO_MATCH_TEMPORAL, 20)
 
 
-def test_a_rejected_loop_closure_lowers_the_keyframes_next_score():
+def test_a_rejected_loop_closure_down_weights_the_keyframe():
     recognizer, plain = map_of(range(20)), ask(map_of(range(20)), [7], independent=True)[0].candidates[0]
     match = recognizer.keyframe(7).id
     for index, (accepted, share) in enumerate(((False, 0.8), (False, 0.64), (True, 0.8)), 1):

@@ -267,18 +267,18 @@ def test_visits_that_nobody_has_joined_cost_a_few_comparisons_and_hide_no_twin(m
     assert visited(twin=True).status == Status.NO_MATCH_AMBIGUOUS
 
 
-def lowered(recognizer):
+def remaining_weight(recognizer):
     """What is left of the score of entry 2."""
     best, other = ask(recognizer, 1, {2: 0.6, 5: 0.3}, independent=True).candidates
     assert (best.entry, other.score) == (2, pytest.approx(0.3))
     return best.score / 0.6
 
 
-def test_rejected_loop_closures_lower_a_keyframe_and_accepted_ones_restore_it():
+def test_rejected_loop_closures_down_weight_a_keyframe_and_accepted_ones_restore_it():
     recognizer, shares = map_of(), []
     for number, accepted in enumerate((False, False, True, True, True), 1):
         recognizer.feedback(KeyframeId(0, 'query', number, 0), recognizer.ids[2], accepted)
-        shares.append(lowered(recognizer))
+        shares.append(remaining_weight(recognizer))
     assert shares == pytest.approx([0.8, 0.64, 0.8, 1, 1])
 
 
@@ -287,21 +287,21 @@ def test_a_back_end_that_repeats_itself_is_heard_once_and_its_last_word_counts()
     query, match = KeyframeId(0, 'query', 1, 0), recognizer.ids[2]
     for accepted in (False, False, False, True, True, False):
         recognizer.feedback(query, match, accepted)
-        shares.append(lowered(recognizer))
+        shares.append(remaining_weight(recognizer))
     assert shares == pytest.approx([0.8, 0.8, 0.8, 1, 1, 0.8])
     recognizer.feedback(query, KeyframeId(0, 'elsewhere', 99, 0), False)  # of another map
-    assert lowered(recognizer) == pytest.approx(0.8)
+    assert remaining_weight(recognizer) == pytest.approx(0.8)
 
 
-def test_a_keyframe_is_never_lowered_to_nothing_and_heals():
+def test_a_keyframe_is_never_down_weighted_to_nothing_and_recovers():
     recognizer = map_of()
     for number in range(20):
         recognizer.feedback(KeyframeId(0, 'query', number, 0), recognizer.ids[2], False)
-    least = lowered(recognizer)
+    least = remaining_weight(recognizer)
     assert least == pytest.approx(0.5)
     for index in range(1, 1500):
         ask(recognizer, index, {5: 0.3})
-    assert least < lowered(recognizer) <= 1.0
+    assert least < remaining_weight(recognizer) <= 1.0
 
 
 def test_a_rejected_loop_closure_no_longer_says_where_the_robot_is():

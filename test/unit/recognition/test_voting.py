@@ -13,7 +13,7 @@ def test_one_vote_a_segment_and_keyframe():
     votes = vote_online(similarities, owners, np.arange(3), 0.4, np.ones(3))
     np.testing.assert_allclose(votes.scores, [(0.1 / 0.6) / 2, 0.5 / 0.6, 0], rtol=1e-6)
     np.testing.assert_allclose(votes.shares, votes.scores)  # every place has one keyframe
-    np.testing.assert_array_equal(votes.champions, [0, 1, -1])
+    np.testing.assert_array_equal(votes.best_keyframes, [0, 1, -1])
     np.testing.assert_array_equal(votes.ranked_places(), [1, 0])
     np.testing.assert_array_equal(votes.ranked_keyframes(np.arange(3), 5), [1, 0])
     np.testing.assert_allclose(votes.weights(0), [0.1 / 0.6, 0], rtol=1e-6)
@@ -26,10 +26,10 @@ def test_a_place_is_voted_for_by_all_its_visits():
     votes = vote_online(similarities, owners, places, 0.4, np.ones(3))
     np.testing.assert_allclose(votes.shares, [0.5 / 0.6 / 2, (0.1 + 0.4) / 0.6 / 2, 0.1 / 0.6 / 2], rtol=1e-6)
     np.testing.assert_allclose(votes.scores, [(0.5 + 0.4) / 0.6 / 2, 0.1 / 0.6 / 2], rtol=1e-6)
-    np.testing.assert_array_equal(votes.champions, [1, 2])
-    doubted = vote_online(similarities, owners, places, 0.4, np.array([1.0, 0.5, 1.0]))
-    np.testing.assert_allclose(doubted.shares, votes.shares * [1, 0.5, 1], rtol=1e-6)
-    np.testing.assert_allclose(doubted.scores, votes.scores)
+    np.testing.assert_array_equal(votes.best_keyframes, [1, 2])
+    down_weighted = vote_online(similarities, owners, places, 0.4, np.array([1.0, 0.5, 1.0]))
+    np.testing.assert_allclose(down_weighted.shares, votes.shares * [1, 0.5, 1], rtol=1e-6)
+    np.testing.assert_allclose(down_weighted.scores, votes.scores)
 
 
 def test_two_images_compare_alike_whatever_else_is_in_the_map():
@@ -65,12 +65,12 @@ def test_online_vote_is_its_definition(seed, rows, neighbours, floor):
     rng = np.random.default_rng(seed)
     similarities = rng.uniform(-1, 1, (rows, neighbours)).astype(np.float32)  # in no order
     owners, places = rng.integers(-1, 4, (rows, neighbours)), rng.integers(0, 3, 4)
-    trust = rng.uniform(0.5, 1, 4)
-    votes = vote_online(similarities, owners, places, floor, trust)
+    keyframe_weights = rng.uniform(0.5, 1, 4)
+    votes = vote_online(similarities, owners, places, floor, keyframe_weights)
     weights = np.clip((similarities.astype(float) - floor) / (1 - floor), 0, 1)
     for entry in range(4):
         best = np.where(owners == entry, weights, 0).max(axis=1)
-        assert votes.shares[entry] == pytest.approx(trust[entry] * best.mean())
+        assert votes.shares[entry] == pytest.approx(keyframe_weights[entry] * best.mean())
     for place in set(places.tolist()):
         best = np.where((np.append(places, -1)[owners] == place), weights, 0).max(axis=1)
         assert votes.scores[place] == pytest.approx(best.mean())
