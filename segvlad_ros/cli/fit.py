@@ -79,7 +79,7 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     from segvlad_ros.description.arrays import to_numpy
     from segvlad_ros.description.describer import resized
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.backends import build_extractor
+    from segvlad_ros.pipeline.presets import build_extractor
 
     extractor = build_extractor(preset.features, args.device)
     size = (preset.image.width, preset.image.height)

@@ -9,35 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
-from segvlad_ros.io.weights import sha256_of
-from segvlad_ros.pipeline.backends import (
+from segvlad_ros.io.weights import entry_of, sha256_of
+from segvlad_ros.pipeline.sections import (
+    DecisionSettings,
     Dinov2Settings,
+    ExcludeSettings,
     FelzenszwalbSettings,
+    ImageSettings,
+    NeighbourhoodSettings,
+    OdometrySettings,
     PatchSettings,
+    PlaceSettings,
+    ProjectionFile,
+    ProjectionNone,
+    ProjectionSeeded,
+    RecognitionSettings,
     RootSiftSettings,
     SamSettings,
-    build_extractor,
-    build_segmenter,
-    existing_file,
-)
-from segvlad_ros.pipeline.recognition_settings import (
-    DecisionSettings,
-    ExcludeSettings,
-    OdometrySettings,
-    PlaceSettings,
-    RecognitionSettings,
     SearchSettings,
     VerificationSettings,
     VoteSettings,
 )
-from segvlad_ros.pipeline.settings_reader import flatten, read_settings
-from segvlad_ros.settings import one_of, setting
+from segvlad_ros.settings import flatten, one_of, read_settings
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.projection import Projection
+    from segvlad_ros.features import FeatureExtractor
     from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.segmentation import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -46,57 +47,6 @@ DESCRIPTION_VERSION = 1
 _DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 _DESCRIPTION_KEYS = (*_DESCRIPTION_SECTIONS, 'vocabulary')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """Size that images are brought to.
-
-    :ivar width, height: of the feature image, pixels
-    :ivar segment_scale: size of the segmented image as a share of the feature image
-    :ivar min_segments: an image with fewer segments is rejected
-    """
-
-    width: int = setting(640, low=32, high=4096)
-    height: int = setting(480, low=32, high=4096)
-    segment_scale: float = setting(0.5, low=0.1, high=1.0)
-    min_segments: int = setting(1, low=1, high=100)
-
-
-@dataclass(frozen=True)
-class ProjectionFile:
-    """A projection fitted by ``segvlad fit projection``."""
-
-    kind: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class ProjectionSeeded:
-    """A random projection that needs no data; the seed names it."""
-
-    kind: str
-    dimension: int = setting(512, low=8, high=8192)
-    seed: int = setting(0, low=0)
-
-
-@dataclass(frozen=True)
-class ProjectionNone:
-    """The full vector, for offline use."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class NeighbourhoodSettings:
-    """Which segments are described together (segvlad-spec.md 6).
-
-    :ivar order: hops in the Delaunay graph of the segments; 0 describes every segment alone
-    :ivar rule: 'robust', or 'reference' for parity with the published code
-    """
-
-    order: int = setting(3, low=0, high=8)
-    rule: str = setting('robust', choices=('robust', 'reference'))
 
 
 @dataclass(frozen=True)
@@ -139,7 +89,7 @@ class Preset:
         named['vocabulary'] = self.vocabulary
         for name, value in named.items():
             if isinstance(value, Path):
-                named[name] = _file_digest(value, name)
+                named[name] = f'sha256:{sha256_of(existing_file(value, name))}'
         text = json.dumps(named, sort_keys=True)
         return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
 
@@ -156,12 +106,13 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     import yaml
 
     path = _find(str(name_or_path))
+    overrides = overrides or {}
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(values, dict):
             raise SegvladError('the file must consist of "key: value" lines')
-        _without_calibration(values, overrides or {})
-        for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith('.kind')):
+        _without_calibration(values, overrides)
+        for key, value in sorted(overrides.items(), key=lambda item: not item[0].endswith('.kind')):
             _override(values, key, value)
         preset = read_settings(Preset, values, '', path.parent)
         if preset.calibration is None and preset.decision.min_probability > 0:
@@ -229,19 +180,28 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
 
 
-def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
-    """A recogniser with an empty map, and with the preset's calibration if it has one.
+def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
+    """The segmenter that a preset names, its weights loaded."""
+    from segvlad_ros.segmentation import classic, sam
 
-    :param dimension: length of a segment's descriptor
-    :raises SegvladError: the calibration is not there, or another preset's
-    """
-    from segvlad_ros.pipeline.recognizer import Recognizer
-    from segvlad_ros.recognition.calibration import load_calibration
+    if isinstance(settings, FelzenszwalbSettings):
+        return classic.FelzenszwalbSegmenter(settings.scale, settings.sigma, settings.min_size, settings.max_segments)
+    if isinstance(settings, PatchSettings):
+        return classic.PatchSegmenter(settings.rows, settings.cols)
+    return sam.SamSegmenter.from_checkpoint(
+        existing_file(settings.weights, 'segmenter.weights'), model=settings.model, mode=settings.mode, device=device,
+        precision=settings.precision, settings=settings)
 
-    calibration = None
-    if preset.calibration is not None:
-        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
-    return Recognizer(preset.recognition, dimension, calibration)
+
+def build_extractor(settings: RootSiftSettings | Dinov2Settings, device: str) -> FeatureExtractor:
+    """The feature extractor that a preset names, its weights loaded."""
+    from segvlad_ros.features import dinov2, root_sift
+
+    if isinstance(settings, RootSiftSettings):
+        return root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
+    return dinov2.Dinov2Extractor.from_checkpoint(
+        existing_file(settings.weights, 'features.weights'), None if settings.model == 'auto' else settings.model,
+        facet=settings.facet, block=settings.block, device=device, precision=settings.precision)
 
 
 def build_projection(preset: Preset, words: int, feature_dimension: int) -> Projection:
@@ -257,6 +217,36 @@ def build_projection(preset: Preset, words: int, feature_dimension: int) -> Proj
     if isinstance(settings, ProjectionSeeded):
         return projection.SeededProjection(words, feature_dimension, settings.dimension, settings.seed)
     return projection.NoProjection(words, feature_dimension)
+
+
+def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
+    """A recogniser with an empty map, and with the preset's calibration if it has one.
+
+    :param dimension: length of a segment's descriptor
+    :raises SegvladError: the calibration is not there, or another preset's
+    """
+    from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.recognition.calibration import load_calibration
+
+    calibration = None
+    if preset.calibration is not None:
+        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
+    return Recognizer(preset.recognition, dimension, calibration)
+
+
+def existing_file(path: Path | None, name: str) -> Path:
+    """The path if there is a file.
+
+    :param name: what it is in the preset
+    :raises SegvladError: with the command that brings the file, if there is one
+    """
+    if path is None:
+        raise SegvladError(f'the preset leaves {name} to you: set it to your file, e.g. --set {name}=FILE')
+    if path.is_file():
+        return path
+    entry = entry_of(path)
+    bring = f'get it with "segvlad weights fetch {entry.name}"' if entry else f'set {name} to an existing file'
+    raise SegvladError(f'{name} {path} does not exist: {bring}')
 
 
 def _find(name: str) -> Path:
@@ -283,10 +273,6 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
     if key in _PATH_KEYS and isinstance(value, str) and not value.startswith('weights:'):
         value = str(Path(value).expanduser().absolute())
     values[key] = value
-
-
-def _file_digest(path: Path, name: str) -> str:
-    return f'sha256:{sha256_of(existing_file(path, name))}'
 
 
 def _first_line(error: Exception) -> str:
