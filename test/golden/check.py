@@ -18,10 +18,9 @@ import numpy as np
 
 from segvlad_ros.description.arrays import to_numpy
 from segvlad_ros.description.describer import resized
-from segvlad_ros.description.incidence import cell_of_pixel, segments_from_masks
-from segvlad_ros.description.neighbourhood import neighbours
 from segvlad_ros.description.pca import fit_pca
 from segvlad_ros.description.projection import NoProjection, PcaProjection
+from segvlad_ros.description.segments import cell_of_pixel, neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.reference_voting import image_scores, vote_reference
