@@ -93,7 +93,8 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
 def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Unprojected segment descriptors of every image, at most the same number of each."""
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.presets import ProjectionNone, build_describer
+    from segvlad_ros.pipeline.presets import build_describer
+    from segvlad_ros.pipeline.sections import ProjectionNone
 
     describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
     generator = np.random.default_rng(SEED)

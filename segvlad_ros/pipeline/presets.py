@@ -1,36 +1,24 @@
-"""A pipeline as one YAML file: read, checked, fingerprinted and built (design.md 3)."""
+"""A pipeline as one YAML file: read, checked and built (design.md 3)."""
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
-from segvlad_ros.io.weights import entry_of, sha256_of
 from segvlad_ros.pipeline.sections import (
-    DecisionSettings,
+    DESCRIPTION_SECTIONS,
     Dinov2Settings,
-    ExcludeSettings,
     FelzenszwalbSettings,
-    ImageSettings,
-    NeighbourhoodSettings,
-    OdometrySettings,
     PatchSettings,
-    PlaceSettings,
+    Preset,
     ProjectionFile,
-    ProjectionNone,
     ProjectionSeeded,
-    RecognitionSettings,
     RootSiftSettings,
     SamSettings,
-    SearchSettings,
-    VerificationSettings,
-    VoteSettings,
+    existing_file,
 )
-from segvlad_ros.settings import flatten, one_of, read_settings
+from segvlad_ros.settings import read_settings
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -42,56 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
-DESCRIPTION_VERSION = 1
-_DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
-_DESCRIPTION_KEYS = (*_DESCRIPTION_SECTIONS, 'vocabulary')
+_DESCRIPTION_KEYS = (*DESCRIPTION_SECTIONS, 'vocabulary')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One pipeline; the sections are those of the YAML file, ``source`` is the file."""
-
-    name: str
-    image: ImageSettings
-    segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
-        felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
-    features: RootSiftSettings | Dinov2Settings = one_of(root_sift=RootSiftSettings, dinov2=Dinov2Settings)
-    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
-        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
-    neighbourhood: NeighbourhoodSettings
-    search: SearchSettings
-    vote: VoteSettings
-    places: PlaceSettings
-    decision: DecisionSettings
-    geometry: VerificationSettings
-    odometry: OdometrySettings
-    exclude: ExcludeSettings
-    vocabulary: Path | None = None
-    calibration: Path | None = None
-
-    @property
-    def recognition(self) -> RecognitionSettings:
-        """The sections that decide, none of which changes a descriptor."""
-        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
-                                   self.exclude)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Named fields of all that changes a descriptor, and their ``digest``.
-
-        Files count with their content, not with their path; the preset's name and what only decides do not count.
-        """
-        named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
-        for section in _DESCRIPTION_SECTIONS:
-            named.update(flatten(getattr(self, section), section))
-        named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
-        named['vocabulary'] = self.vocabulary
-        for name, value in named.items():
-            if isinstance(value, Path):
-                named[name] = f'sha256:{sha256_of(existing_file(value, name))}'
-        text = json.dumps(named, sort_keys=True)
-        return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
 
 
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
@@ -232,21 +172,6 @@ def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
     if preset.calibration is not None:
         calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
     return Recognizer(preset.recognition, dimension, calibration)
-
-
-def existing_file(path: Path | None, name: str) -> Path:
-    """The path if there is a file.
-
-    :param name: what it is in the preset
-    :raises SegvladError: with the command that brings the file, if there is one
-    """
-    if path is None:
-        raise SegvladError(f'the preset leaves {name} to you: set it to your file, e.g. --set {name}=FILE')
-    if path.is_file():
-        return path
-    entry = entry_of(path)
-    bring = f'get it with "segvlad weights fetch {entry.name}"' if entry else f'set {name} to an existing file'
-    raise SegvladError(f'{name} {path} does not exist: {bring}')
 
 
 def _find(name: str) -> Path:

@@ -1,15 +1,24 @@
-"""The sections of a preset: first what shapes a descriptor, then what decides."""
+"""A preset and its sections: first what shapes a descriptor, then what decides."""
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from segvlad_ros.io.weights import entry_of, sha256_of
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
-from segvlad_ros.settings import setting
+from segvlad_ros.settings import flatten, one_of, setting
+from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.verify import VerificationSettings
+
+# Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
+DESCRIPTION_VERSION = 1
+DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 
 
 @dataclass(frozen=True)
@@ -47,15 +56,20 @@ class PatchSettings:
     cols: int = setting(4, low=1, high=32)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamSettings(SamGridSettings):
-    """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`; the defaults are the stock masks (segvlad-spec.md 4)."""
+@dataclass(frozen=True)
+class SamNetworkSettings:
+    """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`."""
 
     kind: str
     model: str = setting(choices=('vit_h', 'vit_l', 'vit_b', 'auto'))
     weights: Path | None = None
     mode: str = setting('grid', choices=('grid', 'stock'))
     precision: str = setting('float32', choices=('float32', 'bfloat16'))
+
+
+@dataclass(frozen=True)
+class SamSettings(SamGridSettings, SamNetworkSettings):
+    """The network's keys, then those of the grid; the defaults are the stock masks (segvlad-spec.md 4)."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +167,63 @@ class RecognitionSettings:
     geometry: VerificationSettings
     odometry: OdometrySettings
     exclude: ExcludeSettings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One pipeline, as in its YAML file."""
+
+    name: str
+    image: ImageSettings
+    segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
+        felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
+    features: RootSiftSettings | Dinov2Settings = one_of(root_sift=RootSiftSettings, dinov2=Dinov2Settings)
+    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
+        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
+    neighbourhood: NeighbourhoodSettings
+    search: SearchSettings
+    vote: VoteSettings
+    places: PlaceSettings
+    decision: DecisionSettings
+    geometry: VerificationSettings
+    odometry: OdometrySettings
+    exclude: ExcludeSettings
+    vocabulary: Path | None = None
+    calibration: Path | None = None
+
+    @property
+    def recognition(self) -> RecognitionSettings:
+        """The sections that decide, none of which changes a descriptor."""
+        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
+                                   self.exclude)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Named fields of all that changes a descriptor, and their ``digest``.
+
+        Files count with their content, not with their path; the preset's name and what only decides do not count.
+        """
+        named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
+        for section in DESCRIPTION_SECTIONS:
+            named.update(flatten(getattr(self, section), section))
+        named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
+        named['vocabulary'] = self.vocabulary
+        for name, value in named.items():
+            if isinstance(value, Path):
+                named[name] = f'sha256:{sha256_of(existing_file(value, name))}'
+        text = json.dumps(named, sort_keys=True)
+        return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
+
+
+def existing_file(path: Path | None, name: str) -> Path:
+    """The path if there is a file.
+
+    :param name: what it is in the preset
+    :raises SegvladError: with the command that brings the file, if there is one
+    """
+    if path is None:
+        raise SegvladError(f'the preset leaves {name} to you: set it to your file, e.g. --set {name}=FILE')
+    if path.is_file():
+        return path
+    entry = entry_of(path)
+    bring = f'get it with "segvlad weights fetch {entry.name}"' if entry else f'set {name} to an existing file'
+    raise SegvladError(f'{name} {path} does not exist: {bring}')
