@@ -44,9 +44,11 @@ def zeros(shape: tuple[int, ...], other: Array) -> Array:
     return np.zeros(shape, other.dtype) if isinstance(other, np.ndarray) else other.new_zeros(shape)
 
 
-def cast(array: Array, dtype: object) -> Array:
-    """``array`` as another dtype of its own module."""
-    return array.astype(dtype, copy=False) if isinstance(array, np.ndarray) else array.to(dtype)
+def cast(array: Array, dtype: str) -> Array:
+    """``array`` with the dtype of that name; itself where it has it already."""
+    if isinstance(array, np.ndarray):
+        return array.astype(dtype, copy=False)
+    return array.to(getattr(sys.modules['torch'], dtype))
 
 
 def row_norms(rows: Array) -> Array:

@@ -48,9 +48,12 @@ def segments_from_masks(masks: Masks, grid: CellGrid) -> Segments:
 
 def cell_of_pixel(grid: CellGrid) -> np.ndarray:
     """Number of the cell that owns each pixel of the image: (height, width) int64 (segvlad-spec.md 5.2)."""
-    row = np.minimum(np.arange(grid.height) // grid.cell, grid.rows - 1)
-    column = np.minimum(np.arange(grid.width) // grid.cell, grid.cols - 1)
-    return row[:, None] * grid.cols + column
+    return _owners(grid.height, grid.cell)[:, None] * grid.cols + _owners(grid.width, grid.cell)
+
+
+def _owners(size: int, cell: int) -> np.ndarray:
+    """Row (or column) of cells of each pixel row (or column); the last one also owns the remainder."""
+    return np.minimum(np.arange(size) // cell, size // cell - 1)
 
 
 def neighbours(centroids: np.ndarray, order: int, rule: str = 'robust') -> np.ndarray:
@@ -101,9 +104,8 @@ def _sampled_pixels(size: int, image_size: int, cell: int) -> np.ndarray:
     """
     position = np.arange(image_size, dtype=np.float32) * np.float32(size / image_size)
     source = np.floor(position).astype(np.int64).clip(0, size - 1)
-    cells = image_size // cell
-    owner = np.minimum(np.arange(image_size) // cell, cells - 1)
-    rows = [np.unique(source[owner == c]) for c in range(cells)]
+    owner = _owners(image_size, cell)
+    rows = [np.unique(source[owner == c]) for c in range(image_size // cell)]
     longest = max(len(row) for row in rows)
     return np.stack([np.pad(row, (0, longest - len(row)), mode='edge') for row in rows])
 

@@ -20,8 +20,7 @@ def merge_neighbours(incidence: Array, adjacent: Array) -> Array:
     :param incidence: (M, N) bool
     :param adjacent: (M, M) bool, see :func:`segvlad_ros.description.segments.neighbours`
     """
-    single = namespace(incidence).float32
-    return cast(like(adjacent, incidence), single) @ cast(incidence, single) > 0
+    return cast(like(adjacent, incidence), 'float32') @ cast(incidence, 'float32') > 0
 
 
 def segment_vlad(features: Array, incidence: Array, vocabulary: Vocabulary, dtype: str = 'float64') -> Array:
@@ -32,11 +31,10 @@ def segment_vlad(features: Array, incidence: Array, vocabulary: Vocabulary, dtyp
     :param dtype: in which residuals are summed up; the reference uses 'float64'
     :return: (M, K*D) of that dtype, word by word; unit rows, zero for a segment without a textured cell
     """
-    precision = getattr(namespace(features), dtype)
     width = features.shape[1]
-    rows = zeros((len(incidence), len(vocabulary) * width), cast(features[:0], precision))
+    rows = zeros((len(incidence), len(vocabulary) * width), cast(features[:0], dtype))
     for word, cells, residuals in _by_word(features, incidence, vocabulary):
-        sums = cast(cells, precision) @ cast(residuals, precision)
+        sums = cast(cells, dtype) @ cast(residuals, dtype)
         rows[:, word * width:(word + 1) * width] = unit_rows(sums)
     return unit_rows(rows)
 
@@ -54,7 +52,7 @@ def project_segment_vlad(features: Array, incidence: Array, vocabulary: Vocabula
     total = zeros((len(incidence), projection.dimension), features)
     words = zeros((len(incidence),), features)
     for word, cells, residuals in _by_word(features, incidence, vocabulary):
-        member = cast(cells, namespace(features).float32)
+        member = cast(cells, 'float32')
         sums = member @ residuals
         norms = row_norms(sums)
         weights = 1 / norms.clip(EPSILON)
@@ -78,10 +76,9 @@ def _by_word(features: Array, incidence: Array, vocabulary: Vocabulary) -> Itera
     Cells are sorted by word once, so that each word's are a slice.
     """
     xp = namespace(features)
-    textured = textured_cells(features)
     unit = unit_rows(features)
     words = vocabulary.words(unit)
-    key = xp.where(textured, words, len(vocabulary) + 0 * words)
+    key = xp.where(textured_cells(features), words, len(vocabulary))
     order = xp.argsort(key * len(key) + like(np.arange(len(key)), key))  # in a word by number: sums never vary
     counts = to_numpy(xp.bincount(key, minlength=len(vocabulary) + 1))
     columns = incidence[:, order]

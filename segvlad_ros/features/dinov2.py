@@ -5,7 +5,6 @@ layer that is asked for. The blocks are timm's; embedding and readout are here, 
 """
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -20,8 +19,6 @@ from segvlad_ros.types import FeatureGrid, SegvladError
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger(__name__)
 
 CELL = 14
 QKV_FACETS = ('query', 'key', 'value')
@@ -129,7 +126,10 @@ class _Network:
     def __init__(self, weights: Mapping[str, Any], found: Architecture, facet: str, block: int,
                  heads: int | None) -> None:
         torch = import_deep('torch')
-        block = _checked_block(block, facet, found)
+        if facet == 'patches':
+            block = found.depth - 1
+        if not 0 <= block < found.depth:
+            raise SegvladError(f'DINOv2: block is {block}; these weights have blocks 0 to {found.depth - 1}')
         prefix, width = found.prefix, found.dimension
         blocks = block + (facet not in QKV_FACETS)
         with torch.device('meta'):  # no memory and no random numbers: every parameter is assigned below
@@ -198,14 +198,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise SegvladError(f'DINOv2: {name} is {value!r}; use one of {", ".join(allowed)}')
     return value
-
-
-def _checked_block(block: int, facet: str, found: Architecture) -> int:
-    if facet == 'patches':
-        return found.depth - 1
-    if not 0 <= block < found.depth:
-        raise SegvladError(f'DINOv2: block is {block}; these weights have blocks 0 to {found.depth - 1}')
-    return block
 
 
 def _checked_device(name: str) -> torch.device:

@@ -155,8 +155,7 @@ class GridMasks:
         rounding = ROUNDING * logits.flatten(1).abs().amax(1)
         logits = frame.rows @ (logits[:, :frame.rows.shape[1]] @ frame.columns)
         threshold = self._sam.mask_threshold
-        stability = (_count(logits > threshold + STABILITY_OFFSET)
-                     / _count(logits > threshold - STABILITY_OFFSET))
+        stability = _count(logits > threshold + STABILITY_OFFSET) / _count(logits > threshold - STABILITY_OFFSET)
         masks = logits > threshold
         doubtful = logits.sub_(threshold).abs_().flatten(1).amin(1) < rounding
         if self._settings.stability_threshold > 0:
@@ -213,7 +212,7 @@ class GridMasks:
 
         PyTorch's own interpolation of the unit vectors gives its very weights, float rounding included.
         """
-        interpolate = import_deep('torch.nn.functional').interpolate
+        interpolate = self._torch.nn.functional.interpolate
         unit = self._torch.eye(low, device=self._sam.device)[None]
         large = interpolate(unit, size=side, mode='linear', align_corners=False)[..., :cropped]
         return interpolate(large, size=out, mode='linear', align_corners=False)[0].T
