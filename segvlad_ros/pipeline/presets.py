@@ -60,7 +60,8 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
                                'set min_probability to 0')
         return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SegvladError(f'preset {path}: not readable as YAML ({_first_line(error)})') from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegvladError(f'preset {path}: not readable as YAML ({reason})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
     except SegvladError as error:
@@ -198,7 +199,3 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
     if key in _PATH_KEYS and isinstance(value, str) and not value.startswith('weights:'):
         value = str(Path(value).expanduser().absolute())
     values[key] = value
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
