@@ -19,8 +19,8 @@ from random_models import SAM_VIT_H, SamSize, random_dinov2, random_sam
 from stock import clock, scene
 
 from segvlad_ros.description.describer import Describer
-from segvlad_ros.description.incidence import segments_from_masks
 from segvlad_ros.description.projection import SeededProjection
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import machine, median, peak_memory
 from segvlad_ros.io.extras import import_deep

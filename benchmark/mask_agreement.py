@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segvlad_ros.description.incidence import segments_from_masks
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.types import CellGrid, Masks
 
 

@@ -12,9 +12,8 @@ import numpy as np
 from random_models import SamSize, random_dinov2, random_sam
 
 from segvlad_ros.description.arrays import unit_rows
-from segvlad_ros.description.incidence import segments_from_masks
-from segvlad_ros.description.neighbourhood import neighbours
 from segvlad_ros.description.projection import PcaProjection
+from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import Comparison, alternate, peak_memory

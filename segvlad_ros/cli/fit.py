@@ -91,7 +91,7 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     from segvlad_ros.description.arrays import to_numpy
     from segvlad_ros.description.describer import resized
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.backends import build_extractor
+    from segvlad_ros.pipeline.presets import build_extractor
 
     extractor = build_extractor(preset.features, args.device)
     size = (preset.image.width, preset.image.height)
@@ -105,7 +105,8 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
 def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Unprojected segment descriptors of every image, at most the same number of each."""
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.presets import ProjectionNone, build_describer
+    from segvlad_ros.pipeline.presets import build_describer
+    from segvlad_ros.pipeline.sections import ProjectionNone
 
     describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
     generator = np.random.default_rng(SEED)

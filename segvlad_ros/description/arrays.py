@@ -1,4 +1,4 @@
-"""The little that numpy arrays and torch tensors need to share one algorithm.
+"""The little that numpy arrays and torch tensors need to share one algorithm, and the errors of files of arrays.
 
 Both spell most operations alike (``@``, ``argmax(axis=)``, ``einsum``), so the description is written once: on a
 GPU it runs on the tensors of the backends, where they are, and otherwise on numpy.
@@ -6,13 +6,20 @@ GPU it runs on the tensors of the backends, where they are, and otherwise on num
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from segvlad_ros.types import SegvladError
+
 # numpy.ndarray or torch.Tensor; torch itself is imported by the backends only
 Array = Any
+# norms below this count as this, so that rows of zeros stay zero
+EPSILON = 1e-12
 
 
 def namespace(array: Array) -> ModuleType:
@@ -34,15 +41,41 @@ def like(array: Array, other: Array) -> Array:
 
 def zeros(shape: tuple[int, ...], other: Array) -> Array:
     """Zeros of the kind, device and dtype of ``other``."""
-    if isinstance(other, np.ndarray):
-        return np.zeros(shape, other.dtype)
-    return other.new_zeros(shape)
+    return np.zeros(shape, other.dtype) if isinstance(other, np.ndarray) else other.new_zeros(shape)
 
 
-def unit_rows(rows: Array, epsilon: float = 1e-12) -> Array:
+def cast(array: Array, dtype: str) -> Array:
+    """``array`` with the dtype of that name; itself where it has it already."""
+    if isinstance(array, np.ndarray):
+        return array.astype(dtype, copy=False)
+    return array.to(getattr(sys.modules['torch'], dtype))
+
+
+def row_norms(rows: Array) -> Array:
+    """Euclidean norm of every row."""
+    return namespace(rows).einsum('ij,ij->i', rows, rows) ** 0.5
+
+
+def unit_rows(rows: Array) -> Array:
     """Divide every row by its Euclidean norm; rows of zeros stay (segvlad-spec.md, notation ``l2n``)."""
-    norms = namespace(rows).einsum('ij,ij->i', rows, rows) ** 0.5
-    return rows / norms.clip(epsilon)[:, None]
+    return rows / row_norms(rows).clip(EPSILON)[:, None]
+
+
+@contextmanager
+def reading(kind: str, path: str | Path, formats: str) -> Iterator[None]:
+    """All that can be wrong with a file as a one-line error that names it.
+
+    :param kind: what ``segvlad fit KIND`` makes
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise SegvladError(f'{kind} {path}: no such file; give an existing one, or make it with '
+                           f'"segvlad fit {kind}"') from None
+    except SegvladError as error:
+        raise SegvladError(f'{kind} {path}: {error}') from None
+    except Exception as error:  # numpy's and zipfile's readers raise whatever the bytes provoke
+        raise SegvladError(f'{kind} {path}: not readable as {formats} ({type(error).__name__})') from error
 
 
 class Constant:

@@ -11,9 +11,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows
-from segvlad_ros.description.incidence import segments_from_masks
-from segvlad_ros.description.neighbourhood import neighbours
 from segvlad_ros.description.projection import Projection
+from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, textured_cells
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features import FeatureExtractor
@@ -33,7 +32,7 @@ class Describer:
     """Joins a segmenter, features, a vocabulary and a projection.
 
     :param order: hops in the segments' neighbourhood graph that are described together; 0 describes each alone
-    :param rule: see :func:`segvlad_ros.description.neighbourhood.neighbours`
+    :param rule: see :func:`segvlad_ros.description.segments.neighbours`
     :param image_size: width and height that features are taken at, pixels; the aspect ratio is not kept
     :param segment_scale: size of the segmented image as a share of ``image_size``
     :param min_segments: fewer segments than this reject the image

@@ -93,8 +93,7 @@ def _depths_at(positions: np.ndarray, depth: np.ndarray | None, size: tuple[int,
     columns, rows = ((positions + 0.5) * (width / size[0], height / size[1])).astype(int).T
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
     around = np.pad(depth.astype(np.float32), 1, constant_values=np.nan)
-    steps = np.arange(3)
-    patches = around[rows[:, None, None] + steps[:, None], columns[:, None, None] + steps].reshape(-1, 9)
+    patches = np.lib.stride_tricks.sliding_window_view(around, (3, 3))[rows, columns].reshape(-1, 9)
     patches = np.where(np.isfinite(patches) & (patches > 0), patches, np.nan)
     centre = patches[:, 4]
     low, high = np.fmin.reduce(patches, axis=1), np.fmax.reduce(patches, axis=1)

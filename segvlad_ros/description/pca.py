@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -22,30 +21,16 @@ _LEAST_ROWS = 3.25
 _KEPT = 0.4
 
 
-def fit_pca(rows: np.ndarray | Iterable[np.ndarray], dimension: int, whiten: bool = True, shrinkage: float = 0.0,
-            memory_bytes: int = 512 << 20) -> PcaProjection:
-    """Fit a PCA on rows, or on batches of rows.
-
-    :param rows: (n, p) float32, or an iterable of such batches
-    :param dimension: components to keep; needs more rows than that, and as many independent ones
-    :param whiten: divide every component by its standard deviation
-    :param shrinkage: of whitening, in [0, 1]: variances move by this share towards their mean; 1 whitens nothing
-    :param memory_bytes: about what rows may take at a time; where all fit, the result is exact. At least
-        3.25 x dimension rows are held: 654 MB for 49152 to 1024, with all else 1 GB (benchmark/pca_fit.py)
-    :raises SegvladError: the rows do not span that many dimensions, which would silently ruin every descriptor
-    """
-    fit = PcaFit(dimension, memory_bytes)
-    for batch in [rows] if isinstance(rows, np.ndarray) else rows:
-        fit.add(batch)
-    return fit.finish(whiten, shrinkage)
-
-
 class PcaFit:
     """Collects rows into a small matrix with (nearly) the same scatter (Ross et al., IJCV 2008, 2.1).
 
     Rows are held until the memory is full. Then they, and what is left of earlier ones, are replaced by the largest of
     their scaled principal axes. A randomised sketch in one pass is cheaper and far worse: it lost 3 to 8% of the energy
-    where variances fall as 1/i, instead of 0.2%. See :func:`fit_pca` for the parameters.
+    where variances fall as 1/i, instead of 0.2%.
+
+    :param dimension: components to keep; needs more rows than that, and as many independent ones
+    :param memory_bytes: about what rows may take at a time; where all fit, the result is exact. At least
+        3.25 x dimension rows are held: 654 MB for 49152 to 1024, with all else 1 GB (benchmark/pca_fit.py)
     """
 
     def __init__(self, dimension: int, memory_bytes: int = 512 << 20) -> None:
@@ -63,7 +48,7 @@ class PcaFit:
         return self._merged + self._new
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in (n, p) rows."""
+        """Take in (n, p) float32 rows."""
         if not np.isfinite(rows).all():
             raise SegvladError('rows for the projection are not finite; check the images and the weights')
         if not self._table.size:
@@ -81,7 +66,12 @@ class PcaFit:
             rows = rows[taken:]
 
     def finish(self, whiten: bool = True, shrinkage: float = 0.0) -> PcaProjection:
-        """The projection of all rows taken in; the fit cannot be continued."""
+        """The projection of all rows taken in; the fit cannot be continued.
+
+        :param whiten: divide every component by its standard deviation
+        :param shrinkage: of whitening, in [0, 1]: variances move by this share towards their mean; 1 whitens nothing
+        :raises SegvladError: the rows do not span that many dimensions, which would silently ruin every descriptor
+        """
         if not 0 <= shrinkage <= 1:
             raise SegvladError(f'shrinkage is {shrinkage}: give a number from 0 to 1')
         count = self.count
@@ -111,7 +101,7 @@ class PcaFit:
         keep = min(keep, height, width)
         if height <= width:
             gram = np.zeros((height, height))
-            blocks = _blocks(width, _CHUNK // height)
+            blocks = _blocks(width, height)
             for block in blocks:
                 part = used[:, block].astype(precision)
                 gram += part @ part.T
@@ -121,7 +111,7 @@ class PcaFit:
                 self._table[:keep, block] = turn @ used[:, block]
         else:
             scatter = np.zeros((width, width))
-            for block in _blocks(height, _CHUNK // width):
+            for block in _blocks(height, width):
                 part = used[block].astype(precision)
                 scatter += part.T @ part
             squares, vectors = np.linalg.eigh(scatter)
@@ -147,6 +137,7 @@ class PcaFit:
         self._merged, self._new = total, 0
 
 
-def _blocks(length: int, step: int) -> list[slice]:
-    step = max(1, step)
-    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
+def _blocks(length: int, across: int) -> list[slice]:
+    """Parts of a table's side that have up to :data:`_CHUNK` numbers."""
+    step = max(1, _CHUNK // across)
+    return [slice(first, first + step) for first in range(0, length, step)]

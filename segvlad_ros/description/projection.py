@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from segvlad_ros.description.arrays import Array, Constant, namespace, zeros
+from segvlad_ros.description.arrays import Array, Constant, namespace, reading, zeros
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, load_pickle
 from segvlad_ros.types import SegvladError
 
@@ -79,10 +79,11 @@ class SeededProjection:
         self.dimension = dimension
         self.seed = seed
         folded = -(-feature_dimension // dimension) * dimension
-        stream = _Stream(f'segvlad seeded projection 1: {words} {feature_dimension} {dimension} {seed}')
-        self._signs = Constant(stream.signs((words, feature_dimension)))
-        self._order = Constant(np.argsort(stream.integers((words, folded)), axis=1, kind='stable'))
-        self._output_signs = Constant(stream.signs((words, folded)))
+        name = f'segvlad seeded projection 1: {words} {feature_dimension} {dimension} {seed}'
+        places = np.frombuffer(_random_bytes(f'{name} 2', 8 * words * folded), '<u8').reshape(words, folded)
+        self._signs = Constant(_random_signs(f'{name} 1', (words, feature_dimension)))
+        self._order = Constant(np.argsort(places, axis=1, kind='stable'))
+        self._output_signs = Constant(_random_signs(f'{name} 3', (words, folded)))
         self._matrix: Constant | None = None
 
     def apply(self, rows: np.ndarray) -> np.ndarray:
@@ -164,12 +165,12 @@ def load_projection(path: str | Path) -> PcaProjection:
 
     :raises SegvladError: missing, unreadable or oversized file
     """
-    names = ('mean', 'components', 'scale')
-    try:
+    with reading('projection', path, '.npz'):
         if Path(path).suffix == '.pkl':
             return _from_scikit_learn(path)
         if not zipfile.is_zipfile(path):
             raise FileNotFoundError(path) if not Path(path).exists() else SegvladError('it is not an .npz file')
+        names = ('mean', 'components', 'scale')
         with np.load(path, allow_pickle=False) as archive:
             if not set(names) <= set(archive.files):
                 raise SegvladError(f'it must hold the arrays {", ".join(names)}; '
@@ -178,13 +179,6 @@ def load_projection(path: str | Path) -> PcaProjection:
                 if archive.zip.getinfo(f'{name}.npy').file_size > MAX_BYTES:
                     raise SegvladError(f'the array {name!r} is too large for a projection')
             return PcaProjection(*(archive[name] for name in names))
-    except FileNotFoundError:
-        raise SegvladError(f'projection {path}: no such file; give an existing one, or make it with '
-                           '"segvlad fit projection"') from None
-    except SegvladError as error:
-        raise SegvladError(f'projection {path}: {error}') from None
-    except Exception as error:  # numpy's and zipfile's readers raise whatever the bytes provoke
-        raise SegvladError(f'projection {path}: not readable as .npz ({type(error).__name__})') from error
 
 
 def _from_scikit_learn(path: str | Path) -> PcaProjection:
@@ -200,23 +194,12 @@ def _from_scikit_learn(path: str | Path) -> PcaProjection:
     return PcaProjection(values['mean_'], values['components_'], scale)
 
 
-class _Stream:
-    """Reproducible random numbers: SHAKE-256 of a text, with a counter."""
+def _random_bytes(seed: str, count: int) -> bytes:
+    return hashlib.shake_256(seed.encode()).digest(count)
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._drawn = 0
 
-    def _bytes(self, count: int) -> bytes:
-        self._drawn += 1
-        return hashlib.shake_256(f'{self._text} {self._drawn}'.encode()).digest(count)
-
-    def signs(self, shape: tuple[int, int]) -> np.ndarray:
-        """+1 and -1, float32."""
-        count = shape[0] * shape[1]
-        bits = np.unpackbits(np.frombuffer(self._bytes(-(-count // 8)), np.uint8), count=count)
-        return (bits.astype(np.float32) * 2 - 1).reshape(shape)
-
-    def integers(self, shape: tuple[int, int]) -> np.ndarray:
-        """64-bit numbers, uint64."""
-        return np.frombuffer(self._bytes(8 * shape[0] * shape[1]), '<u8').reshape(shape)
+def _random_signs(seed: str, shape: tuple[int, int]) -> np.ndarray:
+    """+1 and -1, float32."""
+    count = shape[0] * shape[1]
+    bits = np.unpackbits(np.frombuffer(_random_bytes(seed, -(-count // 8)), np.uint8), count=count)
+    return (bits.astype(np.float32) * 2 - 1).reshape(shape)

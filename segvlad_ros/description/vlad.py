@@ -9,21 +9,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows, zeros
+from segvlad_ros.description.arrays import EPSILON, Array, cast, like, namespace, row_norms, to_numpy, unit_rows, zeros
 from segvlad_ros.description.projection import NoProjection, Projection
 from segvlad_ros.description.vocabulary import Vocabulary
-
-_EPSILON = 1e-12
 
 
 def merge_neighbours(incidence: Array, adjacent: Array) -> Array:
     """Give every segment the cells of its neighbours too: masks are merged, not descriptors (segvlad-spec.md 7.3).
 
     :param incidence: (M, N) bool
-    :param adjacent: (M, M) bool, see :func:`segvlad_ros.description.neighbourhood.neighbours`
+    :param adjacent: (M, M) bool, see :func:`segvlad_ros.description.segments.neighbours`
     """
-    xp = namespace(incidence)
-    return _cast(like(adjacent, incidence), xp.float32) @ _cast(incidence, xp.float32) > 0
+    return cast(like(adjacent, incidence), 'float32') @ cast(incidence, 'float32') > 0
 
 
 def segment_vlad(features: Array, incidence: Array, vocabulary: Vocabulary, dtype: str = 'float64') -> Array:
@@ -34,13 +31,12 @@ def segment_vlad(features: Array, incidence: Array, vocabulary: Vocabulary, dtyp
     :param dtype: in which residuals are summed up; the reference uses 'float64'
     :return: (M, K*D) of that dtype, word by word; unit rows, zero for a segment without a textured cell
     """
-    precision = getattr(namespace(features), dtype)
     width = features.shape[1]
-    rows = zeros((len(incidence), len(vocabulary) * width), _cast(features[:0], precision))
+    rows = zeros((len(incidence), len(vocabulary) * width), cast(features[:0], dtype))
     for word, cells, residuals in _by_word(features, incidence, vocabulary):
-        sums = _cast(cells, precision) @ _cast(residuals, precision)
-        rows[:, word * width:(word + 1) * width] = unit_rows(sums, _EPSILON)
-    return unit_rows(rows, _EPSILON)
+        sums = cast(cells, dtype) @ cast(residuals, dtype)
+        rows[:, word * width:(word + 1) * width] = unit_rows(sums)
+    return unit_rows(rows)
 
 
 def project_segment_vlad(features: Array, incidence: Array, vocabulary: Vocabulary, projection: Projection) -> Array:
@@ -53,20 +49,19 @@ def project_segment_vlad(features: Array, incidence: Array, vocabulary: Vocabula
     """
     if isinstance(projection, NoProjection):
         return segment_vlad(features, incidence, vocabulary, 'float32')
-    xp = namespace(features)
     total = zeros((len(incidence), projection.dimension), features)
     words = zeros((len(incidence),), features)
     for word, cells, residuals in _by_word(features, incidence, vocabulary):
-        member = _cast(cells, xp.float32)
+        member = cast(cells, 'float32')
         sums = member @ residuals
-        norms = xp.einsum('ij,ij->i', sums, sums) ** 0.5
-        weights = 1 / norms.clip(_EPSILON)
+        norms = row_norms(sums)
+        weights = 1 / norms.clip(EPSILON)
         words += (norms * weights) ** 2
         if len(residuals) <= len(member):
             total += (member * weights[:, None]) @ projection.project_word(word, residuals)
         else:
             total += projection.project_word(word, sums * weights[:, None])
-    total /= (words ** 0.5).clip(_EPSILON)[:, None]
+    total /= (words ** 0.5).clip(EPSILON)[:, None]
     return projection.finish(total)
 
 
@@ -81,10 +76,9 @@ def _by_word(features: Array, incidence: Array, vocabulary: Vocabulary) -> Itera
     Cells are sorted by word once, so that each word's are a slice.
     """
     xp = namespace(features)
-    textured = textured_cells(features)
-    unit = unit_rows(features, _EPSILON)
+    unit = unit_rows(features)
     words = vocabulary.words(unit)
-    key = xp.where(textured, words, len(vocabulary) + 0 * words)
+    key = xp.where(textured_cells(features), words, len(vocabulary))
     order = xp.argsort(key * len(key) + like(np.arange(len(key)), key))  # in a word by number: sums never vary
     counts = to_numpy(xp.bincount(key, minlength=len(vocabulary) + 1))
     columns = incidence[:, order]
@@ -94,7 +88,3 @@ def _by_word(features: Array, incidence: Array, vocabulary: Vocabulary) -> Itera
         first, last = last, last + int(count)
         if count:
             yield word, columns[:, first:last], residuals[first:last]
-
-
-def _cast(array: Array, dtype: object) -> Array:
-    return array.astype(dtype, copy=False) if hasattr(array, 'astype') else array.to(dtype)

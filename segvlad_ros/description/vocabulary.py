@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.description.arrays import Array, Constant, unit_rows
+from segvlad_ros.description.arrays import Array, Constant, reading, unit_rows
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
     :raises SegvladError: missing, unreadable or oversized file
     """
     path = Path(path)
-    try:
+    with reading('vocabulary', path, '.npz, .npy or c_centers.pt'):
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise SegvladError(f'{size >> 20} MB is too large for a vocabulary')
@@ -88,14 +88,6 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
         if centres.dtype.kind != 'f':
             raise SegvladError(f'it holds {centres.dtype}, not floating-point numbers')
         return Vocabulary(centres)
-    except FileNotFoundError:
-        raise SegvladError(f'vocabulary {path}: no such file; give an existing one, or make it with '
-                           '"segvlad fit vocabulary"') from None
-    except SegvladError as error:
-        raise SegvladError(f'vocabulary {path}: {error}') from None
-    except Exception as error:  # numpy's and zipfile's readers raise whatever the bytes provoke
-        raise SegvladError(f'vocabulary {path}: not readable as .npz, .npy or c_centers.pt '
-                           f'({type(error).__name__})') from error
 
 
 def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations: int = 100) -> Vocabulary:

@@ -13,7 +13,7 @@ from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Keyframe, KeyframeId, Recognition
 
 if TYPE_CHECKING:
-    from segvlad_ros.pipeline.presets import ExcludeSettings
+    from segvlad_ros.pipeline.sections import ExcludeSettings
 
 
 def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognition], truth: PoseHistory | TruePoses,

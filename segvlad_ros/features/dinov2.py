@@ -5,8 +5,7 @@ layer that is asked for. The blocks are timm's; embedding and readout are here, 
 """
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,6 @@ from segvlad_ros.types import FeatureGrid, SegvladError
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger(__name__)
 
 CELL = 14
 QKV_FACETS = ('query', 'key', 'value')
@@ -75,34 +72,26 @@ class Dinov2Extractor:
         return cls(load_weights(path, model), **settings)
 
     def extract(self, rgb: np.ndarray) -> FeatureGrid:
-        """See :class:`segvlad_ros.features.FeatureExtractor`; not normalised."""
-        return self.extract_batch([rgb])[0]
-
-    def extract_batch(self, images: Sequence[np.ndarray]) -> list[FeatureGrid]:
-        """Features of several images of one size, in one pass.
-
-        :param images: (height, width, 3) uint8 RGB, resized to the grid's size; the centre is cropped to whole cells
-        """
+        """See :class:`segvlad_ros.features.FeatureExtractor`; not normalised, of the centre cropped to whole cells."""
         torch = import_deep('torch')
-        rows, cols = images[0].shape[0] // CELL, images[0].shape[1] // CELL
+        rows, cols = rgb.shape[0] // CELL, rgb.shape[1] // CELL
         if not rows or not cols:
-            raise SegvladError(f'an image of {images[0].shape[1]}x{images[0].shape[0]} pixels has no {CELL}-pixel '
+            raise SegvladError(f'an image of {rgb.shape[1]}x{rgb.shape[0]} pixels has no {CELL}-pixel '
                                'cell; use a larger image size')
-        pixels = torch.from_numpy(np.stack([_centre_crop(image, rows, cols) for image in images]))
+        pixels = torch.from_numpy(_centre_crop(rgb, rows, cols)[None].copy())
         reader = torch.cuda.current_stream(self.device) if self._stream else None
         stream = torch.cuda.stream(self._stream) if self._stream else nullcontext()
         # PyTorch may round convolutions to TF32 by default; the reference's numbers are float32.
         with stream, torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            features = self._network(self._prepared(pixels), self._position_embedding(rows, cols)).float()
+            features = self._network(self._prepared(pixels), self._position_embedding(rows, cols))[0].float()
             if reader:  # their memory must not go to the next image while this one is still being described
                 features.record_stream(reader)
         if self._stream:
             self._stream.synchronize()
-            return [FeatureGrid(one, rows, cols) for one in features]
-        return [FeatureGrid(one.numpy(), rows, cols) for one in features]
+        return FeatureGrid(features if self._stream else features.numpy(), rows, cols)
 
     def _prepared(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, h, w, 3) uint8 to the network's input."""
+        """(1, h, w, 3) uint8 to the network's input."""
         torch = import_deep('torch')
         levels = pixels.to(self.device).permute(0, 3, 1, 2).float() / 255
         mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (_MEAN, _DEVIATION))
@@ -137,7 +126,10 @@ class _Network:
     def __init__(self, weights: Mapping[str, Any], found: Architecture, facet: str, block: int,
                  heads: int | None) -> None:
         torch = import_deep('torch')
-        block = _checked_block(block, facet, found)
+        if facet == 'patches':
+            block = found.depth - 1
+        if not 0 <= block < found.depth:
+            raise SegvladError(f'DINOv2: block is {block}; these weights have blocks 0 to {found.depth - 1}')
         prefix, width = found.prefix, found.dimension
         blocks = block + (facet not in QKV_FACETS)
         with torch.device('meta'):  # no memory and no random numbers: every parameter is assigned below
@@ -206,14 +198,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise SegvladError(f'DINOv2: {name} is {value!r}; use one of {", ".join(allowed)}')
     return value
-
-
-def _checked_block(block: int, facet: str, found: Architecture) -> int:
-    if facet == 'patches':
-        return found.depth - 1
-    if not 0 <= block < found.depth:
-        raise SegvladError(f'DINOv2: block is {block}; these weights have blocks 0 to {found.depth - 1}')
-    return block
 
 
 def _checked_device(name: str) -> torch.device:

@@ -65,12 +65,11 @@ def load_weights(path: str | Path, model: str | None = None) -> Mapping[str, Any
         found = architecture(state)
     except SegvladError as error:
         raise SegvladError(f'weights {path}: {error}') from None
-    if model is not None:
-        if model not in MODELS:
-            raise SegvladError(f'unknown DINOv2 model {model!r}: use one of {", ".join(MODELS)}')
-        if (found.dimension, found.depth) != MODELS[model]:
-            raise SegvladError(f'weights {path}: {found.depth} blocks of {found.dimension} dimensions, {model} has '
-                               f'{MODELS[model][1]} of {MODELS[model][0]}; give the weights of {model}')
+    if model is not None and model not in MODELS:
+        raise SegvladError(f'unknown DINOv2 model {model!r}: use one of {", ".join(MODELS)}')
+    if model is not None and (found.dimension, found.depth) != MODELS[model]:
+        raise SegvladError(f'weights {path}: {found.depth} blocks of {found.dimension} dimensions, {model} has '
+                           f'{MODELS[model][1]} of {MODELS[model][0]}; give the weights of {model}')
     return state
 
 

@@ -1,147 +1,37 @@
-"""A pipeline as one YAML file: read, checked, fingerprinted and built (design.md 3)."""
+"""A pipeline as one YAML file: read, checked and built (design.md 3)."""
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
-from segvlad_ros.io.weights import sha256_of
-from segvlad_ros.pipeline.backends import (
+from segvlad_ros.pipeline.sections import (
+    DESCRIPTION_SECTIONS,
     Dinov2Settings,
     FelzenszwalbSettings,
     PatchSettings,
+    Preset,
+    ProjectionFile,
+    ProjectionSeeded,
     RootSiftSettings,
     SamSettings,
-    build_extractor,
-    build_segmenter,
     existing_file,
 )
-from segvlad_ros.pipeline.recognition_settings import (
-    DecisionSettings,
-    ExcludeSettings,
-    OdometrySettings,
-    PlaceSettings,
-    RecognitionSettings,
-    SearchSettings,
-    VerificationSettings,
-    VoteSettings,
-)
-from segvlad_ros.pipeline.settings_reader import flatten, read_settings
-from segvlad_ros.settings import one_of, setting
+from segvlad_ros.settings import read_settings
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.projection import Projection
+    from segvlad_ros.features import FeatureExtractor
     from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.segmentation import Segmenter
 
 logger = logging.getLogger(__name__)
 
-# Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
-DESCRIPTION_VERSION = 1
-_DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
-_DESCRIPTION_KEYS = (*_DESCRIPTION_SECTIONS, 'vocabulary')
+_DESCRIPTION_KEYS = (*DESCRIPTION_SECTIONS, 'vocabulary')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """Size that images are brought to.
-
-    :ivar width, height: of the feature image, pixels
-    :ivar segment_scale: size of the segmented image as a share of the feature image
-    :ivar min_segments: an image with fewer segments is rejected
-    """
-
-    width: int = setting(640, low=32, high=4096)
-    height: int = setting(480, low=32, high=4096)
-    segment_scale: float = setting(0.5, low=0.1, high=1.0)
-    min_segments: int = setting(1, low=1, high=100)
-
-
-@dataclass(frozen=True)
-class ProjectionFile:
-    """A projection fitted by ``segvlad fit projection``."""
-
-    kind: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class ProjectionSeeded:
-    """A random projection that needs no data; the seed names it."""
-
-    kind: str
-    dimension: int = setting(512, low=8, high=8192)
-    seed: int = setting(0, low=0)
-
-
-@dataclass(frozen=True)
-class ProjectionNone:
-    """The full vector, for offline use."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class NeighbourhoodSettings:
-    """Which segments are described together (segvlad-spec.md 6).
-
-    :ivar order: hops in the Delaunay graph of the segments; 0 describes every segment alone
-    :ivar rule: 'robust', or 'reference' for parity with the published code
-    """
-
-    order: int = setting(3, low=0, high=8)
-    rule: str = setting('robust', choices=('robust', 'reference'))
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One pipeline; the sections are those of the YAML file, ``source`` is the file."""
-
-    name: str
-    image: ImageSettings
-    segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
-        felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
-    features: RootSiftSettings | Dinov2Settings = one_of(root_sift=RootSiftSettings, dinov2=Dinov2Settings)
-    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
-        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
-    neighbourhood: NeighbourhoodSettings
-    search: SearchSettings
-    vote: VoteSettings
-    places: PlaceSettings
-    decision: DecisionSettings
-    geometry: VerificationSettings
-    odometry: OdometrySettings
-    exclude: ExcludeSettings
-    vocabulary: Path | None = None
-    calibration: Path | None = None
-
-    @property
-    def recognition(self) -> RecognitionSettings:
-        """The sections that decide, none of which changes a descriptor."""
-        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
-                                   self.exclude)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Named fields of all that changes a descriptor, and their ``digest``.
-
-        Files count with their content, not with their path; the preset's name and what only decides do not count.
-        """
-        named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
-        for section in _DESCRIPTION_SECTIONS:
-            named.update(flatten(getattr(self, section), section))
-        named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
-        named['vocabulary'] = self.vocabulary
-        for name, value in named.items():
-            if isinstance(value, Path):
-                named[name] = _file_digest(value, name)
-        text = json.dumps(named, sort_keys=True)
-        return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
 
 
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
@@ -156,12 +46,13 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     import yaml
 
     path = _find(str(name_or_path))
+    overrides = overrides or {}
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(values, dict):
             raise SegvladError('the file must consist of "key: value" lines')
-        _without_calibration(values, overrides or {})
-        for key, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith('.kind')):
+        _without_calibration(values, overrides)
+        for key, value in sorted(overrides.items(), key=lambda item: not item[0].endswith('.kind')):
             _override(values, key, value)
         preset = read_settings(Preset, values, '', path.parent)
         if preset.calibration is None and preset.decision.min_probability > 0:
@@ -169,7 +60,8 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
                                'set min_probability to 0')
         return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SegvladError(f'preset {path}: not readable as YAML ({_first_line(error)})') from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegvladError(f'preset {path}: not readable as YAML ({reason})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
     except SegvladError as error:
@@ -229,19 +121,28 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
 
 
-def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
-    """A recogniser with an empty map, and with the preset's calibration if it has one.
+def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
+    """The segmenter that a preset names, its weights loaded."""
+    from segvlad_ros.segmentation import classic, sam
 
-    :param dimension: length of a segment's descriptor
-    :raises SegvladError: the calibration is not there, or another preset's
-    """
-    from segvlad_ros.pipeline.recognizer import Recognizer
-    from segvlad_ros.recognition.calibration import load_calibration
+    if isinstance(settings, FelzenszwalbSettings):
+        return classic.FelzenszwalbSegmenter(settings.scale, settings.sigma, settings.min_size, settings.max_segments)
+    if isinstance(settings, PatchSettings):
+        return classic.PatchSegmenter(settings.rows, settings.cols)
+    return sam.SamSegmenter.from_checkpoint(
+        existing_file(settings.weights, 'segmenter.weights'), model=settings.model, mode=settings.mode, device=device,
+        precision=settings.precision, settings=settings)
 
-    calibration = None
-    if preset.calibration is not None:
-        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
-    return Recognizer(preset.recognition, dimension, calibration)
+
+def build_extractor(settings: RootSiftSettings | Dinov2Settings, device: str) -> FeatureExtractor:
+    """The feature extractor that a preset names, its weights loaded."""
+    from segvlad_ros.features import dinov2, root_sift
+
+    if isinstance(settings, RootSiftSettings):
+        return root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
+    return dinov2.Dinov2Extractor.from_checkpoint(
+        existing_file(settings.weights, 'features.weights'), None if settings.model == 'auto' else settings.model,
+        facet=settings.facet, block=settings.block, device=device, precision=settings.precision)
 
 
 def build_projection(preset: Preset, words: int, feature_dimension: int) -> Projection:
@@ -257,6 +158,21 @@ def build_projection(preset: Preset, words: int, feature_dimension: int) -> Proj
     if isinstance(settings, ProjectionSeeded):
         return projection.SeededProjection(words, feature_dimension, settings.dimension, settings.seed)
     return projection.NoProjection(words, feature_dimension)
+
+
+def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
+    """A recogniser with an empty map, and with the preset's calibration if it has one.
+
+    :param dimension: length of a segment's descriptor
+    :raises SegvladError: the calibration is not there, or another preset's
+    """
+    from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.recognition.calibration import load_calibration
+
+    calibration = None
+    if preset.calibration is not None:
+        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
+    return Recognizer(preset.recognition, dimension, calibration)
 
 
 def _find(name: str) -> Path:
@@ -283,11 +199,3 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
     if key in _PATH_KEYS and isinstance(value, str) and not value.startswith('weights:'):
         value = str(Path(value).expanduser().absolute())
     values[key] = value
-
-
-def _file_digest(path: Path, name: str) -> str:
-    return f'sha256:{sha256_of(existing_file(path, name))}'
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -24,7 +24,7 @@ from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, 
 
 if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
-    from segvlad_ros.pipeline.recognition_settings import RecognitionSettings
+    from segvlad_ros.pipeline.sections import RecognitionSettings
     from segvlad_ros.recognition.calibration import Calibration
 
 # A candidate with less than this share of min_score is chance, and no support for the queries after it.

@@ -1,4 +1,4 @@
-"""Cutting an image into segments: one protocol, one backend a module."""
+"""Cutting an image into segments: one protocol, and its backends."""
 from __future__ import annotations
 
 from typing import Protocol

@@ -32,10 +32,9 @@ class SamSegmenter:
 
     def __init__(self, sam: Any, *, mode: str = 'grid', precision: str = 'float32',
                  settings: SamGridSettings | None = None) -> None:
-        if mode not in MODES:
-            raise SegvladError(f'SAM segmenter: mode {mode!r} is unknown; use one of {", ".join(MODES)}')
-        if precision not in PRECISIONS:
-            raise SegvladError(f'SAM segmenter: precision {precision!r} is unknown; use one of {", ".join(PRECISIONS)}')
+        for name, value, allowed in (('mode', mode, MODES), ('precision', precision, PRECISIONS)):
+            if value not in allowed:
+                raise SegvladError(f'SAM segmenter: {name} {value!r} is unknown; use one of {", ".join(allowed)}')
         self._torch = import_deep('torch')
         # PyTorch lets convolutions round to TF32 by default, on a GPU; float32 here means float32
         self._torch.backends.cudnn.allow_tf32 = False
@@ -95,9 +94,7 @@ class SamSegmenter:
         def generate(rgb: np.ndarray) -> tuple[Any, Any]:
             # the reference drops empty masks, which only a stability threshold of 0 lets through
             records = [record for record in generator.generate(rgb) if record['area'] > 0]
-            masks = np.zeros((len(records), *rgb.shape[:2]), bool)
-            for mask, record in zip(masks, records, strict=True):
-                mask[:] = record['segmentation']
+            masks = np.array([record['segmentation'] for record in records], bool).reshape(-1, *rgb.shape[:2])
             quality = torch.tensor([record['predicted_iou'] for record in records], dtype=torch.float32)
             return torch.from_numpy(masks).to(self._sam.device), quality
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.segmentation.sam_decoder import PointDecoder
+from segvlad_ros.settings import setting
 from segvlad_ros.types import SegvladError
 
 
@@ -30,18 +31,17 @@ class SamGridSettings:
     :ivar nms_threshold: of two masks whose boxes overlap more (IoU), only the better one stays
     """
 
-    points_per_side: int = 32
-    points_per_batch: int | None = None
-    iou_threshold: float = 0.88
-    stability_threshold: float = 0.95
-    nms_threshold: float = 0.7
+    points_per_side: int = setting(32, low=1, high=256)
+    points_per_batch: int | None = setting(None, low=1, high=4096)
+    iou_threshold: float = setting(0.88, low=0, high=1)
+    stability_threshold: float = setting(0.95, low=0, high=1)
+    nms_threshold: float = setting(0.7, low=0, high=1)
 
     def __post_init__(self) -> None:
-        for name, low, high in (('points_per_side', 1, 256), ('points_per_batch', 1, 4096),
-                                ('iou_threshold', 0, 1), ('stability_threshold', 0, 1), ('nms_threshold', 0, 1)):
-            value = getattr(self, name)
+        for entry in fields(SamGridSettings):
+            value, low, high = getattr(self, entry.name), entry.metadata['low'], entry.metadata['high']
             if value is not None and not low <= value <= high:
-                raise SegvladError(f'SAM segmenter: {name} is {value}; set it from {low} to {high}')
+                raise SegvladError(f'SAM segmenter: {entry.name} is {value}; set it from {low} to {high}')
 
 
 STABILITY_OFFSET = 1.0
@@ -155,8 +155,7 @@ class GridMasks:
         rounding = ROUNDING * logits.flatten(1).abs().amax(1)
         logits = frame.rows @ (logits[:, :frame.rows.shape[1]] @ frame.columns)
         threshold = self._sam.mask_threshold
-        stability = (_count(logits > threshold + STABILITY_OFFSET)
-                     / _count(logits > threshold - STABILITY_OFFSET))
+        stability = _count(logits > threshold + STABILITY_OFFSET) / _count(logits > threshold - STABILITY_OFFSET)
         masks = logits > threshold
         doubtful = logits.sub_(threshold).abs_().flatten(1).amin(1) < rounding
         if self._settings.stability_threshold > 0:
@@ -213,7 +212,7 @@ class GridMasks:
 
         PyTorch's own interpolation of the unit vectors gives its very weights, float rounding included.
         """
-        interpolate = import_deep('torch.nn.functional').interpolate
+        interpolate = self._torch.nn.functional.interpolate
         unit = self._torch.eye(low, device=self._sam.device)[None]
         large = interpolate(unit, size=side, mode='linear', align_corners=False)[..., :cropped]
         return interpolate(large, size=out, mode='linear', align_corners=False)[0].T

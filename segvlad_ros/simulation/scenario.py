@@ -7,8 +7,7 @@ from pathlib import Path
 import yaml
 
 from segvlad_ros.pipeline.presets import config_directory
-from segvlad_ros.pipeline.settings_reader import read_settings
-from segvlad_ros.settings import setting
+from segvlad_ros.settings import read_settings, setting
 from segvlad_ros.simulation.routes import ROUTES
 from segvlad_ros.types import SegvladError
 

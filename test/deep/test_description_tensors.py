@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from segvlad_ros.description.describer import Describer
-from segvlad_ros.description.incidence import segments_from_masks
 from segvlad_ros.description.projection import NoProjection, PcaProjection, SeededProjection
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.description.vocabulary import Vocabulary, load_vocabulary
 from segvlad_ros.types import CellGrid, FeatureGrid, Masks
 

@@ -9,7 +9,7 @@ from mask_agreement import compare
 from segment_anything.modeling import Sam
 from small_models import image_at, real_image, small_sam
 
-from segvlad_ros.description.incidence import segments_from_masks
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.segmentation.sam import SamSegmenter
 from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
 from segvlad_ros.types import CellGrid, Masks, SegvladError

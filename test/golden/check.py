@@ -18,10 +18,9 @@ import numpy as np
 
 from segvlad_ros.description.arrays import to_numpy
 from segvlad_ros.description.describer import resized
-from segvlad_ros.description.incidence import cell_of_pixel, segments_from_masks
-from segvlad_ros.description.neighbourhood import neighbours
-from segvlad_ros.description.pca import fit_pca
+from segvlad_ros.description.pca import PcaFit
 from segvlad_ros.description.projection import NoProjection, PcaProjection
+from segvlad_ros.description.segments import cell_of_pixel, neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.reference_voting import image_scores, vote_reference
@@ -142,11 +141,13 @@ def check_pca_fit(golden: np.lib.npyio.NpzFile, tag: str, rows: np.ndarray) -> I
     yield compare(f'{tag} PCA sample size', len(sample), sum(int(n * share) for n in golden['r/n_seg']), 0)
     nearest = [np.abs(rows - row).max(axis=1).min() for row in sample]
     yield compare(f'{tag} PCA rows are segments', nearest, np.zeros(len(sample)))
-    own, theirs = fit_pca(sample, len(variance)), golden_pca(golden, tag)
+    fit = PcaFit(len(variance))
+    fit.add(sample)
+    own, theirs = fit.finish(), golden_pca(golden, tag)
     yield compare(f'{tag} PCA mean', own.mean, mean)
     ratio = own.scale ** -2.0 / variance
     yield compare(f'{tag} PCA explained variance (relative)', ratio, np.ones(len(variance)), 1e-4)
-    cosines = [unit(fit.apply(sample.astype(float))) for fit in (own, theirs)]
+    cosines = [unit(one.apply(sample.astype(float))) for one in (own, theirs)]
     yield compare(f'{tag} PCA own fit: cosines', cosines[0] @ cosines[0].T, cosines[1] @ cosines[1].T, 1e-3)
 
 

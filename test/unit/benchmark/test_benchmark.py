@@ -7,9 +7,8 @@ import pytest
 from mask_agreement import compare
 
 from segvlad_ros.cli import main
-from segvlad_ros.description.incidence import segments_from_masks
-from segvlad_ros.description.neighbourhood import neighbours
 from segvlad_ros.description.projection import PcaProjection
+from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import Comparison, alternate, machine, peak_memory

@@ -9,7 +9,7 @@ from segvlad_ros.description.projection import SeededProjection
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features.root_sift import RootSiftExtractor
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.segmentation.patches import PatchSegmenter
+from segvlad_ros.segmentation.classic import PatchSegmenter
 from segvlad_ros.types import FeatureGrid, Frame, Keypoints, Masks, SegvladError
 
 SIZE = (160, 120)

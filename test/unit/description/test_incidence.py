@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.description.incidence import cell_of_pixel, segments_from_masks
+from segvlad_ros.description.segments import cell_of_pixel, segments_from_masks
 from segvlad_ros.types import CellGrid, Masks, SegvladError
 
 

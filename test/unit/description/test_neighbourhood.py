@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import QhullError
 
-from segvlad_ros.description.neighbourhood import neighbours
+from segvlad_ros.description.segments import neighbours
 from segvlad_ros.types import SegvladError
 
 LINE = np.array([[4.0, 4], [1, 1], [0, 0], [3, 3], [2, 2]])

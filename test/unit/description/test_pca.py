@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.description.pca import PcaFit, fit_pca
+from segvlad_ros.description.pca import PcaFit
 from segvlad_ros.types import SegvladError
 
 
@@ -16,6 +16,13 @@ def truth(rows, dimension):
     centred = rows.astype(float) - rows.astype(float).mean(axis=0)
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
     return lengths[:dimension] ** 2 / (len(rows) - 1), axes[:dimension]
+
+
+def fit_pca(batches, dimension, whiten=True, shrinkage=0.0, **settings):
+    fit = PcaFit(dimension, **settings)
+    for batch in [batches] if isinstance(batches, np.ndarray) else batches:
+        fit.add(batch)
+    return fit.finish(whiten, shrinkage)
 
 
 def same_axes(components, axes, tolerance):

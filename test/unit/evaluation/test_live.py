@@ -5,7 +5,7 @@ import numpy as np
 
 from segvlad_ros.evaluation.live import judge
 from segvlad_ros.geometry import PoseHistory
-from segvlad_ros.pipeline.presets import ExcludeSettings
+from segvlad_ros.pipeline.sections import ExcludeSettings
 from segvlad_ros.types import Candidate, Keyframe, KeyframeId, PlaceDescription, Pose, Recognition, Status
 
 SECOND = 10**9

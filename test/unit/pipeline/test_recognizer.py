@@ -10,7 +10,8 @@ import pytest
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.recognition_settings import (
+from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.pipeline.sections import (
     DecisionSettings,
     ExcludeSettings,
     OdometrySettings,
@@ -19,7 +20,6 @@ from segvlad_ros.pipeline.recognition_settings import (
     SearchSettings,
     VoteSettings,
 )
-from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.types import (
     Frame,
     Keyframe,

@@ -10,8 +10,8 @@ import pytest
 from segvlad_ros.geometry import compose, distance, from_matrix, identity, relative, rotation_angle, to_matrix
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
-from segvlad_ros.pipeline.recognition_settings import ExcludeSettings, RecognitionSettings, SearchSettings, VoteSettings
 from segvlad_ros.pipeline.recognizer import Recognizer
+from segvlad_ros.pipeline.sections import ExcludeSettings, RecognitionSettings, SearchSettings, VoteSettings
 from segvlad_ros.recognition import verifier
 from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
 from segvlad_ros.recognition.decision import DecisionSettings

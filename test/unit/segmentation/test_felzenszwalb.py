@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.segmentation.felzenszwalb import FelzenszwalbSegmenter
+from segvlad_ros.segmentation.classic import FelzenszwalbSegmenter
 from segvlad_ros.types import SegvladError
 
 

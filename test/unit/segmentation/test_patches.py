@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.segmentation.patches import PatchSegmenter
+from segvlad_ros.segmentation.classic import PatchSegmenter
 from segvlad_ros.types import SegvladError
 
 

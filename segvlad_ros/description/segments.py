@@ -1,4 +1,4 @@
-"""Masks to grid cells (segvlad-spec.md 5)."""
+"""The segments of one image: the cells that each touches, and which are neighbours (segvlad-spec.md 5, 6)."""
 from __future__ import annotations
 
 from functools import lru_cache, reduce
@@ -9,6 +9,8 @@ import numpy as np
 
 from segvlad_ros.description.arrays import Array, like, to_numpy
 from segvlad_ros.types import CellGrid, Masks, Segments, SegvladError
+
+NEIGHBOUR_RULES = ('robust', 'reference')
 
 
 def segments_from_masks(masks: Masks, grid: CellGrid) -> Segments:
@@ -46,9 +48,45 @@ def segments_from_masks(masks: Masks, grid: CellGrid) -> Segments:
 
 def cell_of_pixel(grid: CellGrid) -> np.ndarray:
     """Number of the cell that owns each pixel of the image: (height, width) int64 (segvlad-spec.md 5.2)."""
-    row = np.minimum(np.arange(grid.height) // grid.cell, grid.rows - 1)
-    column = np.minimum(np.arange(grid.width) // grid.cell, grid.cols - 1)
-    return row[:, None] * grid.cols + column
+    return _owners(grid.height, grid.cell)[:, None] * grid.cols + _owners(grid.width, grid.cell)
+
+
+def _owners(size: int, cell: int) -> np.ndarray:
+    """Row (or column) of cells of each pixel row (or column); the last one also owns the remainder."""
+    return np.minimum(np.arange(size) // cell, size // cell - 1)
+
+
+def neighbours(centroids: np.ndarray, order: int, rule: str = 'robust') -> np.ndarray:
+    """Segments within ``order`` edges of each other in the Delaunay triangulation of the centroids.
+
+    Both rules agree on four or more distinct centroids that are not all on a line. ``reference`` keeps what the
+    published code does elsewhere: with two or three segments every row names the first two only, a segment that
+    shares its centroid with another stands alone, and a line of centroids raises scipy's ``QhullError``. ``robust``
+    joins up to three segments with each other, lets equal centroids share their neighbours, and links a line of
+    centroids end to end.
+
+    :param centroids: (M, 2) mean column and row of each segment, pixels
+    :param order: hops; 0 leaves every segment alone
+    :param rule: 'robust' or 'reference'
+    :return: (M, M) bool, the diagonal included
+    """
+    if rule not in NEIGHBOUR_RULES:
+        raise SegvladError(f'unknown neighbourhood rule {rule!r}: use one of {", ".join(NEIGHBOUR_RULES)}')
+    if order < 0:
+        raise SegvladError(f'neighbourhood order is {order}: give 0 or more')
+    count = len(centroids)
+    if order == 0:
+        return np.eye(count, dtype=bool)
+    if count <= 3:
+        joined = np.ones((count, count), bool)
+        if rule == 'reference':
+            joined[:, 2:] = False
+        return joined
+    adjacent = _triangulated(centroids) if rule == 'reference' else _joined(centroids)
+    edges, within = adjacent.astype(np.float32), adjacent
+    for _ in range(order - 1):
+        within = within.astype(np.float32) @ edges > 0
+    return within
 
 
 def _any_pixel(pixels: Array, axis: int, size: int, image_size: int, cell: int) -> Array:
@@ -66,9 +104,8 @@ def _sampled_pixels(size: int, image_size: int, cell: int) -> np.ndarray:
     """
     position = np.arange(image_size, dtype=np.float32) * np.float32(size / image_size)
     source = np.floor(position).astype(np.int64).clip(0, size - 1)
-    cells = image_size // cell
-    owner = np.minimum(np.arange(image_size) // cell, cells - 1)
-    rows = [np.unique(source[owner == c]) for c in range(cells)]
+    owner = _owners(image_size, cell)
+    rows = [np.unique(source[owner == c]) for c in range(image_size // cell)]
     longest = max(len(row) for row in rows)
     return np.stack([np.pad(row, (0, longest - len(row)), mode='edge') for row in rows])
 
@@ -91,3 +128,40 @@ def _extent(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     occupied = counts > 0
     first = occupied.argmax(axis=1)
     return first, counts.shape[1] - occupied[:, ::-1].argmax(axis=1) - first
+
+
+def _triangulated(points: np.ndarray) -> np.ndarray:
+    """Edges of the Delaunay triangulation, diagonal included; Qhull raises where there is no triangle."""
+    from scipy.spatial import Delaunay
+
+    adjacent = np.eye(len(points), dtype=bool)
+    corners = Delaunay(points).simplices
+    adjacent[corners[:, :, None], corners[:, None, :]] = True
+    return adjacent
+
+
+def _joined(points: np.ndarray) -> np.ndarray:
+    """As :func:`_triangulated`, for any points."""
+    from scipy.spatial import QhullError
+
+    _, first, owner = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # keeps the points in their order, on which Qhull's ties depend
+    distinct = points[first[order]]
+    owner = np.argsort(order)[owner.reshape(-1)]
+    if len(distinct) <= 3:
+        adjacent = np.ones((len(distinct), len(distinct)), bool)
+    else:
+        try:
+            adjacent = _triangulated(distinct)
+        except QhullError:
+            adjacent = _chained(distinct)
+    return adjacent[owner[:, None], owner[None, :]]
+
+
+def _chained(points: np.ndarray) -> np.ndarray:
+    """Points on a line: each joined to the next one along it."""
+    offsets = points - points.mean(axis=0)
+    along = np.argsort(offsets @ np.linalg.svd(offsets, full_matrices=False)[2][0], kind='stable')
+    adjacent = np.eye(len(points), dtype=bool)
+    adjacent[along[:-1], along[1:]] = adjacent[along[1:], along[:-1]] = True
+    return adjacent

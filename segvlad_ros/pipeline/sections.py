@@ -1,0 +1,229 @@
+"""A preset and its sections: first what shapes a descriptor, then what decides."""
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segvlad_ros.io.weights import entry_of, sha256_of
+from segvlad_ros.mapping.odometry import OdometrySettings
+from segvlad_ros.mapping.places import PlaceSettings
+from segvlad_ros.recognition.decision import DecisionSettings
+from segvlad_ros.segmentation.sam_grid import SamGridSettings
+from segvlad_ros.settings import flatten, one_of, setting
+from segvlad_ros.types import SegvladError
+from segvlad_ros.verification.verify import VerificationSettings
+
+# Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
+DESCRIPTION_VERSION = 1
+DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Size that images are brought to.
+
+    :ivar width, height: of the feature image, pixels
+    :ivar segment_scale: size of the segmented image as a share of the feature image
+    :ivar min_segments: an image with fewer segments is rejected
+    """
+
+    width: int = setting(640, low=32, high=4096)
+    height: int = setting(480, low=32, high=4096)
+    segment_scale: float = setting(0.5, low=0.1, high=1.0)
+    min_segments: int = setting(1, low=1, high=100)
+
+
+@dataclass(frozen=True)
+class FelzenszwalbSettings:
+    """See :class:`segvlad_ros.segmentation.classic.FelzenszwalbSegmenter`."""
+
+    kind: str
+    scale: float = setting(low=1.0)
+    sigma: float = setting(low=0.0, high=10.0)
+    min_size: int = setting(low=1)
+    max_segments: int = setting(low=1, high=1000)
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """See :class:`segvlad_ros.segmentation.classic.PatchSegmenter`; 4 x 4 is the paper's (Table 6)."""
+
+    kind: str
+    rows: int = setting(4, low=1, high=32)
+    cols: int = setting(4, low=1, high=32)
+
+
+@dataclass(frozen=True)
+class SamNetworkSettings:
+    """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`."""
+
+    kind: str
+    model: str = setting(choices=('vit_h', 'vit_l', 'vit_b', 'auto'))
+    weights: Path | None = None
+    mode: str = setting('grid', choices=('grid', 'stock'))
+    precision: str = setting('float32', choices=('float32', 'bfloat16'))
+
+
+@dataclass(frozen=True)
+class SamSettings(SamGridSettings, SamNetworkSettings):
+    """The network's keys, then those of the grid; the defaults are the stock masks (segvlad-spec.md 4)."""
+
+
+@dataclass(frozen=True)
+class RootSiftSettings:
+    """See :class:`segvlad_ros.features.root_sift.RootSiftExtractor`."""
+
+    kind: str
+    cell: int = setting(low=4, high=128)
+    bin_sizes: tuple[int, ...] = setting(low=4, high=64)
+    min_gradient: float = setting(low=0.0)
+
+
+@dataclass(frozen=True)
+class Dinov2Settings:
+    """See :class:`segvlad_ros.features.dinov2.Dinov2Extractor`."""
+
+    kind: str
+    model: str = setting(choices=('vits14', 'vitb14', 'vitl14', 'vitg14', 'auto'))
+    weights: Path | None = None
+    block: int = setting(31, low=0, high=39)
+    facet: str = setting('value', choices=('query', 'key', 'value', 'token', 'patches'))
+    precision: str = setting('float32', choices=('float32', 'bfloat16'))
+
+
+@dataclass(frozen=True)
+class ProjectionFile:
+    """A projection fitted by ``segvlad fit projection``."""
+
+    kind: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ProjectionSeeded:
+    """A random projection that needs no data; the seed names it."""
+
+    kind: str
+    dimension: int = setting(512, low=8, high=8192)
+    seed: int = setting(0, low=0)
+
+
+@dataclass(frozen=True)
+class ProjectionNone:
+    """The full vector, for offline use."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class NeighbourhoodSettings:
+    """Which segments are described together (segvlad-spec.md 6).
+
+    :ivar order: hops in the Delaunay graph of the segments; 0 describes every segment alone
+    :ivar rule: 'robust', or 'reference' for parity with the published code
+    """
+
+    order: int = setting(3, low=0, high=8)
+    rule: str = setting('robust', choices=('robust', 'reference'))
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """:ivar neighbours: map segments retrieved for every query segment"""
+
+    neighbours: int = setting(50, low=1, high=1000)
+
+
+@dataclass(frozen=True)
+class VoteSettings:
+    """:ivar floor: cosine similarity below which a segment has no vote; a vote's weight grows from 0 there to 1"""
+
+    floor: float = setting(0.0, low=-1.0, high=0.99)
+
+
+@dataclass(frozen=True)
+class ExcludeSettings:
+    """What is too recent to be a loop closure: keyframes of the query's own session.
+
+    :ivar time_s: younger than this, seconds
+    :ivar distance_m: less than this travelled since, metres (where odometry is known)
+    """
+
+    time_s: float = setting(30.0, low=0.0)
+    distance_m: float = setting(5.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class RecognitionSettings:
+    """What the recogniser is given of a preset; none of it changes a descriptor."""
+
+    search: SearchSettings
+    vote: VoteSettings
+    places: PlaceSettings
+    decision: DecisionSettings
+    geometry: VerificationSettings
+    odometry: OdometrySettings
+    exclude: ExcludeSettings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One pipeline, as in its YAML file."""
+
+    name: str
+    image: ImageSettings
+    segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
+        felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
+    features: RootSiftSettings | Dinov2Settings = one_of(root_sift=RootSiftSettings, dinov2=Dinov2Settings)
+    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
+        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
+    neighbourhood: NeighbourhoodSettings
+    search: SearchSettings
+    vote: VoteSettings
+    places: PlaceSettings
+    decision: DecisionSettings
+    geometry: VerificationSettings
+    odometry: OdometrySettings
+    exclude: ExcludeSettings
+    vocabulary: Path | None = None
+    calibration: Path | None = None
+
+    @property
+    def recognition(self) -> RecognitionSettings:
+        """The sections that decide, none of which changes a descriptor."""
+        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
+                                   self.exclude)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Named fields of all that changes a descriptor, and their ``digest``.
+
+        Files count with their content, not with their path; the preset's name and what only decides do not count.
+        """
+        named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
+        for section in DESCRIPTION_SECTIONS:
+            named.update(flatten(getattr(self, section), section))
+        named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
+        named['vocabulary'] = self.vocabulary
+        for name, value in named.items():
+            if isinstance(value, Path):
+                named[name] = f'sha256:{sha256_of(existing_file(value, name))}'
+        text = json.dumps(named, sort_keys=True)
+        return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
+
+
+def existing_file(path: Path | None, name: str) -> Path:
+    """The path if there is a file.
+
+    :param name: what it is in the preset
+    :raises SegvladError: with the command that brings the file, if there is one
+    """
+    if path is None:
+        raise SegvladError(f'the preset leaves {name} to you: set it to your file, e.g. --set {name}=FILE')
+    if path.is_file():
+        return path
+    entry = entry_of(path)
+    bring = f'get it with "segvlad weights fetch {entry.name}"' if entry else f'set {name} to an existing file'
+    raise SegvladError(f'{name} {path} does not exist: {bring}')

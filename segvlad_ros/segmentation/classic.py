@@ -1,0 +1,67 @@
+"""Segments without a network: graph-based ones (Felzenszwalb and Huttenlocher, IJCV 2004), and fixed patches."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segvlad_ros.types import Masks, SegvladError
+
+
+@dataclass(frozen=True)
+class FelzenszwalbSegmenter:
+    """Segments of even colour, by scikit-image: disjoint, covering the image, the largest first.
+
+    :ivar scale: preference for larger segments (the k of the paper), in units of grey levels x pixels
+    :ivar sigma: standard deviation of the blur before segmentation, pixels
+    :ivar min_size: smaller segments are joined to a neighbour, pixels of the segmented image
+    :ivar max_segments: only the largest ones are kept, which bounds the time and the memory of a keyframe
+    """
+
+    scale: float
+    sigma: float
+    min_size: int
+    max_segments: int
+
+    def __post_init__(self) -> None:
+        for name, low in (('scale', 1), ('min_size', 1), ('max_segments', 1), ('sigma', 0)):
+            if getattr(self, name) < low:
+                raise SegvladError(f'felzenszwalb segmenter: {name} is {getattr(self, name)}; set it to {low} or more')
+
+    def segment(self, rgb: np.ndarray) -> Masks:
+        """See :class:`segvlad_ros.segmentation.Segmenter`."""
+        from skimage.segmentation import felzenszwalb
+
+        labels = felzenszwalb(rgb, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+        largest = np.argsort(-np.bincount(labels.ravel()), kind='stable')[:self.max_segments]
+        return _masks(labels, largest)
+
+
+@dataclass(frozen=True)
+class PatchSegmenter:
+    """The same rows x cols rectangles of every image, the paper's comparison (segvlad-spec.md 18, Table 6).
+
+    1 x 1 is the whole image (AnyLoc's single segment).
+
+    :ivar rows, cols: patches down and across, at least 1 each
+    """
+
+    rows: int
+    cols: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise SegvladError(f'patches of {self.rows} rows x {self.cols} cols: set both to 1 or more')
+
+    def segment(self, rgb: np.ndarray) -> Masks:
+        """See :class:`segvlad_ros.segmentation.Segmenter`; the patches tile the image, row by row."""
+        height, width = rgb.shape[:2]
+        if height < self.rows or width < self.cols:
+            raise SegvladError(f'an image of {width}x{height} pixels is too small for {self.cols}x{self.rows} patches')
+        row, col = np.arange(height) * self.rows // height, np.arange(width) * self.cols // width
+        return _masks(row[:, None] * self.cols + col, np.arange(self.rows * self.cols))
+
+
+def _masks(labels: np.ndarray, kept: np.ndarray) -> Masks:
+    """One mask for each of the kept labels of an (h, w) image of labels."""
+    return Masks(labels[None] == kept[:, None, None], np.ones(len(kept), np.float32))
