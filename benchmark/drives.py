@@ -18,9 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.metrics import Outcome
-from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_of_pose
+from segvlad_ros.evaluation.truth import PlaceTruth, as_given, read_truth, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, distance, identity, relative, rotation_angle
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.mapping.keyframes import KeyframeGate

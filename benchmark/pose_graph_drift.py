@@ -23,9 +23,8 @@ from pathlib import Path
 import numpy as np
 from trajectory import absolute_trajectory_error, align, relative_pose_errors
 
-from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.measure import machine
-from segvlad_ros.evaluation.truth import read_truth
+from segvlad_ros.evaluation.truth import as_given, read_truth
 from segvlad_ros.geometry import exponential, from_matrix, to_matrix
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict

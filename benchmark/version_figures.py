@@ -24,11 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.measured import top_k
 from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_metrics
-from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, read_truth, truth_of_pose
+from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, as_given, read_truth, truth_of_pose
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.types import Keyframe, Keypoints, Pose, Recognition, Status, Verification

@@ -35,15 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: precision or recall is below what the demo asks for."""
     from segvlad_ros.cli import BELOW, OK
-    from segvlad_ros.evaluation.live import judge
+    from segvlad_ros.evaluation.bag_evaluation import judge
+    from segvlad_ros.evaluation.truth import TruePoses
     from segvlad_ros.pipeline.presets import load_preset
+    from segvlad_ros.simulation.recording import TRUTH_TOPIC
 
     begin = time.monotonic()
     preset = load_preset(args.preset)
     output = args.output or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'segvlad_ros' / 'demo'
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
-    outcomes = judge(collector.keyframes, collector.answers, _truth(bag), preset.exclude)
+    outcomes = judge(collector.keyframes, collector.answers, TruePoses(bag, TRUTH_TOPIC), preset.exclude)
     numbers = _numbers(outcomes, collector, sent_s) | {'unanswered': unanswered,
                                                       'seconds': round(time.monotonic() - begin, 1)}
     picture = _picture(outcomes, collector, bag, preset, output / 'matched_segments.png')
@@ -141,17 +143,6 @@ class _Teller:
         if time.monotonic() - self._last_s > after_s:
             self._last_s = time.monotonic()
             _say(text)
-
-
-def _truth(bag: Path):
-    from segvlad_ros.geometry import PoseHistory
-    from segvlad_ros.io.bags import read_poses
-    from segvlad_ros.simulation.recording import TRUTH_TOPIC
-
-    history = PoseHistory()
-    for stamp, pose in zip(*read_poses(bag, TRUTH_TOPIC)):
-        history.add(int(stamp), pose)
-    return history
 
 
 def _numbers(outcomes: list[Outcome], collector: Collector, sent_s: dict[int, float]) -> dict[str, object]:
