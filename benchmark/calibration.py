@@ -15,8 +15,6 @@ judged on simulated worlds that it has never seen. Only candidates count that no
 """
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from drives import Recorder, Trial, play, real_trials, simulated_trials
+from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.calibration_fit import BINS, BLOCK, Samples, fit_calibration, reliability, samples_of, trust
 from segvlad_ros.evaluation.measure import machine
@@ -36,7 +35,6 @@ from segvlad_ros.pipeline.presets import config_directory, load_preset
 from segvlad_ros.recognition.calibration import Calibration
 
 PRESET, SIMULATION = 'classic', 'simulation'
-RESULTS = Path(__file__).resolve().parent / 'results'
 LEARNED_SEEDS = range(101, 107)
 HELD_OUT_SEED = 201
 MIN_SKILL, MAX_ERROR = 0.3, 0.10
@@ -66,7 +64,7 @@ def samples(job: tuple[str, int | None], data: Path, work: Path, learning: bool)
     recorder = Recorder(preset, work)
     trials = simulated_trials(recorder, seed) if seed is not None else (
         (full, trial) for full, trial in real_trials(recorder, data) if full.split(',')[0] == name)
-    return [samples_of(name, play(seen, preset)[0], preset.decision).undecided() for full, trial in trials
+    return [samples_of(name, play(seen, preset).outcomes, preset.decision).undecided() for full, trial in trials
             for _, seen in (guises(full, trial) if learning else [(full, trial)])]
 
 
@@ -92,7 +90,7 @@ def decisions(others: dict[str, Calibration], data: Path, work: Path) -> dict[st
         for title, trial in real_trials(Recorder(load_preset(PRESET), work), data):
             path = Path(folder) / 'calibration.json'
             others[title.split(',')[0]].save(path)
-            outcomes = play(trial, load_preset(PRESET, {'calibration': str(path)}))[0]
+            outcomes = play(trial, load_preset(PRESET, {'calibration': str(path)})).outcomes
             rows[title] = {**decision_metrics(outcomes),
                            'false': [outcome.query for outcome in outcomes if outcome.accepted is False]}
     return rows
@@ -129,31 +127,31 @@ def as_markdown(numbers: dict[str, dict], decided: dict[str, dict], calibration:
               'left out': 'Left out: each set, judged by a calibration learned from the others',
               'seen': 'For comparison: what the shipped calibration says about what it was learned from'}
     learned = ', '.join(f'{entry.name} ({entry.queries} queries, {entry.positives} true)' for entry in calibration.sets)
-    lines = ['# Calibration of the classic preset', '',
-             f'Written by `benchmark/calibration.py` on {where}. Learned from {learned}, in all guises; simulation: '
-             f'worlds {LEARNED_SEEDS[0]} to {LEARNED_SEEDS[-1]}, four runs each. Brier skill: against always saying the'
-             f' base rate of the very set. ECE: {BINS} bins of equal counts; its interval: 95 %, bootstrap over runs of'
-             f' {BLOCK} consecutive queries. Asked for: ECE at most {MAX_ERROR} on every set left out, and Brier skill'
-             f' above {MIN_SKILL} where between 10 and 90 % are true.', '']
+    lines = heading(
+        'Calibration of the classic preset', 'calibration.py', where,
+        f'Learned from {learned}, in all guises; simulation: worlds {LEARNED_SEEDS[0]} to {LEARNED_SEEDS[-1]}, four '
+        f'runs each. Brier skill: against always saying the base rate of the very set. ECE: {BINS} bins of equal '
+        f'counts; its interval: 95 %, bootstrap over runs of {BLOCK} consecutive queries. Asked for: ECE at most '
+        f'{MAX_ERROR} on every set left out, and Brier skill above {MIN_SKILL} where between 10 and 90 % are true.')
     for section, rows in numbers.items():
-        lines += [f'## {titles[section]}', '', f'| {" | ".join(COLUMNS)} |', '|---' * len(COLUMNS) + '|',
-                  *(_row(section, name, row) for name, row in rows.items()), '',
+        lines += [f'## {titles[section]}', '',
+                  *table(COLUMNS, (_cells(section, name, row) for name, row in rows.items())), '',
                   *(f'![{name}]({_file(section, name)})' for name in rows if (section, name) in PICTURED), '']
     lines += ['## Left out, and driven: what is accepted by a calibration learned from the other sets', '',
-              '| set | accepted | false | recall |', '|---' * 4 + '|',
-              *(f'| {title} | {row["accepted"]} | {len(row["false"])} | {row["recall"]:.3f} |'
-                for title, row in decided.items()), '']
+              *table(('set', 'accepted', 'false', 'recall'),
+                     ((title, row['accepted'], len(row['false']), f'{row["recall"]:.3f}')
+                      for title, row in decided.items())), '']
     weights = ', '.join(f'{name} {weight:+.2f}' for name, weight in zip(calibration.features[1:], calibration.weights))
     lines.append(f'Proven by geometry: {calibration.proven:.4f}. Weights of the standardised features of all others: '
                  f'{weights}; intercept {calibration.intercept:+.2f}.')
     return '\n'.join(lines) + '\n'
 
 
-def _row(section: str, name: str, row: dict) -> str:
+def _cells(section: str, name: str, row: dict) -> tuple[object, ...]:
     skill = '-' if row['brier_skill'] is None else f'{row["brier_skill"]:.3f}'
     low, high = row['ece_bounds']
-    return (f'| {name} | {row["queries"]} | {row["positives"]} | {row["brier"]:.4f} | {skill} | {row["log_loss"]:.3f} '
-            f'| {row["ece"]:.3f} ({low:.3f}-{high:.3f}) | {_reached(section, row)} |')
+    return (name, row['queries'], row['positives'], f'{row["brier"]:.4f}', skill, f'{row["log_loss"]:.3f}',
+            f'{row["ece"]:.3f} ({low:.3f}-{high:.3f})', _reached(section, row))
 
 
 def _file(section: str, name: str) -> str:
@@ -169,9 +167,7 @@ def _reached(section: str, row: dict) -> str:
 
 def main() -> None:
     """Collect, learn, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--work', type=Path, required=True, help='keeps the described keyframes')
+    parser = command_line(__doc__, sets=True)
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--held-out', type=int, default=40, help='simulated worlds')
     args = parser.parse_args()
@@ -187,10 +183,10 @@ def main() -> None:
     calibration, numbers = measure(sets, tests, others, lambda name, picture: (RESULTS / name).write_text(picture))
     calibration.save(config_directory() / PRESET / 'calibration.json')
     decided, where = decisions(others, args.data, args.work), machine('cpu')
-    (RESULTS / 'calibration.json').write_text(json.dumps(
-        {'machine': where, 'fingerprint': calibration.fingerprint, 'learned_seeds': list(LEARNED_SEEDS),
-         'held_out_seeds': list(held_out), **numbers, 'left out, and driven': decided}, indent=1) + '\n')
-    (RESULTS / 'calibration.md').write_text(as_markdown(numbers, decided, calibration, held_out, where))
+    write_results('calibration', where,
+                  {'fingerprint': calibration.fingerprint, 'learned_seeds': list(LEARNED_SEEDS),
+                   'held_out_seeds': list(held_out), **numbers, 'left out, and driven': decided},
+                  as_markdown(numbers, decided, calibration, held_out, where))
 
 
 if __name__ == '__main__':

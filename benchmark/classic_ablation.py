@@ -22,7 +22,7 @@ import numpy as np
 from segvlad_ros.cli import main
 from segvlad_ros.description.describer import Describer
 from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
-from segvlad_ros.evaluation.metrics import Outcome, paired_bootstrap
+from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.features import FeatureExtractor
@@ -184,15 +184,23 @@ def average_precision(answers: np.ndarray) -> float:
     return float((precision * ordered[:, 1]).sum() / max(1.0, ordered[:, 2].sum()))
 
 
-def shipped_is_better(shipped: np.ndarray, other: np.ndarray, loop: bool) -> float:
-    """Paired bootstrap over queries: of recall@1 with separate queries, of average precision on a loop."""
-    if not loop:
-        return paired_bootstrap(shipped[:, 1], other[:, 1], BOOTSTRAP_DRAWS, SEED)
+def recall_at_1(answers: np.ndarray) -> float:
+    """Share of the queries whose best candidate is true."""
+    return float(answers[:, 1].mean())
+
+
+def paired_bootstrap(first: np.ndarray, second: np.ndarray, worth: Callable[[np.ndarray], float]) -> float:
+    """Probability that ``first`` is better than ``second``, by resampling the queries of both together.
+
+    :param first, second: answers, one row a query, in the same order
+    :param worth: of answers, larger is better
+    :return: share of draws in which first wins; a tie counts half
+    """
     generator = np.random.default_rng(SEED)
     wins = 0.0
     for _ in range(BOOTSTRAP_DRAWS):
-        drawn = generator.integers(0, len(shipped), len(shipped))
-        difference = average_precision(shipped[drawn]) - average_precision(other[drawn])
+        drawn = generator.integers(0, len(first), len(first))
+        difference = worth(first[drawn]) - worth(second[drawn])
         wins += 0.5 if difference == 0 else float(difference > 0)
     return wins / BOOTSTRAP_DRAWS
 
@@ -212,7 +220,8 @@ def run_rows(root: Path, fits: Fits, store: Callable[[dict], None]) -> None:
         for data in SETS if number < rows.index(FIRST_SECONDARY) else SETS[:-1]:
             outcomes, numbers = measure(data, root, preset, describer)
             answers[row, data.name] = best_answers(outcomes)
-            better = shipped_is_better(answers[SHIPPED, data.name], answers[row, data.name], data.exclude_frames > 0)
+            better = paired_bootstrap(answers[SHIPPED, data.name], answers[row, data.name],
+                                      average_precision if data.exclude_frames else recall_at_1)
             results[row]['sets'][data.name] = {**numbers, 'P(shipped better)': better}
         print(as_row(row, results[row]), flush=True)
         store(results)

@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tables import heading, table, write_results
+
 from segvlad_ros.evaluation.measure import machine
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / 'results'
+DATA = Path(__file__).resolve().parents[2] / 'shared/data'
 
 
 def evaluate(references: Path, queries: Path, truth: Path, *options: str) -> dict:
@@ -43,28 +44,25 @@ def measure(data: Path) -> dict[str, dict]:
 
 def as_markdown(sets: dict[str, dict], where: dict) -> str:
     """One row a set."""
-    lines = ['# The classic preset on real images', '', 'Written by `benchmark/classic_real_sets.py` on '
-             f'{where}. Bounds: Clopper-Pearson, 95 %.', '',
-             '| set | queries | recall@1 | recall@5 | average precision | recall at 100 % precision | accepted '
-             '| precision | recall | ms per image | segments | bytes per keyframe |',
-             '|---|---|---|---|---|---|---|---|---|---|---|---|']
+    rows = []
     for name, row in sets.items():
         stages = ', '.join(f'{stage} {value:.0f}' for stage, value in row['ms_per_image'].items() if value >= 0.5)
-        bounds = {key: f'{row[key]:.2f} ({row[f"{key}_bounds"][0]:.2f}-{row[f"{key}_bounds"][1]:.2f})'
-                  for key in ('precision', 'recall')}
-        lines.append(f'| {name} | {row["queries"]} | {row["recall@1"]:.3f} | {row["recall@5"]:.3f} '
-                     f'| {row["average_precision"]:.3f} | {row["recall@100precision"]:.3f} | {row["accepted"]} '
-                     f'| {bounds["precision"]} | {bounds["recall"]} | {stages} | {row["segments_per_image"]:.0f} '
-                     f'| {row["bytes_per_keyframe"]:.0f} |')
+        ranking = (f'{row[key]:.3f}' for key in ('recall@1', 'recall@5', 'average_precision', 'recall@100precision'))
+        rates = (f'{row[key]:.2f} ({row[f"{key}_bounds"][0]:.2f}-{row[f"{key}_bounds"][1]:.2f})'
+                 for key in ('precision', 'recall'))
+        rows.append((name, row['queries'], *ranking, row['accepted'], *rates, stages,
+                     f'{row["segments_per_image"]:.0f}', f'{row["bytes_per_keyframe"]:.0f}'))
+    lines = [*heading('The classic preset on real images', 'classic_real_sets.py', where,
+                      'Bounds: Clopper-Pearson, 95 %.'),
+             *table(('set', 'queries', 'recall@1', 'recall@5', 'average precision', 'recall at 100 % precision',
+                     'accepted', 'precision', 'recall', 'ms per image', 'segments', 'bytes per keyframe'), rows)]
     return '\n'.join(lines) + '\n'
 
 
 def main() -> None:
     """Measure and write."""
-    data = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parents[1] / 'shared/data'
-    where, sets = machine('cpu'), measure(data)
-    (RESULTS / 'classic_real_sets.json').write_text(json.dumps({'machine': where, 'sets': sets}, indent=1) + '\n')
-    (RESULTS / 'classic_real_sets.md').write_text(as_markdown(sets, where))
+    where, sets = machine('cpu'), measure(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA)
+    write_results('classic_real_sets', where, {'sets': sets}, as_markdown(sets, where))
 
 
 if __name__ == '__main__':

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from segvlad_ros.evaluation.image_paths import as_given
+from segvlad_ros.evaluation.measured import top_k
 from segvlad_ros.evaluation.metrics import Outcome
-from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_of_pose
+from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, as_given, read_truth, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, distance, identity, relative, rotation_angle
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.mapping.keyframes import KeyframeGate
@@ -36,19 +37,23 @@ Run = list[tuple[Keyframe, Pose | Path]]
 """Keyframes with their true pose, or the image whose truth a file knows."""
 
 
+Truth = Callable[[Pose | Path, list, np.ndarray], PlaceTruth | None]
+"""(where a query was taken, where the map entries were, which were searched) -> the truth; None: it is no query."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """Queries in order, and what they are compared with.
 
+    :ivar truths: by name; of several the last ignores what shows the same from further back
     :ivar known: a map to begin with; empty: the queries themselves become the map
-    :ivar truth: of the images, where poses do not tell
     :ivar exclude_frames: younger keyframes are left out, in place of the preset's window
     :ivar single: every query is asked for itself
     """
 
     queries: Run
+    truths: dict[str, Truth]
     known: Run = ()
-    truth: dict[Path, PlaceTruth] | None = None
     exclude_frames: int = 0
     single: bool = False
 
@@ -57,20 +62,61 @@ class Trial:
         return replace(self, queries=without(self.queries, **changes), known=without(self.known, **changes))
 
 
+@dataclass(frozen=True)
+class Played:
+    """The answers to a trial.
+
+    :ivar by_truth: one outcome a query that counts, by name of the truth
+    :ivar errors: (metres, degrees) of the metric poses of matches, where true poses are known
+    :ivar seconds: of each answer, without the search
+    """
+
+    by_truth: dict[str, list[Outcome]]
+    errors: list[tuple[float, float]]
+    seconds: list[float]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """By the last truth."""
+        return list(self.by_truth.values())[-1]
+
+
+def by_poses() -> dict[str, Truth]:
+    """Truths that true poses know: beyond 2 m, or 3.5 m, a match is false."""
+    return {'near': partial(truth_of_pose, limits=PoseLimits(ignored_distance_m=2.0)), 'far': truth_of_pose}
+
+
+def by_files(folder: Path, *names: str) -> dict[str, Truth]:
+    """Truths that ground-truth files know.
+
+    :param names: of the files, without ending
+    """
+    def truth_of(path: Path) -> Truth:
+        truth = read_truth(path)
+        return lambda image, entries, usable: truth[image].in_entries(entries, usable) if image in truth else None
+
+    return {name: truth_of(folder / f'{name}.csv') for name in names}
+
+
 class Recorder:
     """Describes images once and keeps them as maps.
 
+    :param preset: None takes what has been described with any, and describes nothing
     :param folder: of the maps
     """
 
-    def __init__(self, preset: Preset, folder: Path) -> None:
+    def __init__(self, preset: Preset | None, folder: Path) -> None:
         self._preset, self._folder, self._describer = preset, folder, None
-        self._fingerprint = preset.fingerprint()
+        self._fingerprint = preset and preset.fingerprint()
 
-    def keyframes(self, name: str, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> list:
+    def can_give(self, *names: str) -> bool:
+        """Whether these runs have been described, or can be."""
+        return self._preset is not None or all((self._folder / f'{name}.segvlad').is_file() for name in names)
+
+    def keyframes(self, name: str, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> Run:
         """Keyframes with the true poses that came with them, described now or before."""
         path = self._folder / f'{name}.segvlad'
-        if not path.is_file():
+        if self._preset is not None and not path.is_file():
             self._describe(path, frames, session)
         with PlaceMap.open(path, read_only=True, fingerprint=self._fingerprint) as place_map:
             keyframes = list(place_map.keyframes())
@@ -111,12 +157,8 @@ def simulated_frames(scenario: str, **changes) -> Iterator[tuple[Frame, Pose]]:
 
 def image_frames(images: Path) -> Iterator[tuple[Frame, None]]:
     """A folder of images at a constant rate, with depth, intrinsics and poses where the folder above has them."""
-    poses, camera, folder = [], None, images.parent
-    if (folder / 'poses.csv').is_file():
-        with (folder / 'poses.csv').open() as file:
-            for row in csv.DictReader(file):
-                values = np.array([float(row[key]) for key in ('tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')])
-                poses.append(Pose(values[:3], values[3:], 'world'))
+    camera, folder = None, images.parent
+    poses = list(true_poses(folder).values()) if (folder / 'poses.csv').is_file() else []
     for number, path in enumerate(list_images(images)):
         rgb, depth = read_image(path), None
         if poses:
@@ -125,6 +167,16 @@ def image_frames(images: Path) -> Iterator[tuple[Frame, None]]:
             depth[depth == 0] = np.nan
         yield Frame(rgb, round((number + 1) * 1e9 / RATE_HZ), pose=poses[number] if poses else None, depth=depth,
                     camera_model=camera, base_from_camera=identity('base_link') if camera else None), None
+
+
+def true_poses(folder: Path) -> dict[Path, Pose]:
+    """The camera's pose of each image of a set, by its path, in order."""
+    poses = {}
+    with (folder / 'poses.csv').open() as file:
+        for row in csv.DictReader(file):
+            values = np.array([float(row[key]) for key in ('tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')])
+            poses[as_given(folder / row['image'])] = Pose(values[:3], values[3:], 'world')
+    return poses
 
 
 def without(run: Run, *, odometry: bool = False, camera: bool = False, keypoints: bool = False) -> Run:
@@ -145,14 +197,13 @@ def without(run: Run, *, odometry: bool = False, camera: bool = False, keypoints
 
 def real_trials(recorder: Recorder, data: Path) -> Iterator[tuple[str, Trial]]:
     """The real sets."""
-    yield 'corridor', Trial(*(_with_images(recorder, data / 'corridor' / part, f'corridor_{part}')
-                              for part in ('query', 'ref')),
-                            read_truth(data / 'corridor/place_truth.csv'), single=True)
-    loop, office = data / 'rtabmap_corridor_loop', data / 'hololens_office'
-    yield loop.name, Trial(_with_images(recorder, loop / 'images', loop.name),
-                           truth=read_truth(loop / 'loop_truth.csv'), exclude_frames=10)
+    corridor, loop, office = (data / name for name in ('corridor', 'rtabmap_corridor_loop', 'hololens_office'))
+    queries, known = (_with_images(recorder, corridor / part, f'corridor_{part}') for part in ('query', 'ref'))
+    yield corridor.name, Trial(queries, by_files(corridor, 'ground_truth', 'place_truth'), known, single=True)
+    yield loop.name, Trial(_with_images(recorder, loop / 'images', loop.name), by_files(loop, 'loop_truth'),
+                           exclude_frames=10)
     whole = Trial(_with_images(recorder, office / 'images', office.name),
-                  truth=read_truth(office / 'place_truth.csv'), exclude_frames=40)
+                  by_files(office, 'loop_truth', 'place_truth'), exclude_frames=40)
     yield office.name, whole
     yield f'{office.name}, no odometry', whole.seen(odometry=True)
     yield f'{office.name}, images only', whole.seen(odometry=True, camera=True)
@@ -165,62 +216,64 @@ def _with_images(recorder: Recorder, folder: Path, name: str) -> Run:
             for keyframe, _ in recorder.keyframes(name, image_frames(folder), name)]
 
 
+# Of each simulated run the scenario, the session, and what differs from the scenario.
+RUNS = {'loop': ('demo', 'a', {}), 'back': ('demo', 'a', {'route': 'back'}), 'lap': ('demo', 'a', {'route': 'lap'}),
+        'rev': ('demo', 'b', {'route': 'lap', 'reverse': True, 'run': 1}), 'twins': ('aliasing', 'a', {}),
+        'street': ('street', 'a', {})}
+# Of each simulated condition the queries, and the map where it is another run.
+CONDITIONS = {'loop': ('loop',), 'back': ('back',), 'other day': ('rev', 'lap'), 'twins': ('twins',)}
+
+
+def simulated_run(recorder: Recorder, name: str, seed: int) -> Run:
+    """One of :data:`RUNS`."""
+    scenario, session, changes = RUNS[name]
+    return recorder.keyframes(f'{name}_{seed}', simulated_frames(scenario, seed=seed, **changes), session)
+
+
 def simulated_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial]]:
     """The simulated conditions of one seed."""
-    def run(name: str, scenario: str, session: str, **changes) -> Run:
-        return recorder.keyframes(f'{name}_{seed}', simulated_frames(scenario, seed=seed, **changes), session)
-
-    yield 'simulated: loop', Trial(run('loop', 'demo', 'a'))
-    yield 'simulated: back', Trial(run('back', 'demo', 'a', route='back'))
-    yield 'simulated: other day', Trial(run('rev', 'demo', 'b', route='lap', reverse=True, run=1),
-                                        run('lap', 'demo', 'a', route='lap'))
-    yield 'simulated: twins', Trial(run('twins', 'aliasing', 'a'))
+    for title, names in CONDITIONS.items():
+        if recorder.can_give(*(f'{name}_{seed}' for name in names)):
+            queries, *known = (simulated_run(recorder, name, seed) for name in names)
+            yield f'simulated: {title}', Trial(queries, by_poses(), *known)
 
 
 def street_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial]]:
     """A simulated street: no match is right. Without keypoints geometry cannot tell, as in tiny or bare images."""
-    street = Trial(recorder.keyframes(f'street_{seed}', simulated_frames('street', seed=seed), 'a'))
-    yield 'simulated: street', street
-    yield 'simulated: street, images only', street.seen(odometry=True, camera=True)
-    yield 'simulated: street, no keypoints', street.seen(odometry=True, camera=True, keypoints=True)
+    if recorder.can_give(f'street_{seed}'):
+        street = Trial(simulated_run(recorder, 'street', seed), by_poses())
+        yield 'simulated: street', street
+        yield 'simulated: street, images only', street.seen(odometry=True, camera=True)
+        yield 'simulated: street, no keypoints', street.seen(odometry=True, camera=True, keypoints=True)
 
 
-def play(trial: Trial, preset: Preset) -> tuple[list[Outcome], list[tuple[float, float]], list[float]]:
+def play(trial: Trial, preset: Preset, *, ranked: bool = False) -> Played:
     """Drive through a trial.
 
-    :return: outcomes; errors (metres, degrees) of the metric poses of true matches; seconds of each answer
-        without the search
+    :param ranked: ask for as many candidates as recall@10 needs
     """
-    recognizer, poses = build_recognizer(preset, trial.queries[0][0].description.descriptors.shape[1]), []
-    outcomes, errors, seconds = [], [], []
-    for keyframe, pose in trial.known:
+    recognizer = build_recognizer(preset, trial.queries[0][0].description.descriptors.shape[1])
+    for keyframe, _ in trial.known:
         recognizer.add(keyframe)
-        poses.append(pose)
-    own = not trial.known
-    for keyframe, pose in trial.queries:
-        usable = ~recognizer.excluded(keyframe, own and not trial.exclude_frames, trial.exclude_frames)
-        place = _place(trial, pose, poses, usable)
+    places, own = [where for _, where in trial.known], not trial.known
+    window = {'exclude_recent': own and not trial.exclude_frames, 'exclude_frames': trial.exclude_frames}
+    played = Played({name: [] for name in trial.truths}, [], [])
+    for keyframe, where in trial.queries:
+        usable = ~recognizer.excluded(keyframe, *window.values())
+        truths = {name: place for name, of in trial.truths.items()
+                  if (place := of(where, places, usable)) is not None}
+        wanted = {'top_k': top_k(max((len(place.ignored) for place in truths.values()), default=0))} if ranked else {}
         begin = time.perf_counter()
-        found = recognizer.recognize(keyframe, exclude_recent=own and not trial.exclude_frames,
-                                     exclude_frames=trial.exclude_frames, independent=trial.single)
-        seconds.append(time.perf_counter() - begin - found.timings.get('search', 0.0))
-        if place is not None:
-            outcomes.append(Outcome(f'{keyframe.id.index:05d}', found, place))
-            if found.status == Status.MATCHED and found.candidates[0].query_pose_in_match and isinstance(pose, Pose):
-                measured = found.candidates[0].query_pose_in_match
-                true = relative(poses[found.candidates[0].entry], pose)
-                errors.append((distance(measured, true), float(np.degrees(rotation_angle(measured, true)))))
+        answer = recognizer.recognize(keyframe, independent=trial.single, **window, **wanted)
+        played.seconds.append(time.perf_counter() - begin - answer.timings.get('search', 0.0))
+        for name, place in truths.items():
+            played.by_truth[name].append(Outcome(f'{keyframe.id.index:05d}', answer, place))
+        if answer.status == Status.MATCHED and isinstance(where, Pose):
+            best = answer.candidates[0]
+            claimed, true = best.query_pose_in_match, relative(places[best.entry], where)
+            if claimed is not None:
+                played.errors.append((distance(claimed, true), float(np.degrees(rotation_angle(claimed, true)))))
         if own:
             recognizer.add(keyframe)
-            poses.append(pose)
-    return outcomes, errors, seconds
-
-
-def _place(trial: Trial, pose: Pose | Path, poses: list, usable: np.ndarray) -> PlaceTruth | None:
-    if isinstance(pose, Pose):
-        return truth_of_pose(pose, poses, usable)
-    if pose not in trial.truth:
-        return None
-    place = trial.truth[pose]
-    return PlaceTruth(frozenset(i for i, image in enumerate(poses) if usable[i] and image in place.true),
-                      frozenset(i for i, image in enumerate(poses) if usable[i] and image in place.ignored))
+            places.append(where)
+    return played

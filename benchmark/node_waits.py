@@ -7,8 +7,6 @@ is the longest time that one of them waits. *path*: an optimized_path of one pos
 """
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import threading
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path as PathMessage
+from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -25,7 +24,6 @@ from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.output.conversions import to_time
 from segvlad_ros.types import Keyframe, KeyframeId, Keypoints, PlaceDescription
 
-RESULTS = Path(__file__).resolve().parent / 'results'
 SEGMENTS, DIMENSION, POINTS = 150, 512, 500
 SECOND_NS = 10 ** 9
 
@@ -94,17 +92,16 @@ def path(count: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument('--keyframes', type=int, default=600)
     parser.add_argument('--poses', type=int, default=5000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         numbers = {**snapshot(args.keyframes, Path(folder)), **path(args.poses)}
     where = machine('cpu')
-    (RESULTS / 'node_waits.json').write_text(json.dumps({'machine': where, **numbers}, indent=1) + '\n')
-    lines = [f'Written by `benchmark/node_waits.py` on {where}.', '', '| figure | value |', '|---|---|',
-             *(f'| {name} | {value:.4g} |' for name, value in numbers.items())]
-    (RESULTS / 'node_waits.md').write_text('# node_waits\n\n' + '\n'.join(lines) + '\n')
+    lines = [*heading('node_waits', 'node_waits.py', where),
+             *table(('figure', 'value'), ((name, f'{value:.4g}') for name, value in numbers.items()))]
+    write_results('node_waits', where, numbers, '\n'.join(lines) + '\n')
     print(numbers)
 
 

@@ -15,18 +15,16 @@ Only the front door is used: the script of this commit runs with the package of 
 """
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import cv2
 import numpy as np
+from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.truth import PoseLimits
@@ -44,7 +42,6 @@ from segvlad_ros.types import (
     Verification,
 )
 
-RESULTS = Path(__file__).resolve().parent / 'results'
 LENGTH_M, STEP_M = 30.0, 0.5
 DIMENSION, LANDMARKS, KINDS, POINTS = 128, 12, 16, 12
 SEEN_M = 0.4, 2.6  # ahead of the camera
@@ -258,19 +255,19 @@ def measure(count: int, processes: int) -> dict[str, dict]:
 
 def as_markdown(results: dict[str, dict], where: dict, title: str) -> str:
     """A table of the patrols, and the twins."""
-    lines = [f'# {title}', '', f'Written by `benchmark/patrol.py` on {where}, each run on one core. Times are of an '
-             'answer without the search, geometry included; recall and true answers refused as ambiguous from lap 5 '
-             'on.', '',
-             '| run | laps | ms p50 first / last | p95 last | growth | median score first / last | recall | ambiguous '
-             '| false | peak MB |', '|---' * 10 + '|']
+    rows = []
     for name, row in results.items():
         if 'growth' in row:
             first, last = min(row['answer_ms_p50']), max(row['answer_ms_p50'])
             middle, score = row['answer_ms_p50'], row['median_score']
-            lines.append(f'| {name} | {row["laps"]} | {middle[first]:.1f} / {middle[last]:.1f} '
-                         f'| {row["answer_ms_p95"][last]:.1f} | {row["growth"]:.2f} | {score[first]:.3f} / '
-                         f'{score[last]:.3f} | {row["recall"]:.3f} | {row["true_but_ambiguous"]} | {row["false"]} '
-                         f'| {row["peak_memory_mb"]:.0f} |')
+            rows.append((name, row['laps'], f'{middle[first]:.1f} / {middle[last]:.1f}',
+                         f'{row["answer_ms_p95"][last]:.1f}', f'{row["growth"]:.2f}',
+                         f'{score[first]:.3f} / {score[last]:.3f}', f'{row["recall"]:.3f}', row['true_but_ambiguous'],
+                         row['false'], f'{row["peak_memory_mb"]:.0f}'))
+    lines = [*heading(title, 'patrol.py', where, 'Each run on one core. Times are of an answer without the search, '
+                      'geometry included; recall and true answers refused as ambiguous from lap 5 on.'),
+             *table(('run', 'laps', 'ms p50 first / last', 'p95 last', 'growth', 'median score first / last', 'recall',
+                     'ambiguous', 'false', 'peak MB'), rows)]
     lines += ['', *(f'{name}: {row["matched"]} of {row["queries"]} matched, {row["matched_unproven"]} of them '
                     f'unproven; median ambiguity {row["median_ambiguity"]:.2f}.' for name, row in results.items()
                     if 'matched_unproven' in row),
@@ -281,15 +278,13 @@ def as_markdown(results: dict[str, dict], where: dict, title: str) -> str:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument('--laps', type=int, default=120)
     parser.add_argument('--name', default='patrol', help='of the files')
     parser.add_argument('--processes', type=int, default=1, help='no more than there are idle cores')
     args = parser.parse_args()
     results, where = measure(args.laps, args.processes), machine('cpu')
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f'{args.name}.json').write_text(json.dumps({'machine': where, 'runs': results}, indent=1) + '\n')
-    (RESULTS / f'{args.name}.md').write_text(as_markdown(results, where, args.name))
+    write_results(args.name, where, {'runs': results}, as_markdown(results, where, args.name))
 
 
 if __name__ == '__main__':

@@ -12,27 +12,23 @@ camera; frame k has the stamp 1 s + k times 0.2 s. False closures are added to b
 """
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from drives import true_poses
+from tables import RESULTS, command_line, write_results
 from trajectory import absolute_trajectory_error, align, relative_pose_errors
 
-from segvlad_ros.evaluation.image_paths import as_given
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.geometry import exponential, from_matrix, to_matrix
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
-from segvlad_ros.types import Pose
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / 'results'
+DATA = Path(__file__).resolve().parents[2] / 'shared/data'
 FRAME_S = 0.2
 TRANSLATION_DRIFT, ROTATION_DRIFT, WHITE_SHARE = 0.02, np.radians(0.5), 0.2
 CLOSURE_M, CLOSURE_RAD = 0.02, np.radians(0.4)  # per axis, of true closures that are made
@@ -154,12 +150,9 @@ def _aligned(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def hololens(data: Path) -> tuple[list[int], list[np.ndarray], list[tuple[int, int]]]:
     """Stamps, true poses, and pairs (match, query) of ``hololens_office``: of each query its nearest true match."""
     folder = data / 'hololens_office'
-    poses, names = [], {}
-    with (folder / 'poses.csv').open() as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            values = np.array([float(row[key]) for key in ('tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')])
-            poses.append(to_matrix(Pose(values[:3], values[3:])))
-            names[as_given(folder / row['image'])] = number
+    by_image = true_poses(folder)
+    poses = list(map(to_matrix, by_image.values()))
+    names = {image: number for number, image in enumerate(by_image)}
     pairs = []
     for query, place in read_truth(folder / 'loop_truth.csv').items():
         q = names[query]
@@ -226,16 +219,15 @@ def plot(outcome: Outcome, path: Path) -> None:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, default=HERE.parents[1] / 'shared/data')
+    parser = command_line(__doc__)
+    parser.add_argument('--data', type=Path, default=DATA)
     parser.add_argument('--closures', type=Path)
     parser.add_argument('--seeds', type=int, default=10)
     arguments = parser.parse_args()
     closures = load_closures(arguments.closures) if arguments.closures else None
     variants, shown = experiment(arguments.data, range(arguments.seeds), closures)
     source = 'those of a recogniser' if arguments.closures else 'made from the true poses'
-    (RESULTS / 'pose_graph_drift.json').write_text(json.dumps(
-        {'machine': machine('cpu'), 'closures': source, 'variants': variants}, indent=1) + '\n')
+    write_results('pose_graph_drift', machine('cpu'), {'closures': source, 'variants': variants})
     plot(shown, RESULTS / 'pose_graph_drift.png')
 
 

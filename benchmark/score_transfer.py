@@ -9,26 +9,23 @@ are not counted. Writes results/score_transfer.{json,md}.
 """
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 from drives import Recorder, Trial, play, real_trials, simulated_trials
+from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.pipeline.presets import Preset, load_preset
 
-RESULTS = Path(__file__).resolve().parent / 'results'
 SEEDS = 101, 102, 103
 REAL = 'corridor', 'rtabmap_corridor_loop', 'hololens_office, images only'
 
 
 def best_scores(trial: Trial, preset: Preset) -> tuple[np.ndarray, np.ndarray, int]:
     """(n,) scores of the best candidates that count either way, (n,) whether they are right, queries with a place."""
-    outcomes = play(replace(trial, single=True), preset)[0]
+    outcomes = play(replace(trial, single=True), preset).outcomes
     known = [(outcome.ranked[0].score, outcome.ranked[0].entry in outcome.truth.true) for outcome in outcomes
              if outcome.ranked]
     scores, right = np.array(known, float).reshape(-1, 2).T
@@ -62,24 +59,21 @@ def transfers(sets: dict[str, tuple[np.ndarray, np.ndarray, int]]) -> list[dict]
 
 def as_markdown(rows: list[dict], where: dict) -> str:
     """The table, and its mean."""
-    lines = ['# score_transfer', '', f'Written by `benchmark/score_transfer.py` on {where}.', '',
-             '| threshold of | used on | raw precision | recall | quantile precision | recall |', '|---' * 6 + '|']
     numbers = np.array([[row[way][key] for way in ('raw', 'quantile') for key in ('precision', 'recall')]
                         for row in rows])
-    for row, values in zip(rows, numbers):
-        lines.append(f'| {row["from"]} | {row["to"]} | ' + ' | '.join(f'{value:.3f}' for value in values) + ' |')
-    lines += [f'| mean of {len(rows)} | | ' + ' | '.join(f'{value:.3f}' for value in numbers.mean(0)) + ' |', '',
-              f'Precision 1 in {(numbers[:, 0] == 1).sum()} with scores as they are, in {(numbers[:, 2] == 1).sum()} '
-              'with quantiles.']
+    pairs = [*((row['from'], row['to']) for row in rows), (f'mean of {len(rows)}', '')]
+    lines = [*heading('score_transfer', 'score_transfer.py', where),
+             *table(('threshold of', 'used on', 'raw precision', 'recall', 'quantile precision', 'recall'),
+                    ([*pair, *(f'{value:.3f}' for value in values)]
+                     for pair, values in zip(pairs, [*numbers, numbers.mean(0)]))), '',
+             f'Precision 1 in {(numbers[:, 0] == 1).sum()} with scores as they are, in {(numbers[:, 2] == 1).sum()} '
+             'with quantiles.']
     return '\n'.join(lines) + '\n'
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--work', type=Path, required=True, help='keeps the described keyframes')
-    args = parser.parse_args()
+    args = command_line(__doc__, sets=True).parse_args()
     preset = load_preset('classic', {'calibration': None, 'decision.min_probability': 0.0, 'geometry.candidates': 0})
     recorder = Recorder(preset, args.work)
     trials = {name: trial for name, trial in real_trials(recorder, args.data) if name in REAL}
@@ -87,8 +81,7 @@ def main() -> None:
         trials[f'simulated {seed}'] = dict(simulated_trials(recorder, seed))['simulated: loop'].seen(odometry=True)
     rows = transfers({name: best_scores(trial, preset) for name, trial in trials.items()})
     where = machine('cpu')
-    (RESULTS / 'score_transfer.json').write_text(json.dumps({'machine': where, 'pairs': rows}, indent=1) + '\n')
-    (RESULTS / 'score_transfer.md').write_text(as_markdown(rows, where))
+    write_results('score_transfer', where, {'pairs': rows}, as_markdown(rows, where))
 
 
 if __name__ == '__main__':

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.evaluation.calibration_fit import cross_validated, fit_calibration, reliability, samples_of, trust
-    from segvlad_ros.evaluation.report import calibration_text, write_calibration_page
+    from segvlad_ros.evaluation.report import as_text, write_calibration_page
 
     check_output(args.output, '--output')
     check_output(args.report, '--report')
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(numbers, indent=2))
     else:
-        print(f'{calibration_text(numbers)}\n\nPut this line into the preset, with a path relative to its file:\n'
+        print(f'{as_text(numbers)}\n\nPut this line into the preset, with a path relative to its file:\n'
               f'calibration: {args.output}')
     return OK
 

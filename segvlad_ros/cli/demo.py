@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: precision or recall is below what the demo asks for."""
-    from segvlad_ros.evaluation.live import judge
+    from segvlad_ros.evaluation.bag_evaluation import judge
     from segvlad_ros.evaluation.report import as_text
     from segvlad_ros.evaluation.truth import TruePoses
     from segvlad_ros.pipeline.presets import load_preset

@@ -85,8 +85,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     :param source: references, queries and ground truth
     """
     from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
-    from segvlad_ros.evaluation.image_paths import GivenImages
-    from segvlad_ros.evaluation.truth import read_truth
+    from segvlad_ros.evaluation.truth import GivenImages, read_truth
     from segvlad_ros.io.images import list_images
 
     truth = read_truth(source[2])

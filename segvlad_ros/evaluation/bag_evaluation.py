@@ -1,26 +1,30 @@
-"""Evaluation on a bag with ground-truth poses: closing loops with the nodes' own core, no frame dropped."""
+"""Evaluation on a bag with ground-truth poses: of the nodes' own core, no frame dropped, and of what nodes answered."""
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
 from segvlad_ros.evaluation.truth import PoseLimits, TruePoses, truth_of_pose
-from segvlad_ros.geometry import relative
+from segvlad_ros.geometry import PoseHistory, relative
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.io.stamps import spans_apart
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
+from segvlad_ros.mapping.places import PlaceSettings
+from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
-from segvlad_ros.types import Keyframe, Pose, Recognition, SegvladError, Status
+from segvlad_ros.types import Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
-    from segvlad_ros.pipeline.presets import Preset
+    from segvlad_ros.pipeline.presets import ExcludeSettings, Preset
 
 
 class BagEvaluation:
@@ -99,3 +103,26 @@ class BagEvaluation:
         match = None if best is None else self._poses[best.entry]
         if match is not None and best.query_pose_in_match is not None:
             self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
+
+
+def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognition], truth: TruePoses | PoseHistory,
+          exclude: ExcludeSettings, limits: PoseLimits | None = None) -> list[Outcome]:
+    """What each answer was worth, as an evaluation on the bag would say it.
+
+    :param keyframes: in order; position is entry of the searched map
+    :param answers: by query; queries without an answer, or without a true pose, do not count
+    :param truth: true poses of the base
+    :param exclude: the localizer's exclusion window
+    """
+    searched, tracks = SearchedMap(PlaceSettings(), OdometrySettings()), OdometryTracks()
+    poses, outcomes = [], []
+    for keyframe in keyframes:
+        pose, mark = truth.at(keyframe.id.stamp_ns), tracks.mark(keyframe.id, keyframe.pose)
+        answer = answers.get(keyframe.id)
+        if pose is not None and answer is not None:
+            recent = searched.recent(keyframe.id, mark, exclude.time_s, exclude.distance_m)
+            place = truth_of_pose(pose, poses, ~recent, limits or PoseLimits())
+            outcomes.append(Outcome(f'{keyframe.id.index:05d}', answer, place))
+        searched.add(keyframe, mark)
+        poses.append(pose)
+    return outcomes

@@ -2,18 +2,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.evaluation.image_paths import GivenImages
-from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, timed_image, top_k
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.metrics import Outcome
-from segvlad_ros.evaluation.truth import PlaceTruth, truth_among
+from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, truth_among
+from segvlad_ros.io.images import read_image
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_recognizer
-from segvlad_ros.types import Keyframe, SegvladError
+from segvlad_ros.types import Frame, Keyframe, SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
@@ -44,7 +45,7 @@ class ImageEvaluation:
         self._recognizer = build_recognizer(preset, describer.dimension)
         self._fingerprint = preset.fingerprint()
         self._costs = Costs()
-        self._entries: dict[Path, int] = {}
+        self._entries: list[Path] = []
         self._outcomes: list[Outcome] = []
         self._pictures: dict[str, bytes] = {}
 
@@ -100,8 +101,10 @@ class ImageEvaluation:
         self._truth = truth
 
     def _describe(self, mapper: Mapper, path: Path) -> Keyframe:
-        frame, seconds = timed_image(path, (len(self._costs.segments) + 1) * _STAMP_STEP_NS, self._image_bits)
-        keyframe = mapper.make_keyframe(frame)
+        begin = time.perf_counter()
+        rgb = read_image(path, self._image_bits)
+        seconds = time.perf_counter() - begin
+        keyframe = mapper.make_keyframe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS))
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
         self._costs.described(keyframe)
@@ -109,7 +112,8 @@ class ImageEvaluation:
         return keyframe
 
     def _add(self, path: Path, keyframe: Keyframe) -> None:
-        self._entries[path] = self._recognizer.add(keyframe)  # also rejected ones: not finding them is a miss
+        self._recognizer.add(keyframe)  # also rejected ones: not finding them is a miss
+        self._entries.append(path)
 
     def _ask(self, path: Path, keyframe: Keyframe, exclude_frames: int, independent: bool) -> None:
         place = self._truth.get(path, PlaceTruth(frozenset()))
@@ -118,14 +122,8 @@ class ImageEvaluation:
         self._costs.recognized(keyframe, answer)
         if path in self._truth:
             usable = ~self._recognizer.excluded(keyframe, False, exclude_frames)
-            self._outcomes.append(Outcome(str(path), answer, PlaceTruth(
-                self._searched(place.true, usable), self._searched(place.ignored, usable))))
-
-    def _searched(self, paths: frozenset, usable) -> frozenset:
-        """Entries of those references that the query could find."""
-        entries = (self._entries[path] for path in paths if path in self._entries)
-        return frozenset(entry for entry in entries if usable[entry])
+            self._outcomes.append(Outcome(str(path), answer, place.in_entries(self._entries, usable)))
 
     def _evaluation(self) -> Evaluation:
-        return Evaluation(self._outcomes, [str(path) for path in self._entries], self._costs, self._fingerprint,
+        return Evaluation(self._outcomes, list(map(str, self._entries)), self._costs, self._fingerprint,
                           self._pictures)

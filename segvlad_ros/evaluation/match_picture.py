@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segvlad_ros.evaluation.lettering import Lettering
-from segvlad_ros.evaluation.pictures import distinct_colours
+from segvlad_ros.evaluation.pictures import Lettering, distinct_colours
 from segvlad_ros.io.image_codec import decode_compressed
 from segvlad_ros.types import CameraModel, Candidate, Keyframe, Recognition, SegmentMatch, SegvladError, Status
 

@@ -2,16 +2,14 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segvlad_ros.evaluation.metrics import RANKS, ClosureError, Outcome
-from segvlad_ros.io.images import read_image
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import Frame, Keyframe, Recognition
+from segvlad_ros.types import Keyframe, Recognition
 
 Progress = Callable[..., Iterable]
 """Shows how far an iteration is: (values, title, number of values or None) -> the values."""
@@ -67,26 +65,13 @@ def top_k(ignored: int) -> int:
     return max(RANKS) + ignored
 
 
-def timed_image(path: Path, stamp_ns: int, bits: int = 0) -> tuple[Frame, float]:
-    """Read an image file as a frame.
-
-    :param bits: of the camera, in files of 16 bits
-    :return: the frame and the seconds that reading took
-    """
-    begin = time.perf_counter()
-    rgb = read_image(path, bits)
-    return Frame(rgb, stamp_ns), time.perf_counter() - begin
-
-
 def bytes_per_keyframe(sample: Sequence[Keyframe], fingerprint: dict) -> float | None:
     """Size of a map file with these keyframes, a keyframe."""
     if not sample:
         return None
     with tempfile.TemporaryDirectory() as folder:
         dimension = sample[0].description.descriptors.shape[1]
-        place_map = PlaceMap.create(Path(folder) / 'size.segvlad', fingerprint, dimension)
-        for keyframe in sample:
-            place_map.append(keyframe)
-        size = place_map.bytes
-        place_map.close()
-    return size / len(sample)
+        with PlaceMap.create(Path(folder) / 'size.segvlad', fingerprint, dimension) as place_map:
+            for keyframe in sample:
+                place_map.append(keyframe)
+            return place_map.bytes / len(sample)

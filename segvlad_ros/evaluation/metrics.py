@@ -159,18 +159,3 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> li
     low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
     high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
     return [low, high]
-
-
-def paired_bootstrap(first: Sequence[float], second: Sequence[float], draws: int = 10_000, seed: int = 0) -> float:
-    """Probability that ``first`` is better than ``second`` on average, by resampling the queries of both together.
-
-    :param first, second: one value a query, in the same order, larger is better (a hit, a reciprocal rank)
-    :return: share of draws in which first wins; a tie counts half
-    """
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    generator = np.random.default_rng(seed)
-    wins = 0.0
-    for _ in range(draws):
-        total = difference[generator.integers(0, len(difference), len(difference))].sum()
-        wins += 0.5 if total == 0 else float(total > 0)
-    return wins / draws

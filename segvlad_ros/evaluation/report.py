@@ -102,8 +102,13 @@ def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
 
 def as_text(numbers: dict[str, object]) -> str:
     """The numbers as an aligned table."""
-    return '\n'.join(f'{name:24} {_shown(name, value, numbers)}' for name, value in numbers.items()
-                     if not name.endswith('_bounds'))
+    lines = []
+    for name, value in numbers.items():
+        if name.endswith('_bounds'):
+            continue
+        entries = value if isinstance(value, list) else [value]
+        lines += [f'{"" if number else name:24} {_shown(name, entry, numbers)}' for number, entry in enumerate(entries)]
+    return '\n'.join(lines)
 
 
 def _shown(name: str, value: object, numbers: dict[str, object]) -> str:
@@ -159,25 +164,6 @@ def _picture(title: str, name: str, jpeg: bytes) -> str:
     """A cell with its picture in it, so that the page is one file."""
     image = f'<img alt="{title}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">' if jpeg else ''
     return f'<td>{image}<small>{title}: {escape(Path(name).name) or "none"}</small></td>'
-
-
-def calibration_text(numbers: dict[str, object]) -> str:
-    """The numbers of ``segvlad calibrate`` as an aligned table."""
-    lines = []
-    for name, value in numbers.items():
-        if name == 'ece_bounds':
-            continue
-        shown = [f'{value:.3f}' if isinstance(value, float) else str(value)]
-        if name == 'ece':
-            low, high = numbers['ece_bounds']
-            shown = [f'{value:.3f}   (95% interval {low:.3f} to {high:.3f})']
-        elif name == 'sets':
-            shown = [f'{entry["name"]}: {entry["queries"]} queries, {entry["positives"]} of them true'
-                     for entry in value]
-        elif name == 'weights':
-            shown = [', '.join(f'{feature} {weight:+.2f}' for feature, weight in value.items())]
-        lines += [f'{name if first else "":22} {text}' for first, text in zip([True] + [False] * len(shown), shown)]
-    return '\n'.join(lines)
 
 
 def reliability_diagram(bins: Sequence[Bin], title: str) -> str:

@@ -1,22 +1,34 @@
-"""Ground truth: which map keyframes a query truly shows, from a CSV file or from poses."""
+"""Ground truth: which map keyframes a query truly shows, from a CSV file or from poses.
+
+Links to one image file are different images, and other spellings of a path are the same one.
+"""
 from __future__ import annotations
 
 import bisect
 import csv
 import math
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.evaluation.image_paths import GivenImages, as_given
 from segvlad_ros.geometry import PoseHistory, distance, rotation_angle
 from segvlad_ros.io.bags import read_poses
 from segvlad_ros.types import Pose, SegvladError
 
 # One path of a list: a path with spaces stands in double quotes, a quote elsewhere is part of the name.
 _LISTED = re.compile(r'"([^"]+)"(?!\S)|(\S+)')
+
+DENSE_S = 0.5
+SPARSE_S, SPARSE_M, SPARSE_RAD = 2.0, 3.0, math.radians(60)
+"""Between two true poses further apart than :data:`DENSE_S` a straight line is taken up to this time, way and turn.
+
+A robot that drives an arc of 3 m and 60 degrees is at most way x angle / 8 = 0.4 m beside its chord, one that speeds up
+by 1 m/s^2 for 2 s at most a t^2 / 8 = 0.5 m behind or before: half the distance within which two poses are one place.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,15 @@ class PlaceTruth:
 
     true: frozenset
     ignored: frozenset = frozenset()
+
+    def in_entries(self, entries: Sequence[Path], usable: np.ndarray) -> PlaceTruth:
+        """The same in entries of a map instead of images.
+
+        :param entries: the image of each
+        :param usable: (entries,) bool, those that are searched; the others are neither true nor ignored
+        """
+        return PlaceTruth(*(frozenset(entry for entry in np.flatnonzero(usable).tolist() if entries[entry] in images)
+                            for images in (self.true, self.ignored)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,54 @@ class PoseLimits:
     true_angle_deg: float = 40.0
     ignored_distance_m: float = 3.5
     ignored_angle_deg: float = 60.0
+
+
+def _in_real_folder(path: Path) -> Path:
+    return path.parent.resolve() / path.name
+
+
+def as_given(path: Path) -> Path:
+    """The path as it was given, absolute: what tells images apart.
+
+    Links stay, for stores keep equal contents once and link to them. Only behind a ``..`` the folder is resolved:
+    what lies above a linked folder depends on where the link leads.
+    """
+    return _in_real_folder(path) if '..' in path.parts else path.absolute()
+
+
+# From the strictest to the most tolerant, so that the images of two linked folders are told apart where both are given,
+# and a ground truth may still name them by the folder's, or the file's, own place.
+_SPELLINGS = (as_given, _in_real_folder, Path.resolve)
+
+
+class GivenImages:
+    """A set of images, each once, and what a path means among them.
+
+    :param paths: of image files
+    :ivar paths: the images in order, as they were given, absolute
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = list(dict.fromkeys(map(as_given, paths)))
+        self._spelled: list[defaultdict[Path, list[Path]]] = [defaultdict(list) for _ in _SPELLINGS]
+        for spelled, spell in zip(self._spelled, _SPELLINGS):
+            for path in self.paths:
+                spelled[spell(path)].append(path)
+
+    def meant(self, path: Path) -> list[Path]:
+        """The images that a path means: the one given so, else those in the same folder, else those of the same file.
+
+        :return: paths of :attr:`paths`; none if there is no such image among them
+        """
+        for spelled, spell in zip(self._spelled, _SPELLINGS):
+            if found := spelled.get(spell(path)):
+                return found
+        return []
+
+    def shared(self, others: GivenImages) -> list[Path]:
+        """Images that are among the others, too, in whatever spelling; another link to the same file is not."""
+        return [path for path in self.paths
+                if path in others._spelled[0] or _in_real_folder(path) in others._spelled[1]]
 
 
 def read_truth(path: str | Path) -> dict[Path, PlaceTruth]:
@@ -85,20 +154,44 @@ def truth_of_pose(pose: Pose, map_poses: list[Pose | None], usable: np.ndarray,
     :param usable: (entries,) bool, those outside the exclusion window; the others are neither true nor ignored
     """
     true, ignored = set(), set()
-    for entry in np.flatnonzero(usable):
+    for entry in np.flatnonzero(usable).tolist():
         other = map_poses[entry]
         if other is None:
-            ignored.add(int(entry))
+            ignored.add(entry)
             continue
-        distance = float(np.linalg.norm(pose.translation - other.translation))
-        if distance > limits.ignored_distance_m:
+        apart_m = distance(pose, other)
+        if apart_m > limits.ignored_distance_m:
             continue
-        angle = np.degrees(rotation_angle(pose, other))
-        if distance <= limits.true_distance_m and angle <= limits.true_angle_deg:
-            true.add(int(entry))
-        elif angle <= limits.ignored_angle_deg:
-            ignored.add(int(entry))
+        angle_deg = np.degrees(rotation_angle(pose, other))
+        if apart_m <= limits.true_distance_m and angle_deg <= limits.true_angle_deg:
+            true.add(entry)
+        elif angle_deg <= limits.ignored_angle_deg:
+            ignored.add(entry)
     return PlaceTruth(frozenset(true), frozenset(ignored))
+
+
+class TruePoses:
+    """The true poses of a topic of a bag.
+
+    :ivar stamps: (n,) int64 nanoseconds, ascending
+    :raises SegvladError: no bag, or no poses on that topic
+    """
+
+    def __init__(self, path: str | Path, topic: str) -> None:
+        self.stamps, self._poses = read_poses(path, topic)
+        if not self._poses:
+            raise SegvladError(f'{path}: no message on {topic} is a pose (NaN, or a rotation that is none)')
+
+    def at(self, stamp_ns: int) -> Pose | None:
+        """The pose at a stamp; None where it would be a guess."""
+        after = bisect.bisect_left(self.stamps, stamp_ns)
+        around = range(max(after - 1, 0), min(after + 1, len(self._poses)))
+        begin, end = self._poses[around[0]], self._poses[around[-1]]
+        is_straight = distance(begin, end) <= SPARSE_M and rotation_angle(begin, end) <= SPARSE_RAD
+        history = PoseHistory(max_gap_s=SPARSE_S if is_straight else DENSE_S)
+        for entry in around:
+            history.add(int(self.stamps[entry]), self._poses[entry])
+        return history.at(stamp_ns)
 
 
 def truth_among(truth: dict[Path, PlaceTruth], references: GivenImages, queries: GivenImages) -> dict[Path, PlaceTruth]:
@@ -144,39 +237,3 @@ def _existing(name: str, folder: Path, where: str, hint: str = '') -> Path:
         pass
     raise SegvladError(f"{where}: names {name[:80]!r}, which is no file; paths are relative to the CSV file's folder"
                        f'{hint}')
-
-
-DENSE_S = 0.5
-SPARSE_S, SPARSE_M, SPARSE_RAD = 2.0, 3.0, math.radians(60)
-"""Between two true poses further apart than :data:`DENSE_S` a straight line is taken up to this time, way and turn.
-
-A robot that drives an arc of 3 m and 60 degrees is at most way x angle / 8 = 0.4 m beside its chord, one that speeds up
-by 1 m/s^2 for 2 s at most a t^2 / 8 = 0.5 m behind or before: half the distance within which two poses are one place.
-"""
-
-
-class TruePoses:
-    """The true poses of a topic of a bag.
-
-    :ivar stamps: (n,) int64 nanoseconds, ascending
-    :raises SegvladError: no bag, or no poses on that topic
-    """
-
-    def __init__(self, path: str | Path, topic: str) -> None:
-        self.stamps, self._poses = read_poses(path, topic)
-        if not self._poses:
-            raise SegvladError(f'{path}: no message on {topic} is a pose (NaN, or a rotation that is none)')
-        self._dense, self._sparse = PoseHistory(max_gap_s=DENSE_S), PoseHistory(max_gap_s=SPARSE_S)
-        for stamp, pose in zip(self.stamps, self._poses):
-            self._dense.add(int(stamp), pose)
-            self._sparse.add(int(stamp), pose)
-
-    def at(self, stamp_ns: int) -> Pose | None:
-        """The pose at a stamp; None where it would be a guess."""
-        pose = self._dense.at(stamp_ns)
-        after = bisect.bisect_left(self.stamps, stamp_ns)
-        if pose is not None or not 0 < after < len(self._poses):
-            return pose
-        begin, end = self._poses[after - 1], self._poses[after]
-        near = distance(begin, end) <= SPARSE_M and rotation_angle(begin, end) <= SPARSE_RAD
-        return self._sparse.at(stamp_ns) if near else None

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mask_agreement import compare
+from gpu_keyframe import mask_agreement
 from segment_anything.modeling import Sam
 from small_models import image_at, real_image, small_sam
 
@@ -152,7 +152,7 @@ def test_bfloat16_encoder_agrees(office_images, record_property):
     segmenters = [SamSegmenter(small_sam(1, side=256), precision=precision, settings=SETTINGS)
                   for precision in ('float32', 'bfloat16')]
     exact, rounded = (segmenter.segment(image_at(office_images[0])) for segmenter in segmenters)
-    report = compare(exact, rounded, CellGrid(640, 480, 14))
+    report = mask_agreement(exact, rounded, CellGrid(640, 480, 14))
     for name, value in report.items():
         record_property(name, value)
     print(f'bfloat16 encoder against float32, {len(exact)} masks: {report}')

@@ -4,7 +4,7 @@ import json
 import literal
 import numpy as np
 import pytest
-from mask_agreement import compare
+from gpu_keyframe import mask_agreement
 
 from segvlad_ros.cli import main
 from segvlad_ros.description.projection import PcaProjection
@@ -39,7 +39,7 @@ def test_literal_description_agrees_with_the_product():
 def test_identical_masks_agree_in_any_order():
     masks = Masks(random_masks(np.random.default_rng(2)), np.ones(9, np.float32))
     shuffled = Masks(masks.masks[::-1], masks.quality)
-    assert compare(masks, shuffled, CellGrid(100, 80, 10)) == {
+    assert mask_agreement(masks, shuffled, CellGrid(100, 80, 10)) == {
         'mean_iou': 1.0, 'matched_at_0.9': 1.0, 'count_difference': 0, 'grid_hamming': 0.0}
 
 
@@ -47,7 +47,8 @@ def test_a_lost_and_a_changed_mask_show():
     masks = random_masks(np.random.default_rng(2))
     other = masks[:-1].copy()
     other[0] = ~other[0]
-    found = compare(Masks(masks, np.ones(9, np.float32)), Masks(other, np.ones(8, np.float32)), CellGrid(100, 80, 10))
+    found = mask_agreement(Masks(masks, np.ones(9, np.float32)), Masks(other, np.ones(8, np.float32)),
+                           CellGrid(100, 80, 10))
     assert found['count_difference'] == -1
     assert found['matched_at_0.9'] == pytest.approx(7 / 9)
     assert found['grid_hamming'] > 0.05

@@ -28,9 +28,10 @@ def test_bootstrap_knows_better_from_worse():
     better = ablation.best_answers(list(outcomes(1)))
     worse = better.copy()
     worse[::3, 1] = 0
-    for loop in (False, True):
-        assert ablation.shipped_is_better(better, worse, loop) > 0.95
-        assert ablation.shipped_is_better(better, better, loop) == 0.5
+    for worth in (ablation.recall_at_1, ablation.average_precision):
+        assert ablation.paired_bootstrap(better, worse, worth) > 0.95
+        assert ablation.paired_bootstrap(worse, better, worth) < 0.05
+        assert ablation.paired_bootstrap(better, better, worth) == 0.5
 
 
 def test_every_row_is_a_preset(tmp_path):

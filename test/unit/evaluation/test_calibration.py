@@ -315,7 +315,7 @@ def test_calibrate_joins_sources(capsys, folder):
     write_images(folder)
     assert calibrate(folder, *images(folder), *images(folder)[1:]) == 0
     out = capsys.readouterr().out
-    assert 'queries                140' in out
+    assert 'queries                  140' in out
     assert out.splitlines()[-1] == f'calibration: {folder / "made.json"}'
 
 

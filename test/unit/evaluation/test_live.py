@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segvlad_ros.evaluation.live import judge
+from segvlad_ros.evaluation.bag_evaluation import judge
 from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.pipeline.sections import ExcludeSettings
 from segvlad_ros.types import Candidate, Keyframe, KeyframeId, PlaceDescription, Pose, Recognition, Status

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from segvlad_ros.evaluation import match_picture
-from segvlad_ros.evaluation.lettering import Lettering
 from segvlad_ros.evaluation.match_picture import AMBER, GREEN, GREY, HEADER, PANEL_HEIGHT, RED, draw_match
+from segvlad_ros.evaluation.pictures import Lettering
 from segvlad_ros.io.image_codec import encode_jpeg
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Support

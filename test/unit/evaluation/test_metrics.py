@@ -7,7 +7,6 @@ from segvlad_ros.evaluation.metrics import (
     Outcome,
     clopper_pearson,
     decision_metrics,
-    paired_bootstrap,
     precision_recall,
     ranking_metrics,
 )
@@ -86,10 +85,3 @@ def test_nothing_accepted_and_nothing_to_find_are_no_numbers():
     (0, 10, 0.0, 0.3085), (10, 10, 0.6915, 1.0), (5, 10, 0.1871, 0.8129), (81, 263, 0.2527, 0.3676)])
 def test_clopper_pearson_of_textbooks(successes, trials, low, high):
     assert clopper_pearson(successes, trials) == pytest.approx([low, high], abs=1e-4)
-
-
-def test_paired_bootstrap_tells_a_difference_from_none():
-    better, worse = [1] * 60 + [0] * 40, [1] * 40 + [0] * 60
-    assert paired_bootstrap(better, worse) > 0.999
-    assert paired_bootstrap(worse, better) < 0.001
-    assert paired_bootstrap(better, better) == 0.5

@@ -4,8 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segvlad_ros.evaluation.image_paths import GivenImages
-from segvlad_ros.evaluation.truth import PlaceTruth, read_truth, truth_among, truth_of_pose
+from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, read_truth, truth_among, truth_of_pose
 from segvlad_ros.types import Pose, SegvladError
 
 
