@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 from sensor_msgs.msg import Image
 
 from segvlad_ros.msg import KeyframeId, PlaceMatchArray
-from segvlad_ros.ros.bridges.base_bridge import Bridge
-from segvlad_ros.ros.bridges.interfaces import interface
-from segvlad_ros.ros.bridges.pending import PendingMessages
+from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interface
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_time
 
