@@ -5,9 +5,8 @@ import logging
 import threading
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
 from segvlad_ros.geometry import StaticTransforms
+from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_transform
 from segvlad_ros.types import Pose, SegvladError
 
@@ -77,9 +76,8 @@ class Transforms:
         except ImportError:
             logger.debug('neither tf2_ros nor tf2_msgs is installed: no transform is known')
             return
-        latched = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
-                             durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._subscription = self._node.create_subscription(TFMessage, '/tf_static', self.take_static, latched)
+        self._subscription = self._node.create_subscription(
+            TFMessage, '/tf_static', self.take_static, qos.latched(100))
 
     def _from_buffer(self, target: str, source: str, stamp_ns: int, patience_s: float) -> Pose | None:
         from rclpy.clock import ClockType
