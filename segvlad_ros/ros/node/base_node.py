@@ -19,8 +19,7 @@ from segvlad_ros.ros.input.synchroniser import Bundle
 from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
-from segvlad_ros.ros.output.statistics import Snapshot, Statistics
-from segvlad_ros.ros.output.status import MapFacts, StatusReporter
+from segvlad_ros.ros.output.status import MapFacts, Snapshot, Statistics, StatusReporter
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 import array
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -28,10 +28,6 @@ from segvlad_ros.types import (
     SegmentMatch,
     SegvladError,
 )
-
-if TYPE_CHECKING:
-    from segvlad_ros.ros.output.statistics import Snapshot
-
 
 logger = logging.getLogger(__name__)
 
@@ -284,20 +280,3 @@ def to_loop_closure(query: Keyframe, candidate: Candidate, base_frame: str) -> i
         match=to_keyframe_id(candidate.id), query=to_keyframe_id(query.id), base_frame=base_frame,
         query_pose_in_match=to_pose_with_covariance(candidate.query_pose_in_match),
         scale_source=candidate.scale_source, probability=float(candidate.probability), inliers=candidate.inliers)
-
-
-def to_status(snapshot: Snapshot, *, now_ns: int, state: int, message: str, map_id: str, fingerprint: str,
-              device: str, keyframes: int, segments: int, map_bytes: int) -> interfaces.SegVladStatus:
-    """A node's state and counters as a message.
-
-    :param state: one of the constants of msg/SegVladStatus
-    :param message: one line for people
-    """
-    counts, stages = snapshot.counts, snapshot.stages
-    return interfaces.SegVladStatus(
-        stamp=to_time(now_ns), state=state, message=message, map_id=map_id, model_fingerprint=fingerprint,
-        device=device, keyframes=keyframes, segments=segments, map_bytes=map_bytes,
-        images_received=counts.images_received, images_dropped=counts.images_dropped,
-        images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
-        matches_published=counts.matches_published, stages=list(stages),
-        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()])

@@ -5,7 +5,7 @@ import array
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image
@@ -86,7 +86,9 @@ class MatchMarkers:
         markers, words = [], []
         for name, answers, colour in (('accepted', self._accepted, GREEN), ('waiting', self._waiting, YELLOW),
                                       ('rejected', self._rejected, RED)):
-            markers += _lines(name, answers, colour, stamp_ns)
+            ends = (pose for query, match, _ in answers if match is not None and query.frame == match.frame
+                    for pose in (query, match))
+            markers += _by_frame(name, Marker.LINE_LIST, ends, stamp_ns=stamp_ns, size_m=LINE_M, colour=colour)
             words += [(answer, colour) for answer in answers if colour is not GREEN]
         if self._low is not None:
             words.append((self._low, GREY))
@@ -95,13 +97,24 @@ class MatchMarkers:
 
 def keyframe_markers(poses: Iterable[Pose | None], stamp_ns: int) -> list[Marker]:
     """One list of dots for each frame that poses are in."""
-    frames: dict[str, list[Point]] = {}
-    for pose in poses:
-        if pose is not None and pose.frame:
-            frames.setdefault(pose.frame, []).append(_point(pose))
-    return [_marker(f'keyframes in {frame}', Marker.SPHERE_LIST, points, frame=frame, stamp_ns=stamp_ns,
-                    size_m=DOT_M, colour=BLUE)
-            for frame, points in frames.items()]
+    return _by_frame('keyframes', Marker.SPHERE_LIST, (pose for pose in poses if pose is not None and pose.frame),
+                     stamp_ns=stamp_ns, size_m=DOT_M, colour=BLUE)
+
+
+def graph_markers(poses: list[tuple[int, Pose]], accepted: Iterable[tuple[Pose, Pose]],
+                  rejected: Iterable[tuple[Pose, Pose]]) -> MarkerArray:
+    """The path of a pose graph blue, accepted closures green, rejected ones red.
+
+    :param poses: with their stamps, nanoseconds, in order of time
+    """
+    stamp_ns, newest = poses[-1]
+    shown = {'frame': newest.frame, 'stamp_ns': stamp_ns, 'size_m': LINE_M}
+    markers = [_marker('path', Marker.LINE_STRIP, [_point(pose) for _, pose in poses], colour=BLUE, **shown)]
+    for name, pairs, colour in (('accepted', accepted, GREEN), ('rejected', rejected, RED)):
+        ends = [_point(pose) for pair in pairs for pose in pair]
+        if ends:
+            markers.append(_marker(name, Marker.LINE_LIST, ends, colour=colour, **shown))
+    return marker_array(markers)
 
 
 def marker_array(markers: list[Marker]) -> MarkerArray:
@@ -123,14 +136,11 @@ def short_reason(recognition: Recognition) -> str:
             }.get(recognition.status, f'score {best.score:.2f}')
 
 
-def _lines(name: str, answers: Iterable[_Answer], colour: ColorRGBA, stamp_ns: int) -> list[Marker]:
+def _by_frame(name: str, kind: int, poses: Iterable[Pose], **look: Any) -> list[Marker]:
     frames: dict[str, list[Point]] = {}
-    for query, match, _ in answers:
-        if match is not None and query.frame == match.frame:
-            frames.setdefault(query.frame, []).extend((_point(query), _point(match)))
-    return [_marker(f'{name} in {frame}', Marker.LINE_LIST, points, frame=frame, stamp_ns=stamp_ns, size_m=LINE_M,
-                    colour=colour)
-            for frame, points in frames.items()]
+    for pose in poses:
+        frames.setdefault(pose.frame, []).append(_point(pose))
+    return [_marker(f'{name} in {frame}', kind, points, frame=frame, **look) for frame, points in frames.items()]
 
 
 def _text(number: int, answer: _Answer, colour: ColorRGBA, stamp_ns: int) -> Marker:

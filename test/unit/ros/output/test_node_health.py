@@ -7,8 +7,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
 from segvlad_ros.ros.node.parameters import TABLE
-from segvlad_ros.ros.output.statistics import Statistics
-from segvlad_ros.ros.output.status import input_status, worker_status
+from segvlad_ros.ros.output.status import Statistics, input_status, worker_status
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
 
