@@ -16,15 +16,16 @@ RETRY_S = 0.5
 MOST = 1000  # waiting at once; the oldest is given up for a newer one
 
 
-def interface(package: str, kind: str, name: str, install: str) -> Any:
-    """A message or service class.
+def interfaces(package: str, install: str, *names: str) -> list[Any]:
+    """Message and service classes of another package.
 
-    :param kind: 'msg' or 'srv'
     :param install: how to get the package, for people
+    :param names: such as 'msg/PoseGraph'
     :raises SegvladError: the package is not installed
     """
     try:
-        return getattr(importlib.import_module(f'{package}.{kind}'), name)
+        return [getattr(importlib.import_module(f'{package}.{kind}'), name)
+                for kind, name in (path.split('/') for path in names)]
     except ImportError as error:
         raise SegvladError(f'the ROS package {package} is missing: {install}, then source its workspace') from error
 

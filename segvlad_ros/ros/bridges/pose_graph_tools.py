@@ -16,7 +16,7 @@ import numpy as np
 
 from segvlad_ros.geometry import rotation_first, tangent_covariance
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros.bridges.base_bridge import Bridge, interface
+from segvlad_ros.ros.bridges.base_bridge import Bridge, interfaces
 from segvlad_ros.ros.bridges.relative_poses import match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import fill_pose, from_time
@@ -38,8 +38,7 @@ def load_types() -> PoseGraphToolsTypes:
 
     :raises SegvladError: the package is missing
     """
-    return PoseGraphToolsTypes(*(interface('pose_graph_tools_msgs', 'msg', name, INSTALL)
-                                 for name in ('PoseGraph', 'PoseGraphEdge')))
+    return PoseGraphToolsTypes(*interfaces('pose_graph_tools_msgs', INSTALL, 'msg/PoseGraph', 'msg/PoseGraphEdge'))
 
 
 def to_pose_graph(closure: LoopClosure, types: PoseGraphToolsTypes) -> Any:

@@ -20,7 +20,7 @@ from nav_msgs.msg import Odometry
 from segvlad_ros.geometry import PoseHistory, identity, relative, tangent_covariance
 from segvlad_ros.geometry import inverse as inverse_pose
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interface
+from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
 from segvlad_ros.ros.bridges.relative_poses import compose, information, inverse, match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_odometry, from_time
@@ -47,8 +47,7 @@ def load_types() -> RtabmapTypes:
 
     :raises SegvladError: the package is missing
     """
-    return RtabmapTypes(*(interface('rtabmap_msgs', kind, name, INSTALL) for kind, name in (
-        ('srv', 'AddLink'), ('srv', 'GetMap2'), ('msg', 'Info'))))
+    return RtabmapTypes(*interfaces('rtabmap_msgs', INSTALL, 'srv/AddLink', 'srv/GetMap2', 'msg/Info'))
 
 
 @dataclass(frozen=True)
@@ -208,8 +207,7 @@ class Rtabmap(Bridge):
         """Once: the nodes of earlier sessions, without their data."""
         if not self._asked and self._get_map.service_is_ready():
             self._asked = True
-            request = self._types.get_map.Request(global_map=True)
-            self._database = self._get_map.call_async(request)
+            self._database = self._get_map.call_async(self._types.get_map.Request(global_map=True))
 
     def _too_late(self, closure: LoopClosure, reason: str) -> None:
         self.give_up(f'closure of keyframe {closure.query.index} with {closure.match.index} not added: {reason}')

@@ -5,6 +5,10 @@ import logging
 import threading
 from typing import Any
 
+from rclpy.clock import ClockType
+from rclpy.duration import Duration
+from rclpy.time import Time
+
 from segvlad_ros.geometry import StaticTransforms
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_transform
@@ -80,9 +84,6 @@ class Transforms:
             TFMessage, '/tf_static', self.take_static, qos.latched(100))
 
     def _from_buffer(self, target: str, source: str, stamp_ns: int, patience_s: float) -> Pose | None:
-        from rclpy.clock import ClockType
-        from rclpy.duration import Duration
-        from rclpy.time import Time
         from tf2_ros import TransformException
         try:
             if not self._buffer.can_transform(target, source, Time(), Duration(seconds=patience_s)):

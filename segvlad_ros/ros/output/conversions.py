@@ -44,7 +44,9 @@ def from_time(stamp: Time) -> int:
 
 def to_duration(nanoseconds: int) -> Duration:
     """Nanoseconds as a duration, negative ones too."""
-    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    # a duration holds 32 bits of seconds; a bag played without its clock is decades old
+    return Duration(sec=max(-(2**31), min(2**31 - 1, seconds)), nanosec=rest)
 
 
 def to_keyframe_id(identity: KeyframeId) -> interfaces.KeyframeId:
@@ -98,11 +100,9 @@ def from_odometry(message: Any) -> Pose:
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
     """A camera model as a message; P is K, as of a camera without rectification."""
-    message = CameraInfo(header=header, width=model.width, height=model.height, d=model.distortion.tolist(),
-                         distortion_model=model.distortion_model, k=model.matrix.ravel())
-    message.r = np.eye(3).ravel()
-    message.p = np.hstack([model.matrix, np.zeros((3, 1))]).ravel()
-    return message
+    return CameraInfo(header=header, width=model.width, height=model.height, d=model.distortion.tolist(),
+                      distortion_model=model.distortion_model, k=model.matrix.ravel(), r=np.eye(3).ravel(),
+                      p=np.hstack([model.matrix, np.zeros((3, 1))]).ravel())
 
 
 def from_transform(message: TransformStamped) -> Pose:
@@ -265,12 +265,7 @@ def to_place_match_array(query: Keyframe, recognition: Recognition, matches: lis
         header=Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id), query=to_keyframe_id(query.id),
         base_frame=base_frame, status=int(recognition.status), reason=recognition.reason, map_id=map_id,
         map_keyframes=recognition.map_keyframes, matches=matches,
-        latency=to_duration(_within_duration(now_ns - query.id.stamp_ns)))
-
-
-def _within_duration(nanoseconds: int) -> int:
-    """Durations hold 32 bits of seconds; a bag played without its clock is decades old."""
-    return max(-(2**31), min(2**31 - 1, nanoseconds // 1_000_000_000)) * 1_000_000_000 + nanoseconds % 1_000_000_000
+        latency=to_duration(now_ns - query.id.stamp_ns))
 
 
 def to_loop_closure(query: Keyframe, candidate: Candidate, base_frame: str) -> interfaces.LoopClosure:
