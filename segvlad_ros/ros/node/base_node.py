@@ -16,7 +16,7 @@ from std_srvs.srv import SetBool
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.synchroniser import Bundle
-from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
+from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.status import MapFacts, Snapshot, Statistics, StatusReporter
@@ -39,7 +39,7 @@ class SegvladNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._bridge = bridge_logging(self.get_logger())
+        self._bridge = LogBridge(self.get_logger())
         self.configured = self.active = self.paused = False
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.fingerprint = ''
@@ -120,7 +120,7 @@ class SegvladNode(Node):
 
     def destroy_node(self) -> None:
         """Stop, and take the log back from the node."""
-        unbridge_logging(self._bridge)
+        self._bridge.close()
         super().destroy_node()
 
     def _answer_change_state(self, request: ChangeState.Request, response: ChangeState.Response):
