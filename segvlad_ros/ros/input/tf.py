@@ -34,7 +34,13 @@ class Transforms:
         self._subscription: Any = None
         self._came = threading.Condition()
         self._asked: set[tuple[str, str]] = set()
-        self._listen()
+        try:
+            from tf2_ros import Buffer, TransformListener
+            self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, node)
+        except ImportError:
+            self._buffer = None
+            self._listen_to_static()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose | None:
         """``target_from_source`` at a stamp, its ``frame`` the target; None if nobody knows it."""
@@ -67,14 +73,7 @@ class Transforms:
                     logger.warning('transform of %r ignored: %s', transform.child_frame_id, error)
             self._came.notify_all()
 
-    def _listen(self) -> None:
-        try:
-            from tf2_ros import Buffer, TransformListener
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, self._node)
-            return
-        except ImportError:
-            self._buffer = None
+    def _listen_to_static(self) -> None:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:

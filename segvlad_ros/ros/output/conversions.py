@@ -4,7 +4,7 @@ from __future__ import annotations
 import array
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -28,6 +28,9 @@ from segvlad_ros.types import (
     SegmentMatch,
     SegvladError,
 )
+
+if TYPE_CHECKING:
+    from segvlad_ros.ros.output.status import MapFacts, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -275,3 +278,18 @@ def to_loop_closure(query: Keyframe, candidate: Candidate, base_frame: str) -> i
         match=to_keyframe_id(candidate.id), query=to_keyframe_id(query.id), base_frame=base_frame,
         query_pose_in_match=to_pose_with_covariance(candidate.query_pose_in_match),
         scale_source=candidate.scale_source, probability=float(candidate.probability), inliers=candidate.inliers)
+
+
+def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> interfaces.SegVladStatus:
+    """A node's counters and its map as a message.
+
+    :param fields: stamp, state, message, model_fingerprint, device: see msg/SegVladStatus
+    """
+    counts, stages = snapshot.counts, snapshot.stages
+    return interfaces.SegVladStatus(
+        map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
+        images_received=counts.images_received, images_dropped=counts.images_dropped,
+        images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
+        matches_published=counts.matches_published, stages=list(stages),
+        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
+        **fields)

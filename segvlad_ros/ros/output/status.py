@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import to_time
+from segvlad_ros.ros.output.conversions import to_status, to_time
 
 PERIOD_S = 1.0
 WINDOW = 100  # images or keyframes that percentiles and ratios are taken over
@@ -200,7 +200,7 @@ class StatusReporter:
         if not node.context.ok():
             return
         state, message = (SegVladStatus.LOADING, loading) if loading else self._state()
-        self._publisher.publish(status_message(
+        self._publisher.publish(to_status(
             node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state, message=message,
             model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
 
@@ -247,21 +247,6 @@ class StatusReporter:
             self._node.get_logger().warning(
                 f'{no_images(waiting_s, topic)}: is the camera running, is the topic remapped?')
         self._silence_reported = silent
-
-
-def status_message(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> SegVladStatus:
-    """A node's counters and its map as a message.
-
-    :param fields: stamp, state, message, model_fingerprint, device: see msg/SegVladStatus
-    """
-    counts, stages = snapshot.counts, snapshot.stages
-    return SegVladStatus(
-        map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
-        images_received=counts.images_received, images_dropped=counts.images_dropped,
-        images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
-        matches_published=counts.matches_published, stages=list(stages),
-        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
-        **fields)
 
 
 def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, waiting_s: float) -> DiagnosticStatus:

@@ -7,7 +7,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output import conversions
-from segvlad_ros.ros.output.status import MapFacts, Statistics, status_message
+from segvlad_ros.ros.output.status import MapFacts, Statistics
 from segvlad_ros.types import (
     CameraModel,
     Candidate,
@@ -191,7 +191,7 @@ def test_a_status_names_its_stages():
     statistics = Statistics()
     statistics.count(images_received=3, images_rejected=1)
     statistics.handled(statistics.arrived(), {'segments': 0.1, 'store': 0.2})
-    message = over_the_wire(status_message(
+    message = over_the_wire(conversions.to_status(
         statistics.snapshot(), MapFacts('m', keyframes=1, segments=2, bytes=3), state=SegVladStatus.MAPPING,
         model_fingerprint='f', device='cpu'))
     assert (message.images_received, message.images_rejected, message.keyframes_processed) == (3, 1, 1)
