@@ -33,7 +33,6 @@ def interfaces(package: str, install: str, *names: str) -> list[Any]:
 class Bridge:
     """One way to one back-end. All callbacks run in the node's ``sensor_group``, one at a time.
 
-    :param node: the ``SegvladNode``
     :ivar OUTPUT: the topic or service of the back-end
     :ivar given_up: how many inputs could not be handed over
     """

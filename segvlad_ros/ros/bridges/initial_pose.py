@@ -36,7 +36,6 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
     of the map.
 
     :param answer: see :func:`is_metric`
-    :param frame: the map's frame
     :param map_position_std_m, map_angle_std_rad: how well the poses of the map's keyframes are known
     :raises SegvladError: the match's pose is in another frame, or numbers are no pose
     """

@@ -23,7 +23,7 @@ from segvlad_ros.msg import LoopClosure
 from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
 from segvlad_ros.ros.bridges.relative_poses import compose, information, inverse, match_from_query
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import from_odometry, from_time
+from segvlad_ros.ros.output.conversions import fill_transform, from_odometry, from_time
 from segvlad_ros.types import Pose
 
 INSTALL = f'sudo apt install ros-{os.environ.get("ROS_DISTRO", "jazzy")}-rtabmap-msgs'
@@ -54,7 +54,6 @@ def load_types() -> RtabmapTypes:
 class Located:
     """A keyframe in RTAB-Map's graph.
 
-    :ivar node_id: the node that stands for it
     :ivar node_from_keyframe: pose of the base at the keyframe's stamp in the base at the node's
     """
 
@@ -136,9 +135,7 @@ def to_add_link(closure: LoopClosure, query: Located, match: Located, request: A
     filled = request()
     link = filled.link
     link.from_id, link.to_id, link.type = query.node_id, match.node_id, USER_CLOSURE
-    move, rotation = link.transform.translation, link.transform.rotation
-    move.x, move.y, move.z = map(float, from_to.translation)
-    rotation.x, rotation.y, rotation.z, rotation.w = map(float, from_to.quaternion)
+    fill_transform(link.transform, from_to)
     link.information = (np.eye(6) if from_to.covariance is None else information(tangent_covariance(from_to))).ravel()
     return filled
 

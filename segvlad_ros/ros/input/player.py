@@ -54,7 +54,6 @@ class PlayResult:
 class Player:
     """Plays one bag once.
 
-    :param path: bag
     :param rate: times real time; ignored when paced
     :param paced: wait after each image until every segvlad node that got it has dealt with it
     :param image_topic: the topic that paces, as named in the bag; '' picks the colour image
@@ -186,9 +185,7 @@ def _colour_topic(topics: Iterable[BagTopic], path: Path) -> str:
 class _Consumer:
     """A node that is waited for.
 
-    :ivar name: fully qualified
     :ivar maker: the node whose keyframes it takes; None: it takes images
-    :ivar status: its newest one
     :ivar expected: value of :attr:`count` that means "all done"
     :ivar lost: it missed a deadline and is not waited for until it shows life
     """
@@ -220,13 +217,7 @@ class _Consumer:
 
 
 class Pacer:
-    """Follows the status of all segvlad nodes.
-
-    :param image_topic: what the player publishes
-    :param required: nodes that must be active before it begins
-    :param deadline_s: longest wait for one answer
-    :param on_wait: see :func:`spin_until`
-    """
+    """Follows the status of all segvlad nodes."""
 
     def __init__(self, node: Node, image_topic: str, required: tuple[str, ...], deadline_s: float,
                  on_wait: Callable[[], None]) -> None:
@@ -255,13 +246,11 @@ class Pacer:
             return False
         if not paced:
             return True
-        images = [self._nodes[name] for name in self._subscribers(self._image_topic) if name in self._nodes]
-        takers = []
+        images, takers = self._subscribers(self._image_topic), []
         for maker in images:
-            for name in self._subscribers(f'{maker.name}/keyframes'):
-                if name in self._nodes:
-                    self._nodes[name].maker = maker
-                    takers.append(self._nodes[name])
+            for taker in self._subscribers(f'{maker.name}/keyframes'):
+                taker.maker = maker
+                takers.append(taker)
         self._waited = images + takers
         return (bool(images) and all(consumer.active for consumer in self._waited)
                 and self._required <= {consumer.name for consumer in self._waited})
@@ -273,9 +262,10 @@ class Pacer:
                 consumer = self._nodes[name] = _Consumer(name)
                 self._node.create_subscription(SegVladStatus, topic, consumer.take, qos.latched(10))
 
-    def _subscribers(self, topic: str) -> list[str]:
-        return [f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-                for info in self._node.get_subscriptions_info_by_topic(topic)]
+    def _subscribers(self, topic: str) -> list[_Consumer]:
+        names = (f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+                 for info in self._node.get_subscriptions_info_by_topic(topic))
+        return [self._nodes[name] for name in names if name in self._nodes]
 
     def wait_for_answer(self) -> bool:
         """Wait until the image just published is dealt with.

@@ -32,10 +32,7 @@ class BuiltinCache:
 
 
 class MessageFiltersCache:
-    """The same on ``message_filters.Cache``.
-
-    :param size: most messages that are kept
-    """
+    """The same on ``message_filters.Cache``."""
 
     def __init__(self, size: int) -> None:
         import message_filters
@@ -56,10 +53,7 @@ StampCache = BuiltinCache | MessageFiltersCache
 
 
 def make_cache(size: int) -> StampCache:
-    """The cache this machine has.
-
-    :param size: most messages that are kept
-    """
+    """The cache this machine has."""
     try:
         return MessageFiltersCache(size)
     except ImportError:

@@ -61,10 +61,7 @@ class Transforms:
         self._subscription = self._listener = None
 
     def take_static(self, message: Any) -> None:
-        """Keep the transforms of a /tf_static message.
-
-        :param message: tf2_msgs/TFMessage
-        """
+        """Keep the transforms of a /tf_static message."""
         with self._came:
             for transform in message.transforms:
                 try:

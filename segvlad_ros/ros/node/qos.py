@@ -38,8 +38,6 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
               callback_group=None):
     """Subscribe so that users can override the QoS (``qos_overrides.<topic>.subscription.reliability``), and
     so that a publisher whose QoS does not fit is named in one warning.
-
-    :param topic: relative name
     """
     resolved = node.resolve_topic_name(topic)
     warned: set[str] = set()

@@ -70,6 +70,13 @@ def fill_pose(target: Any, pose: Pose) -> None:
      target.orientation.w) = map(float, pose.quaternion)
 
 
+def fill_transform(target: Any, pose: Pose) -> None:
+    """Write a pose into a geometry_msgs/Transform."""
+    move, rotation = target.translation, target.rotation
+    move.x, move.y, move.z = map(float, pose.translation)
+    rotation.x, rotation.y, rotation.z, rotation.w = map(float, pose.quaternion)
+
+
 def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
     """A geometry_msgs/Pose with the name of its frame.
 
@@ -118,9 +125,7 @@ def from_transform(message: TransformStamped) -> Pose:
 def to_transform(pose: Pose, child: str, stamp: Time) -> TransformStamped:
     """A pose as a transform from its frame to ``child``."""
     message = TransformStamped(header=Header(stamp=stamp, frame_id=pose.frame), child_frame_id=child)
-    move, rotation = message.transform.translation, message.transform.rotation
-    move.x, move.y, move.z = map(float, pose.translation)
-    rotation.x, rotation.y, rotation.z, rotation.w = map(float, pose.quaternion)
+    fill_transform(message.transform, pose)
     return message
 
 
@@ -229,7 +234,6 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: Keyf
                    evidence: bool) -> interfaces.PlaceMatch:
     """One candidate as a message.
 
-    :param match: the candidate's keyframe
     :param evidence: whether the voting segments are wanted
     """
     message = interfaces.PlaceMatch(

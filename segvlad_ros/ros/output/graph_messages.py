@@ -33,7 +33,7 @@ class ClosureBook:
         changed = {number: judgement for number, judgement in judgements.items()
                    if judgement.verdict in VERDICTS and self._told.get(number) != judgement.verdict}
         self._told.update({number: judgement.verdict for number, judgement in changed.items()})
-        return [feedback(self._messages[number], VERDICTS[judgement.verdict], judgement.reason)
+        return [_feedback(self._messages[number], VERDICTS[judgement.verdict], judgement.reason)
                 for number, judgement in changed.items()]
 
     def abandoned(self, reason: str) -> list[LoopClosureFeedback]:
@@ -59,14 +59,13 @@ def foreign(message: LoopClosure, robot_id: int) -> str:
     return ''
 
 
-def feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeedback:
-    """What became of a closure."""
-    return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
-
-
 def unusable(closure: LoopClosure, reason: str) -> LoopClosureFeedback:
-    """A closure that was not judged."""
-    return feedback(closure, LoopClosureFeedback.UNUSABLE, reason)
+    """Feedback on a closure that was not judged."""
+    return _feedback(closure, LoopClosureFeedback.UNUSABLE, reason)
+
+
+def _feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeedback:
+    return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
 
 
 def to_path(poses: list[tuple[int, Pose]]) -> Path:

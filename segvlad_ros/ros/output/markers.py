@@ -48,12 +48,11 @@ class MatchMarkers:
         self._accepted: deque[_Answer] = deque(maxlen=accepted)
         self._rejected: deque[_Answer] = deque(maxlen=rejected)
         self._waiting: deque[_Answer] = deque(maxlen=rejected)
-        self._low: _Answer | None = None
+        self._low: _Answer | None = None  # the last answer, where its score was too low
 
     def add(self, recognition: Recognition, query: Pose | None, match: Pose | None) -> None:
         """Take one answer; one without a pose of its query cannot be shown.
 
-        :param query: base pose of the query
         :param match: base pose of the best candidate's keyframe, None without one
         """
         status = recognition.status
@@ -76,9 +75,8 @@ class MatchMarkers:
 
     def clear(self) -> None:
         """Forget all, as when another map is loaded."""
-        self._accepted.clear()
-        self._rejected.clear()
-        self._waiting.clear()
+        for answers in (self._accepted, self._rejected, self._waiting):
+            answers.clear()
         self._low = None
 
     def markers(self, stamp_ns: int) -> list[Marker]:
@@ -173,10 +171,8 @@ def to_match_image(query: Keyframe, recognition: Recognition, match: Keyframe | 
 
     :param match: the best candidate's keyframe, None without one
     """
-    if match is None:
-        rgb = draw_match(query, recognition)
-    else:
-        rgb = draw_match(query, recognition, match.thumbnail, match.description.boxes, match.camera_model)
+    shown = () if match is None else (match.thumbnail, match.description.boxes, match.camera_model)
+    rgb = draw_match(query, recognition, *shown)
     height, width = rgb.shape[:2]
     header = Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id)
     return Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width,

@@ -168,7 +168,6 @@ class StatusReporter:
 
     The status goes out every second, at every transition, and whenever the worker has handled what waited.
 
-    :param node: the :class:`~segvlad_ros.ros.node.base_node.SegvladNode`
     :ivar failure: why the last transition failed, '' if it did not
     :ivar problem: what was wrong with the last input, '' if nothing
     :ivar last_error: the worker's last exception
@@ -299,10 +298,7 @@ def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int
 
 
 def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> DiagnosticStatus:
-    """What the map holds.
-
-    :param state: the node's state in words
-    """
+    """What the map holds."""
     return _status(f'{node}: map', f'{facts.keyframes} keyframes', [], {
         'state': state, 'map id': facts.map_id, 'keyframes': facts.keyframes, 'segments': facts.segments,
         'bytes': facts.bytes, 'matches published': snapshot.counts.matches_published,
