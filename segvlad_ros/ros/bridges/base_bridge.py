@@ -1,7 +1,10 @@
-"""What all bridges share: their subscriptions, publishers, clients and counts."""
+"""What all bridges share: subscriptions, publishers, clients, counts, and what waits for the back-end."""
 from __future__ import annotations
 
+import importlib
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.qos import QoSProfile
@@ -10,12 +13,26 @@ from segvlad_ros.ros.node import qos
 from segvlad_ros.types import SegvladError
 
 RETRY_S = 0.5
+MOST = 1000  # waiting at once; the oldest is given up for a newer one
+
+
+def interfaces(package: str, install: str, *names: str) -> list[Any]:
+    """Message and service classes of another package.
+
+    :param install: how to get the package, for people
+    :param names: such as 'msg/PoseGraph'
+    :raises SegvladError: the package is not installed
+    """
+    try:
+        return [getattr(importlib.import_module(f'{package}.{kind}'), name)
+                for kind, name in (path.split('/') for path in names)]
+    except ImportError as error:
+        raise SegvladError(f'the ROS package {package} is missing: {install}, then source its workspace') from error
 
 
 class Bridge:
     """One way to one back-end. All callbacks run in the node's ``sensor_group``, one at a time.
 
-    :param node: the ``SegvladNode``
     :ivar OUTPUT: the topic or service of the back-end
     :ivar given_up: how many inputs could not be handed over
     """
@@ -99,3 +116,53 @@ class Bridge:
         """Count an output."""
         self.node.status.problem = ''
         self.node.statistics.matched()
+
+
+@dataclass
+class _Pending:
+    item: Any
+    deadline_s: float
+    reason: str = ''
+
+
+class PendingMessages:
+    """Items that are tried again until they can be sent or their time is up. Not thread-safe.
+
+    :param send: tries to send an item; '' if it went out, else what it waits for
+    :param give_up: receives an item whose time is up, and what it waited for
+    :param hold_s: longest wait
+    :param now_s: steady clock, seconds
+    """
+
+    def __init__(self, send: Callable[[Any], str], give_up: Callable[[Any, str], None], hold_s: float,
+                 now_s: Callable[[], float]) -> None:
+        self._send, self._give_up = send, give_up
+        self._hold_s, self._now_s = hold_s, now_s
+        self._waiting: deque[_Pending] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, item: Any) -> None:
+        """Send an item now, or as soon as it can be sent."""
+        waiting = _Pending(item, self._now_s() + self._hold_s)
+        if not self._sent(waiting):
+            self._waiting.append(waiting)
+        if len(self._waiting) > MOST:
+            oldest = self._waiting.popleft()
+            self._give_up(oldest.item, f'{oldest.reason}, and {MOST} newer ones wait')
+
+    def retry(self) -> None:
+        """Try all again; what has waited too long is given up."""
+        for _ in range(len(self._waiting)):
+            waiting = self._waiting.popleft()
+            if self._sent(waiting):
+                continue
+            if self._now_s() < waiting.deadline_s:
+                self._waiting.append(waiting)
+            else:
+                self._give_up(waiting.item, f'{waiting.reason}, {self._hold_s:g} s long')
+
+    def _sent(self, waiting: _Pending) -> bool:
+        waiting.reason = self._send(waiting.item)
+        return not waiting.reason

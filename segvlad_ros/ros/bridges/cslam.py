@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 from sensor_msgs.msg import Image
 
 from segvlad_ros.msg import KeyframeId, PlaceMatchArray
-from segvlad_ros.ros.bridges.base_bridge import Bridge
-from segvlad_ros.ros.bridges.interfaces import interface
-from segvlad_ros.ros.bridges.pending import PendingMessages
+from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_time
 
@@ -40,8 +38,9 @@ def load_types() -> CslamTypes:
 
     :raises SegvladError: the package is missing
     """
-    return CslamTypes(*(interface('cslam_common_interfaces', 'msg', name, INSTALL) for name in (
-        'LocalKeyframeMatch', 'InterRobotMatches', 'InterRobotMatch', 'KeyframeRGB', 'KeyframeOdom')))
+    return CslamTypes(*interfaces(
+        'cslam_common_interfaces', INSTALL, 'msg/LocalKeyframeMatch', 'msg/InterRobotMatches', 'msg/InterRobotMatch',
+        'msg/KeyframeRGB', 'msg/KeyframeOdom'))
 
 
 def is_local(answer: PlaceMatchArray) -> bool:

@@ -11,8 +11,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from segvlad_ros.geometry import identity
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges.base_bridge import Bridge
-from segvlad_ros.ros.bridges.covariances import compose
-from segvlad_ros.ros.bridges.interfaces import copy_stamp, match_from_query
+from segvlad_ros.ros.bridges.relative_poses import compose, match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_pose, to_pose_with_covariance
 from segvlad_ros.types import SegvladError
@@ -37,7 +36,6 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
     of the map.
 
     :param answer: see :func:`is_metric`
-    :param frame: the map's frame
     :param map_position_std_m, map_angle_std_rad: how well the poses of the map's keyframes are known
     :raises SegvladError: the match's pose is in another frame, or numbers are no pose
     """
@@ -51,8 +49,7 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
     message = PoseWithCovarianceStamped(pose=to_pose_with_covariance(pose))
     covariance = (UNKNOWN if pose.covariance is None else pose.covariance) + np.diag(spread)
     message.pose.covariance = covariance.ravel()
-    message.header.frame_id = frame
-    copy_stamp(answer.header.stamp, message.header.stamp)
+    message.header.frame_id, message.header.stamp = frame, answer.header.stamp
     return message
 
 

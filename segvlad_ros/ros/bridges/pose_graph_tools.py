@@ -16,8 +16,8 @@ import numpy as np
 
 from segvlad_ros.geometry import rotation_first, tangent_covariance
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros.bridges.base_bridge import Bridge
-from segvlad_ros.ros.bridges.interfaces import copy_stamp, interface, match_from_query
+from segvlad_ros.ros.bridges.base_bridge import Bridge, interfaces
+from segvlad_ros.ros.bridges.relative_poses import match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import fill_pose, from_time
 from segvlad_ros.types import SegvladError
@@ -38,8 +38,7 @@ def load_types() -> PoseGraphToolsTypes:
 
     :raises SegvladError: the package is missing
     """
-    return PoseGraphToolsTypes(*(interface('pose_graph_tools_msgs', 'msg', name, INSTALL)
-                                 for name in ('PoseGraph', 'PoseGraphEdge')))
+    return PoseGraphToolsTypes(*interfaces('pose_graph_tools_msgs', INSTALL, 'msg/PoseGraph', 'msg/PoseGraphEdge'))
 
 
 def to_pose_graph(closure: LoopClosure, types: PoseGraphToolsTypes) -> Any:
@@ -50,8 +49,7 @@ def to_pose_graph(closure: LoopClosure, types: PoseGraphToolsTypes) -> Any:
     pose = match_from_query(closure)
     edge, graph = types.edge(), types.graph()
     for header in (edge.header, graph.header):
-        copy_stamp(closure.header.stamp, header.stamp)
-        header.frame_id = closure.base_frame
+        header.stamp, header.frame_id = closure.header.stamp, closure.base_frame
     edge.key_from, edge.key_to = from_time(closure.query.stamp), from_time(closure.match.stamp)
     edge.robot_from, edge.robot_to = _robot(closure.query), _robot(closure.match)
     edge.type = edge.LOOPCLOSE

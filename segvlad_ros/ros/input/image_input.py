@@ -111,7 +111,7 @@ class ImageInput:
 
     def _expire(self) -> None:
         self._timer.cancel()
-        self._synchroniser.expire()
+        self._synchroniser.advance()
 
     def _unless_paused(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
         def guarded(message: Any) -> None:

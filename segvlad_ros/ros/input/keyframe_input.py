@@ -48,8 +48,8 @@ class KeyframeInput:
                                            qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=node.sensor_group)
         if self.follower is not None:
             self._client = node.create_client(GetKeyframe, 'get_keyframe', callback_group=node.sensor_group)
-            self._timer = node.create_timer(POLL_S, self._refill, callback_group=node.sensor_group,
-                                            clock=node.steady_clock)
+            self._timer = node.create_timer(POLL_S, lambda: node.worker.post(self._refill),
+                                            callback_group=node.sensor_group, clock=node.steady_clock)
             self._timer.cancel()
 
     def close(self) -> None:
@@ -94,10 +94,7 @@ class KeyframeInput:
             return None
 
     def _refill(self) -> None:
-        """Ask for one missing keyframe, or give up; called by the timer while some are missing."""
-        self._node.worker.post(self._refill_next)
-
-    def _refill_next(self) -> None:
+        """Ask for one missing keyframe, or give up; posted by the timer while some are missing."""
         missing, timer = self.follower.missing(), self._timer
         if timer is None:  # closed meanwhile
             return
@@ -127,15 +124,12 @@ class KeyframeInput:
             self._lost(missing, response.message)
         self._patience_until_s = self._node.steady_s() + PATIENCE_S
         self._asked = None
-        self._refill_next()
+        self._refill()
 
     def _lost(self, missing: tuple[int, str, int], reason: str) -> None:
         self._node.statistics.count(gaps=1)
         self._node.report(f'keyframe {missing[2]} never came: {reason}')
         self.follower.give_up(*missing)
-
-
-Session = tuple[int, str]
 
 
 @dataclass
@@ -157,7 +151,7 @@ class Follower:
 
     def __init__(self, add: Callable[[Keyframe], None]) -> None:
         self._add = add
-        self._streams: dict[Session, _KeyframeStream] = {}
+        self._streams: dict[tuple[int, str], _KeyframeStream] = {}
 
     def offer(self, keyframe: Keyframe) -> bool:
         """Take a keyframe that was received or fetched.

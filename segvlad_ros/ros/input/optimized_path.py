@@ -32,10 +32,7 @@ class OptimizedPath:
         self._known: dict[KeyframeId, tuple[float, ...]] = {}
 
     def moved(self, path: Any, keyframes: Iterable[KeyframeId]) -> dict[KeyframeId, OptimizedPose]:
-        """The optimised poses of those keyframes that have moved since the path before.
-
-        :param path: nav_msgs/Path
-        """
+        """The optimised poses of those keyframes that have moved since the path before."""
         frame = path.header.frame_id or 'map'
         if frame != self._frame:
             self._frame, self._known = frame, {}

@@ -1,19 +1,12 @@
 """The newest messages of one topic, asked for by stamp: message_filters' Cache where it imports, else its equal."""
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
+
+from rclpy.clock import ClockType
+from rclpy.time import Time
 
 from segvlad_ros.io.stamps import stamp_ns
-
-
-class StampCache(Protocol):
-    """The last messages of a topic."""
-
-    def add(self, message: Any) -> None:
-        """Keep a message; the oldest goes when the cache is full."""
-
-    def nearest(self, stamp: int) -> Any | None:
-        """The message whose stamp is nearest to a stamp in nanoseconds, or None without any."""
 
 
 class BuiltinCache:
@@ -27,22 +20,19 @@ class BuiltinCache:
         self._messages: list[Any] = []
 
     def add(self, message: Any) -> None:
-        """See :class:`StampCache`."""
+        """Keep a message; the oldest goes when the cache is full."""
         self._messages.append(message)
         del self._messages[:-self._size]
 
     def nearest(self, stamp: int) -> Any | None:
-        """See :class:`StampCache`."""
+        """The message whose stamp is nearest to a stamp in nanoseconds, or None without any."""
         before = [m for m in self._messages if stamp_ns(m) <= stamp]
         after = [m for m in self._messages if stamp_ns(m) >= stamp]
         return _nearer(before[-1] if before else None, after[0] if after else None, stamp)
 
 
 class MessageFiltersCache:
-    """The same on ``message_filters.Cache``.
-
-    :param size: most messages that are kept
-    """
+    """The same on ``message_filters.Cache``."""
 
     def __init__(self, size: int) -> None:
         import message_filters
@@ -50,22 +40,20 @@ class MessageFiltersCache:
         self._cache = message_filters.Cache(self._input, size)
 
     def add(self, message: Any) -> None:
-        """See :class:`StampCache`."""
+        """See :class:`BuiltinCache`."""
         self._input.signalMessage(message)
 
     def nearest(self, stamp: int) -> Any | None:
-        """See :class:`StampCache`."""
-        from rclpy.clock import ClockType
-        from rclpy.time import Time
+        """See :class:`BuiltinCache`."""
         time = Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
         return _nearer(self._cache.getElemBeforeTime(time), self._cache.getElemAfterTime(time), stamp)
 
 
-def make_cache(size: int) -> StampCache:
-    """The cache this machine has.
+StampCache = BuiltinCache | MessageFiltersCache
 
-    :param size: most messages that are kept
-    """
+
+def make_cache(size: int) -> StampCache:
+    """The cache this machine has."""
     try:
         return MessageFiltersCache(size)
     except ImportError:

@@ -53,7 +53,7 @@ class Synchroniser:
     :param emit: receives each :class:`Bundle`
     :param expected: whether somebody publishes an input: 'depth', 'camera_info', 'odom'
     :param now_s: steady clock, seconds
-    :param schedule: asks for a call of :meth:`expire` after so many seconds
+    :param schedule: asks for a call of :meth:`advance` after so many seconds
     :param timeout_s: longest wait of an image
     :param tolerance_s: largest difference of the stamps of image and depth
     :param odom_max_gap_s: longest gap in the odometry that is interpolated
@@ -87,25 +87,26 @@ class Synchroniser:
         """Take an image; it is emitted now or later."""
         stamp = stamp_ns(image)
         if 0 < stamp < self._last_image_ns - LATE_NS:  # the clock jumped back: what we keep is of another time
-            self._flush()
+            while self._waiting:
+                self._emit(self._bundle(self._waiting.popleft()))
             self._forget_odometry_after(stamp)
             self._forget()
             self._last_image_ns = stamp
         self._last_image_ns = max(stamp, self._last_image_ns)
         now = self._now_s()
         self._waiting.append(_Waiting(image, now, now + (self._timeout_s if stamp else 0.0)))
-        self._advance()
+        self.advance()
 
     def add_depth(self, depth: Any) -> None:
         """Take a depth image."""
         self._depth.add(depth)
-        self._advance()
+        self.advance()
 
     def add_camera_info(self, camera_info: Any) -> None:
         """Take a camera_info."""
         self._camera_info.add(camera_info)
         self._newest_info_ns = stamp_ns(camera_info)
-        self._advance()
+        self.advance()
 
     def add_pose(self, stamp: int, pose: Pose, child: str = '') -> bool:
         """Take a pose of the odometry.
@@ -116,12 +117,8 @@ class Synchroniser:
         """
         self._forget_odometry_after(stamp)
         leapt = self._odometry.add(stamp, pose, child)
-        self._advance()
+        self.advance()
         return leapt
-
-    def expire(self) -> None:
-        """Hand on what has waited long enough."""
-        self._advance()
 
     def _forget_odometry_after(self, stamp: int) -> None:
         """Odometry far ahead of what arrives now is of the time before a jump of the clock."""
@@ -134,11 +131,8 @@ class Synchroniser:
         self._depth = self._make_cache(CACHED_MESSAGES)
         self._camera_info = self._make_cache(CACHED_MESSAGES)
 
-    def _flush(self) -> None:
-        while self._waiting:
-            self._emit(self._bundle(self._waiting.popleft()))
-
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Hand on what is complete or has waited long enough."""
         while self._waiting:
             head = self._waiting[0]
             left_s = head.deadline_s - self._now_s()

@@ -5,9 +5,12 @@ import logging
 import threading
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.clock import ClockType
+from rclpy.duration import Duration
+from rclpy.time import Time
 
 from segvlad_ros.geometry import StaticTransforms
+from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_transform
 from segvlad_ros.types import Pose, SegvladError
 
@@ -31,7 +34,13 @@ class Transforms:
         self._subscription: Any = None
         self._came = threading.Condition()
         self._asked: set[tuple[str, str]] = set()
-        self._listen()
+        try:
+            from tf2_ros import Buffer, TransformListener
+            self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, node)
+        except ImportError:
+            self._buffer = None
+            self._listen_to_static()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Pose | None:
         """``target_from_source`` at a stamp, its ``frame`` the target; None if nobody knows it."""
@@ -52,10 +61,7 @@ class Transforms:
         self._subscription = self._listener = None
 
     def take_static(self, message: Any) -> None:
-        """Keep the transforms of a /tf_static message.
-
-        :param message: tf2_msgs/TFMessage
-        """
+        """Keep the transforms of a /tf_static message."""
         with self._came:
             for transform in message.transforms:
                 try:
@@ -64,27 +70,16 @@ class Transforms:
                     logger.warning('transform of %r ignored: %s', transform.child_frame_id, error)
             self._came.notify_all()
 
-    def _listen(self) -> None:
-        try:
-            from tf2_ros import Buffer, TransformListener
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, self._node)
-            return
-        except ImportError:
-            self._buffer = None
+    def _listen_to_static(self) -> None:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:
             logger.debug('neither tf2_ros nor tf2_msgs is installed: no transform is known')
             return
-        latched = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE,
-                             durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._subscription = self._node.create_subscription(TFMessage, '/tf_static', self.take_static, latched)
+        self._subscription = self._node.create_subscription(
+            TFMessage, '/tf_static', self.take_static, qos.latched(100))
 
     def _from_buffer(self, target: str, source: str, stamp_ns: int, patience_s: float) -> Pose | None:
-        from rclpy.clock import ClockType
-        from rclpy.duration import Duration
-        from rclpy.time import Time
         from tf2_ros import TransformException
         try:
             if not self._buffer.can_transform(target, source, Time(), Duration(seconds=patience_s)):

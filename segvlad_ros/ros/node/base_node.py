@@ -16,14 +16,14 @@ from std_srvs.srv import SetBool
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.synchroniser import Bundle
-from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
+from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
-from segvlad_ros.ros.output.statistics import Snapshot, Statistics
-from segvlad_ros.ros.output.status import MapFacts, StatusReporter
+from segvlad_ros.ros.output.status import MapFacts, Snapshot, Statistics, StatusReporter
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0
+Step = tuple[str, Callable[[], None], Callable | None]  # of a transition: its name, our work, what rclpy does after it
 
 
 class SegvladNode(Node):
@@ -39,7 +39,7 @@ class SegvladNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._bridge = bridge_logging(self.get_logger())
+        self._bridge = LogBridge(self.get_logger())
         self.configured = self.active = self.paused = False
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.fingerprint = ''
@@ -93,35 +93,25 @@ class SegvladNode(Node):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Build everything."""
         self.status.publish('loading')
-        result = self._transition('configure', self._configure, super().on_configure, state)
-        if result != TransitionCallbackReturn.SUCCESS:
-            self._transition('clean up', self._cleanup, None, state, keep_failure=True)
-        self.status.publish()
-        return result
+        return self._transition(state, ('configure', self._configure, super().on_configure),
+                                undo=('clean up', self._cleanup, None))
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        result = self._transition('activate', self._activate, super().on_activate, state)
-        if result != TransitionCallbackReturn.SUCCESS:
-            self._transition('deactivate', self._deactivate, super().on_deactivate, state, keep_failure=True)
-        self.status.publish()
-        return result
+        return self._transition(state, ('activate', self._activate, super().on_activate),
+                                undo=('deactivate', self._deactivate, super().on_deactivate))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, finish what is in hand."""
-        result = self._transition('deactivate', self._deactivate, super().on_deactivate, state)
-        self.status.publish()
-        return result
+        return self._transition(state, ('deactivate', self._deactivate, super().on_deactivate))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything."""
-        result = self._transition('clean up', self._cleanup, super().on_cleanup, state)
-        self.status.publish()
-        return result
+        return self._transition(state, ('clean up', self._cleanup, super().on_cleanup))
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from any state."""
-        return self._transition('shut down', self.close, super().on_shutdown, state)
+        return self._attempt(state, ('shut down', self.close, super().on_shutdown))
 
     def close(self) -> None:
         """Stop the worker and close the map; may be called twice."""
@@ -130,7 +120,7 @@ class SegvladNode(Node):
 
     def destroy_node(self) -> None:
         """Stop, and take the log back from the node."""
-        unbridge_logging(self._bridge)
+        self._bridge.close()
         super().destroy_node()
 
     def _answer_change_state(self, request: ChangeState.Request, response: ChangeState.Response):
@@ -142,8 +132,15 @@ class SegvladNode(Node):
             response.success = False
             return response
 
-    def _transition(self, name: str, work: Callable[[], None], after: Callable | None, state: LifecycleState,
-                    keep_failure: bool = False) -> TransitionCallbackReturn:
+    def _transition(self, state: LifecycleState, step: Step, undo: Step | None = None) -> TransitionCallbackReturn:
+        result = self._attempt(state, step)
+        if result != TransitionCallbackReturn.SUCCESS and undo is not None:
+            self._attempt(state, undo, keep_failure=True)
+        self.status.publish()
+        return result
+
+    def _attempt(self, state: LifecycleState, step: Step, keep_failure: bool = False) -> TransitionCallbackReturn:
+        name, work, after = step
         try:
             work()
             if not keep_failure:

@@ -31,7 +31,6 @@ class LaunchedNode:
     """One node of a launch file.
 
     :ivar executable: 'map_builder' or 'localizer'; also the node's name
-    :ivar arguments: the arguments that reach it
     :ivar fixed: parameters that this launch file is about
     :ivar remappings: topics and services that the launch file connects, relative to the namespace
     """
@@ -105,10 +104,7 @@ def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
 
 
 def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:
-    """The parameters that launch arguments set.
-
-    :param values: argument values as strings
-    """
+    """The parameters that launch arguments set."""
     given = {argument.name: _typed(argument, values[argument.name]) for argument in node.arguments
              if argument.parameter is not None and values[argument.name]}
     return {**given, **node.fixed, 'use_sim_time': is_true(values['use_sim_time'])}

@@ -5,7 +5,7 @@ import logging
 
 
 class LogBridge(logging.Handler):
-    """Forwards the records of the package's loggers to a node's logger (and so to /rosout).
+    """Sends everything the package logs to a node's logger (and so to /rosout), until it is closed.
 
     :param ros_logger: what ``Node.get_logger()`` returns
     """
@@ -13,6 +13,16 @@ class LogBridge(logging.Handler):
     def __init__(self, ros_logger) -> None:
         super().__init__()
         self._ros_logger = ros_logger
+        self._package = logging.getLogger('segvlad_ros')
+        self._package.addHandler(self)
+        self._package.setLevel(logging.DEBUG if ros_logger.get_effective_level() <= 10 else logging.INFO)
+        self._package.propagate = False
+
+    def close(self) -> None:
+        """Take the log back from the node."""
+        self._package.removeHandler(self)
+        self._package.propagate = True
+        super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Forward one record. rclpy wants each severity to come from a line of its own."""
@@ -27,23 +37,3 @@ class LogBridge(logging.Handler):
             self._ros_logger.info(message)
         else:
             self._ros_logger.debug(message)
-
-
-def bridge_logging(ros_logger) -> LogBridge:
-    """Send everything the package logs to a node's logger.
-
-    :return: the handler, for :func:`unbridge_logging`
-    """
-    package = logging.getLogger('segvlad_ros')
-    bridge = LogBridge(ros_logger)
-    package.addHandler(bridge)
-    package.setLevel(logging.DEBUG if ros_logger.get_effective_level() <= 10 else logging.INFO)
-    package.propagate = False
-    return bridge
-
-
-def unbridge_logging(bridge: LogBridge) -> None:
-    """Undo :func:`bridge_logging`."""
-    package = logging.getLogger('segvlad_ros')
-    package.removeHandler(bridge)
-    package.propagate = True

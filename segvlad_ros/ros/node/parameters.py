@@ -20,11 +20,9 @@ class Parameter:
 
     :ivar name: with its unit as suffix where it has one
     :ivar default: also fixes the type: bool, int, float, str, or a list of float
-    :ivar description: one sentence for people
     :ivar minimum, maximum: inclusive range of a number, or None
     :ivar one_of: the allowed strings; empty: any
     :ivar read_only: True: takes effect when the node is configured, and cannot change while it is; False: at once
-    :ivar nodes: the nodes that have it
     """
 
     name: str
@@ -192,8 +190,6 @@ def markdown() -> str:
 class NodeParameters:
     """A node's declared parameters, read by name: ``parameters['top_k']``.
 
-    :param node: the rclpy node
-    :param name: whose table: its executable, such as 'localizer'
     :param is_configured: tells whether read-only parameters are locked
     """
 

@@ -11,10 +11,7 @@ WARM_UP_SIZE = (480, 640)
 
 
 def load_node_preset(name: str) -> Preset:
-    """Read a preset and refuse what no robot can use.
-
-    :param name: name or path
-    """
+    """Read a preset and refuse what no robot can use."""
     preset = load_preset(name)
     if preset.projection.kind == 'none':
         raise SegvladError(f'preset {name}: projection none makes megabytes a keyframe and is for offline use; '
@@ -23,10 +20,7 @@ def load_node_preset(name: str) -> Preset:
 
 
 def load_describer(preset: Preset, device: str) -> Describer:
-    """Load the models and describe one image, so that the first real one is not late and what fails, fails here.
-
-    :param device: torch device
-    """
+    """Load the models and describe one image, so that the first real one is not late and what fails, fails here."""
     describer = build_describer(preset, device)
     describer.describe(np.random.default_rng(0).integers(0, 256, (*WARM_UP_SIZE, 3), np.uint8))
     return describer

@@ -14,20 +14,21 @@ from segvlad_ros.pipeline.presets import config_directory
 
 def sensor(depth: int = 1) -> QoSProfile:
     """SensorData: best effort matches every publisher; depth 1 keeps the newest (REP-2003)."""
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT,
-                      durability=DurabilityPolicy.VOLATILE)
+    return _profile(depth, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 def reliable(depth: int = 10) -> QoSProfile:
     """Results, and with depth 20 descriptors."""
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE,
-                      durability=DurabilityPolicy.VOLATILE)
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
-def latched() -> QoSProfile:
+def latched(depth: int = 1) -> QoSProfile:
     """Status: whoever comes late gets the last one."""
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
 
 
 DESCRIPTORS_DEPTH = 20
@@ -37,8 +38,6 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
               callback_group=None):
     """Subscribe so that users can override the QoS (``qos_overrides.<topic>.subscription.reliability``), and
     so that a publisher whose QoS does not fit is named in one warning.
-
-    :param topic: relative name
     """
     resolved = node.resolve_topic_name(topic)
     warned: set[str] = set()

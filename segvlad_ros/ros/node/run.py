@@ -26,7 +26,6 @@ class _Stop(BaseException):
 def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> int:
     """Run a node until SIGINT or SIGTERM.
 
-    :param make: makes the node
     :param args: command line, None takes the process's
     :return: exit status: 0, or 1 where a node with ``autostart`` cannot start
     """

@@ -27,15 +27,15 @@ class _Job:
 class Worker:
     """A thread that handles the newest item of a one-slot box, and jobs that other threads submit.
 
-    ``put`` replaces an item that was not taken yet (newest wins, the replaced one is reported). Jobs are handled
-    in order and before the box, since somebody waits for them or they must not be lost. No exception ends the
-    thread: it is reported, counted, and the next item is taken.
+    Jobs are handled in order and before the box, since somebody waits for them or they must not be lost. No exception
+    ends the thread: it is reported, counted, and the next item is taken.
 
     :param process: handles one item of the box, in the worker's thread
     :param on_error: receives what ``process``, ``on_idle`` or a job nobody waits for raised
     :param on_drop: receives an item that was replaced before it was handled
     :param on_idle: called after an item or a job when nothing else waits
     :param max_jobs: longest queue of jobs; a submission beyond it is refused
+    :ivar errors, consecutive_errors: how often something raised, in all and since the last success
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class Worker:
         on_drop: Callable[[Any], None] = lambda item: None,
         on_idle: Callable[[], None] = lambda: None,
         max_jobs: int = 100,
-        name: str = 'worker',
     ) -> None:
         self._process = process
         self._on_error = on_error
@@ -56,12 +55,9 @@ class Worker:
         self._changed = threading.Condition()
         self._box: list[Any] = []
         self._jobs: deque[_Job] = deque()
-        self._busy = False
-        self._stopping = False
-        self.dropped = 0
-        self.errors = 0
-        self.consecutive_errors = 0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._busy = self._stopping = False
+        self.errors = self.consecutive_errors = 0
+        self._thread = threading.Thread(target=self._run, name='worker', daemon=True)
         self._thread.start()
 
     def put(self, item: Any) -> None:
@@ -70,10 +66,15 @@ class Worker:
             if self._stopping:
                 return
             replaced, self._box = self._box, [item]
-            self.dropped += len(replaced)
             self._changed.notify_all()
         for old in replaced:
             self._on_drop(old)
+
+    def _empty_box(self) -> None:
+        with self._changed:
+            dropped, self._box = self._box, []
+        for item in dropped:
+            self._on_drop(item)
 
     def submit(self, job: Callable[[], Any]) -> Future:
         """Queue a job for the worker's thread.
@@ -97,10 +98,10 @@ class Worker:
         with self._changed:
             if self._stopping:
                 raise SegvladError('the node is being stopped')
-            waiting = [number for number, other in enumerate(self._jobs) if job.newest and other.newest == job.newest]
-            if waiting:
-                self._jobs[waiting[0]] = job
-                return
+            for number, other in enumerate(self._jobs):
+                if job.newest and other.newest == job.newest:
+                    self._jobs[number] = job
+                    return
             if len(self._jobs) >= self._max_jobs:
                 raise SegvladError(f'{self._max_jobs} requests wait already: try again later')
             self._jobs.append(job)
@@ -111,24 +112,17 @@ class Worker:
 
         :return: False if that took longer than ``timeout_s``
         """
+        self._empty_box()
         with self._changed:
-            replaced, self._box = self._box, []
-            self.dropped += len(replaced)
-            done = self._changed.wait_for(lambda: not self._busy and not self._jobs, timeout_s)
-        for old in replaced:
-            self._on_drop(old)
-        return done
+            return self._changed.wait_for(lambda: not self._busy and not self._jobs, timeout_s)
 
     def stop(self) -> None:
         """End the thread after the item in hand; what waits is dropped or cancelled. May be called twice."""
         with self._changed:
             self._stopping = True
-            replaced, self._box = self._box, []
-            self.dropped += len(replaced)
-            cancelled, self._jobs = list(self._jobs), deque()
+            cancelled, self._jobs = self._jobs, deque()
             self._changed.notify_all()
-        for old in replaced:
-            self._on_drop(old)
+        self._empty_box()
         for job in cancelled:
             if job.future is not None:
                 job.future.cancel()

@@ -30,8 +30,7 @@ from segvlad_ros.types import (
 )
 
 if TYPE_CHECKING:
-    from segvlad_ros.ros.output.statistics import Snapshot
-
+    from segvlad_ros.ros.output.status import MapFacts, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,9 @@ def from_time(stamp: Time) -> int:
 
 def to_duration(nanoseconds: int) -> Duration:
     """Nanoseconds as a duration, negative ones too."""
-    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    # a duration holds 32 bits of seconds; a bag played without its clock is decades old
+    return Duration(sec=max(-(2**31), min(2**31 - 1, seconds)), nanosec=rest)
 
 
 def to_keyframe_id(identity: KeyframeId) -> interfaces.KeyframeId:
@@ -67,6 +68,13 @@ def fill_pose(target: Any, pose: Pose) -> None:
     target.position.x, target.position.y, target.position.z = map(float, pose.translation)
     (target.orientation.x, target.orientation.y, target.orientation.z,
      target.orientation.w) = map(float, pose.quaternion)
+
+
+def fill_transform(target: Any, pose: Pose) -> None:
+    """Write a pose into a geometry_msgs/Transform."""
+    move, rotation = target.translation, target.rotation
+    move.x, move.y, move.z = map(float, pose.translation)
+    rotation.x, rotation.y, rotation.z, rotation.w = map(float, pose.quaternion)
 
 
 def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
@@ -102,11 +110,9 @@ def from_odometry(message: Any) -> Pose:
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
     """A camera model as a message; P is K, as of a camera without rectification."""
-    message = CameraInfo(header=header, width=model.width, height=model.height, d=model.distortion.tolist(),
-                         distortion_model=model.distortion_model, k=model.matrix.ravel())
-    message.r = np.eye(3).ravel()
-    message.p = np.hstack([model.matrix, np.zeros((3, 1))]).ravel()
-    return message
+    return CameraInfo(header=header, width=model.width, height=model.height, d=model.distortion.tolist(),
+                      distortion_model=model.distortion_model, k=model.matrix.ravel(), r=np.eye(3).ravel(),
+                      p=np.hstack([model.matrix, np.zeros((3, 1))]).ravel())
 
 
 def from_transform(message: TransformStamped) -> Pose:
@@ -119,9 +125,7 @@ def from_transform(message: TransformStamped) -> Pose:
 def to_transform(pose: Pose, child: str, stamp: Time) -> TransformStamped:
     """A pose as a transform from its frame to ``child``."""
     message = TransformStamped(header=Header(stamp=stamp, frame_id=pose.frame), child_frame_id=child)
-    move, rotation = message.transform.translation, message.transform.rotation
-    move.x, move.y, move.z = map(float, pose.translation)
-    rotation.x, rotation.y, rotation.z, rotation.w = map(float, pose.quaternion)
+    fill_transform(message.transform, pose)
     return message
 
 
@@ -230,7 +234,6 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: Keyf
                    evidence: bool) -> interfaces.PlaceMatch:
     """One candidate as a message.
 
-    :param match: the candidate's keyframe
     :param evidence: whether the voting segments are wanted
     """
     message = interfaces.PlaceMatch(
@@ -269,12 +272,7 @@ def to_place_match_array(query: Keyframe, recognition: Recognition, matches: lis
         header=Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id), query=to_keyframe_id(query.id),
         base_frame=base_frame, status=int(recognition.status), reason=recognition.reason, map_id=map_id,
         map_keyframes=recognition.map_keyframes, matches=matches,
-        latency=to_duration(_within_duration(now_ns - query.id.stamp_ns)))
-
-
-def _within_duration(nanoseconds: int) -> int:
-    """Durations hold 32 bits of seconds; a bag played without its clock is decades old."""
-    return max(-(2**31), min(2**31 - 1, nanoseconds // 1_000_000_000)) * 1_000_000_000 + nanoseconds % 1_000_000_000
+        latency=to_duration(now_ns - query.id.stamp_ns))
 
 
 def to_loop_closure(query: Keyframe, candidate: Candidate, base_frame: str) -> interfaces.LoopClosure:
@@ -286,18 +284,16 @@ def to_loop_closure(query: Keyframe, candidate: Candidate, base_frame: str) -> i
         scale_source=candidate.scale_source, probability=float(candidate.probability), inliers=candidate.inliers)
 
 
-def to_status(snapshot: Snapshot, *, now_ns: int, state: int, message: str, map_id: str, fingerprint: str,
-              device: str, keyframes: int, segments: int, map_bytes: int) -> interfaces.SegVladStatus:
-    """A node's state and counters as a message.
+def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> interfaces.SegVladStatus:
+    """A node's counters and its map as a message.
 
-    :param state: one of the constants of msg/SegVladStatus
-    :param message: one line for people
+    :param fields: stamp, state, message, model_fingerprint, device: see msg/SegVladStatus
     """
     counts, stages = snapshot.counts, snapshot.stages
     return interfaces.SegVladStatus(
-        stamp=to_time(now_ns), state=state, message=message, map_id=map_id, model_fingerprint=fingerprint,
-        device=device, keyframes=keyframes, segments=segments, map_bytes=map_bytes,
+        map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
         images_received=counts.images_received, images_dropped=counts.images_dropped,
         images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
         matches_published=counts.matches_published, stages=list(stages),
-        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()])
+        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
+        **fields)

@@ -1,19 +1,14 @@
-"""The messages of the pose graph node: path, feedback on loop closures, markers."""
+"""The messages of the pose graph node: feedback on loop closures, and the path."""
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from geometry_msgs.msg import Point, PoseStamped
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
-from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
 from segvlad_ros.ros.output.conversions import fill_pose, from_time, to_time
-from segvlad_ros.ros.output.markers import BLUE, GREEN, RED, marker_array
 from segvlad_ros.slam.pose_graph import FRAME, Judgement, PoseGraph, Verdict
 from segvlad_ros.types import Pose
 
-LINE_M = 0.05
 VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION,
             Verdict.UNUSABLE: LoopClosureFeedback.UNUSABLE}
 
@@ -38,7 +33,7 @@ class ClosureBook:
         changed = {number: judgement for number, judgement in judgements.items()
                    if judgement.verdict in VERDICTS and self._told.get(number) != judgement.verdict}
         self._told.update({number: judgement.verdict for number, judgement in changed.items()})
-        return [feedback(self._messages[number], VERDICTS[judgement.verdict], judgement.reason)
+        return [_feedback(self._messages[number], VERDICTS[judgement.verdict], judgement.reason)
                 for number, judgement in changed.items()]
 
     def abandoned(self, reason: str) -> list[LoopClosureFeedback]:
@@ -64,14 +59,13 @@ def foreign(message: LoopClosure, robot_id: int) -> str:
     return ''
 
 
-def feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeedback:
-    """What became of a closure."""
-    return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
-
-
 def unusable(closure: LoopClosure, reason: str) -> LoopClosureFeedback:
-    """A closure that was not judged."""
-    return feedback(closure, LoopClosureFeedback.UNUSABLE, reason)
+    """Feedback on a closure that was not judged."""
+    return _feedback(closure, LoopClosureFeedback.UNUSABLE, reason)
+
+
+def _feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeedback:
+    return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
 
 
 def to_path(poses: list[tuple[int, Pose]]) -> Path:
@@ -84,26 +78,3 @@ def to_path(poses: list[tuple[int, Pose]]) -> Path:
         fill_pose(stamped.pose, pose)
         path.poses.append(stamped)
     return path
-
-
-def graph_markers(poses: list[tuple[int, Pose]], accepted: Iterable[tuple[Pose, Pose]],
-                  rejected: Iterable[tuple[Pose, Pose]]) -> MarkerArray:
-    """The path blue, accepted closures green, rejected ones red."""
-    stamp = poses[-1][0]
-    markers = [_lines('path', Marker.LINE_STRIP, [pose for _, pose in poses], BLUE, stamp)]
-    for name, pairs, colour in (('accepted', accepted, GREEN), ('rejected', rejected, RED)):
-        ends = [pose for pair in pairs for pose in pair]
-        if ends:
-            markers.append(_lines(name, Marker.LINE_LIST, ends, colour, stamp))
-    return marker_array(markers)
-
-
-def _lines(namespace: str, kind: int, poses: list[Pose], colour, stamp_ns: int) -> Marker:
-    marker = Marker(ns=namespace, type=kind, action=Marker.ADD, color=colour, frame_locked=True)
-    marker.header.frame_id, marker.header.stamp = FRAME, to_time(stamp_ns)
-    marker.pose.orientation.w = 1.0
-    marker.scale.x = LINE_M
-    for pose in poses:
-        x, y, z = map(float, pose.translation)
-        marker.points.append(Point(x=x, y=y, z=z))
-    return marker

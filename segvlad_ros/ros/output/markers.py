@@ -5,7 +5,7 @@ import array
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image
@@ -48,12 +48,11 @@ class MatchMarkers:
         self._accepted: deque[_Answer] = deque(maxlen=accepted)
         self._rejected: deque[_Answer] = deque(maxlen=rejected)
         self._waiting: deque[_Answer] = deque(maxlen=rejected)
-        self._low: _Answer | None = None
+        self._low: _Answer | None = None  # the last answer, where its score was too low
 
     def add(self, recognition: Recognition, query: Pose | None, match: Pose | None) -> None:
         """Take one answer; one without a pose of its query cannot be shown.
 
-        :param query: base pose of the query
         :param match: base pose of the best candidate's keyframe, None without one
         """
         status = recognition.status
@@ -76,9 +75,8 @@ class MatchMarkers:
 
     def clear(self) -> None:
         """Forget all, as when another map is loaded."""
-        self._accepted.clear()
-        self._rejected.clear()
-        self._waiting.clear()
+        for answers in (self._accepted, self._rejected, self._waiting):
+            answers.clear()
         self._low = None
 
     def markers(self, stamp_ns: int) -> list[Marker]:
@@ -86,7 +84,9 @@ class MatchMarkers:
         markers, words = [], []
         for name, answers, colour in (('accepted', self._accepted, GREEN), ('waiting', self._waiting, YELLOW),
                                       ('rejected', self._rejected, RED)):
-            markers += _lines(name, answers, colour, stamp_ns)
+            ends = (pose for query, match, _ in answers if match is not None and query.frame == match.frame
+                    for pose in (query, match))
+            markers += _by_frame(name, Marker.LINE_LIST, ends, stamp_ns=stamp_ns, size_m=LINE_M, colour=colour)
             words += [(answer, colour) for answer in answers if colour is not GREEN]
         if self._low is not None:
             words.append((self._low, GREY))
@@ -95,13 +95,24 @@ class MatchMarkers:
 
 def keyframe_markers(poses: Iterable[Pose | None], stamp_ns: int) -> list[Marker]:
     """One list of dots for each frame that poses are in."""
-    frames: dict[str, list[Point]] = {}
-    for pose in poses:
-        if pose is not None and pose.frame:
-            frames.setdefault(pose.frame, []).append(_point(pose))
-    return [_marker(f'keyframes in {frame}', Marker.SPHERE_LIST, points, frame=frame, stamp_ns=stamp_ns,
-                    size_m=DOT_M, colour=BLUE)
-            for frame, points in frames.items()]
+    return _by_frame('keyframes', Marker.SPHERE_LIST, (pose for pose in poses if pose is not None and pose.frame),
+                     stamp_ns=stamp_ns, size_m=DOT_M, colour=BLUE)
+
+
+def graph_markers(poses: list[tuple[int, Pose]], accepted: Iterable[tuple[Pose, Pose]],
+                  rejected: Iterable[tuple[Pose, Pose]]) -> MarkerArray:
+    """The path of a pose graph blue, accepted closures green, rejected ones red.
+
+    :param poses: with their stamps, nanoseconds, in order of time
+    """
+    stamp_ns, newest = poses[-1]
+    shown = {'frame': newest.frame, 'stamp_ns': stamp_ns, 'size_m': LINE_M}
+    markers = [_marker('path', Marker.LINE_STRIP, [_point(pose) for _, pose in poses], colour=BLUE, **shown)]
+    for name, pairs, colour in (('accepted', accepted, GREEN), ('rejected', rejected, RED)):
+        ends = [_point(pose) for pair in pairs for pose in pair]
+        if ends:
+            markers.append(_marker(name, Marker.LINE_LIST, ends, colour=colour, **shown))
+    return marker_array(markers)
 
 
 def marker_array(markers: list[Marker]) -> MarkerArray:
@@ -123,14 +134,11 @@ def short_reason(recognition: Recognition) -> str:
             }.get(recognition.status, f'score {best.score:.2f}')
 
 
-def _lines(name: str, answers: Iterable[_Answer], colour: ColorRGBA, stamp_ns: int) -> list[Marker]:
+def _by_frame(name: str, kind: int, poses: Iterable[Pose], **look: Any) -> list[Marker]:
     frames: dict[str, list[Point]] = {}
-    for query, match, _ in answers:
-        if match is not None and query.frame == match.frame:
-            frames.setdefault(query.frame, []).extend((_point(query), _point(match)))
-    return [_marker(f'{name} in {frame}', Marker.LINE_LIST, points, frame=frame, stamp_ns=stamp_ns, size_m=LINE_M,
-                    colour=colour)
-            for frame, points in frames.items()]
+    for pose in poses:
+        frames.setdefault(pose.frame, []).append(_point(pose))
+    return [_marker(f'{name} in {frame}', kind, points, frame=frame, **look) for frame, points in frames.items()]
 
 
 def _text(number: int, answer: _Answer, colour: ColorRGBA, stamp_ns: int) -> Marker:
@@ -163,10 +171,8 @@ def to_match_image(query: Keyframe, recognition: Recognition, match: Keyframe | 
 
     :param match: the best candidate's keyframe, None without one
     """
-    if match is None:
-        rgb = draw_match(query, recognition)
-    else:
-        rgb = draw_match(query, recognition, match.thumbnail, match.description.boxes, match.camera_model)
+    shown = () if match is None else (match.thumbnail, match.description.boxes, match.camera_model)
+    rgb = draw_match(query, recognition, *shown)
     height, width = rgb.shape[:2]
     header = Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id)
     return Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width,

@@ -1,18 +1,153 @@
-"""How a node says how it is: ~/status, /diagnostics, and one warning when no images come."""
+"""How a node is, and how it says so: what it counts and measures, ~/status, /diagnostics, a warning without images."""
 from __future__ import annotations
 
 import math
+import threading
+import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import to_status, to_time
-from segvlad_ros.ros.output.statistics import Snapshot
 
 PERIOD_S = 1.0
+WINDOW = 100  # images or keyframes that percentiles and ratios are taken over
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass
+class Counts:
+    """Counters since the node was configured; names as in msg/SegVladStatus.
+
+    :ivar images_received: images whose fate is known: dropped, rejected, passed by the gate, or made a keyframe. An
+        image in hand is not counted yet, so that a player may wait for this number before it sends the next image
+    :ivar incomplete: images that went on without an input that somebody publishes
+    :ivar odometry_leaps: how often odometry began anew, as after a restart of its driver
+    :ivar clock_jumps: how often the stamps jumped back
+    :ivar gaps: keyframes of another node that never came
+    :ivar closures_accepted, closures_rejected, closures_unusable: loop closures that the SLAM back-end reported back
+    """
+
+    images_received: int = 0
+    images_dropped: int = 0
+    images_rejected: int = 0
+    keyframes_processed: int = 0
+    matches_published: int = 0
+    incomplete: int = 0
+    odometry_leaps: int = 0
+    clock_jumps: int = 0
+    descriptors_rejected: int = 0
+    gaps: int = 0
+    closures_accepted: int = 0
+    closures_rejected: int = 0
+    closures_unusable: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The statistics at one moment.
+
+    :ivar input_rate_hz: images (or keyframes) a second over the last ones, NaN if unknown
+    :ivar drop_ratio: share of the last images that were replaced before they were processed
+    :ivar latency_p50_s, latency_p95_s: receipt to result, NaN if unknown
+    :ivar stages: name to (p50, p95) seconds
+    :ivar input_age_s: since the last input, infinite if there was none
+    :ivar match_age_s: since the last match, NaN if there was none
+    """
+
+    counts: Counts
+    input_rate_hz: float
+    drop_ratio: float
+    latency_p50_s: float
+    latency_p95_s: float
+    stages: dict[str, tuple[float, float]]
+    input_age_s: float
+    match_age_s: float
+
+
+class Statistics:
+    """Thread-safe counters, latencies and ages.
+
+    :param now_s: steady clock, seconds
+    """
+
+    def __init__(self, now_s=time.monotonic) -> None:
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._arrivals: deque[float] = deque(maxlen=WINDOW)
+        self._dropped: deque[bool] = deque(maxlen=WINDOW)
+        self._latencies: deque[float] = deque(maxlen=WINDOW)
+        self._stages: dict[str, deque[float]] = {}
+        self._last_match_s = math.nan
+
+    def count(self, **amounts: int) -> None:
+        """Add to counters, all at once: ``count(images_received=1, images_rejected=1)``."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self._counts, name, getattr(self._counts, name) + amount)
+
+    def arrived(self) -> float:
+        """Note an input now.
+
+        :return: the time, as :meth:`handled` wants it
+        """
+        with self._lock:
+            self._arrivals.append(self._now_s())
+            return self._arrivals[-1]
+
+    def dropped(self) -> None:
+        """Note an image that was replaced before it was processed."""
+        with self._lock:
+            self._counts.images_received += 1
+            self._counts.images_dropped += 1
+            self._dropped.append(True)
+
+    def passed(self) -> None:
+        """Note an image that was looked at: it is not dropped, whatever becomes of it."""
+        with self._lock:
+            self._dropped.append(False)
+
+    def handled(self, received_s: float, timings: dict[str, float]) -> None:
+        """Note a processed keyframe.
+
+        :param received_s: steady time of its receipt, as :meth:`arrived` returned it
+        :param timings: seconds by stage
+        """
+        with self._lock:
+            self._counts.keyframes_processed += 1
+            self._latencies.append(self._now_s() - received_s)
+            for name, seconds in timings.items():
+                self._stages.setdefault(name, deque(maxlen=WINDOW)).append(seconds)
+
+    def matched(self) -> None:
+        """Note a published match."""
+        with self._lock:
+            self._counts.matches_published += 1
+            self._last_match_s = self._now_s()
+
+    def snapshot(self) -> Snapshot:
+        """The statistics now."""
+        with self._lock:
+            now = self._now_s()
+            span = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0.0
+            return Snapshot(
+                Counts(**vars(self._counts)),
+                (len(self._arrivals) - 1) / span if span > 0 else math.nan,
+                sum(self._dropped) / len(self._dropped) if self._dropped else 0.0, *_percentiles(self._latencies),
+                {name: _percentiles(seconds) for name, seconds in self._stages.items()},
+                now - self._arrivals[-1] if self._arrivals else math.inf, now - self._last_match_s)
+
+
+def _percentiles(seconds: deque[float]) -> tuple[float, float]:
+    if not seconds:
+        return math.nan, math.nan
+    return tuple(np.percentile(np.fromiter(seconds, float), (50, 95)).tolist())
 
 
 @dataclass(frozen=True)
@@ -31,11 +166,8 @@ class MapFacts:
 class StatusReporter:
     """Publishes a node's status and diagnostics.
 
-    The status goes out every second, at every transition, and whenever the worker has handled what waited. Its
-    ``images_received`` counts images whose fate is known (dropped, rejected, passed by the gate, described), so
-    whoever paces a recording may send an image, wait until that number has grown by one, and send the next.
+    The status goes out every second, at every transition, and whenever the worker has handled what waited.
 
-    :param node: the :class:`~segvlad_ros.ros.node.base_node.SegvladNode`
     :ivar failure: why the last transition failed, '' if it did not
     :ivar problem: what was wrong with the last input, '' if nothing
     :ivar last_error: the worker's last exception
@@ -67,11 +199,9 @@ class StatusReporter:
         if not node.context.ok():
             return
         state, message = (SegVladStatus.LOADING, loading) if loading else self._state()
-        facts, device = node.map_facts(), node.parameters.get('device', '')
         self._publisher.publish(to_status(
-            node.statistics.snapshot(), now_ns=node.now_ns(), state=state, message=message, map_id=facts.map_id,
-            fingerprint=node.fingerprint, device=device, keyframes=facts.keyframes, segments=facts.segments,
-            map_bytes=facts.bytes))
+            node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state, message=message,
+            model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
 
     def _state(self) -> tuple[int, str]:
         node, worker = self._node, self._node.worker
@@ -93,13 +223,13 @@ class StatusReporter:
         node = self._node
         snapshot = node.statistics.snapshot()
         own = node.diagnose(snapshot)
-        self._diagnostics.publish(diagnostic_array(
-            node.now_ns(), self._diagnose(snapshot) if own is None else own))
+        message = DiagnosticArray(status=self._diagnose(snapshot) if own is None else own)
+        message.header.stamp = to_time(node.now_ns())
+        self._diagnostics.publish(message)
 
     def _diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
-        node, worker, facts = self._node, self._node.worker, self._node.map_facts()
-        name, images = node.get_fully_qualified_name(), node.images
-        topic, waiting_s = '', math.nan
+        node, worker, images = self._node, self._node.worker, self._node.images
+        name, topic, waiting_s = node.get_fully_qualified_name(), '', math.nan
         if images is not None and node.active and not node.paused:
             topic = images.topic
             waiting_s = min(node.steady_s() - self._active_since_s, snapshot.input_age_s)
@@ -107,10 +237,8 @@ class StatusReporter:
         return [
             input_status(name, topic, snapshot, node.parameters, waiting_s),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
-                                      in_a_row=worker.consecutive_errors if worker else 0,
-                                      last_error=self.last_error),
-            map_status(name, snapshot, state=self._state()[1], map_id=facts.map_id,
-                                   keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes)]
+                          in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
+            map_status(name, snapshot, node.map_facts(), state=self._state()[1])]
 
     def _report_silence(self, waiting_s: float, topic: str) -> None:
         silent = waiting_s > self._node.parameters['diagnostics.no_images_warn_s']
@@ -120,24 +248,6 @@ class StatusReporter:
         self._silence_reported = silent
 
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-
-
-class Findings:
-    """Collects findings; the worst one names the status.
-
-    :param all_well: the message without a finding
-    """
-
-    def __init__(self, all_well: str) -> None:
-        self.level, self.message = OK, all_well
-
-    def add(self, level: bytes, message: str) -> None:
-        """Keep a finding if it is worse than what was found before."""
-        if level > self.level:
-            self.level, self.message = level, message
-
-
 def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, waiting_s: float) -> DiagnosticStatus:
     """How images come in.
 
@@ -145,14 +255,12 @@ def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, wai
     :param parameters: the node's parameters, by name
     :param waiting_s: since the last image, or since the node became active; NaN while it is not active
     """
-    counts, findings = snapshot.counts, Findings('images arrive' if waiting_s >= 0 else 'not active')
-    if waiting_s > parameters['diagnostics.no_images_warn_s']:
-        findings.add(WARN, no_images(waiting_s, topic))
-    if snapshot.drop_ratio > parameters['diagnostics.drop_ratio_error']:
-        findings.add(ERROR, f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    elif snapshot.drop_ratio > parameters['diagnostics.drop_ratio_warn']:
-        findings.add(WARN, f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    return _status(f'{node}: input', findings, {
+    counts = snapshot.counts
+    silence = (WARN if waiting_s > parameters['diagnostics.no_images_warn_s'] else OK, no_images(waiting_s, topic))
+    drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
+             f'{snapshot.drop_ratio:.0%} of the images are dropped')
+    all_well = 'images arrive' if waiting_s >= 0 else 'not active'
+    return _status(f'{node}: input', all_well, [silence, drops], {
         'topic': topic, 'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
         'images received': counts.images_received, 'images dropped': counts.images_dropped,
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
@@ -175,32 +283,26 @@ def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int
     :param errors: failures of the worker so far
     :param in_a_row: failures without a success in between
     """
-    findings, p95 = Findings('working'), snapshot.latency_p95_s
-    if p95 > parameters['diagnostics.latency_error_s']:
-        findings.add(ERROR, f'95 % of the results come within {p95:.1f} s')
-    elif p95 > parameters['diagnostics.latency_warn_s']:
-        findings.add(WARN, f'95 % of the results come within {p95:.1f} s')
+    p95 = snapshot.latency_p95_s
+    late = (_level(p95, parameters, 'diagnostics.latency', '_s'), f'95 % of the results come within {p95:.1f} s')
     if in_a_row >= parameters['diagnostics.worker_errors_error']:
-        findings.add(ERROR, f'{in_a_row} failures in a row: {last_error}')
-    elif in_a_row:
-        findings.add(WARN, f'the last image failed: {last_error}')
+        failing = (ERROR, f'{in_a_row} failures in a row: {last_error}')
+    else:
+        failing = (WARN if in_a_row else OK, f'the last image failed: {last_error}')
     values = {'latency p50 [s]': snapshot.latency_p50_s, 'latency p95 [s]': p95, 'errors': errors,
               'errors in a row': in_a_row, 'last error': last_error,
               'keyframes processed': snapshot.counts.keyframes_processed}
     for name, (p50, stage_p95) in snapshot.stages.items():
         values[f'{name} p50 [s]'], values[f'{name} p95 [s]'] = p50, stage_p95
-    return _status(f'{node}: worker', findings, values)
+    return _status(f'{node}: worker', 'working', [late, failing], values)
 
 
-def map_status(node: str, snapshot: Snapshot, *, state: str, map_id: str, keyframes: int, segments: int,
-               map_bytes: int) -> DiagnosticStatus:
-    """What the map holds.
-
-    :param state: the node's state in words
-    """
-    return _status(f'{node}: map', Findings(f'{keyframes} keyframes'), {
-        'state': state, 'map id': map_id, 'keyframes': keyframes, 'segments': segments, 'bytes': map_bytes,
-        'matches published': snapshot.counts.matches_published, 'last match age [s]': snapshot.match_age_s})
+def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> DiagnosticStatus:
+    """What the map holds."""
+    return _status(f'{node}: map', f'{facts.keyframes} keyframes', [], {
+        'state': state, 'map id': facts.map_id, 'keyframes': facts.keyframes, 'segments': facts.segments,
+        'bytes': facts.bytes, 'matches published': snapshot.counts.matches_published,
+        'last match age [s]': snapshot.match_age_s})
 
 
 def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
@@ -211,10 +313,7 @@ def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, wait
     :param failed: whether it cannot work at all
     :param waiting: closures that odometry has not reached
     """
-    findings = Findings(f'{nodes} nodes, {accepted} loop closures')
-    if problem:
-        findings.add(ERROR if failed else WARN, problem)
-    return _status(f'{node}: pose graph', findings, {
+    return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', _trouble(problem, failed), {
         'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected})
 
 
@@ -222,27 +321,29 @@ def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: i
                   given_up: int) -> DiagnosticStatus:
     """How a bridge hands its inputs over.
 
-    :param problem: what is wrong now, '' if nothing
-    :param failed: whether it cannot work at all
+    :param problem, failed: as of :func:`pose_graph_status`
     :param waiting: inputs whose keyframes the back-end does not know yet
     :param given_up: inputs that could not be handed over
     """
-    findings = Findings(f'{sent} handed over')
-    if problem:
-        findings.add(ERROR if failed else WARN, problem)
-    return _status(f'{node}: bridge', findings, {
+    return _status(f'{node}: bridge', f'{sent} handed over', _trouble(problem, failed), {
         'target': target, 'handed over': sent, 'waiting': waiting, 'given up': given_up})
 
 
-def diagnostic_array(stamp_ns: int, statuses: list[DiagnosticStatus]) -> DiagnosticArray:
-    """The message for /diagnostics."""
-    message = DiagnosticArray(status=statuses)
-    message.header.stamp = to_time(stamp_ns)
-    return message
+def _level(value: float, parameters: Any, name: str, unit: str = '') -> bytes:
+    """By the two thresholds of a value."""
+    if value > parameters[f'{name}_error{unit}']:
+        return ERROR
+    return WARN if value > parameters[f'{name}_warn{unit}'] else OK
 
 
-def _status(name: str, findings: Findings, values: dict[str, Any]) -> DiagnosticStatus:
-    return DiagnosticStatus(name=name, hardware_id='segvlad_ros', level=findings.level, message=findings.message,
+def _trouble(problem: str, failed: bool) -> list[tuple[bytes, str]]:
+    return [(ERROR if failed else WARN, problem)] if problem else []
+
+
+def _status(name: str, all_well: str, findings: list[tuple[bytes, str]], values: dict[str, Any]) -> DiagnosticStatus:
+    """A status that says the worst of its findings (level and sentence), the first of equals."""
+    level, message = max([(OK, all_well), *findings], key=lambda finding: finding[0])
+    return DiagnosticStatus(name=name, hardware_id='segvlad_ros', level=level, message=message,
                             values=[KeyValue(key=key, value=_shown(value)) for key, value in values.items()])
 
 

@@ -14,11 +14,11 @@ from test_bridges import ADD_LINK, CSLAM, GRAPH, MATCH_NS, QUERY_NS, answer_of, 
 from segvlad_ros.geometry import from_matrix, to_matrix
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
-from segvlad_ros.ros.bridges.pending import MOST, PendingMessages
-from segvlad_ros.ros.bridges.rtabmap_nodes import RtabmapNodes
+from segvlad_ros.ros.bridges.base_bridge import MOST, PendingMessages
+from segvlad_ros.ros.bridges.rtabmap import RtabmapNodes
 from segvlad_ros.ros.node.parameters import table_of
 from segvlad_ros.ros.output.conversions import fill_pose, to_time
-from segvlad_ros.ros.output.statistics import Statistics
+from segvlad_ros.ros.output.status import Statistics
 from segvlad_ros.types import Pose
 
 SECOND = 10**9

@@ -83,10 +83,10 @@ def test_the_wait_ends_with_what_is_there(rig):
     late.image(1.0)
     assert late.wakes == [pytest.approx(0.2)]
     late.now += 0.19
-    late.sync.expire()
+    late.sync.advance()
     assert late.out == []
     late.now += 0.02
-    late.sync.expire()
+    late.sync.advance()
     bundle, = late.out
     assert bundle.missing == ('depth', 'odom')
 
@@ -96,7 +96,7 @@ def test_depth_outside_the_tolerance_is_not_taken(rig):
     late.sync.add_depth(at(Image, 1.05))
     late.image(1.0)
     late.now += 1.0
-    late.sync.expire()
+    late.sync.advance()
     assert late.out[0].depth is None
     assert late.out[0].missing == ('depth',)
 
@@ -108,7 +108,7 @@ def test_images_keep_their_order_of_arrival(rig):
     two.sync.add_depth(at(Image, 1.1))
     assert two.out == []
     two.now += 0.3
-    two.sync.expire()
+    two.sync.advance()
     assert two.stamps() == [1.0, 1.1]
     assert [bundle.missing for bundle in two.out] == [('depth',), ()]
 
@@ -162,7 +162,7 @@ def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
     assert stamp_ns(zoom.out[2].camera_info) == 3 * SECOND
     zoom.image(4.0)
     zoom.now += 0.3
-    zoom.sync.expire()
+    zoom.sync.advance()
     zoom.image(5.0)  # it comes no more: nothing waits for it again
     assert [stamp_ns(bundle.camera_info) // SECOND for bundle in zoom.out] == [1, 2, 3, 3, 3]
 
@@ -173,6 +173,6 @@ def test_two_clocks_are_named(rig):
     two.sync.add_depth(at(Image, 1_700_000_000))
     two.image(40.0)
     two.now += 0.3
-    two.sync.expire()
+    two.sync.advance()
     assert all('ahead of the images' in missing and 'two clocks' in missing for missing in two.out[0].missing)
     assert [missing.split()[0] for missing in two.out[0].missing] == ['depth', 'odom']

@@ -7,7 +7,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output import conversions
-from segvlad_ros.ros.output.statistics import Statistics
+from segvlad_ros.ros.output.status import MapFacts, Statistics
 from segvlad_ros.types import (
     CameraModel,
     Candidate,
@@ -192,8 +192,8 @@ def test_a_status_names_its_stages():
     statistics.count(images_received=3, images_rejected=1)
     statistics.handled(statistics.arrived(), {'segments': 0.1, 'store': 0.2})
     message = over_the_wire(conversions.to_status(
-        statistics.snapshot(), now_ns=1, state=SegVladStatus.MAPPING, message='', map_id='m', fingerprint='f',
-        device='cpu', keyframes=1, segments=2, map_bytes=3))
+        statistics.snapshot(), MapFacts('m', keyframes=1, segments=2, bytes=3), state=SegVladStatus.MAPPING,
+        model_fingerprint='f', device='cpu'))
     assert (message.images_received, message.images_rejected, message.keyframes_processed) == (3, 1, 1)
     assert list(message.stages) == ['segments', 'store']
     np.testing.assert_allclose(message.stage_p50_seconds, [0.1, 0.2], rtol=1e-6)

@@ -5,10 +5,9 @@ import math
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from segvlad_ros.ros.node.log_bridge import bridge_logging, unbridge_logging
+from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import TABLE
-from segvlad_ros.ros.output.statistics import Statistics
-from segvlad_ros.ros.output.status import input_status, worker_status
+from segvlad_ros.ros.output.status import Statistics, input_status, worker_status
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
 
@@ -110,12 +109,12 @@ class RosLogger:
 
 def test_the_core_speaks_through_the_node():
     ros, core = RosLogger(), logging.getLogger('segvlad_ros.mapping.something')
-    bridge = bridge_logging(ros)
+    bridge = LogBridge(ros)
     core.debug('hidden')
     core.info('one %d', 1)
     core.warning('two')
     core.error('three')
     core.critical('four')
-    unbridge_logging(bridge)
+    bridge.close()
     core.error('after')
     assert ros.said == [('info', 'one 1'), ('warning', 'two'), ('error', 'three'), ('fatal', 'four')]

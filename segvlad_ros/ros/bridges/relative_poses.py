@@ -1,15 +1,30 @@
-"""Relative poses with their covariances, as back-ends ask for them.
+"""Relative poses with their covariances, read from our messages and turned into what back-ends ask for.
 
 The two kinds of covariance are told in :mod:`segvlad_ros.geometry`.
 """
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from segvlad_ros.geometry import adjoint, from_matrix, from_tangent, tangent_covariance, to_matrix
+from segvlad_ros.ros.output.conversions import from_pose
 from segvlad_ros.types import Pose, SegvladError
 
 LEAST_VARIANCE = 1e-10  # 10 micrometres or microradians; a smaller one has no finite information
+
+
+def match_from_query(message: Any) -> Pose:
+    """``query_pose_in_match`` of a LoopClosure or PlaceMatch with its covariance, None if that is unknown.
+
+    :raises SegvladError: numbers that are no pose or no covariance
+    """
+    given = message.query_pose_in_match
+    pose = from_pose(given.pose, '', given.covariance)
+    if pose.covariance is not None and not np.isfinite(pose.covariance).all():
+        raise SegvladError('a pose whose covariance is not finite')
+    return pose
 
 
 def inverse(a_from_b: Pose, frame: str = '') -> Pose:
