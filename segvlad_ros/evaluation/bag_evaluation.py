@@ -24,7 +24,7 @@ from segvlad_ros.types import Keyframe, KeyframeId, Pose, Recognition, SegvladEr
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
-    from segvlad_ros.pipeline.presets import ExcludeSettings, Preset
+    from segvlad_ros.pipeline.sections import ExcludeSettings, Preset
 
 
 class BagEvaluation:
