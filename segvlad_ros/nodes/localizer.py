@@ -9,7 +9,6 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.mapper import Mapper
@@ -21,7 +20,7 @@ from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory
-from segvlad_ros.ros.node.pipeline_setup import load_describer, load_node_preset
+from segvlad_ros.ros.node.pipeline_setup import keyframe_gate, load_describer, load_node_preset
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
@@ -78,10 +77,7 @@ class Localizer(SegvladNode):
     def _configure_images(self) -> None:
         parameters = self.parameters
         self._describer = load_describer(self._preset, parameters['device'])
-        gate = KeyframeGate(GateSettings(
-            parameters['keyframe.min_interval_s'], parameters['keyframe.min_distance_m'],
-            parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
-        self._mapper = Mapper(self._describer, gate, robot_id=parameters['robot_id'])
+        self._mapper = Mapper(self._describer, keyframe_gate(parameters), robot_id=parameters['robot_id'])
         self.images = ImageInput(self)
 
     def cleanup(self) -> None:

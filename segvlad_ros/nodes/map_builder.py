@@ -8,7 +8,6 @@ from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
 from segvlad_ros.pipeline.mapper import Mapper
@@ -17,7 +16,7 @@ from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
-from segvlad_ros.ros.node.pipeline_setup import load_describer, load_node_preset
+from segvlad_ros.ros.node.pipeline_setup import keyframe_gate, load_describer, load_node_preset
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
 from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
@@ -122,11 +121,9 @@ class MapBuilder(SegvladNode):
 
     def _use(self, place_map: PlaceMap) -> None:
         parameters = self.parameters
-        gate = KeyframeGate(GateSettings(
-            parameters['keyframe.min_interval_s'], parameters['keyframe.min_distance_m'],
-            parameters['keyframe.min_angle_rad'], parameters['keyframe.no_odometry_interval_s']))
         try:
-            self._mapper = Mapper(self._describer, gate, place_map, robot_id=parameters['robot_id'])
+            self._mapper = Mapper(self._describer, keyframe_gate(parameters), place_map,
+                                  robot_id=parameters['robot_id'])
         except BaseException:  # its session could not be written: the map so far goes on
             place_map.close()
             raise

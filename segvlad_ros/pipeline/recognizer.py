@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -13,7 +14,6 @@ from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
 from segvlad_ros.mapping.places import Sight
 from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.mapping.segment_index import SegmentIndex
-from segvlad_ros.pipeline.stopwatch import Stopwatch
 from segvlad_ros.recognition.decision import decide
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
@@ -285,3 +285,17 @@ class Recognizer:
     def _take_map(self, other: Recognizer) -> None:
         for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
             setattr(self, name, getattr(other, name))
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begin = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """What has passed since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._begin
+        self._begin = now

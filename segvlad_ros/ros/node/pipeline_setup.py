@@ -4,7 +4,9 @@ from __future__ import annotations
 import numpy as np
 
 from segvlad_ros.description.describer import Describer
+from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.pipeline.presets import Preset, build_describer, load_preset
+from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.types import SegvladError
 
 WARM_UP_SIZE = (480, 640)
@@ -17,6 +19,12 @@ def load_node_preset(name: str) -> Preset:
         raise SegvladError(f'preset {name}: projection none makes megabytes a keyframe and is for offline use; '
                            'set projection.kind to seeded or file')
     return preset
+
+
+def keyframe_gate(parameters: NodeParameters) -> KeyframeGate:
+    """What decides which frames become keyframes."""
+    return KeyframeGate(GateSettings(*(parameters[f'keyframe.{name}'] for name in (
+        'min_interval_s', 'min_distance_m', 'min_angle_rad', 'no_odometry_interval_s'))))
 
 
 def load_describer(preset: Preset, device: str) -> Describer:
