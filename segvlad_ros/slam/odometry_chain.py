@@ -103,27 +103,21 @@ class OdometryChain:
 
     def add(self, stamp_ns: int, pose: Pose) -> bool:
         """Take an odometry pose that is newer than all before, and return whether it became a node."""
-        leapt = self._pieces.add(stamp_ns, pose)
+        newest, leapt = self.newest_ns, self._pieces.add(stamp_ns, pose)
         if leapt:
             self._frame_from_odometry = to_matrix(self._last_kept) @ np.linalg.inv(to_matrix(pose))
+            self._leaps.add(len(self))
         if self._frame_from_odometry is not None:
             pose = from_matrix(self._frame_from_odometry @ to_matrix(pose), pose.frame)
-        newest = self.newest_ns
-        if leapt:
-            self._leaps.add(len(self))
-            self._track.add(stamp_ns, pose)
-            self._last_kept = pose
-            self._add_node(stamp_ns, pose)
-            return True
-        if newest is not None and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
+        if newest is not None and not leapt and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
             return False
-        if newest is not None and stamp_ns - newest <= MAX_GAP_S * 1e9 and self._stands(pose):
+        if newest is not None and not leapt and stamp_ns - newest <= MAX_GAP_S * 1e9 and self._stands(pose):
             self._track.hold(stamp_ns)
             return False
         pose = Pose(pose.translation, pose.quaternion, pose.frame)
         self._track.add(stamp_ns, pose)
         self._last_kept = pose
-        if self._last_node is not None and not self._has_moved(stamp_ns, pose):
+        if self._last_node is not None and not leapt and not self._has_moved(stamp_ns, pose):
             return False
         self._add_node(stamp_ns, pose)
         return True
