@@ -83,12 +83,15 @@ def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
     :param covariance: 36 numbers; None or all zero: unknown
     :raises SegvladError: numbers that are no pose
     """
-    position, rotation = message.position, message.orientation
-    quaternion = unit_quaternion(np.array([rotation.x, rotation.y, rotation.z, rotation.w]))
     matrix = None if covariance is None else np.array(covariance, np.float64).reshape(6, 6)
     if matrix is not None and not matrix.any():
         matrix = None
-    pose = Pose(np.array([position.x, position.y, position.z], np.float64), quaternion, frame, matrix)
+    return _pose(message.position, message.orientation, frame, matrix)
+
+
+def _pose(position: Any, rotation: Any, frame: str, covariance: np.ndarray | None = None) -> Pose:
+    pose = Pose(np.array([position.x, position.y, position.z], np.float64),
+                unit_quaternion(np.array([rotation.x, rotation.y, rotation.z, rotation.w])), frame, covariance)
     if not is_finite(pose):
         raise SegvladError('a pose with numbers that are not finite')
     return pose
@@ -116,10 +119,11 @@ def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
 
 
 def from_transform(message: TransformStamped) -> Pose:
-    """``header.frame_id`` from ``child_frame_id``."""
-    move, rotation = message.transform.translation, message.transform.rotation
-    return Pose(np.array([move.x, move.y, move.z], np.float64),
-                unit_quaternion(np.array([rotation.x, rotation.y, rotation.z, rotation.w])), message.header.frame_id)
+    """``header.frame_id`` from ``child_frame_id``.
+
+    :raises SegvladError: numbers that are no pose
+    """
+    return _pose(message.transform.translation, message.transform.rotation, message.header.frame_id)
 
 
 def to_transform(pose: Pose, child: str, stamp: Time) -> TransformStamped:

@@ -60,3 +60,10 @@ def test_real_tf2_is_used_where_it_imports():
     transforms.close()
     node.destroy_node()
     context.try_shutdown()
+
+
+def test_a_transform_that_is_not_finite_is_ignored_and_named(without_tf2, caplog):
+    transforms = Transforms(Quiet(), 0.0)
+    transforms.take_static(SimpleNamespace(transforms=[transform('base_link', 'camera', float('nan'))]))
+    assert transforms.lookup('base_link', 'camera', 5) is None
+    assert 'not finite' in caplog.text
