@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows
 from segvlad_ros.description.projection import Projection
@@ -17,6 +16,7 @@ from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad,
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features import FeatureExtractor
 from segvlad_ros.segmentation import Segmenter
+from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import CellGrid, FeatureGrid, Keypoints, PlaceDescription, Segments, SegvladError
 
 # An image is dark when all but its brightest hundredth stay below this grey level,
@@ -59,9 +59,6 @@ class Describer:
         self.segment_size = tuple(max(1, round(side * segment_scale)) for side in image_size)
         self.find_keypoints = find_keypoints
         self._pool = ThreadPoolExecutor(1, 'features') if concurrent else None
-        # The matrices are small: a second BLAS thread gains little on an idle machine, and where other nodes keep
-        # the cores busy the two spin for each other (measured: 15 to 40 times longer).
-        self._blas = ThreadpoolController()
 
     @property
     def dimension(self) -> int:
@@ -80,7 +77,7 @@ class Describer:
         :param depth: (height, width) float32 metres, NaN where unknown; only keypoints use it
         :return: empty, and ``rejected`` with the reason, where the image cannot be recognised
         """
-        with self._blas.limit(limits=1, user_api='blas'):
+        with one_blas_thread():
             return self._describe(rgb, depth)
 
     def _describe(self, rgb: np.ndarray, depth: np.ndarray | None) -> PlaceDescription:

@@ -20,6 +20,7 @@ from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
 from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online
+from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Recognizer:
             queries nor counts for theirs
         :param sessions: search these sessions only; empty: all
         """
-        with self._lock:
+        with self._lock, one_blas_thread():
             mark = None if independent else self._tracks.mark(query.id, query.pose)
             excluded = self._excluded(query, mark, exclude_recent, exclude_frames)
             if sessions:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segvlad_ros.recognition.hypotheses import Support
+from segvlad_ros.recognition.voting import Likeness
 from segvlad_ros.types import Candidate, KeyframeId, SegmentMatch, Status, Verification
 from segvlad_ros.verification.verify import Geometry
 
@@ -17,13 +18,12 @@ class Evidence:
 
     :ivar entry: the map keyframe
     :ivar score: mean over the query's segments of their best weight for the keyframe and for its place, in [0, 1]
-    :ivar pairs: the segment pairs that make the score, the most similar first
+    :ivar likeness: how the query's segments compare with the keyframe's, None where they were not compared
     :ivar double: the keyframe of another place that looks most like the query and may be its place as well, None if
         there is none
     :ivar ambiguity: best score of another place by this one's, 0 without any
     :ivar log_z: ln(1 + z), z the score's distance from the mean score of the places elsewhere in their standard
         deviations
-    :ivar matched_share: query segments that voted for it, in [0, 1]
     :ivar single: the query belongs to no sequence: nothing is known of agreement and odometry
     :ivar support: what odometry and the queries before say
     :ivar trails: it lies where the robot has just been, at the edge of what is left out of the search
@@ -34,17 +34,26 @@ class Evidence:
 
     entry: int
     score: float
-    pairs: tuple[SegmentMatch, ...] = ()
+    likeness: Likeness | None = None
     double: KeyframeId | None = None
     ambiguity: float = 0.0
     log_z: float = 0.0
-    matched_share: float = 0.0
     single: bool = False
     support: Support = field(default_factory=Support)
     trails: bool = False
     geometry: Geometry | None = None
     provability: float = 0.0
     probability: float | None = None
+
+    @property
+    def pairs(self) -> tuple[SegmentMatch, ...]:
+        """The segment pairs that make the score, the most similar first."""
+        return () if self.likeness is None else self.likeness.pairs()
+
+    @property
+    def matched_share(self) -> float:
+        """Query segments that voted for it, in [0, 1]."""
+        return 0.0 if self.likeness is None else float(np.mean(self.likeness.weights > 0))
 
     @property
     def proven(self) -> bool:
@@ -76,7 +85,7 @@ class Evidence:
 
     def candidate(self, identity: KeyframeId, status: Status | None = None) -> Candidate:
         """What is reported of it; ``status`` is that of the answer, if the answer is about it."""
-        geometry, verification = self.geometry, Verification.UNVERIFIED
+        geometry, pairs, verification = self.geometry, self.pairs, Verification.UNVERIFIED
         if self.proven:
             verification = Verification.GEOMETRIC
         elif status == Status.MATCHED and self.support.agreement > 1:
@@ -85,10 +94,10 @@ class Evidence:
             verification = Verification.REJECTED
         pose = geometry.query_pose_in_match if self.metric else None
         return Candidate(
-            self.entry, identity, self.score, self.ambiguity, len(self.pairs),
+            self.entry, identity, self.score, self.ambiguity, len(pairs),
             math.nan if self.probability is None else self.probability, self.support.agreement, verification,
             0 if geometry is None else geometry.inliers, pose, geometry.scale_source if pose is not None else '',
-            self.pairs)
+            pairs)
 
     def vector(self) -> np.ndarray:
         """(F,) float64 in the order of :data:`FEATURES`: what a calibration learns from."""

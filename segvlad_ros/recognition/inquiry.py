@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -64,6 +65,7 @@ class Inquiry:
         self._map, self._descriptors = witnesses.searched, witnesses.descriptors
         self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
         self._view = View.of(query.keyframe)
+        self._place_weights = cache(votes.weights)
         self._likenesses: dict[int, Likeness] = {}
         self._scores: dict[int, float] = {}
         self._geometries: dict[int, Geometry | None] = {}
@@ -132,14 +134,12 @@ class Inquiry:
         """Mean weight of the query's segments for a keyframe and for its place, less what a back-end doubts."""
         if entry not in self._scores:
             own = self._likeness(entry).weights
-            place = np.maximum(self._votes.weights(int(self._map.places[entry])), own)
+            place = np.maximum(self._place_weights(int(self._map.places[entry])), own)
             self._scores[entry] = float(self._votes.keyframe_weights[entry] * (own.mean() + place.mean()) / 2)
         return self._scores[entry]
 
     def _alike(self, entry: int) -> Evidence:
-        pairs, segments = self._likeness(entry).pairs(), len(self._query.keyframe.description)
-        return Evidence(entry, self.score(entry), pairs, matched_share=len(pairs) / segments,
-                        single=self._query.single)
+        return Evidence(entry, self.score(entry), self._likeness(entry), single=self._query.single)
 
     def _stands(self, evidence: Evidence, double: int) -> bool:
         """Whether a double of a proven candidate may be the query's place."""

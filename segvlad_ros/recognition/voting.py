@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from segvlad_ros.types import KeyframeId, SegmentMatch
@@ -123,7 +122,7 @@ def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:
     if not len(match):
         nothing = np.zeros(len(query))
         return Likeness(nothing, nothing.astype(np.int64), nothing.astype(np.float32))
-    cosines = cv2.gemm(query, match, 1, None, 0, flags=cv2.GEMM_2_T)  # a BLAS's threads wait for each other on a robot
+    cosines = query @ match.T
     segments = cosines.argmax(axis=1)
     similarities = cosines[np.arange(len(query)), segments]
     return Likeness(vote_weights(similarities, floor), segments, similarities)

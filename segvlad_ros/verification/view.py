@@ -118,7 +118,7 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P, Q) float32 of (P, B) and (Q, B) uint8; exact, since all terms are whole numbers below 2**24."""
     first, second = first.astype(np.float32), second.astype(np.float32)
     squares = (first ** 2).sum(axis=1)[:, None] + (second ** 2).sum(axis=1)
-    return squares - 2 * _product(first, second)
+    return squares - 2 * (first @ second.T)
 
 
 def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) -> np.ndarray:
@@ -126,14 +126,7 @@ def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) ->
     pairs = np.array([(pair.query_segment, pair.match_segment) for pair in evidence], np.int64).reshape(-1, 2)
     in_query = _in_boxes(query.keypoints.positions, query.boxes[pairs[:, 0]])
     in_match = _in_boxes(match.keypoints.positions, match.boxes[pairs[:, 1]])
-    return _product(in_query.astype(np.float32), in_match.astype(np.float32)) > 0
-
-
-def _product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``first @ second.T`` by OpenCV: the threads of a BLAS wait for each other on a busy robot (10 times longer)."""
-    if not first.size or not second.size:
-        return np.zeros((len(first), len(second)), np.float32)
-    return cv2.gemm(first, second, 1, None, 0, flags=cv2.GEMM_2_T)
+    return in_query.astype(np.float32) @ in_match.astype(np.float32).T > 0
 
 
 def _in_boxes(positions: np.ndarray, boxes: np.ndarray) -> np.ndarray:
