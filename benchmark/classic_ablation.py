@@ -27,6 +27,7 @@ from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.features import FeatureExtractor
 from segvlad_ros.io.images import list_images
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import Preset, build_describer, load_preset
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.types import FeatureGrid, Masks
@@ -160,7 +161,9 @@ class Fits:
 
 def measure(data: DataSet, root: Path, preset: Preset, describer: Describer) -> tuple[list[Outcome], dict[str, Any]]:
     """Run one preset on one data set: the answers, and the numbers of ``segvlad evaluate images``."""
-    evaluation = ImageEvaluation(preset, describer, read_truth(root / data.truth), lambda values, title: values)
+    places = PlaceRecognizer(preset)
+    places.describer = describer
+    evaluation = ImageEvaluation(places, read_truth(root / data.truth), lambda values, title: values)
     references = list_images(root / data.references_folder)[:data.references]
     if data.exclude_frames:
         result = evaluation.one_sequence(references, data.exclude_frames)

@@ -130,9 +130,11 @@ class Recorder:
         unfinished, truth = path.with_suffix('.unfinished'), {}
         unfinished.unlink(missing_ok=True)
         with PlaceMap.create(unfinished, self._fingerprint, self._describer.dimension) as place_map:
-            mapper = Mapper(self._describer, None, place_map, session_id=session)
+            mapper = Mapper(self._describer, session_id=session)
             for frame, pose in frames:
-                keyframe = mapper.process(frame).keyframe
+                keyframe = mapper.process(frame)
+                if not keyframe.description.rejected:
+                    place_map.append(keyframe)
                 known = pose or identity()
                 truth[str(keyframe.id.index)] = np.concatenate([known.translation, known.quaternion])
         np.savez(path.with_suffix('.npz'), **truth)
@@ -252,7 +254,7 @@ def play(trial: Trial, preset: Preset, *, ranked: bool = False) -> Played:
 
     :param ranked: ask for as many candidates as recall@10 needs
     """
-    recognizer = build_recognizer(preset, trial.queries[0][0].description.descriptors.shape[1])
+    recognizer = build_recognizer(preset)
     for keyframe, _ in trial.known:
         recognizer.add(keyframe)
     places, own = [where for _, where in trial.known], not trial.known

@@ -209,7 +209,7 @@ def twins(keypoints: bool) -> dict:
 
 def make_recognizer() -> Recognizer:
     """The decision of ``classic``."""
-    return build_recognizer(load_preset('classic'), DIMENSION)
+    return build_recognizer(load_preset('classic'))
 
 
 def runs(count: int, frames: int = 500) -> dict[str, partial]:

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.evaluation.measured import Evaluation
-    from segvlad_ros.pipeline.presets import Preset
+    from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +38,14 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.evaluation.calibration_fit import cross_validated, fit_calibration, reliability, samples_of, trust
     from segvlad_ros.evaluation.report import as_text, write_calibration_page
+    from segvlad_ros.mapping.keyframes import KeyframeGate
+    from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     check_output(args.output, '--output')
     check_output(args.report, '--report')
     preset = replace(chosen_preset(args), calibration=None)  # what is learned anew must not ask what was learned before
-    sets = [samples_of(name, evaluation.outcomes, preset.decision) for name, evaluation in _evaluations(args, preset)]
+    places = PlaceRecognizer(preset, device=args.device, gate=KeyframeGate())
+    sets = [samples_of(name, evaluation.outcomes, preset.decision) for name, evaluation in _evaluations(args, places)]
     calibration = fit_calibration(sets, preset)
     probabilities, labels = cross_validated(sets, preset)
     numbers = {'preset': preset.name, 'fingerprint': calibration.fingerprint, 'calibration': str(args.output),
@@ -60,17 +62,14 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _evaluations(args: argparse.Namespace, preset: Preset) -> Iterator[tuple[str, Evaluation]]:
+def _evaluations(args: argparse.Namespace, places: PlaceRecognizer) -> Iterator[tuple[str, Evaluation]]:
     """Every source by name, one after the other."""
-    from segvlad_ros.pipeline.presets import build_describer
-
-    make_describer: Callable = lru_cache(partial(build_describer, preset, args.device))  # once for all sources
     if args.kind == 'bag':
         for bag in args.bags:
-            yield str(bag), evaluate_bag(args, preset, make_describer, bag)
+            yield str(bag), evaluate_bag(args, places, bag)
         return
     if not len(args.references) == len(args.queries) == len(args.ground_truth):
         raise SegvladError(f'{len(args.references)} --references, {len(args.queries)} --queries and '
                            f'{len(args.ground_truth)} --ground-truth: give each of them once for every image set')
     for source in zip(args.references, args.queries, args.ground_truth):
-        yield str(source[2]), evaluate_images(args, preset, make_describer, source)
+        yield str(source[2]), evaluate_images(args, places, source)

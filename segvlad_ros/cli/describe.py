@@ -24,13 +24,14 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.presets import build_describer
+    from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
-    preset = chosen_preset(args)
-    rgb = read_image(args.image, args.image_bits)
-    description = build_describer(preset, args.device).describe(rgb)
     if args.output:
         check_npz(args.output)
+    preset = chosen_preset(args)
+    rgb = read_image(args.image, args.image_bits)
+    description = PlaceRecognizer(preset, device=args.device).describer.describe(rgb)
+    if args.output:
         np.savez(args.output, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)
     facts = {
         'image': str(args.image), 'width': rgb.shape[1], 'height': rgb.shape[0], 'preset': preset.name,

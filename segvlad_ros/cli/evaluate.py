@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +19,8 @@ from segvlad_ros.cli.options import (
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
-    from segvlad_ros.description.describer import Describer
     from segvlad_ros.evaluation.measured import Evaluation
-    from segvlad_ros.pipeline.presets import Preset
+    from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
 REQUIRABLE = ('recall@1', 'recall@5', 'recall@10', 'average_precision', 'recall@100precision', 'accepted', 'precision',
               'recall')
@@ -48,17 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.evaluation.report import as_text, summarize, write_page
-    from segvlad_ros.pipeline.presets import build_describer
+    from segvlad_ros.mapping.keyframes import KeyframeGate
+    from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     required = dict(_requirement(text) for text in args.require)
     check_output(args.report, '--report')
-    preset = chosen_preset(args)
-    make_describer = partial(build_describer, preset, args.device)
+    places = PlaceRecognizer(chosen_preset(args), device=args.device, gate=KeyframeGate())
     if args.kind == 'bag':
-        evaluation = evaluate_bag(args, preset, make_describer, args.bag)
+        evaluation = evaluate_bag(args, places, args.bag)
     else:
-        evaluation = evaluate_images(args, preset, make_describer, (args.references, args.queries, args.ground_truth))
-    numbers = summarize(evaluation, preset)
+        evaluation = evaluate_images(args, places, (args.references, args.queries, args.ground_truth))
+    numbers = summarize(evaluation, places.preset)
     print(json.dumps(numbers, indent=2) if args.json else as_text(numbers))
     if args.report:
         write_page(args.report, evaluation, numbers)
@@ -76,12 +73,10 @@ def _requirement(text: str) -> tuple[str, float]:
     raise SegvladError(f'--require {text}: write NAME=VALUE with one of {", ".join(REQUIRABLE)}')
 
 
-def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
-                    source: tuple[Path, Path, Path]) -> Evaluation:
+def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: tuple[Path, Path, Path]) -> Evaluation:
     """Run the pipeline over image files.
 
     :param args: with the options of :func:`add_images`
-    :param make_describer: called when the files have been found; models take long to load
     :param source: references, queries and ground truth
     """
     from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
@@ -90,7 +85,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
 
     truth = read_truth(source[2])
     references, queries = list_images(source[0]), list_images(source[1])
-    evaluation = ImageEvaluation(preset, make_describer(), truth, progress, args.image_bits)
+    evaluation = ImageEvaluation(places, truth, progress, args.image_bits)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)
     given = GivenImages(references)
@@ -99,8 +94,7 @@ def evaluate_images(args: argparse.Namespace, preset: Preset, make_describer: Ca
     return evaluation.one_sequence(references, args.exclude_recent)
 
 
-def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Callable[[], Describer],
-                 bag: Path) -> Evaluation:
+def evaluate_bag(args: argparse.Namespace, places: PlaceRecognizer, bag: Path) -> Evaluation:
     """Drive through a bag as mapping and loop closing do together; ``args`` has what :func:`add_bag_topics` adds."""
     from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
     from segvlad_ros.io.bag_topics import BagTopics
@@ -109,6 +103,5 @@ def evaluate_bag(args: argparse.Namespace, preset: Preset, make_describer: Calla
     settings = InputSettings(base_frame=args.base_frame, rectified=args.rectified,
                              ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits)
     topics = BagTopics(image=args.image_topic, odom=args.odom_topic)
-    evaluation = BagEvaluation(bag, preset, make_describer(), truth_topic=args.ground_truth_topic, settings=settings,
-                               topics=topics)
+    evaluation = BagEvaluation(bag, places, truth_topic=args.ground_truth_topic, settings=settings, topics=topics)
     return evaluation.run(progress)

@@ -14,17 +14,14 @@ from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.io.stamps import spans_apart
-from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.odometry import OdometrySettings, OdometryTracks
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.mapping.searched_map import SearchedMap
-from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_recognizer
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.types import Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
 
 if TYPE_CHECKING:
-    from segvlad_ros.description.describer import Describer
-    from segvlad_ros.pipeline.sections import ExcludeSettings, Preset
+    from segvlad_ros.pipeline.sections import ExcludeSettings
 
 
 class BagEvaluation:
@@ -33,15 +30,16 @@ class BagEvaluation:
     Every frame goes to the keyframe gate; every keyframe is recognised among the earlier ones and then becomes part
     of the map. A keyframe is a revisit when an earlier one outside the exclusion window lies within the true limits.
 
+    :param places: whose gate chooses the keyframes; what it holds is forgotten
     :param truth_topic: true poses of the base, interpolated at the image stamps; keyframes without are not counted
     :param topics: None takes what the bag makes obvious
     :param settings: what messages cannot say of themselves
     :raises SegvladError: no bag, topics that are not there, or truth by another clock than the images
     """
 
-    def __init__(self, path: str | Path, preset: Preset, describer: Describer, *, truth_topic: str,
+    def __init__(self, path: str | Path, places: PlaceRecognizer, *, truth_topic: str,
                  topics: BagTopics | None = None, settings: InputSettings | None = None,
-                 gate: GateSettings | None = None, limits: PoseLimits | None = None) -> None:
+                 limits: PoseLimits | None = None) -> None:
         self._where = f'{path}: no keyframe has a true pose on {truth_topic}'
         with warnings_held_back():
             self._truth = TruePoses(path, truth_topic)
@@ -51,9 +49,7 @@ class BagEvaluation:
             if apart:
                 raise SegvladError(f'{path}: {apart}; let both drivers stamp with one clock')
         self._limits = limits or PoseLimits()
-        self._fingerprint = preset.fingerprint()
-        self._mapper = Mapper(describer, KeyframeGate(gate), session_id='bag')
-        self._recognizer = build_recognizer(preset, describer.dimension)
+        self._places = places
         self._costs = Costs()
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
@@ -67,14 +63,15 @@ class BagEvaluation:
         :param progress: wraps an iteration, with a title and the number of items
         :raises SegvladError: damaged bag, or no truth for any keyframe
         """
+        self._places.clear('bag')
         for frame in progress(self._frames, 'images', self._frames.total):
-            keyframe = self._mapper.process(frame).keyframe
+            keyframe = self._places.process(frame)
             if keyframe is not None:
                 self._take(keyframe)
         if not self._outcomes:
             raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._costs.segments)} '
                                'became keyframes')
-        return Evaluation(self._outcomes, self._names, self._costs, self._fingerprint, self._pictures,
+        return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
                           self._closures, len(self._costs.segments) - len(self._outcomes))
 
     def _take(self, keyframe: Keyframe) -> None:
@@ -84,16 +81,15 @@ class BagEvaluation:
         pose = self._truth.at(keyframe.id.stamp_ns)
         place = None
         if pose is not None:
-            usable = ~self._recognizer.excluded(keyframe, True)
+            usable = ~self._places.recognizer.excluded(keyframe, True)
             place = truth_of_pose(pose, self._poses, usable, self._limits)
-        answer = self._recognizer.recognize(keyframe, exclude_recent=True,
-                                            top_k=top_k(len(place.ignored) if place else 0))
+        answer = self._places.recognize(keyframe, exclude_recent=True, top_k=top_k(len(place.ignored) if place else 0))
         self._costs.recognized(keyframe, answer)
         if place is not None:
             self._outcomes.append(Outcome(name, answer, place))
             self._measure(answer, pose)
         if not keyframe.description.rejected:
-            self._recognizer.add(keyframe)
+            self._places.add(keyframe)
             self._names.append(name)
             self._poses.append(pose)
 

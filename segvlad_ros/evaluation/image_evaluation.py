@@ -6,19 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, truth_among
 from segvlad_ros.io.images import read_image
-from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_recognizer
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.types import Frame, Keyframe, SegvladError
-
-if TYPE_CHECKING:
-    from segvlad_ros.description.describer import Describer
-    from segvlad_ros.pipeline.presets import Preset
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +25,17 @@ class ImageEvaluation:
 
     Images are told apart by the paths that are given: links to one file are different images.
 
+    :param places: what it holds is forgotten
     :param truth: by path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
     :param progress: wraps the iteration over a list, with a title
     :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     """
 
-    def __init__(self, preset: Preset, describer: Describer, truth: dict[Path, PlaceTruth],
-                 progress: Progress, image_bits: int = 0) -> None:
-        self._image_bits = image_bits
-        self._describer = describer
+    def __init__(self, places: PlaceRecognizer, truth: dict[Path, PlaceTruth], progress: Progress,
+                 image_bits: int = 0) -> None:
+        self._places, self._image_bits = places, image_bits
         self._truth = truth
         self._progress = progress
-        self._recognizer = build_recognizer(preset, describer.dimension)
-        self._fingerprint = preset.fingerprint()
         self._costs = Costs()
         self._entries: list[Path] = []
         self._outcomes: list[Outcome] = []
@@ -61,13 +53,13 @@ class ImageEvaluation:
         if both := self._truth.keys() & set(asked.shared(given)):
             raise SegvladError(f'{min(both)} is a query and a reference, so that it would find itself: give '
                                '--exclude-recent N for one sequence, or separate images')
-        mapper = Mapper(self._describer, session_id='references')
+        self._places.clear('references')
         for path in self._progress(given.paths, 'references'):
-            self._add(path, self._describe(mapper, path))
-        asker = Mapper(self._describer, session_id='queries')
+            self._add(path, self._describe(path))
+        self._places.mapper.new_session('queries')
         chosen = asked.paths if sequence else [path for path in asked.paths if path in self._truth]
         for path in self._progress(chosen, 'queries'):
-            self._ask(path, self._describe(asker, path), 0, not sequence)
+            self._ask(path, self._describe(path), 0, not sequence)
         return self._evaluation()
 
     def one_sequence(self, images: Sequence[Path], exclude_frames: int) -> Evaluation:
@@ -77,9 +69,9 @@ class ImageEvaluation:
         """
         given = GivenImages(images)
         self._judge_among(given, given)
-        mapper = Mapper(self._describer, session_id='sequence')
+        self._places.clear('sequence')
         for path in self._progress(given.paths, 'images'):
-            keyframe = self._describe(mapper, path)
+            keyframe = self._describe(path)
             self._ask(path, keyframe, exclude_frames, False)
             self._add(path, keyframe)
         return self._evaluation()
@@ -100,11 +92,11 @@ class ImageEvaluation:
                            len(self._truth))
         self._truth = truth
 
-    def _describe(self, mapper: Mapper, path: Path) -> Keyframe:
+    def _describe(self, path: Path) -> Keyframe:
         begin = time.perf_counter()
         rgb = read_image(path, self._image_bits)
         seconds = time.perf_counter() - begin
-        keyframe = mapper.make_keyframe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS))
+        keyframe = self._places.describe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS))
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
         self._costs.described(keyframe)
@@ -112,18 +104,18 @@ class ImageEvaluation:
         return keyframe
 
     def _add(self, path: Path, keyframe: Keyframe) -> None:
-        self._recognizer.add(keyframe)  # also rejected ones: not finding them is a miss
+        self._places.recognizer.add(keyframe)  # also rejected ones: not finding them is a miss
         self._entries.append(path)
 
     def _ask(self, path: Path, keyframe: Keyframe, exclude_frames: int, independent: bool) -> None:
         place = self._truth.get(path, PlaceTruth(frozenset()))
-        answer = self._recognizer.recognize(keyframe, exclude_recent=False, exclude_frames=exclude_frames,
-                                            top_k=top_k(len(place.ignored)), independent=independent)
+        answer = self._places.recognize(keyframe, exclude_frames=exclude_frames, top_k=top_k(len(place.ignored)),
+                                        independent=independent)
         self._costs.recognized(keyframe, answer)
         if path in self._truth:
-            usable = ~self._recognizer.excluded(keyframe, False, exclude_frames)
+            usable = ~self._places.recognizer.excluded(keyframe, False, exclude_frames)
             self._outcomes.append(Outcome(str(path), answer, place.in_entries(self._entries, usable)))
 
     def _evaluation(self) -> Evaluation:
-        return Evaluation(self._outcomes, list(map(str, self._entries)), self._costs, self._fingerprint,
-                          self._pictures)
+        return Evaluation(self._outcomes, list(map(str, self._entries)), self._costs,
+                          self._places.preset.fingerprint(), self._pictures)

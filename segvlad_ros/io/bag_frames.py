@@ -127,6 +127,9 @@ class FrameReader:
         if order.too_late:
             warn_once(f'{self.path}: {order.too_late} of {len(stamps)} images on {where} came more than {LATE_S:g} s '
                       'behind newer ones and are left out')
+        if order.jumps:
+            warn_once(f'{self.path}: the stamps of the images on {where} jump back by more than {LATE_S:g} s in '
+                      f'{order.jumps} place(s), where a clock was set or the bag starts again: a new session begins')
         places = iter(order.places)
         return [next(places) if stamp is not None and stamp > 0 else None for stamp in stamps]
 

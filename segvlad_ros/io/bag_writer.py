@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.io import bags
-from segvlad_ros.io.image_codec import encode_compressed_depth, encode_depth, encode_jpeg
+from segvlad_ros.io.image_codec import encode_depth, encode_jpeg
 from segvlad_ros.types import CameraModel, Pose, SegvladError
 
 
@@ -71,15 +71,12 @@ class BagWriter:
 
     def write_image_jpeg(self, topic: str, stamp_ns: int, frame_id: str, rgb: np.ndarray, quality: int = 90) -> None:
         """A JPEG CompressedImage of (h, w, 3) uint8, by custom on the raw topic's name with ``/compressed``."""
-        self._write_compressed(topic, stamp_ns, frame_id, 'rgb8; jpeg compressed bgr8', encode_jpeg(rgb, quality))
+        self._write_stamped(topic, bags.COMPRESSED_IMAGE, stamp_ns, frame_id, 'rgb8; jpeg compressed bgr8',
+                            np.frombuffer(encode_jpeg(rgb, quality), np.uint8))
 
     def write_depth(self, topic: str, stamp_ns: int, frame_id: str, depth: np.ndarray) -> None:
         """A raw ``16UC1`` Image in millimetres (REP 118) of (h, w) metres, NaN where unknown."""
         self._write_raw(topic, stamp_ns, frame_id, '16UC1', encode_depth(depth).astype('<u2'))
-
-    def write_depth_compressed(self, topic: str, stamp_ns: int, frame_id: str, depth: np.ndarray) -> None:
-        """A ``compressedDepth`` PNG of (h, w) metres, by custom on the raw topic's name with ``/compressedDepth``."""
-        self._write_compressed(topic, stamp_ns, frame_id, '16UC1; compressedDepth png', encode_compressed_depth(depth))
 
     def write_camera_info(self, topic: str, stamp_ns: int, frame_id: str, model: CameraModel) -> None:
         """Intrinsics of one camera."""
@@ -105,16 +102,13 @@ class BagWriter:
 
     def write_static_transform(self, stamp_ns: int, parent_from_child: Pose, child_frame_id: str) -> None:
         """One transform on ``/tf_static``, latched; ``parent_from_child.frame`` is the parent."""
-        message = self._transform(stamp_ns, parent_from_child, child_frame_id)
+        types = self._types
+        transform = types['geometry_msgs/msg/Transform'](
+            self._geometry('Vector3', parent_from_child.translation),
+            self._geometry('Quaternion', parent_from_child.quaternion))
+        message = types[bags.TRANSFORMS]([types['geometry_msgs/msg/TransformStamped'](
+            self._header(stamp_ns, parent_from_child.frame), child_frame_id, transform)])
         self.write('/tf_static', message, stamp_ns, latched=True)
-
-    def write_transform(self, stamp_ns: int, parent_from_child: Pose, child_frame_id: str) -> None:
-        """One transform on ``/tf``, see :meth:`write_static_transform`."""
-        self.write('/tf', self._transform(stamp_ns, parent_from_child, child_frame_id), stamp_ns)
-
-    def write_clock(self, stamp_ns: int) -> None:
-        """The time on ``/clock``."""
-        self.write('/clock', self._types[bags.CLOCK](self._time(stamp_ns)), stamp_ns)
 
     def _write_stamped(self, topic: str, msgtype: str, stamp_ns: int, frame_id: str, *fields) -> None:
         """Write a message of a header and these fields."""
@@ -125,14 +119,9 @@ class BagWriter:
         self._write_stamped(topic, bags.IMAGE, stamp_ns, frame_id, height, width, encoding, 0, pixels[0].nbytes,
                             pixels.view(np.uint8).reshape(-1))
 
-    def _write_compressed(self, topic: str, stamp_ns: int, frame_id: str, encoding: str, data: bytes) -> None:
-        self._write_stamped(topic, bags.COMPRESSED_IMAGE, stamp_ns, frame_id, encoding, np.frombuffer(data, np.uint8))
-
-    def _time(self, stamp_ns: int):
-        return self._types['builtin_interfaces/msg/Time'](*divmod(int(stamp_ns), 1_000_000_000))
-
     def _header(self, stamp_ns: int, frame_id: str):
-        return self._types['std_msgs/msg/Header'](self._time(stamp_ns), frame_id)
+        stamp = self._types['builtin_interfaces/msg/Time'](*divmod(int(stamp_ns), 1_000_000_000))
+        return self._types['std_msgs/msg/Header'](stamp, frame_id)
 
     def _geometry(self, name: str, numbers):
         return self._types[f'geometry_msgs/msg/{name}'](*map(float, numbers))
@@ -140,12 +129,6 @@ class BagWriter:
     def _pose(self, pose: Pose):
         return self._types['geometry_msgs/msg/Pose'](
             self._geometry('Point', pose.translation), self._geometry('Quaternion', pose.quaternion))
-
-    def _transform(self, stamp_ns: int, pose: Pose, child_frame_id: str):
-        transform = self._types['geometry_msgs/msg/Transform'](
-            self._geometry('Vector3', pose.translation), self._geometry('Quaternion', pose.quaternion))
-        return self._types[bags.TRANSFORMS]([self._types['geometry_msgs/msg/TransformStamped'](
-            self._header(stamp_ns, pose.frame), child_frame_id, transform)])
 
 
 def _qos(latched: bool):

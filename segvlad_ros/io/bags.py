@@ -31,7 +31,6 @@ ODOMETRY = 'nav_msgs/msg/Odometry'
 POSE_STAMPED = 'geometry_msgs/msg/PoseStamped'
 POSE_WITH_COVARIANCE_STAMPED = 'geometry_msgs/msg/PoseWithCovarianceStamped'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
-CLOCK = 'rosgraph_msgs/msg/Clock'
 
 
 @dataclass(frozen=True)

@@ -238,10 +238,10 @@ def _unpack(row: Row, dimension: int, robot_id: int, session_id: str, optimized:
         optimized)
 
 
-def session_row(database: sqlite3.Connection, robot_id: int, session_id: str, name: str = '') -> int:
+def session_row(database: sqlite3.Connection, robot_id: int, session_id: str) -> int:
     """Row of a session, which is made if it is new."""
     database.execute('INSERT OR IGNORE INTO sessions (robot_id, uuid, name, created_ns, last_number, details)'
-                     " VALUES (?, ?, ?, ?, 0, '{}')", (robot_id, session_id, name, time.time_ns()))
+                     " VALUES (?, ?, '', ?, 0, '{}')", (robot_id, session_id, time.time_ns()))
     return database.execute('SELECT id FROM sessions WHERE robot_id = ? AND uuid = ?',
                             (robot_id, session_id)).fetchone()[0]
 

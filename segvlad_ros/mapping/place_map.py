@@ -98,16 +98,40 @@ class PlaceMap:
         """
         place_map = cls(Path(path), read_only)
         try:
-            wanted = place_map.fingerprint if fingerprint is None else fingerprint
-            if different := map_format.fingerprint_difference(place_map.fingerprint, wanted):
-                raise SegvladError(f'{path}: made with another preset or model: {different}; use the one that made '
-                                   'the map, or build the map again')
+            if fingerprint is not None:
+                place_map.check_fingerprint(fingerprint)
             if full_check and (problems := place_map.verify()):
                 raise SegvladError(f'{path}: {problems[0]}; restore a copy of the file')
         except BaseException:
             place_map.close()
             raise
         return place_map
+
+    @classmethod
+    def write(cls, path: str | Path, keyframes: Iterable[Keyframe], fingerprint: Mapping[str, Any], dimension: int,
+              preset: str = '', *, overwrite: bool = False) -> None:
+        """Write a map of these keyframes, whole or not at all; parameters as in :meth:`create`.
+
+        :raises SegvladError: the file exists and ``overwrite`` is False, or it cannot be written
+        """
+        optimized = {}
+        with (map_file.published(Path(path), overwrite) as temporary,
+              cls.create(temporary, fingerprint, dimension, preset) as place_map):
+            for keyframe in keyframes:
+                place_map.append(keyframe)
+                if keyframe.optimized is not None:
+                    optimized[keyframe.id] = keyframe.optimized
+            place_map.update_poses(optimized)
+
+    def check_fingerprint(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse a map that was made by another pipeline than the one that will use it.
+
+        :param wanted: of that pipeline
+        :raises SegvladError: with what differs
+        """
+        if different := map_format.fingerprint_difference(self.fingerprint, wanted):
+            raise SegvladError(f'{self.path}: made with another preset or model: {different}; use the one that made '
+                               'the map, or build the map again')
 
     def __enter__(self) -> PlaceMap:
         return self
@@ -125,13 +149,6 @@ class PlaceMap:
         """Size of the file."""
         with reporting(self.path):
             return self.path.stat().st_size
-
-    def new_session(self, robot_id: int = 0, name: str = '') -> str:
-        """Begin a session, and return its id, a random UUID as 32 hexadecimal digits."""
-        session_id = uuid.uuid4().hex
-        with self._writing():
-            map_format.session_row(self._db, robot_id, session_id, name)
-        return session_id
 
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""

@@ -85,20 +85,19 @@ class SegmentIndex:
     """Cosine similarity of query segments to all segments of the map. Thread-safe.
 
     The search runs on a GPU where faiss-gpu is installed and finds one; that was never tried (:func:`_exact_search`).
-
-    :param dimension: length d of a descriptor
     """
 
-    def __init__(self, dimension: int):
-        if dimension < 1:
-            raise SegvladError(f'descriptor dimension {dimension} must be at least 1')
-        self.dimension = dimension
+    def __init__(self) -> None:
         faiss = _faiss()
-        self._nearest = _exact_search(faiss)
-        self._most_rows = GPU_BYTES // (4 * dimension) if uses_gpu(faiss) else 0
+        self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
         self._lock = threading.RLock()
-        self._rows = np.empty((0, dimension), np.float32)  # capacity; the first self._starts[-1] rows are used
+        self._rows = np.empty((0, 0), np.float32)  # capacity; the first self._starts[-1] rows are used
         self._starts = [0]  # first row of each entry, and one past the last row
+
+    @property
+    def dimension(self) -> int:
+        """Length d of a descriptor, which the first keyframe tells."""
+        return self._rows.shape[1]
 
     @property
     def entries(self) -> int:
@@ -112,8 +111,10 @@ class SegmentIndex:
 
     def add(self, descriptors: np.ndarray) -> int:
         """Add one keyframe of (M, d) float32 unit rows, M may be 0, and return the number of its entry."""
-        descriptors = self._checked(descriptors)
         with self._lock:
+            descriptors = self._checked(descriptors)
+            if not self.entries:
+                self._rows = np.empty((0, descriptors.shape[1]), np.float32)
             used, needed = self.segments, self.segments + len(descriptors)
             if needed > len(self._rows):
                 rows = np.empty((max(needed, len(self._rows) * 3 // 2, 1024), self.dimension), np.float32)
@@ -145,7 +146,7 @@ class SegmentIndex:
             rows, starts = self._rows, np.array(self._starts)
         parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
         runs = _allowed_runs(starts, excluded) if len(queries) else []
-        for first, last in split_runs(runs, self._most_rows):
+        for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if self._on_gpu and len(rows) else 0):
             more, at = self._nearest(queries, rows[first:last], min(k, last - first))
             parts.append((more, at + first))
         similarities, found = _best(k, *(np.hstack(tables) for tables in zip(*parts)))
@@ -155,7 +156,7 @@ class SegmentIndex:
 
     def _checked(self, descriptors: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(descriptors, np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dimension:
+        if rows.ndim != 2 or self.entries and rows.shape[1] != self.dimension:
             raise SegvladError(f'descriptors of shape {rows.shape} do not fit an index of dimension {self.dimension}')
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors hold NaN or infinite values')

@@ -11,7 +11,7 @@ from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
-from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
@@ -20,7 +20,7 @@ from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory
-from segvlad_ros.ros.node.pipeline_setup import keyframe_gate, load_describer, load_node_preset
+from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
@@ -44,7 +44,7 @@ class Localizer(SegvladNode):
     def __init__(self) -> None:
         super().__init__('localizer')
         self._maps: list[PlaceMap] = []
-        self._recognizer: Recognizer | None = None
+        self._places: PlaceRecognizer | None = None
         self._input: KeyframeInput | None = None
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
@@ -60,33 +60,27 @@ class Localizer(SegvladNode):
     def configure(self) -> None:
         """See :class:`SegvladNode`."""
         parameters = self.parameters
-        self._preset = load_node_preset(parameters['preset'])
-        self._fields = self._preset.fingerprint()
+        self._places = node_pipeline(parameters)
+        self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
         self._optimized = OptimizedPath()
-        self._describer = self._mapper = None
         if parameters['source'] == 'images':
-            self._configure_images()
+            self._places.describer.warm_up()
+            self.images = ImageInput(self)
         else:
             self._input = KeyframeInput(self, self.fingerprint, self._answer,
                                         self._add if parameters['follow'] else None)
         if parameters['map']:
             self._take(*self._read(parameters['map'], append=False))
-
-    def _configure_images(self) -> None:
-        parameters = self.parameters
-        self._describer = load_describer(self._preset, parameters['device'])
-        self._mapper = Mapper(self._describer, keyframe_gate(parameters), robot_id=parameters['robot_id'])
-        self.images = ImageInput(self)
+        self.get_logger().info(f'searching {len(self._places)} keyframes')
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
         for place_map in self._maps:
             place_map.close()
-        self._maps, self._recognizer, self._input = [], None, None
+        self._maps, self._places, self._input = [], None, None
         self._match_markers.clear()
-        self._describer = self._mapper = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -107,29 +101,27 @@ class Localizer(SegvladNode):
 
     def process_frame(self, frame: Frame) -> dict[str, float] | None:
         """See :class:`SegvladNode`."""
-        keyframe = self._mapper.process(frame).keyframe
+        keyframe = self._places.process(frame)
         return None if keyframe is None else self._answer(keyframe)
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
-        if self._mapper is not None:
-            self._mapper.new_session()
-        if self._recognizer is not None:
-            self._recognizer.reset_short_term()
+        if self._input is None:
+            self._places.mapper.new_session()
+        self._places.recognizer.reset_short_term()
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""
-        recognizer = self._recognizer
-        if recognizer is None:
+        if self._places is None:
             return MapFacts()
+        recognizer = self._places.recognizer
         return MapFacts(self._map_id(), recognizer.count, recognizer.segments,
                         sum(place_map.bytes for place_map in self._maps))
 
     # recognition; all of it in the worker's thread
 
     def _answer(self, keyframe: Keyframe) -> dict[str, float]:
-        recognition = self._searched(keyframe).recognize(
-            keyframe, exclude_recent=True, top_k=self.parameters['top_k'])
+        recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'])
         self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))
         if recognition.status == Status.MATCHED:
             self.statistics.matched()
@@ -141,12 +133,13 @@ class Localizer(SegvladNode):
     def _show(self, keyframe: Keyframe, recognition: Recognition) -> dict[str, float]:
         """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
         timings: dict[str, float] = {}
-        match = self._recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
+        recognizer = self._places.recognizer
+        match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
         self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
         stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
             begin = time.perf_counter()
-            poses = (self._recognizer.keyframe(entry).best_pose for entry in range(self._recognizer.count))
+            poses = (recognizer.keyframe(entry).best_pose for entry in range(recognizer.count))
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
                                                + self._match_markers.markers(stamp_ns)))
             timings['markers'] = time.perf_counter() - begin
@@ -157,20 +150,15 @@ class Localizer(SegvladNode):
         return timings
 
     def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
-        matches = [to_place_match(keyframe, candidate, rank, self._recognizer.keyframe(candidate.entry), evidence)
+        found = self._places.recognizer.keyframe
+        matches = [to_place_match(keyframe, candidate, rank, found(candidate.entry), evidence)
                    for rank, candidate in enumerate(recognition.candidates)]
         return to_place_match_array(keyframe, recognition, matches, base_frame=self.parameters['base_frame'],
                                     map_id=self._map_id(), now_ns=self.now_ns())
 
     def _add(self, keyframe: Keyframe) -> None:
         if len(keyframe.description):
-            self._searched(keyframe).add(keyframe)
-
-    def _searched(self, keyframe: Keyframe) -> Recognizer:
-        """The recogniser; without a describer the first keyframe tells the dimension."""
-        if self._recognizer is None:
-            self._recognizer = build_recognizer(self._preset, keyframe.description.descriptors.shape[1])
-        return self._recognizer
+            self._places.add(keyframe)
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
@@ -179,7 +167,7 @@ class Localizer(SegvladNode):
         """Read all of a map, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
-            fresh = build_recognizer(self._preset, place_map.dimension)
+            fresh = build_recognizer(self._places.preset)
             keyframes = list(place_map.keyframes()) if append else fresh.load(place_map)
         except BaseException:
             place_map.close()
@@ -191,12 +179,11 @@ class Localizer(SegvladNode):
         if isinstance(loaded, Recognizer):
             ids = loaded.ids  # not those of the file, which may have grown
             self._forget_map()
-            self._recognizer = loaded
+            self._places.recognizer = loaded
         else:
             ids = [keyframe.id for keyframe in loaded]
-            self._recognizer = self._recognizer or build_recognizer(self._preset, place_map.dimension)
             for keyframe in loaded:
-                self._recognizer.add(keyframe)
+                self._places.add(keyframe)
         self._maps.append(place_map)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
@@ -206,7 +193,8 @@ class Localizer(SegvladNode):
     def _forget_map(self) -> None:
         for place_map in self._maps:
             place_map.close()
-        self._maps, self._recognizer = [], None
+        self._maps = []
+        self._places.recognizer.clear()
         self._optimized = OptimizedPath()  # another map's keyframes have not moved yet
         self._match_markers.clear()
         if self._input is not None and self._input.follower is not None:
@@ -223,15 +211,14 @@ class Localizer(SegvladNode):
         self.post('loop_closure_feedback', lambda: self._learn(message, accepted))
 
     def _learn(self, feedback: LoopClosureFeedback, accepted: bool) -> None:
-        if self._recognizer is not None:
-            self._recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
+        self._places.recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
     def _take_path(self, path: Path) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
     def _optimize(self, path: Path) -> None:
-        if self._recognizer is not None:
-            self._recognizer.update_poses(self._optimized.moved(path, self._recognizer.ids))
+        recognizer = self._places.recognizer
+        recognizer.update_poses(self._optimized.moved(path, recognizer.ids))
 
     # services
 
@@ -244,7 +231,7 @@ class Localizer(SegvladNode):
             raise SegvladError('a localizer only reads maps: load with read_only true')
         loaded = self._read(request.name, request.append)
         self.on_worker(lambda: self._take(*loaded), otherwise=loaded[0].close)
-        response.map_id, response.keyframes = self._map_id(), self._recognizer.count
+        response.map_id, response.keyframes = self._map_id(), self._places.recognizer.count
         return f'loaded {request.name}'
 
     def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
@@ -256,14 +243,14 @@ class Localizer(SegvladNode):
         return response.result.reason
 
     def _recognize_once(self, request: RecognizeImage.Request) -> PlaceMatchArray:
-        if self._describer is None:
+        if self._input is not None:
             raise SegvladError('this localizer does not describe images (source: descriptors): ask one with '
                                'source: images')
         message = request.image if request.image.data else request.compressed
         frame = Frame(self.images.decoder.decode(message), from_time(message.header.stamp),
                       frame_id=message.header.frame_id)
-        keyframe, top_k = self._mapper.describe(frame), request.top_k or self.parameters['top_k']
-        recognition = self._searched(keyframe).recognize(
+        keyframe, top_k = self._places.mapper.describe(frame), request.top_k or self.parameters['top_k']
+        recognition = self._places.recognize(
             keyframe, exclude_recent=False, top_k=top_k, independent=True, sessions=request.sessions)
         return self._message(keyframe, recognition, evidence=True)
 

@@ -10,13 +10,13 @@ from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
-from segvlad_ros.pipeline.mapper import Mapper
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
-from segvlad_ros.ros.node.pipeline_setup import keyframe_gate, load_describer, load_node_preset
+from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
 from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
@@ -36,6 +36,7 @@ class MapBuilder(SegvladNode):
     def __init__(self) -> None:
         super().__init__('map_builder')
         self._map: PlaceMap | None = None
+        self._places: PlaceRecognizer | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
@@ -49,11 +50,11 @@ class MapBuilder(SegvladNode):
     def configure(self) -> None:
         """See :class:`SegvladNode`."""
         parameters = self.parameters
-        preset = load_node_preset(parameters['preset'])
-        self._fields = preset.fingerprint()
+        self._places = node_pipeline(parameters)
+        self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._describer = load_describer(preset, parameters['device'])
+        self._places.describer.warm_up()
         name = parameters['map'] or self._directory.unused_name()
         self._use(self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
@@ -62,7 +63,7 @@ class MapBuilder(SegvladNode):
         """See :class:`SegvladNode`."""
         if self._map is not None:
             self._map.close()
-        self._map = self._mapper = self._describer = None
+        self._map = self._places = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -76,11 +77,13 @@ class MapBuilder(SegvladNode):
     def process_frame(self, frame: Frame) -> dict[str, float] | None:
         """See :class:`SegvladNode`."""
         begin = time.perf_counter()
-        keyframe = self._mapper.process(frame).keyframe
+        keyframe = self._places.process(frame)
         if keyframe is None:
             return None
         if keyframe.description.rejected:
             self.report(f'image rejected: {keyframe.description.rejected}')
+        else:
+            self._map.append(keyframe)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
         if self._poses is not None and keyframe.pose is not None:
             self._poses.append(keyframe.pose)
@@ -92,7 +95,7 @@ class MapBuilder(SegvladNode):
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
-        self._mapper.new_session()
+        self._places.mapper.new_session()
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""
@@ -114,19 +117,13 @@ class MapBuilder(SegvladNode):
                                'another name')
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            place_map = PlaceMap.create(path, self._fields, self._describer.dimension,
+            place_map = PlaceMap.create(path, self._fields, self._places.describer.dimension,
                                         self.parameters['preset'])
         self.get_logger().info(f'writing {path} ({place_map.count} keyframes)')
         return place_map
 
     def _use(self, place_map: PlaceMap) -> None:
-        parameters = self.parameters
-        try:
-            self._mapper = Mapper(self._describer, keyframe_gate(parameters), place_map,
-                                  robot_id=parameters['robot_id'])
-        except BaseException:  # its session could not be written: the map so far goes on
-            place_map.close()
-            raise
+        self._places.mapper.new_session()
         self._poses = None  # what the map holds is read when somebody looks at it
         self._optimized = OptimizedPath()
         previous, self._map = self._map, place_map

@@ -1,9 +1,9 @@
-"""From camera frames to described keyframes, and into the map."""
+"""From camera frames to described keyframes."""
 from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,89 +15,60 @@ from segvlad_ros.types import Frame, Keyframe, KeyframeId
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.mapping.keyframes import KeyframeGate
-    from segvlad_ros.mapping.place_map import PlaceMap
 
 THUMBNAIL_WIDTH = 320
 THUMBNAIL_HEIGHT = 1280  # only of strips; JPEG itself ends at 65500
 THUMBNAIL_QUALITY = 75
 
 
-@dataclass(frozen=True)
-class MappingResult:
-    """What became of one frame.
-
-    :ivar keyframe: the described keyframe, or None where the gate let the frame pass by
-    :ivar stored: whether the keyframe went into the map
-    :ivar reason: the gate's word, see :class:`segvlad_ros.mapping.keyframes.GateAnswer`; '' without a gate
-    """
-
-    keyframe: Keyframe | None
-    stored: bool
-    reason: str
-
-
 class Mapper:
-    """Gate, describe, store.
+    """Gate and describe.
 
     A keyframe whose image cannot be recognised (blank, dark) is handed back without segments and with the reason in
-    ``description.rejected``: it takes an index, for every keyframe is answered, but it is not stored.
+    ``description.rejected``: it takes an index, for every keyframe is answered, but no map stores it.
     After a jump of the clock a new session begins, for time and odometry do not go on from before.
 
     :param gate: decides which frames become keyframes; None takes every frame
-    :param place_map: where keyframes are stored, or None to only make them
-    :param session_id: session of the keyframes; '' begins a new one, in the map if there is one
+    :param session_id: session of the keyframes; '' makes one up
     """
 
-    def __init__(self, describer: Describer, gate: KeyframeGate | None = None, place_map: PlaceMap | None = None,
-                 *, robot_id: int = 0, session_id: str = '') -> None:
+    def __init__(self, describer: Describer, gate: KeyframeGate | None = None, *, robot_id: int = 0,
+                 session_id: str = '') -> None:
         self._describer = describer
         self._gate = gate
-        self._map = place_map
         self._robot_id = robot_id
-        self._session_id = session_id
-        self._next_index = 1
-        self._piece: int | None = None  # of odometry, that the last keyframe is of
-        if not session_id:
-            self.new_session()
+        self.new_session(session_id)
 
     @property
     def session_id(self) -> str:
         """Session of the next keyframe."""
         return self._session_id
 
-    def new_session(self) -> None:
+    def new_session(self, session_id: str = '') -> None:
         """Begin a session: indices count from 1 again, and the next frame becomes a keyframe."""
-        self._session_id = self._map.new_session(self._robot_id) if self._map is not None else uuid.uuid4().hex
+        self._session_id = session_id or uuid.uuid4().hex
         self._next_index = 1
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the last keyframe, so that the next frame becomes one; indices go on counting."""
-        self._piece = None
+        self._piece: int | None = None  # of odometry, that the last keyframe is of
         if self._gate is not None:
             self._gate.reset()
 
-    def process(self, frame: Frame) -> MappingResult:
-        """Take one frame.
+    def process(self, frame: Frame) -> Keyframe | None:
+        """Take one frame, and return the described keyframe, None where the gate lets the frame pass by.
 
-        :raises SegvladError: the frame cannot be described or the map not be written
+        :raises SegvladError: the frame cannot be described
         """
-        frame, reason = self._after_a_leap(frame), ''
+        frame = self._after_a_leap(frame)
         if self._gate is not None:
             answer = self._gate.check(frame.stamp_ns, frame.pose)
-            reason = answer.reason
             if not answer.accept:
-                return MappingResult(None, False, reason)
-            if reason == 'clock_jump':
+                return None
+            if answer.reason == 'clock_jump':
                 self.new_session()
                 self._gate.check(frame.stamp_ns, frame.pose)  # the first keyframe of the new session
         keyframe = self.make_keyframe(frame)
         if frame.odometry_piece is not None:
             self._piece = frame.odometry_piece
-        stored = self._map is not None and not keyframe.description.rejected
-        if stored:
-            self._map.append(keyframe)
-        return MappingResult(keyframe, stored, reason)
+        return keyframe
 
     def _after_a_leap(self, frame: Frame) -> Frame:
         """The first keyframe after odometry has leapt goes without its pose: no way leads to it from those before."""

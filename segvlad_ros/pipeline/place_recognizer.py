@@ -1,18 +1,24 @@
 """The front door: SegVLAD in a few lines, for notebooks, scripts, nodes and tools alike."""
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segvlad_ros.io.camera_info import checked
+from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
 from segvlad_ros.types import Frame, Keyframe, Pose, Recognition, SegvladError
+
+if TYPE_CHECKING:
+    from segvlad_ros.description.describer import Describer
+    from segvlad_ros.pipeline.recognizer import Recognizer
+    from segvlad_ros.pipeline.sections import Preset
 
 # Images without a stamp count as taken one after another, this far apart.
 _STEP_NS = 1_000_000_000
@@ -21,22 +27,41 @@ _STEP_NS = 1_000_000_000
 class PlaceRecognizer:
     """Remembers places by their images, and recognises them.
 
-    An image is an array, (height, width, 3) uint8 RGB, or a :class:`~segvlad_ros.types.Frame` with stamp, depth,
-    camera and odometry. Arrays without a pose are asked for themselves; frames, and arrays with a pose, are a drive:
-    queries that follow each other must agree. Not thread-safe.
+    An image is an array, (height, width, 3) uint8 RGB, a :class:`~segvlad_ros.types.Frame` with stamp, depth, camera
+    and odometry, or a keyframe that was described before. Arrays without a pose are asked for themselves; all else is a
+    drive: queries that follow each other must agree. Not thread-safe.
 
-    :param preset: name of a shipped preset, or the path of a YAML file
+    Its parts are made when they are first used: who only maps needs no search, who is sent keyframes no networks.
+
+    :param preset: a preset, the name of a shipped one, or the path of a YAML file
     :param device: 'cpu' or 'cuda', for presets with networks
+    :param gate: which frames of a camera :meth:`process` makes keyframes of; None takes every one
+    :param robot_id: of what is described
     :raises SegvladError: no such preset, or what it needs is not there
     """
 
-    def __init__(self, preset: str | Path = 'classic', *, device: str = 'cpu') -> None:
-        settings = load_preset(preset)
-        self._describer = build_describer(settings, device)
-        self._recognizer = build_recognizer(settings, self._describer.dimension)
-        self._folder = tempfile.TemporaryDirectory(prefix='segvlad_')
-        self._file = Path(self._folder.name) / 'map.segvlad'
-        self._use(PlaceMap.create(self._file, settings.fingerprint(), self._describer.dimension, os.fspath(preset)))
+    def __init__(self, preset: str | Path | Preset = 'classic', *, device: str = 'cpu',
+                 gate: KeyframeGate | None = None, robot_id: int = 0) -> None:
+        self._named = str(preset) if isinstance(preset, (str, Path)) else preset.name
+        self.preset = load_preset(preset) if isinstance(preset, (str, Path)) else preset
+        self._device, self._gate, self._robot_id = device, gate, robot_id
+        self._last: tuple[object, Keyframe] | None = None
+        self._newest_ns = 0
+
+    @cached_property
+    def describer(self) -> Describer:
+        """Image to description."""
+        return build_describer(self.preset, self._device)
+
+    @cached_property
+    def mapper(self) -> Mapper:
+        """Frame to keyframe."""
+        return Mapper(self.describer, self._gate, robot_id=self._robot_id)
+
+    @cached_property
+    def recognizer(self) -> Recognizer:
+        """Keyframe to answer."""
+        return build_recognizer(self.preset)
 
     @classmethod
     def load(cls, path: str | Path, preset: str | Path | None = None, *, device: str = 'cpu') -> PlaceRecognizer:
@@ -49,61 +74,65 @@ class PlaceRecognizer:
             if preset is None and not saved.preset:
                 raise SegvladError(f'{path}: does not say by which preset it was made: give preset')
             places = cls(preset or saved.preset, device=device)
-            PlaceMap.open(path, fingerprint=places._map.fingerprint).close()
-            places._map.close()
-            saved.save_snapshot(places._file, overwrite=True)
-        places._use(PlaceMap.open(places._file, read_only=False))
-        places._recognizer.load(places._map)
-        places._newest_ns = max((identity.stamp_ns for identity in places._map.ids()), default=0)
+            saved.check_fingerprint(places.preset.fingerprint())
+            places.recognizer.load(saved)
+        places._newest_ns = max((identity.stamp_ns for identity in places.recognizer.ids), default=0)
         return places
 
     def __len__(self) -> int:
-        return self._recognizer.count
+        return self.recognizer.count
 
-    def add(self, image: np.ndarray | Frame, pose: Pose | None = None) -> int:
-        """Remember an image.
+    def process(self, frame: Frame) -> Keyframe | None:
+        """Describe a camera's next frame, unless the gate lets it pass by; the keyframe is not added."""
+        return self.mapper.process(frame)
+
+    def describe(self, image: np.ndarray | Frame, pose: Pose | None = None) -> Keyframe:
+        """Describe an image whatever the gate says; one that was just described is not described again.
 
         :param pose: of the robot's base by odometry, where the image is an array
-        :return: its number, ``Candidate.entry`` of later answers
-        :raises SegvladError: it cannot be described
         """
-        keyframe = self._keyframe(image, pose)
-        if keyframe.description.rejected:
-            raise SegvladError(f'image not added: {keyframe.description.rejected}')
-        self._map.append(keyframe)
-        self._last = None
-        return self._recognizer.add(keyframe)
-
-    def recognize(self, image: np.ndarray | Frame, pose: Pose | None = None, *,
-                  exclude_recent: bool = False) -> Recognition:
-        """Which of the images that were added shows the place of this one; the answer that the nodes publish.
-
-        :param exclude_recent: leave out what the robot has just seen (the preset's ``exclude``), to close loops
-        """
-        keyframe = self._keyframe(image, pose)
-        alone = not isinstance(image, Frame) and pose is None
-        return self._recognizer.recognize(keyframe, exclude_recent=exclude_recent, independent=alone)
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the map to a file, which nodes load as well.
-
-        :raises SegvladError: it exists, or cannot be written
-        """
-        self._map.save_snapshot(path, overwrite)
-
-    def _keyframe(self, image: np.ndarray | Frame, pose: Pose | None) -> Keyframe:
-        """The described image; one that was just asked about is not described again to be added."""
         if self._last is None or self._last[0] is not image:
             frame = image if isinstance(image, Frame) else Frame(image, self._newest_ns + _STEP_NS, pose=pose)
-            self._last = image, self._mapper.make_keyframe(_sound(frame))
+            self._last = image, self.mapper.make_keyframe(_sound(frame))
             self._newest_ns = max(self._newest_ns, frame.stamp_ns)
         return self._last[1]
 
-    def _use(self, place_map: PlaceMap) -> None:
-        """Add to this map from now on, in a session of its own."""
-        self._map, self._mapper = place_map, Mapper(self._describer, place_map=place_map)
-        self._last: tuple[np.ndarray | Frame, Keyframe] | None = None
-        self._newest_ns = 0
+    def add(self, image: np.ndarray | Frame | Keyframe, pose: Pose | None = None) -> int:
+        """Remember an image.
+
+        :return: its number, ``Candidate.entry`` of later answers
+        :raises SegvladError: it cannot be described
+        """
+        keyframe = image if isinstance(image, Keyframe) else self.describe(image, pose)
+        if keyframe.description.rejected:
+            raise SegvladError(f'image not added: {keyframe.description.rejected}')
+        self._last = None
+        return self.recognizer.add(keyframe)
+
+    def recognize(self, image: np.ndarray | Frame | Keyframe, pose: Pose | None = None, *,
+                  exclude_recent: bool = False, **asked: Any) -> Recognition:
+        """Which of the images that were added shows the place of this one; the answer that the nodes publish.
+
+        :param exclude_recent: leave out what the robot has just seen (the preset's ``exclude``), to close loops
+        :param asked: more of :meth:`~segvlad_ros.pipeline.recognizer.Recognizer.recognize`, as ``top_k``
+        """
+        keyframe = image if isinstance(image, Keyframe) else self.describe(image, pose)
+        asked.setdefault('independent', isinstance(image, np.ndarray) and pose is None)
+        return self.recognizer.recognize(keyframe, exclude_recent=exclude_recent, **asked)
+
+    def clear(self, session_id: str = '') -> None:
+        """Forget what was added; what comes next is a session of its own, '' makes up its name."""
+        self.mapper.new_session(session_id)
+        self.recognizer.clear()
+        self._last = None
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write what was added as a map, which nodes load as well.
+
+        :raises SegvladError: it exists, or cannot be written
+        """
+        PlaceMap.write(path, self.recognizer.keyframes(), self.preset.fingerprint(), self.describer.dimension,
+                       self._named, overwrite=overwrite)
 
 
 def _sound(frame: Frame) -> Frame:

@@ -160,10 +160,9 @@ def build_projection(preset: Preset, words: int, feature_dimension: int) -> Proj
     return projection.NoProjection(words, feature_dimension)
 
 
-def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
+def build_recognizer(preset: Preset) -> Recognizer:
     """A recogniser with an empty map, and with the preset's calibration if it has one.
 
-    :param dimension: length of a segment's descriptor
     :raises SegvladError: the calibration is not there, or another preset's
     """
     from segvlad_ros.pipeline.recognizer import Recognizer
@@ -172,7 +171,7 @@ def build_recognizer(preset: Preset, dimension: int) -> Recognizer:
     calibration = None
     if preset.calibration is not None:
         calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
-    return Recognizer(preset.recognition, dimension, calibration)
+    return Recognizer(preset, calibration)
 
 
 def _find(name: str) -> Path:

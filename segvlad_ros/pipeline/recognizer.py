@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,13 +40,11 @@ class Recognizer:
     Safe to use from several threads. The same calls in the same order give the same answers.
 
     :param settings: the sections of a preset that decide
-    :param dimension: length of a segment's descriptor
     :param calibration: makes probabilities, which then decide; without it thresholds do
     """
 
-    def __init__(self, settings: RecognitionSettings, dimension: int, calibration: Calibration | None = None) -> None:
+    def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None) -> None:
         self._settings = settings
-        self._dimension = dimension
         self._calibration = calibration
         self._lock = threading.RLock()
         self._forget_map()
@@ -73,16 +71,23 @@ class Recognizer:
         """
         return self._map.keyframe(entry)
 
+    def keyframes(self) -> Iterator[Keyframe]:
+        """All keyframes of the searched map, whole, by entry."""
+        for entry in range(self.count):
+            keyframe = self._map.keyframe(entry)
+            yield replace(keyframe, description=replace(keyframe.description,
+                                                        descriptors=self._index.descriptors(entry)))
+
     def add(self, keyframe: Keyframe) -> int:
         """Append one keyframe to the searched map.
 
         :return: its entry number
         """
         rows = keyframe.description.descriptors
-        if rows.shape[1] != self._dimension:
-            raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map of '
-                               f'{self._dimension}: describe it with the preset of the map')
         with self._lock:
+            if self.count and rows.shape[1] != self._index.dimension:
+                raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
+                                   f'of {self._index.dimension}: describe it with the preset of the map')
             self._index.add(rows)
             return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                                  self._sights.pop(keyframe.id, ()))
@@ -92,7 +97,7 @@ class Recognizer:
 
         :return: number of keyframes
         """
-        loaded = Recognizer(self._settings, self._dimension, self._calibration)
+        loaded = Recognizer(self._settings, self._calibration)
         for keyframe in place_map.keyframes():  # a damaged one ends this before anything has changed
             loaded.add(keyframe)
         with self._lock:
@@ -274,7 +279,7 @@ class Recognizer:
 
     def _forget_map(self) -> None:
         settings = self._settings
-        self._index = SegmentIndex(self._dimension)
+        self._index = SegmentIndex()
         self._map = SearchedMap(settings.places, settings.odometry)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segvlad_ros.features import dinov2, dinov2_weights
 from segvlad_ros.io.weights import entry_of, sha256_of
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.recognition.decision import DecisionSettings
+from segvlad_ros.segmentation import sam, sam_checkpoint
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
 from segvlad_ros.settings import flatten, one_of, setting
 from segvlad_ros.types import SegvladError
@@ -61,10 +63,10 @@ class SamNetworkSettings:
     """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`."""
 
     kind: str
-    model: str = setting(choices=('vit_h', 'vit_l', 'vit_b', 'auto'))
+    model: str = setting(choices=(*sam_checkpoint.MODELS, 'auto'))
     weights: Path | None = None
-    mode: str = setting('grid', choices=('grid', 'stock'))
-    precision: str = setting('float32', choices=('float32', 'bfloat16'))
+    mode: str = setting('grid', choices=sam.MODES)
+    precision: str = setting('float32', choices=sam.PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ class Dinov2Settings:
     """See :class:`segvlad_ros.features.dinov2.Dinov2Extractor`."""
 
     kind: str
-    model: str = setting(choices=('vits14', 'vitb14', 'vitl14', 'vitg14', 'auto'))
+    model: str = setting(choices=(*dinov2_weights.MODELS, 'auto'))
     weights: Path | None = None
     block: int = setting(31, low=0, high=39)
-    facet: str = setting('value', choices=('query', 'key', 'value', 'token', 'patches'))
-    precision: str = setting('float32', choices=('float32', 'bfloat16'))
+    facet: str = setting('value', choices=dinov2.FACETS)
+    precision: str = setting('float32', choices=dinov2.PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class ExcludeSettings:
 
 @dataclass(frozen=True)
 class RecognitionSettings:
-    """What the recogniser is given of a preset; none of it changes a descriptor."""
+    """The sections of a preset that decide; none of them changes a descriptor."""
 
     search: SearchSettings
     vote: VoteSettings
@@ -170,7 +172,7 @@ class RecognitionSettings:
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(RecognitionSettings):
     """One pipeline, as in its YAML file."""
 
     name: str
@@ -181,21 +183,8 @@ class Preset:
     projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
         file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
     neighbourhood: NeighbourhoodSettings
-    search: SearchSettings
-    vote: VoteSettings
-    places: PlaceSettings
-    decision: DecisionSettings
-    geometry: VerificationSettings
-    odometry: OdometrySettings
-    exclude: ExcludeSettings
     vocabulary: Path | None = None
     calibration: Path | None = None
-
-    @property
-    def recognition(self) -> RecognitionSettings:
-        """The sections that decide, none of which changes a descriptor."""
-        return RecognitionSettings(self.search, self.vote, self.places, self.decision, self.geometry, self.odometry,
-                                   self.exclude)
 
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.

@@ -116,6 +116,8 @@ def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(P, Q) float32 of (P, B) and (Q, B) uint8; exact, since all terms are whole numbers below 2**24."""
+    if not first.size or not second.size:  # an image without keypoints does not tell how long descriptors are
+        return np.zeros((len(first), len(second)), np.float32)
     first, second = first.astype(np.float32), second.astype(np.float32)
     squares = (first ** 2).sum(axis=1)[:, None] + (second ** 2).sum(axis=1)
     return squares - 2 * (first @ second.T)

@@ -72,7 +72,7 @@ def test_images_are_described_and_a_place_is_recognised(folder):
     preset = finetuned(folder)
     assert preset.features.facet == 'patches'
     describer = build_describer(preset)
-    recognizer = Recognizer(preset.recognition, describer.dimension)
+    recognizer = Recognizer(preset)
     numbers = (0, 90, 180, 270)
     for index, number in enumerate(numbers, start=1):
         description = describer.describe(frame(number))

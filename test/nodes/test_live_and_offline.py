@@ -16,8 +16,8 @@ from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.mapping.keyframes import KeyframeGate
-from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, build_recognizer, config_directory, load_preset
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
+from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.ros.output.conversions import from_place_descriptor
 from segvlad_ros.types import CameraModel, Pose
 
@@ -74,16 +74,13 @@ def quarter(folder):
 
 def offline(bag, without, preset_name):
     """Keyframes and answers, as the nodes' core gives them."""
-    preset = load_preset(preset_name)
-    describer = build_describer(preset)
-    mapper = Mapper(describer, KeyframeGate(), session_id='a')
-    recognizer = build_recognizer(preset, describer.dimension)
+    places = PlaceRecognizer(preset_name, gate=KeyframeGate())
     topics = BagTopics(**{name: '' for name in without})
     for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT)):
-        keyframe = mapper.process(frame).keyframe
+        keyframe = places.process(frame)
         if keyframe is not None:
-            yield keyframe, recognizer.recognize(keyframe, exclude_recent=True)
-            recognizer.add(keyframe)
+            yield keyframe, places.recognize(keyframe, exclude_recent=True)
+            places.add(keyframe)
 
 
 def play(bag, namespace, without):

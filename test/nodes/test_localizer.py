@@ -7,8 +7,8 @@ from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceMatch, PlaceMatchArray, SegVladStatus
-from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
+from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame
 
@@ -29,13 +29,11 @@ def pictures():
 def office(pictures, tmp_path_factory):
     """The folder of a map that the core made, without any node."""
     folder = tmp_path_factory.mktemp('maps')
-    preset = load_preset('classic')
-    describer = build_describer(preset)
-    with PlaceMap.create(folder / 'office.segvlad', preset.fingerprint(), describer.dimension) as place_map:
-        mapper = Mapper(describer, None, place_map)
-        for number, picture in enumerate(pictures):
-            assert mapper.process(Frame(picture, 10**9 * (10 * number + 1))).stored
-    with PlaceMap.create(folder / 'foreign.segvlad', {**preset.fingerprint(), 'image.width': 1}, describer.dimension):
+    places = PlaceRecognizer()
+    for number, picture in enumerate(pictures):
+        places.add(Frame(picture, 10**9 * (10 * number + 1)))
+    places.save(folder / 'office.segvlad')
+    with PlaceMap.create(folder / 'foreign.segvlad', {**places.preset.fingerprint(), 'image.width': 1}, 512):
         pass
     return folder
 

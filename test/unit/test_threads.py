@@ -15,7 +15,7 @@ def test_a_description_and_an_answer_use_one_blas_thread(monkeypatch):
     preset, seen = load_preset('classic'), {}
     describer = build_describer(preset)
     describer.find_keypoints = lambda rgb, depth: seen.update(described=blas_threads())
-    recognizer = build_recognizer(preset, describer.dimension)
+    recognizer = build_recognizer(preset)
     vote = recognizer_module.vote_online
     monkeypatch.setattr(recognizer_module, 'vote_online',
                         lambda *values: (seen.update(answered=blas_threads()), vote(*values))[1])

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from nav_msgs.msg import Odometry
 
-from segvlad_ros.geometry import PoseHistory, identity, relative, tangent_covariance
+from segvlad_ros.geometry import identity, relative, tangent_covariance
 from segvlad_ros.geometry import inverse as inverse_pose
+from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.msg import LoopClosure
 from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
 from segvlad_ros.ros.bridges.relative_poses import compose, information, inverse, match_from_query
@@ -75,7 +76,7 @@ class RtabmapNodes:
         self._max_difference_ns = round(max_difference_s * 1e9)
         self._stamps: dict[int, int] = {}
         self._alive: frozenset[int] = frozenset()
-        self._odometry = PoseHistory(ODOMETRY_POSES, ODOMETRY_GAP_S)
+        self._odometry = OdometryPieces(ODOMETRY_POSES, ODOMETRY_GAP_S)
         self._last_odometry_ns = 0
 
     def add_info(self, info: Any) -> None:
@@ -91,7 +92,7 @@ class RtabmapNodes:
                 self._stamps.setdefault(node.id, round(node.stamp * 1e9))
 
     def add_odometry(self, stamp_ns: int, pose: Pose) -> None:
-        """Take a pose of the base, in any frame that does not jump."""
+        """Take a pose of the base; behind a leap (a driver that starts again) nothing is compared with before."""
         if stamp_ns < self._last_odometry_ns:  # the clock went back: a bag began anew
             self._odometry.clear()
         elif stamp_ns - self._last_odometry_ns < ODOMETRY_STEP_NS:
@@ -117,11 +118,11 @@ class RtabmapNodes:
             return 'RTAB-Map has no node of this time yet'
         if difference_ns > self._max_difference_ns:
             return f'the nearest node in memory, {nearest}, is {difference_ns * 1e-9:.2f} s away'
-        poses = self._odometry.at(known[nearest]), self._odometry.at(stamp_ns)
-        if None in poses or poses[0].frame != poses[1].frame:
-            return (f'node {nearest} is {difference_ns * 1e-9:.2f} s away, and without odometry at both times it '
-                    f'cannot stand for the keyframe')
-        return Located(nearest, relative(*poses))
+        ends = self._odometry.at(known[nearest]), self._odometry.at(stamp_ns)
+        if None in ends or ends[0].piece != ends[1].piece:
+            return (f'node {nearest} is {difference_ns * 1e-9:.2f} s away, and without unbroken odometry between them '
+                    f'it cannot stand for the keyframe')
+        return Located(nearest, relative(ends[0].pose, ends[1].pose))
 
 
 def to_add_link(closure: LoopClosure, query: Located, match: Located, request: Any) -> Any:

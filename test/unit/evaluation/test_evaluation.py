@@ -18,7 +18,8 @@ from segvlad_ros.evaluation.truth import TruePoses
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import read_messages
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.mapping.keyframes import KeyframeGate
+from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.types import Pose, SegvladError
 
 SECOND = 1_000_000_000
@@ -172,9 +173,9 @@ def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shif
 
 
 def bag_numbers(path, preset_file, **options):
-    preset = load_preset(preset_file)
-    evaluation = BagEvaluation(path, preset, build_describer(preset), truth_topic='/ground_truth/pose', **options)
-    return summarize(evaluation.run(lambda values, title, total: values), preset)
+    places = PlaceRecognizer(preset_file, gate=KeyframeGate())
+    evaluation = BagEvaluation(path, places, truth_topic='/ground_truth/pose', **options)
+    return summarize(evaluation.run(lambda values, title, total: values), places.preset)
 
 
 THERE_AND_AGAIN = [*range(12), *range(12)]

@@ -14,6 +14,7 @@ from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
 from segvlad_ros.io.frame_assembler import InputSettings
+from segvlad_ros.io.image_codec import encode_depth
 from segvlad_ros.types import CameraModel, Pose, SegvladError
 
 START = 1_700_000_000_000_000_000
@@ -37,6 +38,11 @@ def at_x(x: float, frame='odom') -> Pose:
     return Pose(np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), frame, np.eye(6))
 
 
+def compressed_depth(number: int) -> np.ndarray:
+    """As compressed_depth_image_transport packs it."""
+    return np.append(np.zeros(12, np.uint8), cv2.imencode('.png', encode_depth(depth_of(number)))[1])
+
+
 def write_run(path, storage='mcap', images=6, compressed=True):
     with BagWriter(path, storage) as bag:
         bag.write_static_transform(START, MOUNT, 'camera')
@@ -45,8 +51,9 @@ def write_run(path, storage='mcap', images=6, compressed=True):
             bag.write_odometry('/odom', stamp - 30_000_000, at_x(number - 0.3))
             if compressed:
                 bag.write_image_jpeg('/camera/image_raw/compressed', stamp, 'camera', picture(number), quality=98)
-                bag.write_depth_compressed('/camera/depth/image_raw/compressedDepth', stamp + 5_000_000, 'camera',
-                                           depth_of(number))
+                later = stamp + 5_000_000
+                bag.write('/camera/depth/image_raw/compressedDepth', bags.typestore().types[bags.COMPRESSED_IMAGE](
+                    bag._header(later, 'camera'), '16UC1; compressedDepth png', compressed_depth(number)), later)
             else:
                 bag.write_image('/camera/image_raw', stamp, 'camera', picture(number))
                 bag.write_depth('/camera/depth/image_raw', stamp - 5_000_000, 'camera', depth_of(number))
@@ -54,8 +61,6 @@ def write_run(path, storage='mcap', images=6, compressed=True):
             bag.write_camera_info('/camera/depth/camera_info', stamp, 'camera', CAMERA)
             bag.write_odometry('/odom', stamp + 20_000_000, at_x(number + 0.2))
             bag.write_pose('/truth', stamp, at_x(number, 'map'))
-            bag.write_transform(stamp, at_x(number), 'base_link')
-            bag.write_clock(stamp)
     return path
 
 
@@ -110,8 +115,8 @@ def test_info_and_messages(tmp_path):
     assert len(messages) == info.messages
     stamps = [message.stamp_ns for message in messages]
     assert stamps == sorted(stamps)
-    clock = next(m for m in messages if m.topic == '/clock')
-    assert bags.typestore().deserialize_cdr(clock.data, clock.msgtype).clock.sec == START // 10**9
+    truth = next(m for m in messages if m.topic == '/truth')
+    assert bags.typestore().deserialize_cdr(truth.data, truth.msgtype).header.stamp.sec == START // 10**9
     assert {m.topic for m in read_messages(path, {'/truth'})} == {'/truth'}
 
 
@@ -209,8 +214,8 @@ class TestMissingAndDamaged:
 
     def test_every_reason_is_said_once(self, tmp_path, caplog):
         store = bags.typestore()
-        header = store.types['std_msgs/msg/Header'](store.types['builtin_interfaces/msg/Time'](1, 0), 'camera')
         with BagWriter(tmp_path / 'run') as bag:
+            header = bag._header(START, 'camera')
             bag.write_image_jpeg('/image/compressed', START, 'camera', picture(0))
             for length in [4] * 10 + [5, 6, 7, 8, 8]:
                 message = store.types[bags.COMPRESSED_IMAGE](header, 'jpeg', np.zeros(length, np.uint8))
@@ -321,11 +326,11 @@ class TestWriter:
 
     def test_one_type_a_topic(self, tmp_path):
         with BagWriter(tmp_path / 'run') as bag:
-            bag.write_clock(START)
-            refused('/clock holds', bag.write_pose, '/clock', START, at_x(0))
+            bag.write_pose('/pose', START, at_x(0))
+            refused('/pose holds', bag.write_odometry, '/pose', START, at_x(0))
 
     def test_an_unfinished_bag_is_no_bag(self, tmp_path):
         with pytest.raises(RuntimeError), BagWriter(tmp_path / 'run') as bag:
-            bag.write_clock(START)
+            bag.write_pose('/pose', START, at_x(0))
             raise RuntimeError('stopped')
         refused('before its first complete message', bag_info, tmp_path / 'run')

@@ -143,7 +143,7 @@ def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
     frame = Frame(np.zeros((4, 4, 3), np.uint8), 0)
     drive = [(0, 0.0, 0), (1, 1.0, 0), (2, 2.0, 0), (3, 0.1, 1), (4, 1.1, 1), (5, None, None), (6, 2.5, 1), (7, 3.5, 1)]
     made = [mapper.process(replace(frame, stamp_ns=(second + 1) * 10 ** 9, pose=None if x is None else at(x),
-                                   odometry_piece=piece)).keyframe for second, x, piece in drive]
+                                   odometry_piece=piece)) for second, x, piece in drive]
     assert [None if keyframe.pose is None else keyframe.pose.translation[0] for keyframe in made] == [
         0.0, 1.0, 2.0, None, 1.1, None, 2.5, 3.5]
 

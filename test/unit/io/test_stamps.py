@@ -112,10 +112,12 @@ class TestFrames:
         text, = warnings(caplog)
         assert '1 of 5 images on /image came more than 3 s behind newer ones and are left out' in text
 
-    def test_a_bag_that_starts_again(self, tmp_path):
+    def test_a_bag_that_starts_again(self, tmp_path, caplog):
         seconds = [10, 11, 12, 1, 2, 3]
         reader = read_frames(write_stamped(tmp_path / 'run', [START + i * SECOND for i in seconds]))
         assert [frame.stamp_ns // SECOND - START // SECOND for frame in reader] == seconds
+        text, = warnings(caplog)
+        assert 'the stamps of the images on /image jump back by more than 3 s in 1 place(s)' in text
 
     def test_no_image_has_a_stamp(self, tmp_path):
         path = write_stamped(tmp_path / 'run', [0] * 4)

@@ -98,7 +98,7 @@ def test_nothing_is_left_beside_the_file(place_map, path):
 
 class TestIndices:
     def test_sessions(self, place_map, path):
-        first = place_map.new_session(robot_id=3, name='monday')
+        first = 'monday'
         assert place_map.last_index(3, first) == 0
         for index in (1, 2, 5):
             place_map.append(make_keyframe(index, robot_id=3, session=first))
@@ -106,12 +106,12 @@ class TestIndices:
         place_map.close()
         with PlaceMap.open(path) as read:
             assert [(s.robot_id, s.session_id, s.name, s.last_index, s.keyframes) for s in read.sessions()] == [
-                (3, first, 'monday', 5, 3), (0, 'another robot', '', 1, 1)]
+                (3, first, '', 5, 3), (0, 'another robot', '', 1, 1)]
             assert read.last_index(3, first) == 5
             assert read.last_index(9, 'none') == 0
 
     def test_no_index_is_reused_after_removal_and_reopening(self, place_map, path):
-        session = place_map.new_session()
+        session = 'monday'
         rows = [place_map.append(make_keyframe(index, session=session)) for index in (1, 2, 3)]
         assert place_map.remove([KeyframeId(0, session, 3, 0), KeyframeId(0, session, 77, 0)]) == 1
         assert (place_map.count, place_map.segments) == (2, 8)
@@ -230,7 +230,7 @@ class TestOpening:
     def test_read_only(self, place_map, path):
         place_map.append(make_keyframe(1))
         with PlaceMap.open(path) as read:
-            for call in (lambda: read.append(make_keyframe(2)), read.new_session, lambda: read.remove([])):
+            for call in (lambda: read.append(make_keyframe(2)), lambda: read.remove([])):
                 refused('read-only', call)
 
     def test_without_write_permission(self, place_map, path):
@@ -333,13 +333,13 @@ class TestSnapshots:
         place_map.append(make_keyframe(many + 1))
         place_map.remove([ids[0], ids[-1], place_map.ids()[-1]])
         place_map.update_poses({ids[1]: OptimizedPose(Pose(np.ones(3), np.array([0, 0, 0, 1.0]), 'map'))})
-        place_map.new_session(name='another')
-        assert list(steps) == [COPY_BATCH, 2]
+        place_map.append(make_keyframe(1, session='another'))
+        assert list(steps) == [COPY_BATCH, 3]
         with PlaceMap.open(copy, read_only=False, fingerprint=FINGERPRINT, full_check=True) as snapshot:
             assert (snapshot.ids(), snapshot.sessions()) == (place_map.ids(), place_map.sessions())
             for copied, original in zip(snapshot.keyframes(), place_map.keyframes(), strict=True):
                 assert_same(copied, original)
-            assert snapshot.append(make_keyframe(many + 2)) == place_map.append(make_keyframe(many + 2)) == many + 2
+            assert snapshot.append(make_keyframe(many + 2)) == place_map.append(make_keyframe(many + 2)) == many + 3
 
     def test_copies_what_it_does_not_know(self, place_map, path):
         place_map.append(make_keyframe(1))

@@ -41,8 +41,8 @@ def test_an_array_is_found_again(places):
 
 def test_a_drive_closes_its_loop_and_describes_each_image_once(monkeypatch):
     places, described = PlaceRecognizer(), []
-    describe = places._describer.describe
-    monkeypatch.setattr(places._describer, 'describe', lambda *args: described.append(1) or describe(*args))
+    describe = places.describer.describe
+    monkeypatch.setattr(places.describer, 'describe', lambda *args: described.append(1) or describe(*args))
     answers = []
     for second, number in enumerate([*range(6), *range(6)]):
         frame = Frame(picture(number, shift=second // 6 * 4), (1 + 20 * second) * 10 ** 9, pose=at(8.0 * number))

@@ -109,7 +109,7 @@ def test_wrong_values_are_named(preset_file, dotted, value, words):
 
 def test_thresholds_of_geometry_are_read_and_checked(preset_file):
     preset = load_preset(preset_file, {'geometry.max_distance_m': 1.5, 'geometry.min_metric_inliers': 20})
-    assert preset.recognition.geometry == VerificationSettings(max_distance_m=1.5, min_metric_inliers=20)
+    assert preset.geometry == VerificationSettings(max_distance_m=1.5, min_metric_inliers=20)
     with pytest.raises(SegvladError, match='geometry.max_angle_rad is 60: give a number from 0 to 3.14'):
         load_preset(preset_file, {'geometry.max_angle_rad': 60})
 

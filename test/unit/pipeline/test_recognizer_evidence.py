@@ -92,7 +92,7 @@ def stood(entry, frame='odom2'):
 
 
 def map_of(places=range(ENTRIES), settings=SETTINGS, calibration=None, **options):
-    recognizer = Recognizer(settings, ENTRIES + 2, calibration)
+    recognizer = Recognizer(settings, calibration)
     for entry, place in enumerate(places):
         recognizer.add(keyframe(entry + 1, 'map', look(entry), **{'place': place, 'at': spot(entry), **options}))
     return recognizer

@@ -279,10 +279,11 @@ def test_one_object_that_was_carried_along_is_no_place(deep):
     assert found.query_pose_in_match is None
 
 
+@pytest.mark.parametrize('length', [0, 128])  # a map file does not keep it
 @pytest.mark.parametrize('empty', ['query', 'match', 'both'])
-def test_no_keypoints_are_no_error(empty):
+def test_no_keypoints_are_no_error(empty, length):
     view = Scene().view(QUERY)
-    none = replace(view, keypoints=Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8),
+    none = replace(view, keypoints=Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, length), np.uint8),
                                              np.zeros(0, np.float32)), depth_error=np.zeros(0))
     found = verify(none if empty != 'match' else view, none if empty != 'query' else view)
     assert found.case == 'too_few_correspondences'

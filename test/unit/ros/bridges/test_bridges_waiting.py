@@ -86,7 +86,7 @@ def test_between_nodes_odometry_tells_the_motion(nodes):
     nodes.add_info(info(7, 10 * SECOND))
     assert 'no node of this time yet' in nodes.locate(10 * SECOND + 300_000_000)
     nodes.add_info(info(8, 11 * SECOND))
-    assert 'without odometry' in nodes.locate(10 * SECOND + 300_000_000)
+    assert 'without unbroken odometry' in nodes.locate(10 * SECOND + 300_000_000)
     for tenths in range(95, 115):
         nodes.add_odometry(tenths * SECOND // 10, pose_at(tenths / 10))
     found = nodes.locate(10 * SECOND + 300_000_000)
@@ -95,7 +95,17 @@ def test_between_nodes_odometry_tells_the_motion(nodes):
     np.testing.assert_allclose(to_matrix(found.node_from_keyframe), wanted, atol=1e-3)
     assert nodes.locate(10 * SECOND + 800_000_000).node_id == 8
     nodes.add_odometry(1 * SECOND, pose_at(1.0))  # a bag began anew
-    assert 'without odometry' in nodes.locate(10 * SECOND + 300_000_000)
+    assert 'without unbroken odometry' in nodes.locate(10 * SECOND + 300_000_000)
+
+
+def test_odometry_that_leaps_moves_no_pose(nodes):
+    nodes.add_info(info(7, 10 * SECOND))
+    nodes.add_info(info(8, 12 * SECOND))
+    for tenths in range(80, 130, 2):  # the driver starts again from zero behind the node
+        x = 0.1 * tenths if tenths <= 100 else 0.1 * tenths - 10
+        nodes.add_odometry(tenths * SECOND // 10, Pose(np.array([x, 0.0, 0.0]), IDENTITY, 'odom'))
+    assert 'without unbroken odometry' in nodes.locate(10 * SECOND + 300_000_000)
+    assert nodes.locate(12 * SECOND - 300_000_000).node_id == 8
 
 
 # holding

@@ -1,12 +1,13 @@
 """cv_bridge is used where it proves itself; padded rows never go to it."""
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage, Image
 
-from segvlad_ros.io.image_codec import encode_compressed_depth, encode_jpeg
+from segvlad_ros.io.image_codec import encode_depth, encode_jpeg
 from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.types import SegvladError
 
@@ -97,7 +98,8 @@ def test_compressed_images():
     message = CompressedImage(format='rgb8; jpeg compressed bgr8', data=encode_jpeg(smooth))
     assert np.abs(decoder.decode(message).astype(int) - smooth).max() <= 3
     depth = np.array([[np.nan, 1.5]] * 4, np.float32)
-    message = CompressedImage(format='16UC1; compressedDepth png', data=encode_compressed_depth(depth))
+    png = cv2.imencode('.png', encode_depth(depth))[1].tobytes()
+    message = CompressedImage(format='16UC1; compressedDepth png', data=bytes(12) + png)
     np.testing.assert_allclose(decoder.decode_depth(message), depth)
     with pytest.raises(SegvladError):
         decoder.decode(CompressedImage(format='jpeg', data=b'junk'))

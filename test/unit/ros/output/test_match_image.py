@@ -23,7 +23,7 @@ def decoded(message):
 
 
 def test_a_recognised_keyframe_is_drawn_with_what_the_recogniser_keeps():
-    recognizer, query = Recognizer(load_preset('classic').recognition, 8), keyframe(2, 'today')
+    recognizer, query = Recognizer(load_preset('classic')), keyframe(2, 'today')
     recognizer.add(keyframe(1, 'yesterday'))
     answer = recognizer.recognize(query, exclude_recent=False, independent=True)
     assert answer.status == Status.MATCHED
