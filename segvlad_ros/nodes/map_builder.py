@@ -137,11 +137,12 @@ class MapBuilder(SegvladNode):
     def _take_path(self, path: Path) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self, path: Path) -> None:
+    def _optimize(self, path: Path) -> bool:
         moved = self._optimized.moved(path, self._map.ids())
         if moved:
             self._map.update_poses(moved)
             self._poses = None
+        return bool(moved)
 
     # services
 

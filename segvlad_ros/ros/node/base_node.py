@@ -233,7 +233,8 @@ class SegvladNode(Node):
             return False
         return True
 
-    def _process(self, bundle: Bundle) -> None:
+    def _process(self, bundle: Bundle) -> bool:
+        """Take one frame, and return whether it became a keyframe."""
         self.statistics.passed()
         self.status.problem = ''
         try:
@@ -242,10 +243,11 @@ class SegvladNode(Node):
             except SegvladError as error:
                 self.statistics.count(images_rejected=1)
                 self.report(f'image rejected: {error}')
-                return
+                return False
             timings = self.process_frame(frame)
             if timings is not None:
                 self.statistics.handled(bundle.received_s, timings)
+            return timings is not None
         finally:
             self.statistics.count(images_received=1)
 

@@ -30,7 +30,8 @@ class Worker:
     Jobs are handled in order and before the box, since somebody waits for them or they must not be lost. No exception
     ends the thread: it is reported, counted, and the next item is taken.
 
-    :param process: handles one item of the box, in the worker's thread
+    :param process: handles one item of the box, in the worker's thread. It, or a job nobody waits for, returns False
+        where there was nothing to do: that ends no row of failures
     :param on_error: receives what ``process``, ``on_idle`` or a job nobody waits for raised
     :param on_drop: receives an item that was replaced before it was handled
     :param on_idle: called after an item or a job when nothing else waits
@@ -40,7 +41,7 @@ class Worker:
 
     def __init__(
         self,
-        process: Callable[[Any], None],
+        process: Callable[[Any], Any],
         *,
         on_error: Callable[[Exception], None],
         on_drop: Callable[[Any], None] = lambda item: None,
@@ -144,7 +145,7 @@ class Worker:
             with self._changed:
                 idle = not self._jobs and not self._box
             if idle:
-                self._guarded(self._on_idle, counts_as_success=False)
+                self._guarded(lambda: bool(self._on_idle()))
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
@@ -157,10 +158,9 @@ class Worker:
         except Exception as error:  # its waiter decides what it means
             future.set_exception(error)
 
-    def _guarded(self, call: Callable[[], Any], counts_as_success: bool = True) -> None:
+    def _guarded(self, call: Callable[[], Any]) -> None:
         try:
-            call()
-            if counts_as_success:
+            if call() is not False:
                 self.consecutive_errors = 0
         except Exception as error:
             self.errors += 1

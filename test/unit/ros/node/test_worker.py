@@ -79,6 +79,23 @@ def test_exceptions_are_reported_counted_and_survived(worker, recorder):
     assert (worker.errors, worker.consecutive_errors) == (2, 0)
 
 
+def test_what_had_nothing_to_do_ends_no_row_of_failures(recorder):
+    """Frames that the gate passed by hid a full disk."""
+    def handle(item):
+        if item is None:
+            return False
+        raise item
+    worker = Worker(handle, on_error=recorder.errors.append, on_idle=recorder.idle.set)
+    for item in (RuntimeError('disk full'), None, RuntimeError('disk full'), None):
+        recorder.idle.clear()
+        worker.put(item)
+        assert recorder.idle.wait(WAIT_S)
+    worker.post(lambda: False)
+    assert worker.flush(WAIT_S)
+    assert worker.consecutive_errors == 2
+    worker.stop()
+
+
 def test_a_reporter_that_fails_ends_nothing(recorder):
     def fail(_):
         raise ValueError('cannot report')
