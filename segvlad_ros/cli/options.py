@@ -70,7 +70,8 @@ def add_bag_topics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
-                        help='the images are rectified: they fit P of camera_info, and have no distortion')
+                        help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
+                             'a topic that is called so (image_rect) count as rectified in any case')
     parser.add_argument('--ignore-frame-ids', action='store_true',
                         help="use depth and camera_info although their frame_id is not the image's")
     parser.add_argument('--base-frame', default='base_link',

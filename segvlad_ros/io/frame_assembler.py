@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # A depth image may be smaller than the image, but must show the same view: their shapes may differ by this share.
 _SHAPE_TOLERANCE = 0.01
-# image_rect, image_rect_color, left/rectified/image: names by which images that need no D are known.
-_RECTIFIED_NAME = re.compile(r'(^|[/_])rect')
+# image_rect, image_rect_color, left/rectified/image: image_proc's names of rectified images, and others' like them.
+_RECTIFIED_NAME = re.compile(r'(^|[/_])rect(ified)?([/_]|$)')
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class InputSettings:
     :ivar camera: its name in keyframe ids, '' with a single camera
     :ivar base_frame: frame of the robot's base; results are poses of it
     :ivar base_from_camera: where the camera sits, None where transforms tell
-    :ivar rectified: the images are rectified, and fit P of their camera_info
+    :ivar rectified: the images are rectified, and fit P of their camera_info; those of a topic that is called so are
     :ivar image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :ivar ignore_frame_ids: depth and camera_info belong to the image although their frame_id is another
     """
@@ -89,6 +89,7 @@ class FrameAssembler:
                  transform: Callable[[str, str, int], Pose | None], report: Callable[[str, str], None],
                  topic: str = '') -> None:
         self._settings, self._decoder, self._transform, self._report = settings, decoder, transform, report
+        self._called_rectified = _RECTIFIED_NAME.search(topic) is not None
         self._topic = topic
         self._base_frame = settings.base_frame
         self._without_mount: set[str] = set()
@@ -126,13 +127,13 @@ class FrameAssembler:
     def _camera_model(self, message: Any, frame_id: str, shape: tuple[int, ...]) -> CameraModel | None:
         self._check_frame('camera_info', message, frame_id)
         try:
-            model = camera_model(message, self._settings.rectified)
+            model = camera_model(message, self._settings.rectified or self._called_rectified)
             if model is not None and (model.height, model.width) != shape[:2]:
                 raise SegvladError(f'camera_info: is of {model.width} x {model.height} pixels, the image has '
                                    f'{shape[1]} x {shape[0]}')
-            if model is not None and model.distortion.any() and _RECTIFIED_NAME.search(self._topic):
-                self._report('rectified', f'{self._topic} is called rectified, but its images are measured with the '
-                             'distortion D of camera_info: set rectified, or metric poses will be wrong')
+            if model is not None and np.any(message.d) and not self._settings.rectified and self._called_rectified:
+                self._report('rectified', f'{self._topic} is taken for rectified by its name: P of camera_info counts, '
+                             'its distortion D does not; set rectified to confirm, or remap the topic')
             return model
         except SegvladError as error:
             raise SegvladError(f'{error}; images are used without it, and matches have no metric pose') from None

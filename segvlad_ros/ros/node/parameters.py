@@ -97,8 +97,8 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.0, maximum=10.0),
     Parameter('odom_max_gap_s', 0.5, 'Longest gap between two odometry messages that is interpolated.',
               minimum=0.0, maximum=60.0),
-    Parameter('rectified', False, 'The images are rectified (image_rect): they fit P of camera_info, and have no '
-              'distortion.'),
+    Parameter('rectified', False, 'The images are rectified: they fit P of camera_info, and have no distortion. Those '
+              'of a topic that is called so (image_rect) count as rectified in any case.'),
     Parameter('ignore_frame_ids', False, "Use depth and camera_info although their frame_id is not the image's, as of "
               "registered depth that keeps the depth camera's frame."),
     Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame. Where "

@@ -155,8 +155,9 @@ RAW = {'d': [0.2, -0.1, 0.0, 0.0, 0.0], 'p': np.array([45.0, 0, 32, 0, 0, 45, 24
     ('/camera/image_rect', False, RAW, True), ('/left/rectified/image/compressed', False, RAW, True),
     ('/camera/image_rect', True, RAW, False), ('/camera/image_rect_raw', False, {}, False),
     ('/camera/image_raw', False, RAW, False), ('/correct/image', False, RAW, False)])
-def test_a_topic_called_rectified_with_a_distorted_camera_info_is_doubted(topic, rectified, info, said):
+def test_images_of_a_topic_called_rectified_are_so_and_that_is_said(topic, rectified, info, said):
     rig = Rig(topic=topic, rectified=rectified)
-    assert rig.frame(camera_info=camera_info(**info)).camera_model is not None
+    model = rig.frame(camera_info=camera_info(**info)).camera_model
+    assert model.distortion.any() == (info is RAW and not (rectified or said))
     assert bool(rig.said) == said
     assert all(topic in problem and 'set rectified' in problem for _, problem in rig.said)
