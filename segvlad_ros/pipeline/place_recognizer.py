@@ -45,7 +45,7 @@ class PlaceRecognizer:
         self._named = str(preset) if isinstance(preset, (str, Path)) else preset.name
         self.preset = load_preset(preset) if isinstance(preset, (str, Path)) else preset
         self._device, self._gate, self._robot_id = device, gate, robot_id
-        self._last: tuple[object, Keyframe] | None = None
+        self._last: tuple[np.ndarray | Frame, np.ndarray, Keyframe] | None = None
         self._newest_ns = 0
 
     @cached_property
@@ -91,11 +91,15 @@ class PlaceRecognizer:
 
         :param pose: of the robot's base by odometry, where the image is an array
         """
-        if self._last is None or self._last[0] is not image:
-            frame = image if isinstance(image, Frame) else Frame(image, self._newest_ns + _STEP_NS, pose=pose)
-            self._last = image, self.mapper.make_keyframe(_sound(frame))
-            self._newest_ns = max(self._newest_ns, frame.stamp_ns)
-        return self._last[1]
+        if self._last is not None and self._last[0] is image:
+            rgb = image.rgb if isinstance(image, Frame) else image
+            if np.array_equal(rgb, self._last[1]):  # a camera may have filled its buffer anew
+                return self._last[2] if isinstance(image, Frame) else replace(self._last[2], pose=pose)
+        frame = _sound(image if isinstance(image, Frame) else Frame(image, self._newest_ns + _STEP_NS, pose=pose))
+        keyframe = self.mapper.make_keyframe(frame)
+        self._last = image, frame.rgb.copy(), keyframe
+        self._newest_ns = max(self._newest_ns, frame.stamp_ns)
+        return keyframe
 
     def add(self, image: np.ndarray | Frame | Keyframe, pose: Pose | None = None) -> int:
         """Remember an image.

@@ -54,6 +54,20 @@ def test_a_drive_closes_its_loop_and_describes_each_image_once(monkeypatch):
     assert len(found) >= 5 and found == sorted(found) and set(found) <= set(range(6))
 
 
+def test_a_buffer_that_a_camera_fills_anew_is_another_image(places):
+    buffer = picture(3)
+    assert places.recognize(buffer).candidates[0].entry == 3
+    buffer[:] = picture(6)
+    assert places.recognize(buffer).candidates[0].entry == 6
+
+
+def test_the_pose_counts_that_comes_with_the_image_when_it_is_added():
+    places, image = PlaceRecognizer(), picture(3)
+    places.recognize(image)
+    places.add(image, at(4.0))
+    assert places.recognizer.keyframe(0).pose.translation[0] == 4.0
+
+
 @pytest.mark.parametrize(('image', 'said'), [
     (np.zeros((48, 64), np.uint8), 'not uint8 of shape (48, 64)'), (np.zeros((48, 64, 3)), 'not float64'),
     ('office.jpg', 'not str'), (np.zeros((48, 64, 4), np.uint8), 'shape (48, 64, 4)')])
