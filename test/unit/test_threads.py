@@ -24,5 +24,4 @@ def test_a_description_and_an_answer_use_one_blas_thread(monkeypatch):
         description = describer.describe(rgb)
         recognizer.add(Keyframe(KeyframeId(0, 'map', 1, 10 ** 9), description))
         recognizer.recognize(Keyframe(KeyframeId(0, 'query', 1, 2 * 10 ** 9), description), exclude_recent=False)
-        assert seen == {'described': {1}, 'answered': {1}}
-        assert blas_threads() == {2}
+    assert seen == {'described': {1}, 'answered': {1}}
