@@ -60,7 +60,10 @@ class Localizer(SegvladNode):
     def configure(self) -> None:
         """See :class:`SegvladNode`."""
         parameters = self.parameters
-        self._places = node_pipeline(parameters)
+        places = node_pipeline(parameters)
+        # whole before others see it: the status is asked for in other threads, and would make the part a second time
+        places.recognizer = build_recognizer(places.preset)
+        self._places = places
         self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
@@ -73,7 +76,6 @@ class Localizer(SegvladNode):
                                         self._add if parameters['follow'] else None)
         if parameters['map']:
             self._take(*self._read(parameters['map'], append=False))
-        self.get_logger().info(f'searching {len(self._places)} keyframes')
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""

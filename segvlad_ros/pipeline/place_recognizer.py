@@ -31,13 +31,14 @@ class PlaceRecognizer:
     and odometry, or a keyframe that was described before. Arrays without a pose are asked for themselves; all else is a
     drive: queries that follow each other must agree. Not thread-safe.
 
-    Its parts are made when they are first used: who only maps needs no search, who is sent keyframes no networks.
+    Its parts are made when they are first used: who only maps needs no search, who is sent keyframes no networks. What
+    a part needs and is not there (weights, a vocabulary) is refused then, as SegvladError.
 
     :param preset: a preset, the name of a shipped one, or the path of a YAML file
     :param device: 'cpu' or 'cuda', for presets with networks
     :param gate: which frames of a camera :meth:`process` makes keyframes of; None takes every one
     :param robot_id: of what is described
-    :raises SegvladError: no such preset, or what it needs is not there
+    :raises SegvladError: no such preset
     """
 
     def __init__(self, preset: str | Path | Preset = 'classic', *, device: str = 'cpu',

@@ -81,6 +81,18 @@ def test_compressed_images(builder, pictures):
     assert robot.keyframe(2).keyframe.index == 2
 
 
+def test_a_dark_image_is_answered_for_and_not_stored(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    for number, picture in enumerate((pictures[0], np.zeros_like(pictures[0]), pictures[1]), start=1):
+        status = robot.send(camera, image_message(picture, number))
+        assert robot.keyframe(number).keyframe.index == number
+        assert ('image rejected: dark image' in status.message) == (number == 2)
+    assert len(from_place_descriptor(robot.keyframes[1]).description) == 0
+    robot.peer.wait(lambda: robot.statuses[-1].keyframes_processed == 3, 'three keyframes in the status')
+    assert robot.statuses[-1].keyframes == 2
+
+
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE])
 def test_publishers_of_either_reliability(robot, pictures, reliability):
     robot = robot('map_builder', EVERY_IMAGE)

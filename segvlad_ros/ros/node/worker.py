@@ -145,7 +145,7 @@ class Worker:
             with self._changed:
                 idle = not self._jobs and not self._box
             if idle:
-                self._guarded(lambda: bool(self._on_idle()))
+                self._guarded(self._on_idle, counts_as_success=False)
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
@@ -158,9 +158,9 @@ class Worker:
         except Exception as error:  # its waiter decides what it means
             future.set_exception(error)
 
-    def _guarded(self, call: Callable[[], Any]) -> None:
+    def _guarded(self, call: Callable[[], Any], counts_as_success: bool = True) -> None:
         try:
-            if call() is not False:
+            if call() is not False and counts_as_success:
                 self.consecutive_errors = 0
         except Exception as error:
             self.errors += 1
