@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
+from segvlad_ros.text import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +41,9 @@ def _info(place_map, args: argparse.Namespace) -> int:
     print(f'{args.map}: {place_map.count} keyframes, {place_map.segments} segments of {place_map.dimension} values, '
           f'{place_map.bytes / 1e6:.1f} MB ({size / 1e3:.0f} kB a keyframe), id {place_map.map_id}')
     for session in place_map.sessions():
-        print(f'session {session.session_id} of robot {session.robot_id}: {session.keyframes} keyframes')
+        print(one_line(f'session {session.session_id} of robot {session.robot_id}: {session.keyframes} keyframes'))
     for name, value in place_map.fingerprint.items():
-        print(f'{name:28} {value}')
+        print(one_line(f'{name:28} {value}'))
     return OK
 
 

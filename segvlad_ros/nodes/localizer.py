@@ -101,10 +101,12 @@ class Localizer(SegvladNode):
         if self._input is not None:
             self._input.close()
 
-    def process_frame(self, frame: Frame) -> dict[str, float] | None:
+    def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`."""
         keyframe = self._places.process(frame)
-        return None if keyframe is None else self._answer(keyframe)
+        if keyframe is not None:
+            self.statistics.handled(received_s, self._answer(keyframe))
+        return keyframe is not None
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""

@@ -22,6 +22,7 @@ from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descri
 from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
+from segvlad_ros.text import one_line
 from segvlad_ros.types import Frame, Pose, SegvladError
 
 
@@ -74,14 +75,15 @@ class MapBuilder(SegvladNode):
         """See :class:`SegvladNode`."""
         self.destroy_subscription(self._path)
 
-    def process_frame(self, frame: Frame) -> dict[str, float] | None:
-        """See :class:`SegvladNode`."""
+    def process_frame(self, frame: Frame, received_s: float) -> bool:
+        """See :class:`SegvladNode`; only a keyframe that was stored shows that the disk has room again."""
         begin = time.perf_counter()
         keyframe = self._places.process(frame)
         if keyframe is None:
-            return None
-        if keyframe.description.rejected:
-            self.report(f'image rejected: {keyframe.description.rejected}')
+            return False
+        rejected = keyframe.description.rejected
+        if rejected:
+            self.report(f'image rejected: {rejected}')
         else:
             self._map.append(keyframe)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
@@ -91,7 +93,9 @@ class MapBuilder(SegvladNode):
             self._poses = self._map.poses() if self._poses is None else self._poses
             self._markers.publish(marker_array(keyframe_markers(self._poses, keyframe.id.stamp_ns)))
         timings = keyframe.description.timings
-        return {**timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())}
+        self.statistics.handled(received_s, {
+            **timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())})
+        return not rejected
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
@@ -116,10 +120,9 @@ class MapBuilder(SegvladNode):
             raise SegvladError(f'map {path.name} exists in {path.parent}: set append to add to it, or choose '
                                'another name')
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            place_map = PlaceMap.create(path, self._fields, self._places.describer.dimension,
-                                        self.parameters['preset'])
-        self.get_logger().info(f'writing {path} ({place_map.count} keyframes)')
+            place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
+                                        self._places.describer.dimension, self.parameters['preset'])
+        self.get_logger().info(one_line(f'writing {path} ({place_map.count} keyframes)'))
         return place_map
 
     def _use(self, place_map: PlaceMap) -> None:

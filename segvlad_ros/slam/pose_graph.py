@@ -11,6 +11,7 @@ from segvlad_ros.geometry import from_matrix
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain, PoseGraphSettings
 from segvlad_ros.slam.optimizer import Optimizer
+from segvlad_ros.text import one_line
 from segvlad_ros.types import Pose
 
 FRAME = 'map'
@@ -189,7 +190,7 @@ class PoseGraph:
             self._loops[number] = _Loop(link, self._optimizer.factor(link), self._optimizer.squared_mahalanobis(
                 widened, self._chain.between(link.first, link.second)))
         except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
-            self._set_aside(number, f'its numbers cannot be used: {str(error).strip().splitlines()[0][:120]}')
+            self._set_aside(number, f'its numbers cannot be used: {one_line(error, 120)}')
 
     def _judge_or_set_aside(self, fresh: set[int]) -> None:
         """Judge the new closures; those on which GTSAM fails leave the graph as it was."""
@@ -201,7 +202,7 @@ class PoseGraph:
             self._inliers = inliers
             for number in fresh:
                 del self._loops[number]
-                self._set_aside(number, f'the optimiser failed on it: {str(error).strip().splitlines()[0][:120]}')
+                self._set_aside(number, f'the optimiser failed on it: {one_line(error, 120)}')
 
     def _judge(self) -> None:
         """Believe the new closures that fit what is known; where that does not come out, compare all anew."""

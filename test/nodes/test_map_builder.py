@@ -115,13 +115,14 @@ def test_bad_images_are_reported_counted_and_survived(builder, pictures):
     corrupt = image_message(pictures[0], 101.0)
     corrupt.data = corrupt.data[:1000]
     unknown = image_message(pictures[0], 102.0)
-    unknown.encoding = 'holographic8'
+    unknown.encoding = 'holographic8\n\x1b[2J'
     bad = [(corrupt, 'too short'), (image_message(pictures[0], 0.0), 'stamp is zero'), (unknown, 'holographic8'),
            (image_message(pictures[0], 50.0), 'jumped back')]
     for number, (message, words) in enumerate(bad, start=1):
         status = robot.send(camera, message)
         assert status.images_rejected == number
         assert words in status.message
+        assert status.message.isprintable()
         assert status.state == SegVladStatus.MAPPING
     status = robot.send(camera, image_message(pictures[1], 51.0))
     assert (status.images_received, status.images_rejected, status.keyframes) == (6, 4, 2)

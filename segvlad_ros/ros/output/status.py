@@ -213,7 +213,7 @@ class StatusReporter:
             return SegVladStatus.PAUSED, 'configured, not active'
         failures = worker.consecutive_errors
         if failures and failures >= node.parameters['diagnostics.worker_errors_error']:
-            return SegVladStatus.ERROR, self.problem
+            return SegVladStatus.ERROR, self.problem or f'the worker failed: {self.last_error}'
         if node.paused:
             return SegVladStatus.PAUSED, 'paused by service'
         return node.ACTIVE_STATE, self.problem
