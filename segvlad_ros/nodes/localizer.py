@@ -67,7 +67,7 @@ class Localizer(SegvladNode):
         self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._optimized = OptimizedPath()
+        self._optimized = self._follow_path()
         if parameters['source'] == 'images':
             self._places.describer.warm_up()
             self.images = ImageInput(self)
@@ -90,7 +90,7 @@ class Localizer(SegvladNode):
             qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
                           qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group),
             qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                          callback_group=self.sensor_group)]
+                          callback_group=self.sensor_group, raw=True)]
         if self._input is not None:
             self._input.open()
 
@@ -163,6 +163,7 @@ class Localizer(SegvladNode):
     def _add(self, keyframe: Keyframe) -> None:
         if len(keyframe.description):
             self._places.add(keyframe)
+            self._optimized.add(keyframe.id)
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
@@ -187,7 +188,7 @@ class Localizer(SegvladNode):
         else:
             ids = [keyframe.id for keyframe in loaded]
             for keyframe in loaded:
-                self._places.add(keyframe)
+                self._add(keyframe)
         self._maps.append(place_map)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
@@ -199,7 +200,7 @@ class Localizer(SegvladNode):
             place_map.close()
         self._maps = []
         self._places.recognizer.clear()
-        self._optimized = OptimizedPath()  # another map's keyframes have not moved yet
+        self._optimized = self._follow_path()  # another map's keyframes have not moved yet
         self._match_markers.clear()
         if self._input is not None and self._input.follower is not None:
             self._input.follower.clear()
@@ -217,12 +218,24 @@ class Localizer(SegvladNode):
     def _learn(self, feedback: LoopClosureFeedback, accepted: bool) -> None:
         self._places.recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
-    def _take_path(self, path: Path) -> None:
+    def _follow_path(self) -> OptimizedPath:
+        return OptimizedPath(lambda: self._places.recognizer.ids)
+
+    def _take_path(self, path: bytes) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self, path: Path) -> None:
-        recognizer = self._places.recognizer
-        recognizer.update_poses(self._optimized.moved(path, recognizer.ids))
+    def _optimize(self, path: bytes) -> None:
+        waited = self._optimized.waiting
+        self._optimized.take(path)
+        if not waited:
+            self._move_some()
+
+    def _move_some(self) -> None:
+        """Move some keyframes, and the others after what else is to be done."""
+        moved = self._optimized.moved()
+        if self._optimized.waiting:
+            self.worker.go_on(self._move_some)
+        self._places.recognizer.update_poses(moved)
 
     # services
 

@@ -23,7 +23,7 @@ from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 from segvlad_ros.text import one_line
-from segvlad_ros.types import Frame, Pose, SegvladError
+from segvlad_ros.types import Frame, KeyframeId, OptimizedPose, Pose, SegvladError
 
 
 class MapBuilder(SegvladNode):
@@ -69,7 +69,7 @@ class MapBuilder(SegvladNode):
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self._path = qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                                   callback_group=self.sensor_group)
+                                   callback_group=self.sensor_group, raw=True)
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -86,6 +86,7 @@ class MapBuilder(SegvladNode):
             self.report(f'image rejected: {rejected}')
         else:
             self._map.append(keyframe)
+            self._optimized.add(keyframe.id)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
         if self._poses is not None and keyframe.pose is not None:
             self._poses.append(keyframe.pose)
@@ -128,7 +129,7 @@ class MapBuilder(SegvladNode):
     def _use(self, place_map: PlaceMap) -> None:
         self._places.mapper.new_session()
         self._poses = None  # what the map holds is read when somebody looks at it
-        self._optimized = OptimizedPath()
+        self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
@@ -137,15 +138,33 @@ class MapBuilder(SegvladNode):
         """Write another map from now on; it was opened, and checked, while mapping went on."""
         self.on_worker(lambda: self._use(place_map), otherwise=place_map.close)
 
-    def _take_path(self, path: Path) -> None:
+    def _take_path(self, path: bytes) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self, path: Path) -> bool:
-        moved = self._optimized.moved(path, self._map.ids())
+    def _optimize(self, path: bytes) -> bool:
+        waited = self._optimized.waiting
+        self._optimized.take(path)
+        return not waited and self._move_some()
+
+    def _move_some(self) -> bool:
+        """Store the poses of some keyframes, and those of the others after what else is to be done.
+
+        :return: whether some have moved
+        """
+        moved = self._optimized.moved()
+        if self._optimized.waiting:
+            self.worker.go_on(self._move_some)
         if moved:
-            self._map.update_poses(moved)
-            self._poses = None
+            self._store_poses(moved)
         return bool(moved)
+
+    def _store_poses(self, moved: dict[KeyframeId, OptimizedPose]) -> None:
+        try:
+            self._map.update_poses(moved)
+        except SegvladError:
+            self._optimized = OptimizedPath(self._map.ids)  # the next path tells them again
+            raise
+        self._poses = None
 
     # services
 
