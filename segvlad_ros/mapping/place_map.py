@@ -213,12 +213,17 @@ class PlaceMap:
                                     ' ON s.id = k.session ORDER BY k.id').fetchall()
         return [KeyframeId(*row) for row in rows]
 
-    def poses(self) -> list[Pose]:
-        """Where the keyframes are, the optimised pose where there is one, in the order in which they were stored."""
+    def poses(self) -> dict[KeyframeId, Pose]:
+        """Where the keyframes are that have a pose, the optimised one if there is one, in the order in which they were
+        stored.
+        """
         with self._reading():
-            rows = self._db.execute('SELECT coalesce(o.pose, k.pose), coalesce(o.frame, k.pose_frame) FROM keyframes k'
-                                    ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
-        return [map_format.unpack_pose(pose, frame) for pose, frame in rows if pose is not None]
+            rows = self._db.execute(
+                'SELECT s.robot_id, s.uuid, k.number, k.stamp_ns, k.camera, coalesce(o.pose, k.pose),'
+                ' coalesce(o.frame, k.pose_frame) FROM keyframes k JOIN sessions s ON s.id = k.session'
+                ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
+        return {KeyframeId(*identity): map_format.unpack_pose(pose, frame)
+                for *identity, pose, frame in rows if pose is not None}
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Remove keyframes, all or (on an error) none, and return how many; those not in the map are passed over."""

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
@@ -30,10 +30,11 @@ from segvlad_ros.ros.output.conversions import (
     to_place_match,
     to_place_match_array,
 )
-from segvlad_ros.ros.output.markers import MatchMarkers, keyframe_markers, marker_array, to_match_image
+from segvlad_ros.ros.output.marker_topic import MarkerTopic
+from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
-from segvlad_ros.types import Frame, Keyframe, Recognition, SegvladError, Status
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
 
 
 class Localizer(SegvladNode):
@@ -49,8 +50,8 @@ class Localizer(SegvladNode):
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
         self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
-        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
         self._match_markers = MatchMarkers()
+        self._markers = MarkerTopic(self, self._placed, self._match_markers)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
         self.serve(Trigger, '~/trigger_localization', self._trigger_localization)
@@ -140,12 +141,8 @@ class Localizer(SegvladNode):
         recognizer = self._places.recognizer
         match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
         self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
-        stamp_ns = keyframe.id.stamp_ns
-        if self._markers.get_subscription_count():
-            begin = time.perf_counter()
-            poses = (recognizer.keyframe(entry).best_pose for entry in range(recognizer.count))
-            self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
-                                               + self._match_markers.markers(stamp_ns)))
+        begin = time.perf_counter()
+        if self._markers.publish(keyframe.id.stamp_ns):
             timings['markers'] = time.perf_counter() - begin
         if self._match_image.get_subscription_count():
             begin = time.perf_counter()
@@ -164,6 +161,12 @@ class Localizer(SegvladNode):
         if len(keyframe.description):
             self._places.add(keyframe)
             self._optimized.add(keyframe.id)
+            self._markers.place(keyframe.id, keyframe.best_pose)
+
+    def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
+        recognizer = self._places.recognizer
+        for keyframe in map(recognizer.keyframe, range(recognizer.count)):
+            yield keyframe.id, keyframe.best_pose
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
@@ -202,6 +205,7 @@ class Localizer(SegvladNode):
         self._places.recognizer.clear()
         self._optimized = self._follow_path()  # another map's keyframes have not moved yet
         self._match_markers.clear()
+        self._markers.forget()
         if self._input is not None and self._input.follower is not None:
             self._input.follower.clear()
 
@@ -236,6 +240,9 @@ class Localizer(SegvladNode):
         if self._optimized.waiting:
             self.worker.go_on(self._move_some)
         self._places.recognizer.update_poses(moved)
+        for keyframe, pose in moved.items():
+            self._markers.place(keyframe, pose.map_from_base)
+        self._markers.publish()
 
     # services
 

@@ -6,7 +6,6 @@ import time
 
 from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
@@ -19,11 +18,11 @@ from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
-from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
+from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 from segvlad_ros.text import one_line
-from segvlad_ros.types import Frame, KeyframeId, OptimizedPose, Pose, SegvladError
+from segvlad_ros.types import Frame, KeyframeId, OptimizedPose, SegvladError
 
 
 class MapBuilder(SegvladNode):
@@ -40,8 +39,7 @@ class MapBuilder(SegvladNode):
         self._places: PlaceRecognizer | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
-        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
-        self._poses: list[Pose] | None = None
+        self._markers = MarkerTopic(self, lambda: self._map.poses().items())
         self.serve(SaveMap, '~/save_map', self._save_map)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
@@ -87,12 +85,9 @@ class MapBuilder(SegvladNode):
         else:
             self._map.append(keyframe)
             self._optimized.add(keyframe.id)
+            self._markers.place(keyframe.id, keyframe.pose)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
-        if self._poses is not None and keyframe.pose is not None:
-            self._poses.append(keyframe.pose)
-        if self._markers.get_subscription_count():
-            self._poses = self._map.poses() if self._poses is None else self._poses
-            self._markers.publish(marker_array(keyframe_markers(self._poses, keyframe.id.stamp_ns)))
+        self._markers.publish(keyframe.id.stamp_ns)
         timings = keyframe.description.timings
         self.statistics.handled(received_s, {
             **timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())})
@@ -128,7 +123,7 @@ class MapBuilder(SegvladNode):
 
     def _use(self, place_map: PlaceMap) -> None:
         self._places.mapper.new_session()
-        self._poses = None  # what the map holds is read when somebody looks at it
+        self._markers.forget()
         self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
         if previous is not None:
@@ -164,7 +159,9 @@ class MapBuilder(SegvladNode):
         except SegvladError:
             self._optimized = OptimizedPath(self._map.ids)  # the next path tells them again
             raise
-        self._poses = None
+        for keyframe, pose in moved.items():
+            self._markers.place(keyframe, pose.map_from_base)
+        self._markers.publish()
 
     # services
 
@@ -202,8 +199,10 @@ class MapBuilder(SegvladNode):
         return f'removed {response.removed} keyframes'
 
     def _remove(self, request: RemoveKeyframes.Request) -> int:
-        self._poses = None
-        return self._map.remove(keyframes_to_remove(request, self._map))
+        removed = self._map.remove(keyframes_to_remove(request, self._map))
+        self._optimized = OptimizedPath(self._map.ids)
+        self._markers.forget()
+        return removed
 
 
 def main(args: list[str] | None = None) -> None:

@@ -149,14 +149,16 @@ class PoseGraph:
         waiting = Judgement(Verdict.WAITING, 'odometry has not reached its stamps')
         return {**self._judged, **{number: waiting for number in self._waiting}}
 
-    def path(self) -> list[tuple[int, Pose]]:
-        """The optimised base poses at the nodes, and the newest one, with their stamps in nanoseconds."""
-        poses = [(stamp, from_matrix(self._optimizer.pose(node), FRAME))
-                 for node, stamp in enumerate(self._chain.stamps)]
-        newest = self._chain.newest_ns
-        if newest is not None and newest > poses[-1][0]:
-            poses.append((newest, self.pose_at(newest)))
-        return poses
+    def path(self) -> tuple[np.ndarray, np.ndarray]:
+        """The optimised base poses at the nodes, and the newest one.
+
+        :return: stamps (n,) int64 in nanoseconds; (n, 7) float64, translations and quaternions x y z w
+        """
+        stamps, poses, newest = np.array(self._chain.stamps, np.int64), self._optimizer.poses(), self._chain.newest_ns
+        if newest is not None and newest > stamps[-1]:
+            last = self.pose_at(newest)
+            stamps, poses = np.append(stamps, newest), np.vstack([poses, [*last.translation, *last.quaternion]])
+        return stamps, poses
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """The optimised base pose at a stamp, None where there was no odometry."""

@@ -177,7 +177,7 @@ def test_odometry_is_interpolated_at_the_stamp_of_the_image(builder, pictures):
     keyframe = robot.keyframe(1)
     assert keyframe.pose_frame == 'odom'
     assert keyframe.pose.pose.position.x == pytest.approx(2.0, abs=1e-6)
-    dots = robot.peer.wait(lambda: markers and markers[0].markers, 'markers')[-1]
+    dots = robot.peer.wait(lambda: [m for message in markers for m in message.markers if m.points], 'dots')[-1]
     assert (dots.header.frame_id, dots.points[0].x) == ('odom', pytest.approx(2.0))
 
 

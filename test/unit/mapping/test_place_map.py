@@ -149,7 +149,7 @@ class TestPoses:
             np.testing.assert_equal(_plain(moved.pose), _plain(make_keyframe(2).pose))
             np.testing.assert_equal(_plain(still.pose), _plain(make_keyframe(1).pose))
             assert still.optimized is None
-            assert [pose.frame for pose in read.poses()] == [still.pose.frame, 'map']
+            assert [pose.frame for pose in read.poses().values()] == [still.pose.frame, 'map']
 
     def test_no_numbers(self, place_map):
         place_map.append(make_keyframe(1))

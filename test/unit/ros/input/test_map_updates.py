@@ -45,7 +45,7 @@ def positions(place_map):
     measured = [keyframe.pose for keyframe in place_map.keyframes() if keyframe.pose is not None]
     assert [(pose.frame, float(pose.translation[0])) for pose in measured] == [('odom', 1.0), ('odom', 2.0),
                                                                               ('odom', 3.0)]
-    return [(pose.frame, float(pose.translation[0])) for pose in place_map.poses()]
+    return [(pose.frame, float(pose.translation[0])) for pose in place_map.poses().values()]
 
 
 def follow(follower, path, place_map):
