@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_json
+from segvlad_ros.cli.options import add_json, progress_bar
 from segvlad_ros.text import one_line
 
 
@@ -48,7 +48,8 @@ def _info(place_map, args: argparse.Namespace) -> int:
 
 
 def _verify(place_map, args: argparse.Namespace) -> int:
-    problems = place_map.verify()
+    with progress_bar('verify') as progress:
+        problems = place_map.verify(progress)
     if args.json:
         print(json.dumps({'map': str(args.map), 'keyframes': place_map.count, 'problems': problems}))
     else:

@@ -176,7 +176,8 @@ class Localizer(SegvladNode):
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
             fresh = build_recognizer(self._places.preset)
-            keyframes = list(place_map.keyframes()) if append else fresh.load(place_map)
+            with self.status.loading(f'loading {name}') as progress:
+                keyframes = list(place_map.keyframes(progress)) if append else fresh.load(place_map, progress)
         except BaseException:
             place_map.close()
             raise

@@ -94,7 +94,6 @@ class SegvladNode(Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Build everything."""
-        self.status.publish('loading')
         return self._transition(state, ('configure', self._configure, super().on_configure),
                                 undo=('clean up', self._cleanup, None))
 
@@ -162,7 +161,8 @@ class SegvladNode(Node):
         self._reported: dict[str, str] = {}
         self.status.forget()
         self.paused = False
-        self.configure()
+        with self.status.loading('loading'):
+            self.configure()
         self.worker = Worker(self._process, on_error=self._worker_failed, on_idle=self.status.publish,
                              on_drop=lambda bundle: self.statistics.dropped())
         self.configured = True

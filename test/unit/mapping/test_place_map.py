@@ -82,6 +82,15 @@ def test_round_trip(tmp_path, data):
         assert read.verify() == []
 
 
+def test_reading_and_verifying_tell_how_far_they_are(place_map):
+    for index in (1, 2, 3):
+        place_map.append(make_keyframe(index))
+    for work in (lambda tell: list(place_map.keyframes(tell)), place_map.verify):
+        told = []
+        work(lambda *far: told.append(far))  # noqa: B023 - called at once
+        assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_map_that_exists_is_not_made_again(place_map, path):
     refused('exists already', PlaceMap.create, path, FINGERPRINT, 8)
     place_map.append(make_keyframe(1))
