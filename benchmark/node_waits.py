@@ -3,7 +3,8 @@
     python benchmark/node_waits.py [--keyframes 600] [--poses 5000]      writes results/node_waits.{json,md}
 
 *snapshot*: keyframes of 150 segments of 512 values are appended as fast as they go while the map is saved; what counts
-is the longest time that one of them waits. *path*: an optimized_path of one pose a keyframe, all of which have moved.
+is the longest time that one of them waits. *path*: an optimized_path of one pose a keyframe, all of which have moved;
+the first step, after which images have their turn.
 """
 from __future__ import annotations
 
@@ -14,14 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Path as PathMessage
 from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
-from segvlad_ros.ros.output.conversions import to_time
+from segvlad_ros.ros.output.path_bytes import path_bytes
 from segvlad_ros.types import Keyframe, KeyframeId, Keypoints, PlaceDescription
 
 SEGMENTS, DIMENSION, POINTS = 150, 512, 500
@@ -74,19 +73,14 @@ def snapshot(count: int, folder: Path) -> dict[str, float]:
 
 def path(count: int) -> dict[str, float]:
     """One path after another."""
-    message = PathMessage()
-    message.header.frame_id = 'map'
-    for number in range(count):
-        stamped = PoseStamped()
-        stamped.header.stamp = to_time((number + 1) * SECOND_NS)
-        stamped.pose.position.x, stamped.pose.orientation.w = float(number), 1.0
-        message.poses.append(stamped)
+    stamps, poses = np.arange(1, count + 1) * SECOND_NS, np.zeros((count, 7))
+    poses[:, 0], poses[:, 6] = np.arange(count), 1.0
     keyframes = [KeyframeId(0, 'run', number, (number + 1) * SECOND_NS + SECOND_NS // 3) for number in range(count)]
-    follower, taken = OptimizedPath(), []
+    follower, taken = OptimizedPath(lambda: keyframes), []
     for _ in range(5):
-        taken.append(seconds(lambda: follower.moved(message, keyframes)))
-        for stamped in message.poses:
-            stamped.pose.position.x += 0.1
+        message = path_bytes('map', stamps, poses)
+        taken.append(seconds(lambda: (follower.take(message), follower.moved())))  # noqa: B023 - called at once
+        poses[:, 0] += 0.1
     return {'poses': count, 'path_ms_p50': float(np.median(taken)) * 1e3}
 
 

@@ -12,9 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segvlad_ros.text import one_line
+
 
 class SegvladError(Exception):
-    """An input, file or configuration that cannot be used; the message is one line that says what to do."""
+    """An input, file or configuration that cannot be used; the message says what to do.
+
+    It is one line whatever the text quotes, see :func:`~segvlad_ros.text.one_line`.
+    """
+
+    def __init__(self, message: object = '') -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

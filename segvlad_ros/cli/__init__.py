@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
 from typing import NoReturn
 
+from segvlad_ros.text import OneLineFormatter, one_line
 from segvlad_ros.types import SegvladError
 
 # Exit statuses (design.md 7).
@@ -42,13 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     chosen = next((word for word in arguments if not word.startswith('-')), None)
     parser, module = _parser(chosen)
     args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format='%(levelname)s: %(message)s')
+    _prepare_output(args.verbose)
     try:
         status = module.run(args)
         sys.stdout.flush()
         return status
     except SegvladError as error:
-        print(f'segvlad {args.command}: {" ".join(str(error).split())}', file=sys.stderr)
+        print(f'segvlad {args.command}: {error}', file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -56,15 +58,24 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
-        print(f'segvlad {args.command}: {error}', file=sys.stderr)
+        print(f'segvlad {args.command}: {one_line(error)}', file=sys.stderr)
         return USAGE
+
+
+def _prepare_output(verbose: bool) -> None:
+    """One line a warning, and no failure on the name of a file that is no text of the terminal's encoding."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLineFormatter('%(levelname)s: %(message)s'))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 class _Parser(argparse.ArgumentParser):
     """Answers a usage error with one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f'{self.prog}: {message} (see {self.prog} --help)\n')
+        self.exit(USAGE, f'{self.prog}: {one_line(message)} (see {self.prog} --help)\n')
 
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, object]:

@@ -21,6 +21,7 @@ from segvlad_ros.cli.options import (
     whole,
 )
 from segvlad_ros.pipeline.presets import Preset
+from segvlad_ros.text import one_line
 
 SEED = 42
 
@@ -113,7 +114,7 @@ def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> I
     for path in progress(images, 'segments'):
         description = describer.describe(read_image(path, args.image_bits))
         if description.rejected:
-            print(f'{path} is left out: {description.rejected}', file=sys.stderr)
+            print(one_line(f'{path} is left out: {description.rejected}'), file=sys.stderr)
         yield _sample(description.descriptors, -(-args.segments // len(images)), generator)
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_json
+from segvlad_ros.cli.options import add_json, progress_bar
+from segvlad_ros.text import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +41,15 @@ def _info(place_map, args: argparse.Namespace) -> int:
     print(f'{args.map}: {place_map.count} keyframes, {place_map.segments} segments of {place_map.dimension} values, '
           f'{place_map.bytes / 1e6:.1f} MB ({size / 1e3:.0f} kB a keyframe), id {place_map.map_id}')
     for session in place_map.sessions():
-        print(f'session {session.session_id} of robot {session.robot_id}: {session.keyframes} keyframes')
+        print(one_line(f'session {session.session_id} of robot {session.robot_id}: {session.keyframes} keyframes'))
     for name, value in place_map.fingerprint.items():
-        print(f'{name:28} {value}')
+        print(one_line(f'{name:28} {value}'))
     return OK
 
 
 def _verify(place_map, args: argparse.Namespace) -> int:
-    problems = place_map.verify()
+    with progress_bar('verify') as progress:
+        problems = place_map.verify(progress)
     if args.json:
         print(json.dumps({'map': str(args.map), 'keyframes': place_map.count, 'problems': problems}))
     else:

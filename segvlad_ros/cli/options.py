@@ -5,6 +5,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +147,29 @@ def progress(values: Iterable, title: str, total: int | None = None) -> Iterator
     """
     if total is None and hasattr(values, '__len__'):
         total = len(values)
+    with progress_bar(title) as show:
+        for count, value in enumerate(values, 1):
+            yield value
+            show(count, total)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Likewise, for what tells how far it is: the callable takes what is done, and of how much, None if unknown."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(values, desc=title, total=total, file=sys.stderr, leave=False)
+        with tqdm(desc=title, file=sys.stderr, leave=False) as bar:
+            def draw(done: int, total: int | None) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+            yield draw
         return
-    of_total = '' if total is None else f' of {total}'
     shown = time.monotonic()
-    for count, value in enumerate(values, 1):
-        yield value
+
+    def say(done: int, total: int | None) -> None:
+        nonlocal shown
         if time.monotonic() - shown >= _PROGRESS_S:
             shown = time.monotonic()
-            print(f'{title}: {count}{of_total}', file=sys.stderr, flush=True)
+            print(f'{title}: {done}' + ('' if total is None else f' of {total}'), file=sys.stderr, flush=True)
+    yield say

@@ -11,6 +11,7 @@ from typing import Any
 
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, Holder, load_pickle
+from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
 # Dimension and number of blocks of the official models.
@@ -133,9 +134,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # torch, pickle and zipfile each raise their own for a damaged file
         if archive and isinstance(error, pickle.UnpicklingError):
             return _read_checkpoint(path)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SegvladError(f'weights {path}: truncated or not a PyTorch file ({reason[:120]}); get it again with '
-                           '"segvlad weights fetch" and check it with "segvlad weights verify"') from error
+        raise SegvladError(f'weights {path}: truncated or not a PyTorch file ({said_by(error, 120)}); get it again '
+                           'with "segvlad weights fetch" and check it with "segvlad weights verify"') from error
     if isinstance(state, Mapping) and isinstance(state.get('state_dict'), Mapping):
         state = state['state_dict']
     if not isinstance(state, Mapping):

@@ -20,6 +20,7 @@ from segvlad_ros.io import zstd
 from segvlad_ros.io.bag_files import open_files
 from segvlad_ros.io.bag_storage import CDR, Storage, warnings_held_back
 from segvlad_ros.io.stamps import stamp_ns
+from segvlad_ros.text import said_by
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -157,8 +158,7 @@ def reporting(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror or error})') from error
     except Exception as error:
-        text = ' '.join(str(error).split())[:200]
-        raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({type(error).__name__}: {text})') from error
+        raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({said_by(error, 200)})') from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 # Pillow warns of large images and odd metadata on stderr: the limit here is our own, and metadata is not used.
@@ -117,4 +118,4 @@ def _by_pillow(image: Image.Image) -> np.ndarray:
 
 
 def _line(error: Exception) -> str:
-    return ' '.join(str(error).split())[:100] or type(error).__name__
+    return one_line(error, 100) or type(error).__name__

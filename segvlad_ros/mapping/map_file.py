@@ -24,6 +24,16 @@ WAIT_S = 30.0
 """How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
 COPY_BATCH = 16
 """Keyframes that are copied under one lock, some 0.3 MB each."""
+# What SQLite says, and what to say instead.
+_ADVICE = {
+    'not a database': 'is no map file',
+    'malformed': 'is damaged ({}); restore a copy of the file',
+    'corrupt': 'is damaged ({}); restore a copy of the file',
+    'is full': 'the disk is full; free some space, what was stored before is whole',
+    'I/O error': 'cannot be read or written ({}): the disk is full or fails',
+    'readonly': 'cannot be written: the file, its folder or the disk is read-only',
+    'unable to open': 'cannot be opened ({}); see the permissions of the file and of its folder',
+}
 # Tables of which a keyframe has its row for good, with the column that names the keyframe.
 _LASTING = {'keyframes': 'id', 'segments': 'keyframe', 'keypoints': 'keyframe'}
 
@@ -35,11 +45,8 @@ def reporting(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         text = str(error)
-        if 'not a database' in text:
-            text = 'is no map file'
-        elif 'malformed' in text or 'corrupt' in text:
-            text = f'is damaged ({text}); restore a copy of the file'
-        raise SegvladError(f'{path}: {text}') from None
+        advice = next((advice for words, advice in _ADVICE.items() if words in text), '{}')
+        raise SegvladError(f'{path}: {advice.format(text)}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
         raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
     except OSError as error:
@@ -65,23 +72,34 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
 
     :raises SegvladError: missing, unreadable, no SQLite file
     """
-    if path.is_dir():
-        raise SegvladError(f'{path}: is a folder, no map file')
-    if not path.is_file():
-        raise SegvladError(f'{path}: no such map file')
     with reporting(path):
+        if path.is_dir():
+            raise SegvladError(f'{path}: is a folder, no map file')
+        if not path.is_file():
+            raise SegvladError(f'{path}: no such map file')
         try:
             return _connect(path, 'ro' if read_only else 'rw')
         except sqlite3.OperationalError:  # a read-only connection cannot roll back
             if not read_only or not Path(f'{path}-journal').exists():
                 raise
-        _connect(path, 'rw').close()
+        _roll_back(path)
         return _connect(path, 'ro')
+
+
+def _roll_back(path: Path) -> None:
+    """Undo what an interrupted writer left half done."""
+    try:
+        _connect(path, 'rw').close()
+    except sqlite3.OperationalError as error:
+        raise SegvladError(f'{path}: its writer was cut off, and what it left cannot be undone here ({error}); copy it '
+                           f'with {path.name}-journal to a folder that can be written, and open it there') from None
 
 
 def become_writer(database: sqlite3.Connection, path: Path) -> None:
     """Keep all others from writing until :func:`disconnect`; another process that writes raises SegvladError."""
     with reporting(path):
+        if not all(os.access(needed, os.W_OK) for needed in (path, path.parent)):  # else SQLite finds out at a commit
+            raise sqlite3.OperationalError('readonly')
         # TRUNCATE syncs the end of a transaction too; DELETE could bring the journal back after a power cut
         database.execute('PRAGMA journal_mode = TRUNCATE')
     _reserve(database, path, wait_s=0.0)
@@ -140,7 +158,8 @@ def transaction(lock: threading.RLock, database: sqlite3.Connection, path: Path)
             with suppress(SegvladError):
                 _reserve(database, path)
             raise
-        _reserve(database, path)
+        with suppress(SegvladError):  # it is stored; what is wrong is said by the next transaction
+            _reserve(database, path)
 
 
 def metadata_digest(texts: Mapping[str, str]) -> str:
@@ -188,7 +207,7 @@ def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
     there = path.stat().st_size
     require(there >= size, f'is cut off, {there} of {size} bytes; restore a copy of the file')
     problem, = database.execute('PRAGMA quick_check(1)').fetchone()
-    require(problem == 'ok', f'is damaged ({" ".join(problem.split())}); restore a copy of the file')
+    require(problem == 'ok', f'is damaged ({problem}); restore a copy of the file')
     texts = dict(database.execute('SELECT key, value FROM metadata').fetchall())
     try:
         if metadata_digest(texts) != texts['digest']:
@@ -208,13 +227,14 @@ def published(path: Path, overwrite: bool) -> Iterator[Path]:
 
     :raises SegvladError: ``path`` exists and may not be overwritten, or cannot be written
     """
-    if not path.parent.is_dir():
-        raise SegvladError(f'{path}: the folder {path.parent} does not exist')
-    if path.is_dir():
-        raise SegvladError(f'{path}: is a folder')
     taken = SegvladError(f'{path}: exists already; give another name')
-    if path.exists() and not overwrite:
-        raise taken
+    with reporting(path):
+        if not path.parent.is_dir():
+            raise SegvladError(f'{path}: the folder {path.parent} does not exist')
+        if path.is_dir():
+            raise SegvladError(f'{path}: is a folder')
+        if path.exists() and not overwrite:
+            raise taken
     temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
         yield temporary

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
+from segvlad_ros.text import one_line
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
 
@@ -194,9 +195,12 @@ class PlaceMap:
             raise SegvladError(f'{self.path}: keyframe {which} is not in the map')
         return keyframe
 
-    def keyframes(self) -> Iterator[Keyframe]:
-        """All keyframes in the order in which they were stored. The map may be written meanwhile."""
-        row = 0
+    def keyframes(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Keyframe]:
+        """All keyframes in the order in which they were stored. The map may be written meanwhile.
+
+        :param progress: told after each how many were read, and how many there are
+        """
+        row = done = 0
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
@@ -205,6 +209,8 @@ class PlaceMap:
                     return
                 keyframe = self._read(row)
             yield keyframe
+            done += 1
+            progress(done, max(done, self.count))
 
     def ids(self) -> list[KeyframeId]:
         """Identities of all keyframes in the order in which they were stored."""
@@ -213,12 +219,17 @@ class PlaceMap:
                                     ' ON s.id = k.session ORDER BY k.id').fetchall()
         return [KeyframeId(*row) for row in rows]
 
-    def poses(self) -> list[Pose]:
-        """Where the keyframes are, the optimised pose where there is one, in the order in which they were stored."""
+    def poses(self) -> dict[KeyframeId, Pose]:
+        """Where the keyframes are that have a pose, the optimised one if there is one, in the order in which they were
+        stored.
+        """
         with self._reading():
-            rows = self._db.execute('SELECT coalesce(o.pose, k.pose), coalesce(o.frame, k.pose_frame) FROM keyframes k'
-                                    ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
-        return [map_format.unpack_pose(pose, frame) for pose, frame in rows if pose is not None]
+            rows = self._db.execute(
+                'SELECT s.robot_id, s.uuid, k.number, k.stamp_ns, k.camera, coalesce(o.pose, k.pose),'
+                ' coalesce(o.frame, k.pose_frame) FROM keyframes k JOIN sessions s ON s.id = k.session'
+                ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
+        return {KeyframeId(*identity): map_format.unpack_pose(pose, frame)
+                for *identity, pose, frame in rows if pose is not None}
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Remove keyframes, all or (on an error) none, and return how many; those not in the map are passed over."""
@@ -254,21 +265,25 @@ class PlaceMap:
         with map_file.published(path, overwrite) as temporary, reporting(path):
             map_file.copy(self.path, temporary)
 
-    def verify(self) -> list[str]:
-        """Check structure and every digest; one line a problem, none when the map is sound."""
+    def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+        """Check structure and every digest; one line a problem, none when the map is sound.
+
+        :param progress: as of :meth:`keyframes`
+        """
         with self._reading():
             problems = [f'structure: {line}' for line, in self._db.execute('PRAGMA integrity_check(20)').fetchall()
                         if line != 'ok']
             problems += [f'table {table} refers to a missing row'
                          for table, *_ in self._db.execute('PRAGMA foreign_key_check').fetchmany(20)]
             rows = [row for row, in self._db.execute('SELECT id FROM keyframes ORDER BY id').fetchall()]
-        for row in rows:
+        for done, row in enumerate(rows, 1):
             try:
                 with self._reading():
                     self._read(row)
             except SegvladError as error:
                 problems.append(str(error).removeprefix(f'{self.path}: '))
-        return problems
+            progress(done, len(rows))
+        return [one_line(problem) for problem in problems]
 
     def _read(self, row: int) -> Keyframe | None:
         return map_format.read_keyframe(self._db, self.path, row, self.dimension)

@@ -59,7 +59,8 @@ class Places:
         self._near: dict[int, dict[int, float]] = defaultdict(dict)  # by sequence and odometry
         self._tied: dict[int, dict[int, dict[Link, float]]] = defaultdict(dict)  # by matches
         self._ties: dict[Link, tuple[int, int, float]] = {}
-        self._moved: dict[int, dict[int, float]] = defaultdict(dict)  # by a back-end's poses
+        self._links: dict[int, set[Link]] = defaultdict(set)  # of ties, by either end
+        self._moved = _Neighbours()  # by a back-end's poses
 
     def __len__(self) -> int:
         return len(self._members)
@@ -96,12 +97,16 @@ class Places:
         """Note that a match says so."""
         if place != other:
             self._ties[link] = place, other, length
+            for end in link:
+                self._links[end].add(link)
             self._tied[place].setdefault(other, {})[link] = length
             self._tied[other].setdefault(place, {})[link] = length
 
     def untie(self, link: Link) -> float:
         """Take a match back, and return its length, infinite where it joined no two places."""
         place, other, length = self._ties.pop(link, (-1, -1, math.inf))
+        for end in link if place >= 0 else ():
+            self._links[end].discard(link)
         for one, two in ((place, other), (other, place)) if place >= 0 else ():
             del self._tied[one][two][link]
             if not self._tied[one][two]:
@@ -110,13 +115,11 @@ class Places:
 
     def ties(self, entries: Collection[int]) -> list[Link]:
         """The links that one of some keyframes is an end of."""
-        return [link for link in self._ties if link[0] in entries or link[1] in entries]
+        return sorted(set().union(*(self._links.get(entry, ()) for entry in entries)))
 
     def move(self, first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> None:
         """Replace what a back-end's poses say of which places, (n,), lie near each other, and their radii, (n,)."""
-        self._moved.clear()
-        for one, two, length in zip(first.tolist(), second.tolist(), lengths.tolist()):
-            self._moved[one][two] = self._moved[two][one] = length
+        self._moved = _Neighbours(first, second, lengths)
 
     def around(self, place: int, reach: float = 1.0) -> list[int]:
         """The places that can be reached from one within a length, itself included: Dijkstra's shortest paths.
@@ -137,6 +140,26 @@ class Places:
 
     def _steps(self, place: int) -> Iterator[tuple[int, float]]:
         yield from self._near.get(place, {}).items()
-        yield from self._moved.get(place, {}).items()
+        yield from self._moved.of(place)
         for other, links in self._tied.get(place, {}).items():
             yield other, min(links.values())
+
+
+class _Neighbours:
+    """Edges of an undirected graph that comes as a whole, in columns: a back-end moves thousands of places at once.
+
+    :param first, second: (n,) int, the ends of each edge
+    :param lengths: (n,) float
+    """
+
+    def __init__(self, first: np.ndarray = (), second: np.ndarray = (), lengths: np.ndarray = ()) -> None:
+        ends = np.concatenate([np.asarray(first, np.int64), np.asarray(second, np.int64)])
+        order = np.argsort(ends, kind='stable')
+        self._ends = ends[order]
+        self._others = np.concatenate([second, first])[order]
+        self._lengths = np.concatenate([lengths, lengths])[order]
+
+    def of(self, place: int) -> Iterator[tuple[int, float]]:
+        """What lies near one place, and how far."""
+        first, last = np.searchsorted(self._ends, (place, place + 1))
+        return zip(self._others[first:last].astype(np.int64).tolist(), self._lengths[first:last].tolist())

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
@@ -30,10 +30,11 @@ from segvlad_ros.ros.output.conversions import (
     to_place_match,
     to_place_match_array,
 )
-from segvlad_ros.ros.output.markers import MatchMarkers, keyframe_markers, marker_array, to_match_image
+from segvlad_ros.ros.output.marker_topic import MarkerTopic
+from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
-from segvlad_ros.types import Frame, Keyframe, Recognition, SegvladError, Status
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
 
 
 class Localizer(SegvladNode):
@@ -49,8 +50,8 @@ class Localizer(SegvladNode):
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
         self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
-        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
         self._match_markers = MatchMarkers()
+        self._markers = MarkerTopic(self, self._placed, self._match_markers)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
         self.serve(Trigger, '~/trigger_localization', self._trigger_localization)
@@ -67,7 +68,7 @@ class Localizer(SegvladNode):
         self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._optimized = OptimizedPath()
+        self._optimized = self._follow_path()
         if parameters['source'] == 'images':
             self._places.describer.warm_up()
             self.images = ImageInput(self)
@@ -90,7 +91,7 @@ class Localizer(SegvladNode):
             qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
                           qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group),
             qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                          callback_group=self.sensor_group)]
+                          callback_group=self.sensor_group, raw=True)]
         if self._input is not None:
             self._input.open()
 
@@ -101,10 +102,12 @@ class Localizer(SegvladNode):
         if self._input is not None:
             self._input.close()
 
-    def process_frame(self, frame: Frame) -> dict[str, float] | None:
+    def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`."""
         keyframe = self._places.process(frame)
-        return None if keyframe is None else self._answer(keyframe)
+        if keyframe is not None:
+            self.statistics.handled(received_s, self._answer(keyframe))
+        return keyframe is not None
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
@@ -138,12 +141,8 @@ class Localizer(SegvladNode):
         recognizer = self._places.recognizer
         match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
         self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
-        stamp_ns = keyframe.id.stamp_ns
-        if self._markers.get_subscription_count():
-            begin = time.perf_counter()
-            poses = (recognizer.keyframe(entry).best_pose for entry in range(recognizer.count))
-            self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
-                                               + self._match_markers.markers(stamp_ns)))
+        begin = time.perf_counter()
+        if self._markers.publish(keyframe.id.stamp_ns):
             timings['markers'] = time.perf_counter() - begin
         if self._match_image.get_subscription_count():
             begin = time.perf_counter()
@@ -161,6 +160,13 @@ class Localizer(SegvladNode):
     def _add(self, keyframe: Keyframe) -> None:
         if len(keyframe.description):
             self._places.add(keyframe)
+            self._optimized.add(keyframe.id)
+            self._markers.place(keyframe.id, keyframe.best_pose)
+
+    def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
+        recognizer = self._places.recognizer
+        for keyframe in map(recognizer.keyframe, range(recognizer.count)):
+            yield keyframe.id, keyframe.best_pose
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
@@ -170,7 +176,8 @@ class Localizer(SegvladNode):
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
             fresh = build_recognizer(self._places.preset)
-            keyframes = list(place_map.keyframes()) if append else fresh.load(place_map)
+            with self.status.loading(f'loading {name}') as progress:
+                keyframes = list(place_map.keyframes(progress)) if append else fresh.load(place_map, progress)
         except BaseException:
             place_map.close()
             raise
@@ -185,7 +192,7 @@ class Localizer(SegvladNode):
         else:
             ids = [keyframe.id for keyframe in loaded]
             for keyframe in loaded:
-                self._places.add(keyframe)
+                self._add(keyframe)
         self._maps.append(place_map)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
@@ -197,8 +204,9 @@ class Localizer(SegvladNode):
             place_map.close()
         self._maps = []
         self._places.recognizer.clear()
-        self._optimized = OptimizedPath()  # another map's keyframes have not moved yet
+        self._optimized = self._follow_path()  # another map's keyframes have not moved yet
         self._match_markers.clear()
+        self._markers.forget()
         if self._input is not None and self._input.follower is not None:
             self._input.follower.clear()
 
@@ -215,12 +223,27 @@ class Localizer(SegvladNode):
     def _learn(self, feedback: LoopClosureFeedback, accepted: bool) -> None:
         self._places.recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
-    def _take_path(self, path: Path) -> None:
+    def _follow_path(self) -> OptimizedPath:
+        return OptimizedPath(lambda: self._places.recognizer.ids)
+
+    def _take_path(self, path: bytes) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self, path: Path) -> None:
-        recognizer = self._places.recognizer
-        recognizer.update_poses(self._optimized.moved(path, recognizer.ids))
+    def _optimize(self, path: bytes) -> None:
+        waited = self._optimized.waiting
+        self._optimized.take(path)
+        if not waited:
+            self._move_some()
+
+    def _move_some(self) -> None:
+        """Move some keyframes, and the others after what else is to be done."""
+        moved = self._optimized.moved()
+        if self._optimized.waiting:
+            self.worker.go_on(self._move_some)
+        self._places.recognizer.update_poses(moved)
+        for keyframe, pose in moved.items():
+            self._markers.place(keyframe, pose.map_from_base)
+        self._markers.publish()
 
     # services
 

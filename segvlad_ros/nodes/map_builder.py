@@ -6,7 +6,6 @@ import time
 
 from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
-from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
@@ -19,10 +18,11 @@ from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
-from segvlad_ros.ros.output.markers import keyframe_markers, marker_array
+from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
-from segvlad_ros.types import Frame, Pose, SegvladError
+from segvlad_ros.text import one_line
+from segvlad_ros.types import Frame, KeyframeId, OptimizedPose, SegvladError
 
 
 class MapBuilder(SegvladNode):
@@ -39,8 +39,7 @@ class MapBuilder(SegvladNode):
         self._places: PlaceRecognizer | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
-        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
-        self._poses: list[Pose] | None = None
+        self._markers = MarkerTopic(self, lambda: self._map.poses().items())
         self.serve(SaveMap, '~/save_map', self._save_map)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
@@ -68,30 +67,31 @@ class MapBuilder(SegvladNode):
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self._path = qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                                   callback_group=self.sensor_group)
+                                   callback_group=self.sensor_group, raw=True)
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
         self.destroy_subscription(self._path)
 
-    def process_frame(self, frame: Frame) -> dict[str, float] | None:
-        """See :class:`SegvladNode`."""
+    def process_frame(self, frame: Frame, received_s: float) -> bool:
+        """See :class:`SegvladNode`; only a keyframe that was stored shows that the disk has room again."""
         begin = time.perf_counter()
         keyframe = self._places.process(frame)
         if keyframe is None:
-            return None
-        if keyframe.description.rejected:
-            self.report(f'image rejected: {keyframe.description.rejected}')
+            return False
+        rejected = keyframe.description.rejected
+        if rejected:
+            self.report(f'image rejected: {rejected}')
         else:
             self._map.append(keyframe)
+            self._optimized.add(keyframe.id)
+            self._markers.place(keyframe.id, keyframe.pose)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
-        if self._poses is not None and keyframe.pose is not None:
-            self._poses.append(keyframe.pose)
-        if self._markers.get_subscription_count():
-            self._poses = self._map.poses() if self._poses is None else self._poses
-            self._markers.publish(marker_array(keyframe_markers(self._poses, keyframe.id.stamp_ns)))
+        self._markers.publish(keyframe.id.stamp_ns)
         timings = keyframe.description.timings
-        return {**timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())}
+        self.statistics.handled(received_s, {
+            **timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())})
+        return not rejected
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
@@ -116,16 +116,15 @@ class MapBuilder(SegvladNode):
             raise SegvladError(f'map {path.name} exists in {path.parent}: set append to add to it, or choose '
                                'another name')
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            place_map = PlaceMap.create(path, self._fields, self._places.describer.dimension,
-                                        self.parameters['preset'])
-        self.get_logger().info(f'writing {path} ({place_map.count} keyframes)')
+            place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
+                                        self._places.describer.dimension, self.parameters['preset'])
+        self.get_logger().info(one_line(f'writing {path} ({place_map.count} keyframes)'))
         return place_map
 
     def _use(self, place_map: PlaceMap) -> None:
         self._places.mapper.new_session()
-        self._poses = None  # what the map holds is read when somebody looks at it
-        self._optimized = OptimizedPath()
+        self._markers.forget()
+        self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
@@ -134,15 +133,35 @@ class MapBuilder(SegvladNode):
         """Write another map from now on; it was opened, and checked, while mapping went on."""
         self.on_worker(lambda: self._use(place_map), otherwise=place_map.close)
 
-    def _take_path(self, path: Path) -> None:
+    def _take_path(self, path: bytes) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
 
-    def _optimize(self, path: Path) -> bool:
-        moved = self._optimized.moved(path, self._map.ids())
+    def _optimize(self, path: bytes) -> bool:
+        waited = self._optimized.waiting
+        self._optimized.take(path)
+        return not waited and self._move_some()
+
+    def _move_some(self) -> bool:
+        """Store the poses of some keyframes, and those of the others after what else is to be done.
+
+        :return: whether some have moved
+        """
+        moved = self._optimized.moved()
+        if self._optimized.waiting:
+            self.worker.go_on(self._move_some)
         if moved:
-            self._map.update_poses(moved)
-            self._poses = None
+            self._store_poses(moved)
         return bool(moved)
+
+    def _store_poses(self, moved: dict[KeyframeId, OptimizedPose]) -> None:
+        try:
+            self._map.update_poses(moved)
+        except SegvladError:
+            self._optimized = OptimizedPath(self._map.ids)  # the next path tells them again
+            raise
+        for keyframe, pose in moved.items():
+            self._markers.place(keyframe, pose.map_from_base)
+        self._markers.publish()
 
     # services
 
@@ -180,8 +199,10 @@ class MapBuilder(SegvladNode):
         return f'removed {response.removed} keyframes'
 
     def _remove(self, request: RemoveKeyframes.Request) -> int:
-        self._poses = None
-        return self._map.remove(keyframes_to_remove(request, self._map))
+        removed = self._map.remove(keyframes_to_remove(request, self._map))
+        self._optimized = OptimizedPath(self._map.ids)
+        self._markers.forget()
+        return removed
 
 
 def main(args: list[str] | None = None) -> None:

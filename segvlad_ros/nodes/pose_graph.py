@@ -15,11 +15,12 @@ from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
-from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, to_path, unusable
+from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, unusable
 from segvlad_ros.ros.output.markers import graph_markers
+from segvlad_ros.ros.output.path_bytes import path_bytes
 from segvlad_ros.ros.output.status import MapFacts, Snapshot, pose_graph_status
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
-from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
+from segvlad_ros.slam.pose_graph import FRAME, PoseGraph, Verdict
 from segvlad_ros.types import SegvladError
 
 ODOMETRY_DEPTH = 100  # a second of fast odometry
@@ -166,11 +167,11 @@ class PoseGraphNode(SegvladNode):
         if not bent and not (due and graph.nodes > self._published_nodes):
             return
         self._published_ns, self._published_nodes = newest_ns, graph.nodes
-        poses = graph.path()
-        self._path.publish(to_path(poses))
+        stamps, poses = graph.path()
+        self._path.publish(path_bytes(FRAME, stamps, poses))
         if self._markers.get_subscription_count():
-            self._markers.publish(graph_markers(poses, self._book.lines(graph, Verdict.ACCEPTED),
-                                                self._book.lines(graph, Verdict.REJECTED)))
+            self._markers.publish(graph_markers(FRAME, int(stamps[-1]), *(
+                self._book.lines(stamps, poses, verdict) for verdict in (Verdict.ACCEPTED, Verdict.REJECTED))))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from segvlad_ros.pipeline.sections import (
     existing_file,
 )
 from segvlad_ros.settings import read_settings
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
                                'set min_probability to 0')
         return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SegvladError(f'preset {path}: not readable as YAML ({reason})') from error
+        raise SegvladError(f'preset {path}: not readable as YAML ({one_line(error, 200)})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
     except SegvladError as error:

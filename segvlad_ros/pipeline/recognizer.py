@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -92,13 +92,14 @@ class Recognizer:
             return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                                  self._sights.pop(keyframe.id, ()))
 
-    def load(self, place_map: PlaceMap) -> int:
+    def load(self, place_map: PlaceMap, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Search this map from now on, instead of what was there.
 
+        :param progress: told after each keyframe how many were read, and how many there are
         :return: number of keyframes
         """
         loaded = Recognizer(self._settings, self._calibration)
-        for keyframe in place_map.keyframes():  # a damaged one ends this before anything has changed
+        for keyframe in place_map.keyframes(progress):  # a damaged one ends this before anything has changed
             loaded.add(keyframe)
         with self._lock:
             self._take_map(loaded)

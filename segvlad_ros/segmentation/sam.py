@@ -10,6 +10,7 @@ import numpy as np
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.segmentation.sam_checkpoint import load_sam
 from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
+from segvlad_ros.text import one_line
 from segvlad_ros.types import Masks, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,7 @@ class SamSegmenter:
         try:
             sam.to(device)
         except (RuntimeError, AssertionError) as error:  # no such device, no CUDA in this torch, or no memory left
-            reason = str(error).splitlines()[0][:160]
-            raise SegvladError(f'SAM cannot be put on device {device!r}: {reason}') from error
+            raise SegvladError(f'SAM cannot be put on device {device!r}: {one_line(error, 160)}') from error
         logger.info('SAM on %s, torch %s', device, torch.__version__)
         return cls(sam, mode=mode, precision=precision, settings=settings)
 

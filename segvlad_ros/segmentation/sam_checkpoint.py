@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.io.extras import import_deep
+from segvlad_ros.text import one_line, said_by
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def load_sam(path: str | Path, model: str = 'auto') -> Any:
         encoder = _encoder_arguments(state)
         decoder = _decoder_arguments(state)
     except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
-        raise SegvladError(f'{path} is no SAM checkpoint ({type(error).__name__}: {error}); '
+        raise SegvladError(f'{path} is no SAM checkpoint ({said_by(error)}); '
                            'see "segvlad weights list"') from error
     if model != 'auto' and (encoder['embed_dim'], encoder['depth']) != MODELS[model]:
         raise SegvladError(f'{path} holds a SAM encoder of width {encoder["embed_dim"]} and {encoder["depth"]} blocks, '
@@ -44,8 +45,7 @@ def load_sam(path: str | Path, model: str = 'auto') -> Any:
     try:
         sam.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:200]
-        raise SegvladError(f'{path} does not fit the SAM network: {reason}') from error
+        raise SegvladError(f'{path} does not fit the SAM network: {one_line(error, 200)}') from error
     logger.info('SAM of width %d with %d blocks from %s', encoder['embed_dim'], encoder['depth'], path)
     return sam.float().eval().requires_grad_(False)
 
@@ -61,9 +61,8 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch, pickle and zipfile each raise their own kinds for a damaged file
-        reason = str(error).strip().splitlines() or ['']
-        raise SegvladError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason[0][:120]}); check it '
-                           'with "segvlad weights verify" or fetch it again') from error
+        raise SegvladError(f'{path} is damaged or no checkpoint ({said_by(error, 120)}); check it with '
+                           '"segvlad weights verify" or fetch it again') from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise SegvladError(f'{path} holds no state dict (names and tensors); see "segvlad weights list"')
     return state

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from segvlad_ros.geometry import rotation_first
 from segvlad_ros.io.extras import import_slam
@@ -24,10 +25,24 @@ class Optimizer:
         self._gtsam = import_slam('gtsam')
         self._values = self._gtsam.Values()
         self._steps = self._gtsam.NonlinearFactorGraph()
+        self._poses = np.zeros((0, 7))  # those that were asked for since the last change
 
     def pose(self, node: int) -> np.ndarray:
         """The (4, 4) pose of a node."""
         return self._values.atPose3(node).matrix()
+
+    def poses(self) -> np.ndarray:
+        """(nodes, 7) translations and quaternions x y z w of all nodes; those that stay are not asked for again."""
+        first = len(self._poses)
+        if not first:
+            rows = self._gtsam.utilities.extractPose3(self._values)
+        else:
+            rows = np.array([np.concatenate([matrix[:3, :3].ravel(), matrix[:3, 3]])
+                             for matrix in map(self.pose, range(first, self._values.size()))])
+        if len(rows):
+            turns = Rotation.from_matrix(rows[:, :9].reshape(-1, 3, 3)).as_quat(canonical=True)
+            self._poses = np.concatenate([self._poses, np.hstack([rows[:, 9:], turns])])
+        return self._poses
 
     def add_node(self, node: int, pose: np.ndarray, step: Link | None) -> None:
         """Take the next node: a (4, 4) pose to begin with, and the step there; the first has none, and is fixed."""
@@ -39,8 +54,8 @@ class Optimizer:
         return self._gtsam.Values(self._values)
 
     def restore(self, values: Any) -> None:
-        """Go back to earlier poses of the same nodes."""
-        self._values = values
+        """Take other poses of the same nodes, as earlier ones."""
+        self._values, self._poses = values, self._poses[:0]
 
     def factor(self, link: Link) -> Any:
         """A link as a factor."""
@@ -78,7 +93,7 @@ class Optimizer:
         graph = self._steps.clone()
         for factor in factors:
             graph.add(factor)
-        self._values = self._gtsam.LevenbergMarquardtOptimizer(graph, self._values, self._parameters()).optimize()
+        self.restore(self._gtsam.LevenbergMarquardtOptimizer(graph, self._values, self._parameters()).optimize())
 
     def select(self, known: Sequence[Any], factors: Sequence[Any], origin: int, threshold: float) -> np.ndarray:
         """Which factors agree with each other and with what is known, by graduated non-convexity with a truncated

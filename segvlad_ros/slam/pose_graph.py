@@ -11,6 +11,7 @@ from segvlad_ros.geometry import from_matrix
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain, PoseGraphSettings
 from segvlad_ros.slam.optimizer import Optimizer
+from segvlad_ros.text import one_line
 from segvlad_ros.types import Pose
 
 FRAME = 'map'
@@ -148,14 +149,16 @@ class PoseGraph:
         waiting = Judgement(Verdict.WAITING, 'odometry has not reached its stamps')
         return {**self._judged, **{number: waiting for number in self._waiting}}
 
-    def path(self) -> list[tuple[int, Pose]]:
-        """The optimised base poses at the nodes, and the newest one, with their stamps in nanoseconds."""
-        poses = [(stamp, from_matrix(self._optimizer.pose(node), FRAME))
-                 for node, stamp in enumerate(self._chain.stamps)]
-        newest = self._chain.newest_ns
-        if newest is not None and newest > poses[-1][0]:
-            poses.append((newest, self.pose_at(newest)))
-        return poses
+    def path(self) -> tuple[np.ndarray, np.ndarray]:
+        """The optimised base poses at the nodes, and the newest one.
+
+        :return: stamps (n,) int64 in nanoseconds; (n, 7) float64, translations and quaternions x y z w
+        """
+        stamps, poses, newest = np.array(self._chain.stamps, np.int64), self._optimizer.poses(), self._chain.newest_ns
+        if newest is not None and newest > stamps[-1]:
+            last = self.pose_at(newest)
+            stamps, poses = np.append(stamps, newest), np.vstack([poses, [*last.translation, *last.quaternion]])
+        return stamps, poses
 
     def pose_at(self, stamp_ns: int) -> Pose | None:
         """The optimised base pose at a stamp, None where there was no odometry."""
@@ -189,7 +192,7 @@ class PoseGraph:
             self._loops[number] = _Loop(link, self._optimizer.factor(link), self._optimizer.squared_mahalanobis(
                 widened, self._chain.between(link.first, link.second)))
         except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
-            self._set_aside(number, f'its numbers cannot be used: {str(error).strip().splitlines()[0][:120]}')
+            self._set_aside(number, f'its numbers cannot be used: {one_line(error, 120)}')
 
     def _judge_or_set_aside(self, fresh: set[int]) -> None:
         """Judge the new closures; those on which GTSAM fails leave the graph as it was."""
@@ -201,7 +204,7 @@ class PoseGraph:
             self._inliers = inliers
             for number in fresh:
                 del self._loops[number]
-                self._set_aside(number, f'the optimiser failed on it: {str(error).strip().splitlines()[0][:120]}')
+                self._set_aside(number, f'the optimiser failed on it: {one_line(error, 120)}')
 
     def _judge(self) -> None:
         """Believe the new closures that fit what is known; where that does not come out, compare all anew."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from map_samples import make_keyframe
 
 from segvlad_ros.cli import main
+from segvlad_ros.mapping.place_map import PlaceMap
 
 PROGRESS = re.compile(r'\w+: \d+ of \d+')
 
@@ -145,6 +148,28 @@ def test_strips_are_rejected_alone_and_the_rest_of_a_set_goes_on(capsys, folder,
     assert (status, f'rejected: image of {size[0]} x {size[1]} pixels: too thin' in out) == (1, True)
     status, out, _ = run(capsys, *images(folder, report=folder / 'page.html'), '--json')
     assert (status, json.loads(out)['queries'], json.loads(out)['map_keyframes']) == (0, 2, 3)
+
+
+def test_names_that_are_no_text(capsys, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    refused(capsys, ['map', 'info', 'two\nlines\x1b[2J.segvlad'], 'two lines\\x1b[2J.segvlad')
+    refused(capsys, ['map', 'info', 'random.segvlad', 'two\nlines\x1b'], 'two lines\\x1b')
+    refused(capsys, images(folder, set='decision.min\nscore=1'), 'decision.min')
+    name = os.fsdecode(b'\xff\n.png')
+    os.rename('ref/0.png', name)
+    status, out, lines = run(capsys, 'describe', name)
+    assert (status, lines) == (0, [])
+    assert out.isascii()
+
+
+def test_sessions_with_odd_names(capsys, tmp_path):
+    path = tmp_path / 'map.segvlad'
+    with PlaceMap.create(path, {'preset': 'odd\n\x1b[2J'}, 8) as place_map:
+        place_map.append(make_keyframe(1, session='two\nlines\x1b[2J'))
+    status, out, _ = run(capsys, 'map', 'info', path)
+    assert status == 0
+    assert [line.isprintable() for line in out.splitlines()] == [True] * 3
+    assert 'session two lines' in out
 
 
 def test_reader_that_goes_away_is_no_error(folder):

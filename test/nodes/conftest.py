@@ -58,10 +58,11 @@ def launch(domain, namespace, tmp_path):
     """Starts node processes; at the end each one must stop cleanly."""
     started = []
 
-    def start(executable, parameters=None, remappings=None, **named):
+    def start(executable, parameters=None, remappings=None, prefix=(), **named):
         log = tmp_path / f'{executable}_{len(started)}.log'
         defaults = {'map_directory': tmp_path / 'maps'}
-        node = NodeProcess(executable, namespace, log, {**defaults, **(parameters or {}), **named}, remappings or {})
+        node = NodeProcess(executable, namespace, log, {**defaults, **(parameters or {}), **named}, remappings or {},
+                           prefix=prefix)
         started.append(node)
         return node
     yield start
@@ -77,8 +78,8 @@ def launch(domain, namespace, tmp_path):
 @pytest.fixture
 def robot(peer, launch):
     """Starts one node and waits until it is active."""
-    def start(executable, parameters=None, remappings=None, wait=True):
-        robot = Robot(peer, launch(executable, parameters, remappings))
+    def start(executable, parameters=None, remappings=None, wait=True, prefix=()):
+        robot = Robot(peer, launch(executable, parameters, remappings, prefix))
         if wait:
             robot.running()
         return robot

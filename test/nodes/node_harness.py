@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -73,10 +74,15 @@ def stamped(message, seconds: float, frame: str = 'camera_optical'):
 
 
 class NodeProcess:
-    """One node in its own process."""
+    """One node in its own process.
 
-    def __init__(self, executable: str, namespace: str, log: Path, parameters: dict, remappings: dict) -> None:
-        command = [sys.executable, '-m', f'segvlad_ros.nodes.{executable}', '--ros-args', '-r', f'__ns:={namespace}']
+    :param prefix: what its command line begins with
+    """
+
+    def __init__(self, executable: str, namespace: str, log: Path, parameters: dict, remappings: dict, *,
+                 prefix: Sequence[str] = ()) -> None:
+        command = [*prefix, sys.executable, '-m', f'segvlad_ros.nodes.{executable}', '--ros-args',
+                   '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else f'{value!r}' if value == '' else str(value)
             command += ['-p', f'{name}:={text}']

@@ -3,6 +3,7 @@ import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
 from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -71,6 +72,19 @@ def test_images_are_localised_in_a_loaded_map(localizer, pictures):
     status = robot.status(lambda s: s.keyframes_processed == 4, 'four keyframes')
     assert (status.state, status.matches_published, status.keyframes) == (SegVladStatus.LOCALIZING, 4, len(MAPPED))
     assert status.map_id == last.map_id
+
+
+def test_loading_is_told_in_percent(localizer):
+    robot = localizer({'map': 'office', 'autostart': False}, wait=False)
+    statuses = robot.peer.listen(SegVladStatus, 'localizer/status',
+                                 QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    robot.status(lambda s: s.state == SegVladStatus.UNCONFIGURED, 'an unconfigured node')
+    assert robot.transition(Transition.TRANSITION_CONFIGURE)
+    robot.status(lambda s: s.state == SegVladStatus.PAUSED, 'a configured node')
+    told = [status.message for status in statuses if status.state == SegVladStatus.LOADING]
+    percents = [int(message.split()[-2]) for message in told if message.endswith(' %')]
+    assert percents and percents == sorted(percents)
+    assert all(message.startswith('loading') for message in told)
 
 
 def test_every_keyframe_is_answered_with_its_reason(localizer, pictures):

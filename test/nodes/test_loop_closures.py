@@ -379,5 +379,5 @@ def test_pictures_are_made_only_for_somebody_who_looks(localizer, hall):
     assert pixels[34:304, :360].std() > 20  # the query
     assert pixels[34:304, 366:].std() > 20  # the match
     assert {'match_image', 'markers'} <= stages(len(robot.matches))
-    kinds = {marker.ns: marker.type for marker in markers[-1].markers if marker.action == Marker.ADD}
+    kinds = {marker.ns: marker.type for message in markers for marker in message.markers if marker.action == Marker.ADD}
     assert kinds['keyframes in map'] == Marker.SPHERE_LIST

@@ -124,7 +124,7 @@ def test_odometry_and_closures_become_a_path_and_feedback(talk):
 
     def shown():
         return talk.markers and {m.ns for m in talk.markers[-1].markers if m.action == Marker.ADD}
-    assert talk.peer.wait(lambda: 'accepted' in (shown() or ()) and shown(), 'markers') == {'path', 'accepted'}
+    assert talk.peer.wait(lambda: 'accepted' in (shown() or ()) and shown(), 'markers') == {'accepted'}
 
 
 def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / 'segvlad_ros'
-ROOMS = ['types', 'geometry', 'threads', 'io', 'settings', 'segmentation', 'features', 'description', 'mapping',
+ROOMS = ['text', 'types', 'geometry', 'threads', 'io', 'settings', 'segmentation', 'features', 'description', 'mapping',
          'verification', 'recognition', 'pipeline', 'slam', 'evaluation', 'simulation', 'ros', 'nodes', 'cli']
 ROS_MODULES = {'rclpy', 'std_msgs', 'sensor_msgs', 'geometry_msgs', 'nav_msgs', 'message_filters', 'cv_bridge',
                'tf2_ros', 'diagnostic_msgs', 'visualization_msgs', 'lifecycle_msgs', 'builtin_interfaces'}

@@ -1,15 +1,14 @@
 """The poses a SLAM back-end has optimised, for the keyframes of a map."""
 from __future__ import annotations
 
+import array
 import logging
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from segvlad_ros.geometry import interpolated
-from segvlad_ros.io.stamps import stamp_ns
+from segvlad_ros.ros.output.path_bytes import path_arrays
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose
 
 logger = logging.getLogger(__name__)
@@ -17,44 +16,99 @@ logger = logging.getLogger(__name__)
 MAX_GAP_S = 2.0  # back-ends keep a node every second or metre; across longer gaps a straight line would be a guess
 MAX_EXTRAPOLATION_S = 0.05
 MOVED = 1e-3  # metres, and units of a quaternion; smaller corrections are not written
-_UNKNOWN = (math.nan,) * 7
+AT_ONCE = 100
+"""Keyframes that are moved in one step of the worker: a closure may move a whole map, and images do not wait for it."""
 
 
 class OptimizedPath:
     """Follows a nav_msgs/Path of base poses and says which keyframes have moved.
 
     Poses are matched by stamp, the only key that every back-end has, and interpolated between the path's nodes. A path
-    has thousands of poses and comes every second: all of them are handled at once, as arrays.
+    has thousands of poses and comes every second: its nodes are compared at once, as arrays, and only keyframes beside
+    nodes that have moved are looked at, a few at a time.
+
+    :param keyframes: gives the map's keyframes, asked when the first path comes
     """
 
-    def __init__(self) -> None:
-        self._frame = ''
-        self._known: dict[KeyframeId, tuple[float, ...]] = {}
+    def __init__(self, keyframes: Callable[[], Iterable[KeyframeId]]) -> None:
+        self._keyframes = keyframes
+        self._ids: list[KeyframeId] | None = None
+        self._keyframe_stamps = array.array('q')
+        self._begin('')
 
-    def moved(self, path: Any, keyframes: Iterable[KeyframeId]) -> dict[KeyframeId, OptimizedPose]:
-        """The optimised poses of those keyframes that have moved since the path before."""
-        frame = path.header.frame_id or 'map'
-        if frame != self._frame:
-            self._frame, self._known = frame, {}
-        keyframes, (stamps, poses) = list(keyframes), _arrays(path)
+    def _begin(self, frame: str) -> None:
+        self._frame = frame
+        self._stamps, self._poses = np.zeros(0, np.int64), np.zeros((0, 7))  # of the newest path
+        self._followed = self._poses  # the poses of its nodes that the keyframes have followed, to within MOVED
+        self._known = np.zeros((0, 7))  # of the keyframes
+        self._waiting = np.zeros(0, bool)
+
+    @property
+    def waiting(self) -> int:
+        """Keyframes that :meth:`moved` has yet to look at."""
+        return int(self._waiting.sum())
+
+    def add(self, keyframe: KeyframeId) -> None:
+        """Follow one more keyframe."""
+        if self._ids is not None:
+            self._ids.append(keyframe)
+            self._keyframe_stamps.append(keyframe.stamp_ns)
+
+    def take(self, path: bytes) -> None:
+        """Take a path; :meth:`moved` tells what comes of it.
+
+        :param path: serialised, see :func:`~segvlad_ros.ros.output.path_bytes.path_arrays`
+        """
+        if self._ids is None:
+            self._ids = []
+            for keyframe in self._keyframes():
+                self.add(keyframe)
+        frame, stamps, poses = path_arrays(path)
+        if (frame or 'map') != self._frame:
+            self._begin(frame or 'map')
+        stamps, poses = _usable(stamps, poses)
+        fresh = len(self._ids) - len(self._known)
+        self._known = np.concatenate([self._known, np.full((fresh, 7), np.nan)])
+        self._waiting = np.concatenate([self._waiting, np.ones(fresh, bool)])
+        if not len(stamps):
+            return
+        before = _rows_of(stamps, self._stamps, self._followed)
+        moved = ~_same(before, poses)
+        after = np.searchsorted(stamps, np.array(self._keyframe_stamps)).clip(0, len(stamps) - 1)
+        self._waiting |= moved[after] | moved[(after - 1).clip(0)]
+        self._stamps, self._poses, self._followed = stamps, poses, np.where(moved[:, None], poses, before)
+
+    def moved(self, most: int = AT_ONCE) -> dict[KeyframeId, OptimizedPose]:
+        """The optimised poses of those keyframes that have moved, of the next ``most`` to be looked at."""
+        looked_at = np.flatnonzero(self._waiting)[:most]
+        self._waiting[looked_at] = False
+        wanted = np.array([self._keyframe_stamps[number] for number in looked_at], np.int64)
         known, places, turns = interpolated(
-            stamps, poses[:, :3], poses[:, 3:], np.array([keyframe.stamp_ns for keyframe in keyframes], np.int64),
+            self._stamps, self._poses[:, :3], self._poses[:, 3:], wanted,
             max_gap=round(MAX_GAP_S * 1e9), max_extrapolation=round(MAX_EXTRAPOLATION_S * 1e9))
-        before = np.array([self._known.get(keyframe, _UNKNOWN) for keyframe in keyframes]).reshape(-1, 7)
-        same = ((np.abs(before[:, :3] - places).max(axis=1) <= MOVED)
-                & (1.0 - np.abs((before[:, 3:] * turns).sum(axis=1)) <= MOVED))
-        moved = {}
-        for number in np.flatnonzero(known & ~same):
-            self._known[keyframes[number]] = (*places[number].tolist(), *turns[number].tolist())
-            moved[keyframes[number]] = OptimizedPose(Pose(places[number], turns[number], frame))
-        return moved
+        poses = np.hstack([places, turns])
+        moved = known & ~_same(self._known[looked_at], poses)
+        self._known[looked_at[moved]] = poses[moved]
+        return {self._ids[number]: OptimizedPose(Pose(pose[:3], pose[3:], self._frame))
+                for number, pose in zip(looked_at[moved], poses[moved])}
 
 
-def _arrays(path: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) stamps in ascending order, nanoseconds, each once, and (n, 7) poses with unit quaternions."""
-    stamps = np.array([stamp_ns(stamped) for stamped in path.poses], np.int64)
-    poses = np.array([(place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w) for place, turn in (
-        (stamped.pose.position, stamped.pose.orientation) for stamped in path.poses)]).reshape(-1, 7)
+def _same(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(n,) bool, poses (n, 7) that have not moved; none of those that were NaN."""
+    return ((np.abs(before[:, :3] - after[:, :3]).max(axis=1) <= MOVED)
+            & (1.0 - np.abs((before[:, 3:] * after[:, 3:]).sum(axis=1)) <= MOVED))
+
+
+def _rows_of(stamps: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows (n, 7) of some stamps in a table with ascending stamps ``known``; NaN where it has none."""
+    if not len(known):
+        return np.full((len(stamps), 7), np.nan)
+    at = np.searchsorted(known, stamps).clip(0, len(known) - 1)
+    return np.where((known[at] == stamps)[:, None], rows[at], np.nan)
+
+
+def _usable(stamps: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (n,) in ascending order, each once, and poses (n, 7) with unit quaternions, of a path as it came."""
     lengths = np.linalg.norm(poses[:, 3:], axis=1)
     good = np.isfinite(poses).all(axis=1) & (lengths > 1e-6)
     if not good.all():
@@ -62,5 +116,6 @@ def _arrays(path: Any) -> tuple[np.ndarray, np.ndarray]:
                        len(good) - good.sum(), len(good))
     order = np.flatnonzero(good)[np.argsort(stamps[good], kind='stable')]
     order = order[np.append(np.diff(stamps[order]) != 0, True)] if len(order) else order
-    poses[:, 3:] /= np.where(good, lengths, 1.0)[:, None]
-    return stamps[order], poses[order]
+    poses = poses[order]
+    poses[:, 3:] /= lengths[order, None]
+    return stamps[order], poses

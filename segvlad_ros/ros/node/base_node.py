@@ -20,6 +20,7 @@ from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.status import MapFacts, Snapshot, Statistics, StatusReporter
+from segvlad_ros.text import one_line, said_by
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0
@@ -71,10 +72,11 @@ class SegvladNode(Node):
     def deactivate(self) -> None:
         """Take no more inputs."""
 
-    def process_frame(self, frame: Frame) -> dict[str, float] | None:
-        """Handle an image, in the worker's thread.
+    def process_frame(self, frame: Frame, received_s: float) -> bool:
+        """Handle an image, in the worker's thread, and tell the statistics if it is a keyframe.
 
-        :return: seconds by stage of a keyframe, None if the image is no keyframe
+        :param received_s: as ``Statistics.handled`` wants it
+        :return: whether that ends a row of failures: it does not where nothing was done that failed before
         """
 
     def forget_recent(self) -> None:
@@ -92,7 +94,6 @@ class SegvladNode(Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Build everything."""
-        self.status.publish('loading')
         return self._transition(state, ('configure', self._configure, super().on_configure),
                                 undo=('clean up', self._cleanup, None))
 
@@ -128,7 +129,7 @@ class SegvladNode(Node):
         try:
             return self._change_state(request, response)
         except Exception as error:
-            self.get_logger().error(f'transition {request.transition.id} is not possible now: {error}')
+            self.get_logger().error(f'transition {request.transition.id} is not possible now: {said_by(error)}')
             response.success = False
             return response
 
@@ -149,7 +150,7 @@ class SegvladNode(Node):
         except SegvladError as error:
             self.status.failure = f'cannot {name}: {error}'
         except Exception as error:
-            self.status.failure = f'cannot {name}: {type(error).__name__}: {error}'
+            self.status.failure = f'cannot {name}: {said_by(error)}'
             self.get_logger().error(traceback.format_exc())
         self.get_logger().error(self.status.failure)
         return TransitionCallbackReturn.FAILURE
@@ -160,7 +161,8 @@ class SegvladNode(Node):
         self._reported: dict[str, str] = {}
         self.status.forget()
         self.paused = False
-        self.configure()
+        with self.status.loading('loading'):
+            self.configure()
         self.worker = Worker(self._process, on_error=self._worker_failed, on_idle=self.status.publish,
                              on_drop=lambda bundle: self.statistics.dropped())
         self.configured = True
@@ -203,7 +205,7 @@ class SegvladNode(Node):
 
     def report(self, problem: str) -> None:
         """Say what is wrong with the input, seldom in the log, always in the next status."""
-        self.status.problem = problem
+        self.status.problem = problem = one_line(problem)
         self.get_logger().warning(problem, throttle_duration_sec=REPORT_PERIOD_S)
 
     def report_change(self, what: str, problem: str) -> None:
@@ -234,7 +236,7 @@ class SegvladNode(Node):
         return True
 
     def _process(self, bundle: Bundle) -> bool:
-        """Take one frame, and return whether it became a keyframe."""
+        """Take one frame; for what it returns see :class:`~segvlad_ros.ros.node.worker.Worker`."""
         self.statistics.passed()
         self.status.problem = ''
         try:
@@ -244,10 +246,7 @@ class SegvladNode(Node):
                 self.statistics.count(images_rejected=1)
                 self.report(f'image rejected: {error}')
                 return False
-            timings = self.process_frame(frame)
-            if timings is not None:
-                self.statistics.handled(bundle.received_s, timings)
-            return timings is not None
+            return self.process_frame(frame, bundle.received_s)
         finally:
             self.statistics.count(images_received=1)
 
@@ -257,7 +256,7 @@ class SegvladNode(Node):
         if isinstance(error, SegvladError):
             self.status.last_error, trace = str(error), ''
         else:
-            self.status.last_error = f'{type(error).__name__}: {error}'
+            self.status.last_error = said_by(error)
             trace = '\n' + ''.join(traceback.format_exception(type(error), error, error.__traceback__))
         self.status.problem = f'the worker failed: {self.status.last_error}'
         self.get_logger().error(self.status.problem + trace, throttle_duration_sec=REPORT_PERIOD_S)
@@ -273,7 +272,7 @@ class SegvladNode(Node):
             try:
                 if not self.configured:
                     raise SegvladError('the node is not configured')
-                response.message = handler(request, response)
+                response.message = one_line(handler(request, response))
                 response.success = True
             except SegvladError as error:
                 response.success, response.message = False, str(error)
@@ -281,7 +280,7 @@ class SegvladNode(Node):
                 response.success, response.message = False, 'the node is being stopped'
             except Exception as error:  # an answer that never comes would block the caller for good
                 self.get_logger().error(traceback.format_exc())
-                response.success, response.message = False, f'{type(error).__name__}: {error}'
+                response.success, response.message = False, said_by(error)
             return response
         self.create_service(kind, name, answer, callback_group=self.service_group)
 

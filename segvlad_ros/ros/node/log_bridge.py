@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 
+from segvlad_ros.text import OneLineFormatter
+
 
 class LogBridge(logging.Handler):
     """Sends everything the package logs to a node's logger (and so to /rosout), until it is closed.
@@ -12,6 +14,7 @@ class LogBridge(logging.Handler):
 
     def __init__(self, ros_logger) -> None:
         super().__init__()
+        self.setFormatter(OneLineFormatter())
         self._ros_logger = ros_logger
         self._package = logging.getLogger('segvlad_ros')
         self._package.addHandler(self)

@@ -2,16 +2,20 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.output.conversions import from_keyframe_id
+from segvlad_ros.text import one_line
 from segvlad_ros.types import KeyframeId, SegvladError
 
 SUFFIX = '.segvlad'
+MOST_BYTES = 200  # of a name: file systems take 255, temporary files beside a map have longer names
 
 
 class MapDirectory:
@@ -31,8 +35,9 @@ class MapDirectory:
         :param name: relative to the directory, with or without '.segvlad'; no '..', no absolute path, and no
             link that leads out of the directory
         """
-        if not name or name != name.strip() or '\0' in name or not name.isprintable():
-            raise SegvladError(f'map name {name!r} is not usable: give a plain file name such as "office"')
+        if not name or name != name.strip() or not name.isprintable() or len(os.fsencode(name)) > MOST_BYTES:
+            shown = one_line(repr(name), 100)
+            raise SegvladError(f'map name {shown} is not usable: give a plain file name such as "office"')
         relative = Path(name)
         if relative.is_absolute() or '..' in relative.parts or name.startswith('~'):
             raise SegvladError(f'map name {name!r} leaves the map directory: give a name relative to {self.path}')
@@ -58,7 +63,8 @@ class MapDirectory:
         path = self.resolve(name)
         if path.exists() and not overwrite:
             raise SegvladError(f'map {path.name} exists in {path.parent}: choose another name or allow overwriting')
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with reporting(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def unused_name(self) -> str:

@@ -35,9 +35,11 @@ DESCRIPTORS_DEPTH = 20
 
 
 def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile, *,
-              callback_group=None):
+              callback_group=None, raw: bool = False):
     """Subscribe so that users can override the QoS (``qos_overrides.<topic>.subscription.reliability``), and
     so that a publisher whose QoS does not fit is named in one warning.
+
+    :param raw: the callback is given the message as bytes
     """
     resolved = node.resolve_topic_name(topic)
     warned: set[str] = set()
@@ -51,7 +53,7 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
                 f'set the parameter qos_overrides.{resolved}.subscription.{policy.lower()}')
 
     return node.create_subscription(
-        message_type, topic, callback, profile, callback_group=callback_group,
+        message_type, topic, callback, profile, callback_group=callback_group, raw=raw,
         event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
         qos_overriding_options=QoSOverridingOptions.with_default_policies())
 

@@ -27,8 +27,9 @@ class _Job:
 class Worker:
     """A thread that handles the newest item of a one-slot box, and jobs that other threads submit.
 
-    Jobs are handled in order and before the box, since somebody waits for them or they must not be lost. No exception
-    ends the thread: it is reported, counted, and the next item is taken.
+    Jobs are handled in order and before the box, since somebody waits for them or they must not be lost. Long work goes
+    in steps, which take turns with the items of the box. No exception ends the thread: it is reported, counted, and the
+    next item is taken.
 
     :param process: handles one item of the box, in the worker's thread. It, or a job nobody waits for, returns False
         where there was nothing to do: that ends no row of failures
@@ -56,6 +57,8 @@ class Worker:
         self._changed = threading.Condition()
         self._box: list[Any] = []
         self._jobs: deque[_Job] = deque()
+        self._steps: deque[_Job] = deque()
+        self._took_item = False
         self._busy = self._stopping = False
         self.errors = self.consecutive_errors = 0
         self._thread = threading.Thread(target=self._run, name='worker', daemon=True)
@@ -95,6 +98,11 @@ class Worker:
         """
         self._queue(_Job(job, newest=newest))
 
+    def go_on(self, job: Callable[[], Any]) -> None:
+        """Queue the next step of long work, from within a job or step: an item of the box that waits comes first."""
+        with self._changed:
+            self._steps.append(_Job(job))
+
     def _queue(self, job: _Job) -> None:
         with self._changed:
             if self._stopping:
@@ -115,13 +123,14 @@ class Worker:
         """
         self._empty_box()
         with self._changed:
-            return self._changed.wait_for(lambda: not self._busy and not self._jobs, timeout_s)
+            return self._changed.wait_for(lambda: not self._busy and not self._jobs and not self._steps, timeout_s)
 
     def stop(self) -> None:
         """End the thread after the item in hand; what waits is dropped or cancelled. May be called twice."""
         with self._changed:
             self._stopping = True
             cancelled, self._jobs = self._jobs, deque()
+            self._steps.clear()
             self._changed.notify_all()
         self._empty_box()
         for job in cancelled:
@@ -133,22 +142,29 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._jobs or self._box)
+                self._changed.wait_for(lambda: self._stopping or self._jobs or self._box or self._steps)
                 if self._stopping:
                     return
                 self._busy = True
-                job = self._jobs.popleft() if self._jobs else _Job(functools.partial(self._process, self._box.pop()))
+                job = self._next()
             if job.future is None:
                 self._guarded(job.work)
             else:
                 self._do_job(job.work, job.future)
             with self._changed:
-                idle = not self._jobs and not self._box
+                idle = not self._jobs and not self._box and (self._took_item or not self._steps)
             if idle:
                 self._guarded(self._on_idle, counts_as_success=False)
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
+
+    def _next(self) -> _Job:
+        """A job, else an item of the box or a step by turns."""
+        self._took_item = not self._jobs and bool(self._box) and not (self._steps and self._took_item)
+        if self._took_item:
+            return _Job(functools.partial(self._process, self._box.pop()))
+        return self._jobs.popleft() if self._jobs else self._steps.popleft()
 
     def _do_job(self, job: Callable[[], Any], future: Future) -> None:
         if not future.set_running_or_notify_cancel():

@@ -1,14 +1,17 @@
-"""The messages of the pose graph node: feedback on loop closures, and the path."""
+"""What the pose graph node says of loop closures: feedback, and lines to be shown."""
 from __future__ import annotations
 
-from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Path
+from itertools import islice
 
+import numpy as np
+
+from segvlad_ros.geometry import interpolated
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
-from segvlad_ros.ros.output.conversions import fill_pose, from_time, to_time
-from segvlad_ros.slam.pose_graph import FRAME, Judgement, PoseGraph, Verdict
-from segvlad_ros.types import Pose
+from segvlad_ros.ros.output.conversions import from_time
+from segvlad_ros.slam.pose_graph import Judgement, Verdict
 
+LINES = 500
+"""Newest closures of a verdict that are shown."""
 VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION,
             Verdict.UNUSABLE: LoopClosureFeedback.UNUSABLE}
 
@@ -40,12 +43,17 @@ class ClosureBook:
         """Feedback on the closures that never had a verdict."""
         return [unusable(message, reason) for number, message in self._messages.items() if number not in self._told]
 
-    def lines(self, graph: PoseGraph, verdict: Verdict) -> list[tuple[Pose, Pose]]:
-        """Where the two ends of the closures with a verdict are on the path."""
-        ends = [(graph.pose_at(from_time(self._messages[number].match.stamp)),
-                 graph.pose_at(from_time(self._messages[number].query.stamp)))
-                for number, told in self._told.items() if told == verdict]
-        return [(match, query) for match, query in ends if match is not None and query is not None]
+    def lines(self, stamps: np.ndarray, poses: np.ndarray, verdict: Verdict) -> np.ndarray:
+        """Where the two ends of the newest closures with a verdict are on a path.
+
+        :param stamps, poses: as of ``PoseGraph.path``
+        :return: (2 k, 3) float64, metres
+        """
+        newest = islice((number for number in reversed(self._told) if self._told[number] == verdict), LINES)
+        ends = np.array([from_time(end.stamp) for number in newest
+                         for end in (self._messages[number].match, self._messages[number].query)], np.int64)
+        return interpolated(stamps, poses[:, :3], poses[:, 3:], ends, max_gap=np.iinfo(np.int64).max,
+                            max_extrapolation=np.iinfo(np.int64).max)[1]
 
 
 def foreign(message: LoopClosure, robot_id: int) -> str:
@@ -66,15 +74,3 @@ def unusable(closure: LoopClosure, reason: str) -> LoopClosureFeedback:
 
 def _feedback(closure: LoopClosure, verdict: int, reason: str) -> LoopClosureFeedback:
     return LoopClosureFeedback(match=closure.match, query=closure.query, verdict=verdict, reason=reason)
-
-
-def to_path(poses: list[tuple[int, Pose]]) -> Path:
-    """Poses with their stamps as a path."""
-    path = Path()
-    path.header.frame_id, path.header.stamp = FRAME, to_time(poses[-1][0])
-    for stamp, pose in poses:
-        stamped = PoseStamped()
-        stamped.header.frame_id, stamped.header.stamp = FRAME, to_time(stamp)
-        fill_pose(stamped.pose, pose)
-        path.poses.append(stamped)
-    return path

@@ -4,9 +4,9 @@ from __future__ import annotations
 import array
 import math
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA, Header
@@ -14,7 +14,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.evaluation.match_picture import draw_match, is_contradicted, is_waiting
 from segvlad_ros.ros.output.conversions import to_time
-from segvlad_ros.types import Keyframe, Pose, Recognition, Status
+from segvlad_ros.ros.output.marker_blocks import PointBlocks, SentMarkers, make_marker, make_point
+from segvlad_ros.types import Keyframe, KeyframeId, Pose, Recognition, Status
 
 DOT_M, LINE_M, TEXT_M = 0.15, 0.05, 0.2
 TEXT_ABOVE_M = 0.35
@@ -27,10 +28,32 @@ GREY = ColorRGBA(r=0.6, g=0.6, b=0.6, a=1.0)
 REJECTED = (Status.NO_MATCH_AMBIGUOUS, Status.NO_MATCH_TEMPORAL, Status.NO_MATCH_GEOMETRIC)
 
 
+class KeyframeMarkers:
+    """A dot for each keyframe of a map that has a pose with a frame."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[KeyframeId, int] = {}
+        self._dots = PointBlocks('keyframes', Marker.SPHERE_LIST, DOT_M, BLUE)
+
+    def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
+        """Show a keyframe where it is now."""
+        number = self._numbers.setdefault(keyframe, len(self._numbers))
+        self._dots.put(number, [pose] if pose is not None and pose.frame else [])
+
+    def markers(self, stamp_ns: int, whole: bool) -> list[Marker]:
+        """See :meth:`PointBlocks.markers`."""
+        return self._dots.markers(stamp_ns, whole)
+
+
 class _Answer(NamedTuple):
     query: Pose
     match: Pose | None
     label: str
+
+    @property
+    def line(self) -> list[Pose]:
+        """Its two ends; none where they are in two frames, or there is no match."""
+        return [self.query, self.match] if self.match is not None and self.query.frame == self.match.frame else []
 
 
 class MatchMarkers:
@@ -45,7 +68,9 @@ class MatchMarkers:
     """
 
     def __init__(self, accepted: int = 1000, rejected: int = 20) -> None:
-        self._accepted: deque[_Answer] = deque(maxlen=accepted)
+        self._most, self._count = accepted, 0
+        self._accepted = PointBlocks('accepted', Marker.LINE_LIST, LINE_M, GREEN)
+        self._others = SentMarkers()
         self._rejected: deque[_Answer] = deque(maxlen=rejected)
         self._waiting: deque[_Answer] = deque(maxlen=rejected)
         self._low: _Answer | None = None  # the last answer, where its score was too low
@@ -65,7 +90,9 @@ class MatchMarkers:
             return
         answer = _Answer(query, match, short_reason(recognition))
         if status == Status.MATCHED:
-            self._accepted.append(answer)
+            self._accepted.put(self._count, answer.line)
+            self._accepted.put(self._count - self._most, [])
+            self._count += 1
         elif is_waiting(recognition):
             self._waiting.append(answer)
         elif status in REJECTED:
@@ -79,45 +106,40 @@ class MatchMarkers:
             answers.clear()
         self._low = None
 
-    def markers(self, stamp_ns: int) -> list[Marker]:
-        """What there is to show, each kind and frame in a namespace that RViz can switch off."""
-        markers, words = [], []
-        for name, answers, colour in (('accepted', self._accepted, GREEN), ('waiting', self._waiting, YELLOW),
-                                      ('rejected', self._rejected, RED)):
-            ends = (pose for query, match, _ in answers if match is not None and query.frame == match.frame
-                    for pose in (query, match))
-            markers += _by_frame(name, Marker.LINE_LIST, ends, stamp_ns=stamp_ns, size_m=LINE_M, colour=colour)
-            words += [(answer, colour) for answer in answers if colour is not GREEN]
+    def markers(self, stamp_ns: int, whole: bool) -> list[Marker]:
+        """What there is to show, each kind and frame in a namespace that RViz can switch off.
+
+        :param whole: all of it, after what was sent before has been deleted; else what has changed
+        """
+        others, words = [], []
+        for name, answers, colour in (('waiting', self._waiting, YELLOW), ('rejected', self._rejected, RED)):
+            frames: dict[str, list[Pose]] = {}
+            for answer in answers:
+                for pose in answer.line:
+                    frames.setdefault(pose.frame, []).append(pose)
+            others += [make_marker(f'{name} in {frame}', list(map(make_point, poses)), kind=Marker.LINE_LIST,
+                                   frame=frame, stamp_ns=stamp_ns, size_m=LINE_M, colour=colour)
+                       for frame, poses in frames.items()]
+            words += [(answer, colour) for answer in answers]
         if self._low is not None:
             words.append((self._low, GREY))
-        return markers + [_text(number, answer, colour, stamp_ns) for number, (answer, colour) in enumerate(words)]
+        others += [_text(number, answer, colour, stamp_ns) for number, (answer, colour) in enumerate(words)]
+        sent = self._others.update(others)
+        return self._accepted.markers(stamp_ns, whole) + (others if whole else sent)
 
 
-def keyframe_markers(poses: Iterable[Pose | None], stamp_ns: int) -> list[Marker]:
-    """One list of dots for each frame that poses are in."""
-    return _by_frame('keyframes', Marker.SPHERE_LIST, (pose for pose in poses if pose is not None and pose.frame),
-                     stamp_ns=stamp_ns, size_m=DOT_M, colour=BLUE)
+def graph_markers(frame: str, stamp_ns: int, accepted: np.ndarray, rejected: np.ndarray) -> MarkerArray:
+    """The closures of a pose graph, accepted ones green, rejected ones red, instead of those before.
 
-
-def graph_markers(poses: list[tuple[int, Pose]], accepted: Iterable[tuple[Pose, Pose]],
-                  rejected: Iterable[tuple[Pose, Pose]]) -> MarkerArray:
-    """The path of a pose graph blue, accepted closures green, rejected ones red.
-
-    :param poses: with their stamps, nanoseconds, in order of time
+    :param accepted, rejected: (2 k, 3) float64, the ends of their lines in the frame
     """
-    stamp_ns, newest = poses[-1]
-    shown = {'frame': newest.frame, 'stamp_ns': stamp_ns, 'size_m': LINE_M}
-    markers = [_marker('path', Marker.LINE_STRIP, [_point(pose) for _, pose in poses], colour=BLUE, **shown)]
-    for name, pairs, colour in (('accepted', accepted, GREEN), ('rejected', rejected, RED)):
-        ends = [_point(pose) for pair in pairs for pose in pair]
-        if ends:
-            markers.append(_marker(name, Marker.LINE_LIST, ends, colour=colour, **shown))
-    return marker_array(markers)
-
-
-def marker_array(markers: list[Marker]) -> MarkerArray:
-    """The message: what was shown before goes."""
-    return MarkerArray(markers=[Marker(action=Marker.DELETEALL), *markers])
+    markers = [Marker(action=Marker.DELETEALL)]
+    for name, ends, colour in (('accepted', accepted, GREEN), ('rejected', rejected, RED)):
+        if len(ends):
+            points = [Point(x=x, y=y, z=z) for x, y, z in ends.tolist()]
+            markers.append(make_marker(name, points, kind=Marker.LINE_LIST, frame=frame, stamp_ns=stamp_ns,
+                                       size_m=LINE_M, colour=colour))
+    return MarkerArray(markers=markers)
 
 
 def short_reason(recognition: Recognition) -> str:
@@ -134,35 +156,13 @@ def short_reason(recognition: Recognition) -> str:
             }.get(recognition.status, f'score {best.score:.2f}')
 
 
-def _by_frame(name: str, kind: int, poses: Iterable[Pose], **look: Any) -> list[Marker]:
-    frames: dict[str, list[Point]] = {}
-    for pose in poses:
-        frames.setdefault(pose.frame, []).append(_point(pose))
-    return [_marker(f'{name} in {frame}', kind, points, frame=frame, **look) for frame, points in frames.items()]
-
-
 def _text(number: int, answer: _Answer, colour: ColorRGBA, stamp_ns: int) -> Marker:
     """The reason, above the query."""
     frame = answer.query.frame
-    marker = _marker(f'reasons in {frame}', Marker.TEXT_VIEW_FACING, [], frame=frame, stamp_ns=stamp_ns,
-                     size_m=TEXT_M, colour=colour)
-    marker.id, marker.text, marker.pose.position = number, answer.label, _point(answer.query)
+    marker = make_marker(f'reasons in {frame}', [], kind=Marker.TEXT_VIEW_FACING, frame=frame, stamp_ns=stamp_ns,
+                         size_m=TEXT_M, colour=colour, number=number)
+    marker.text, marker.pose.position = answer.label, make_point(answer.query)
     marker.pose.position.z += TEXT_ABOVE_M
-    return marker
-
-
-def _point(pose: Pose) -> Point:
-    x, y, z = map(float, pose.translation)
-    return Point(x=x, y=y, z=z)
-
-
-def _marker(namespace: str, kind: int, points: list[Point], *, frame: str, stamp_ns: int, size_m: float,
-            colour: ColorRGBA) -> Marker:
-    # locked to its frame: it moves with a correction of TF, and who comes late needs no TF of an old stamp
-    marker = Marker(ns=namespace, type=kind, action=Marker.ADD, points=points, color=colour, frame_locked=True)
-    marker.header.frame_id, marker.header.stamp = frame, to_time(stamp_ns)
-    marker.pose.orientation.w = 1.0
-    marker.scale.x = marker.scale.y = marker.scale.z = size_m
     return marker
 
 

@@ -5,6 +5,8 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,7 +177,7 @@ class StatusReporter:
 
     def __init__(self, node) -> None:
         self._node = node
-        self.failure = self.problem = self.last_error = ''
+        self.failure = self.problem = self.last_error = self._loading = ''
         self._active_since_s = math.nan
         self._silence_reported = False
         self._publisher = node.create_publisher(SegVladStatus, '~/status', qos.latched())
@@ -190,21 +192,38 @@ class StatusReporter:
         """Inputs are awaited from now on."""
         self._active_since_s, self._silence_reported = self._node.steady_s(), False
 
-    def publish(self, loading: str = '') -> None:
-        """Say how the node is.
+    @contextmanager
+    def loading(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Say that something is being loaded, and how far it is: the callable is told what is done, and of how much."""
+        outer, shown = self._loading, -1
 
-        :param loading: what is being loaded, '' if nothing
-        """
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            percent = 100 * done // total
+            if percent > shown:
+                self._loading, shown = f'{what}: {percent} %', percent
+                self.publish()
+        self._loading = what
+        self.publish()
+        try:
+            yield progress
+        finally:
+            self._loading = outer
+
+    def publish(self) -> None:
+        """Say how the node is."""
         node = self._node
         if not node.context.ok():
             return
-        state, message = (SegVladStatus.LOADING, loading) if loading else self._state()
+        state, message = self._state()
         self._publisher.publish(to_status(
             node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state, message=message,
             model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
 
     def _state(self) -> tuple[int, str]:
         node, worker = self._node, self._node.worker
+        if self._loading and not node.active:
+            return SegVladStatus.LOADING, self._loading
         if self.failure:
             return SegVladStatus.ERROR, self.failure
         if worker is None:
@@ -213,10 +232,10 @@ class StatusReporter:
             return SegVladStatus.PAUSED, 'configured, not active'
         failures = worker.consecutive_errors
         if failures and failures >= node.parameters['diagnostics.worker_errors_error']:
-            return SegVladStatus.ERROR, self.problem
+            return SegVladStatus.ERROR, self.problem or f'the worker failed: {self.last_error}'
         if node.paused:
             return SegVladStatus.PAUSED, 'paused by service'
-        return node.ACTIVE_STATE, self.problem
+        return node.ACTIVE_STATE, self.problem or self._loading
 
     def _tick(self) -> None:
         self.publish()

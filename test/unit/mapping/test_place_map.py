@@ -82,6 +82,15 @@ def test_round_trip(tmp_path, data):
         assert read.verify() == []
 
 
+def test_reading_and_verifying_tell_how_far_they_are(place_map):
+    for index in (1, 2, 3):
+        place_map.append(make_keyframe(index))
+    for work in (lambda tell: list(place_map.keyframes(tell)), place_map.verify):
+        told = []
+        work(lambda *far: told.append(far))  # noqa: B023 - called at once
+        assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_map_that_exists_is_not_made_again(place_map, path):
     refused('exists already', PlaceMap.create, path, FINGERPRINT, 8)
     place_map.append(make_keyframe(1))
@@ -149,7 +158,7 @@ class TestPoses:
             np.testing.assert_equal(_plain(moved.pose), _plain(make_keyframe(2).pose))
             np.testing.assert_equal(_plain(still.pose), _plain(make_keyframe(1).pose))
             assert still.optimized is None
-            assert [pose.frame for pose in read.poses()] == [still.pose.frame, 'map']
+            assert [pose.frame for pose in read.poses().values()] == [still.pose.frame, 'map']
 
     def test_no_numbers(self, place_map):
         place_map.append(make_keyframe(1))

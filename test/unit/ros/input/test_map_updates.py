@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
+from rclpy.serialization import serialize_message
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
@@ -44,7 +45,7 @@ def positions(place_map):
     measured = [keyframe.pose for keyframe in place_map.keyframes() if keyframe.pose is not None]
     assert [(pose.frame, float(pose.translation[0])) for pose in measured] == [('odom', 1.0), ('odom', 2.0),
                                                                               ('odom', 3.0)]
-    return [(pose.frame, float(pose.translation[0])) for pose in place_map.poses()]
+    return [(pose.frame, float(pose.translation[0])) for pose in place_map.poses().values()]
 
 
 def follow(follower, path, place_map):
@@ -52,13 +53,24 @@ def follow(follower, path, place_map):
 
     :return: session and index of what has
     """
-    moved = follower.moved(path, place_map.ids())
+    moved = all_moved(follower, path)
     assert place_map.update_poses(moved) == len(moved)
     return [(identity.session_id, identity.index) for identity in moved]
 
 
+def all_moved(follower, path, at_once=2):
+    """All that has moved, in whatever steps."""
+    follower.take(serialize_message(path))
+    moved = {}
+    while follower.waiting:
+        left = follower.waiting
+        moved |= follower.moved(at_once)
+        assert follower.waiting == max(0, left - at_once)
+    return moved
+
+
 def test_keyframes_follow_the_optimised_path(place_map):
-    follower = OptimizedPath()
+    follower = OptimizedPath(place_map.ids)
     assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == [('a', 1), ('a', 2)]
     assert positions(place_map) == [('map', 10.0), ('map', 12.0), ('odom', 3.0)]
     assert follow(follower, path((1.0, 10.0), (2.5, 13.0)), place_map) == []
@@ -68,7 +80,7 @@ def test_keyframes_follow_the_optimised_path(place_map):
 
 def test_only_the_keyframes_asked_for_move(place_map):
     second = place_map.ids()[1]
-    moved = OptimizedPath().moved(path((1.0, 10.0), (2.0, 20.0)), [second])
+    moved = all_moved(OptimizedPath(lambda: [second]), path((1.0, 10.0), (2.0, 20.0)))
     assert list(moved) == [second]
     pose = moved[second].map_from_base
     assert (pose.frame, pose.translation[0]) == ('map', 20.0)
@@ -77,25 +89,53 @@ def test_only_the_keyframes_asked_for_move(place_map):
 def test_a_pose_that_is_none_is_passed_over(place_map):
     broken = path((1.0, 10.0), (2.0, 20.0))
     broken.poses[0].pose.orientation.w = 0.0
-    assert follow(OptimizedPath(), broken, place_map) == [('a', 2)]
+    assert follow(OptimizedPath(place_map.ids), broken, place_map) == [('a', 2)]
     assert positions(place_map) == [('odom', 1.0), ('map', 20.0), ('odom', 3.0)]
 
 
 def test_of_poses_with_one_stamp_the_last_counts_in_whatever_order_they_come(place_map):
-    assert follow(OptimizedPath(), path((2.0, 20.0), (1.0, 10.0), (2.0, 22.0)), place_map) == [('a', 1), ('a', 2)]
+    unordered = path((2.0, 20.0), (1.0, 10.0), (2.0, 22.0))
+    assert follow(OptimizedPath(place_map.ids), unordered, place_map) == [('a', 1), ('a', 2)]
     assert positions(place_map)[1] == ('map', 22.0)
 
 
 def test_an_empty_path_and_an_empty_map_move_nothing(place_map):
-    assert OptimizedPath().moved(path(), place_map.ids()) == {}
-    assert OptimizedPath().moved(path((1.0, 10.0)), []) == {}
+    assert all_moved(OptimizedPath(place_map.ids), path()) == {}
+    assert all_moved(OptimizedPath(list), path((1.0, 10.0))) == {}
+
+
+def test_keyframes_that_are_added_follow_too(place_map):
+    first, second, *_ = place_map.ids()
+    follower = OptimizedPath(lambda: [first])
+    follower.add(first)  # before the first path, nobody has asked yet
+    assert list(all_moved(follower, path((1.0, 10.0), (1.5, 15.0)))) == [first]
+    follower.add(second)
+    assert all_moved(follower, path((1.0, 10.0), (1.5, 15.0))) == {}  # not that far yet
+    assert list(all_moved(follower, path((1.0, 10.0), (1.5, 15.0), (2.0, 20.0)))) == [second]
+    assert all_moved(follower, path((1.0, 10.0), (1.5, 15.0), (2.0, 20.0), (2.5, 25.0))) == {}
+
+
+def test_small_corrections_add_up(place_map):
+    follower, seen = OptimizedPath(place_map.ids), []
+    for step in range(11):
+        for pose in all_moved(follower, path((1.0, 10 + 0.0004 * step), (3.0, 10 + 0.0004 * step))).values():
+            seen.append(pose.map_from_base.translation[0])
+    assert max(seen) > 10.003
+
+
+def test_a_newer_path_counts_while_pieces_of_the_older_one_wait(place_map):
+    follower = OptimizedPath(place_map.ids)
+    follower.take(serialize_message(path((1.0, 10.0), (3.0, 30.0))))
+    assert [pose.map_from_base.translation[0] for pose in follower.moved(1).values()] == [10.0]
+    moved = all_moved(follower, path((1.0, 11.0), (3.0, 31.0)))
+    assert [pose.map_from_base.translation[0] for pose in moved.values()] == [11.0, 21.0, 31.0]
 
 
 def test_another_frame_moves_everything(place_map):
-    follower, first = OptimizedPath(), path((1.0, 10.0), (2.0, 20.0))
-    assert len(follower.moved(first, place_map.ids())) == 2
+    follower, first = OptimizedPath(place_map.ids), path((1.0, 10.0), (2.0, 20.0))
+    assert len(all_moved(follower, first)) == 2
     first.header.frame_id = 'earth'
-    moved = follower.moved(first, place_map.ids())
+    moved = all_moved(follower, first)
     assert {pose.map_from_base.frame for pose in moved.values()} == {'earth'}
     assert len(moved) == 2
 

@@ -185,3 +185,35 @@ def test_flush_waits_for_the_item_in_hand(worker, recorder):
     recorder.release.set()
     assert worker.flush(WAIT_S)
     assert items(recorder) == ['hold']
+
+
+def test_steps_of_long_work_take_turns_with_images(worker, recorder):
+    """A closure that moves a whole map must not cost an image."""
+    left = list(range(5))
+
+    def step():
+        recorder.handled.append((f'step {left.pop(0)}', None))
+        worker.put(f'image before {left[0]}' if left else 'last image')
+        if left:
+            worker.go_on(step)
+
+    worker.post(step)
+    assert worker.flush(WAIT_S)
+    worker.submit(lambda: None).result(WAIT_S)
+    assert items(recorder)[:9] == ['step 0', 'image before 1', 'step 1', 'image before 2', 'step 2', 'image before 3',
+                                   'step 3', 'image before 4', 'step 4']
+    assert recorder.idle.wait(WAIT_S)
+
+
+def test_steps_that_wait_are_given_up_at_the_end(recorder):
+    worker = Worker(recorder.process, on_error=recorder.errors.append)
+
+    def step():
+        recorder.handled.append(('step', None))
+        worker.go_on(step)
+        recorder.taken.set()
+
+    worker.post(step)
+    assert recorder.taken.wait(WAIT_S)
+    worker.stop()
+    assert items(recorder)

@@ -7,7 +7,8 @@ from visualization_msgs.msg import Marker
 
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Support
-from segvlad_ros.ros.output.markers import MatchMarkers, keyframe_markers, marker_array, short_reason
+from segvlad_ros.ros.output.marker_blocks import BLOCK
+from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers, graph_markers, short_reason
 from segvlad_ros.types import Candidate, KeyframeId, Pose, Recognition, Status
 
 LOW, AMBIGUOUS, TEMPORAL = Status.NO_MATCH_LOW_SCORE, Status.NO_MATCH_AMBIGUOUS, Status.NO_MATCH_TEMPORAL
@@ -25,7 +26,7 @@ def answer(status):
 
 def shown(matches):
     """Ends of the lines by namespace, and the words with their places."""
-    markers = matches.markers(10**9)
+    markers = matches.markers(10**9, whole=True)
     lines = {m.ns: [p.x for p in m.points] for m in markers if m.type == Marker.LINE_LIST}
     words = [(m.text, m.pose.position.x) for m in markers if m.type == Marker.TEXT_VIEW_FACING]
     assert len({(m.ns, m.id) for m in markers}) == len(markers)  # RViz refuses doubles
@@ -33,8 +34,84 @@ def shown(matches):
     return lines, words
 
 
+def identity(index):
+    return KeyframeId(0, 's', index, index)
+
+
+class Viewer:
+    """What RViz shows: markers by namespace and id."""
+
+    def __init__(self, *parts):
+        self.parts, self.shown = parts, {}
+
+    def look(self, whole=False):
+        """Take what is published, and return how many markers that were."""
+        if whole:
+            self.shown.clear()
+        markers = [marker for part in self.parts for marker in part.markers(10**9, whole)]
+        for marker in markers:
+            if marker.action == Marker.DELETE:
+                del self.shown[marker.ns, marker.id]  # RViz complains of what it does not have
+            else:
+                self.shown[marker.ns, marker.id] = marker
+        return len(markers)
+
+    def points(self, namespace):
+        return [p.x for (ns, _), marker in sorted(self.shown.items()) if ns == namespace for p in marker.points]
+
+
+def test_a_keyframe_costs_the_marker_that_it_is_in():
+    keyframes = KeyframeMarkers()
+    for index in range(5 * BLOCK):
+        keyframes.place(identity(index), pose(index))
+    viewer = Viewer(keyframes)
+    assert (viewer.look(whole=True), viewer.look()) == (5, 0)
+    keyframes.place(identity(5 * BLOCK), pose(-1))
+    assert viewer.look() == 1
+    keyframes.place(identity(7), pose(-7))  # moved
+    assert viewer.look() == 1
+    xs = list(range(5 * BLOCK))
+    xs[7] = -7
+    assert viewer.points('keyframes in map') == [*xs, -1]
+    late = Viewer(keyframes)
+    assert (late.look(whole=True), late.shown) == (6, viewer.shown)
+
+
+def test_keyframes_that_get_another_frame_leave_the_old_one():
+    keyframes = KeyframeMarkers()
+    for index in range(BLOCK + 3):
+        keyframes.place(identity(index), pose(index, 'odom'))
+    viewer = Viewer(keyframes)
+    viewer.look(whole=True)
+    for index in range(BLOCK, BLOCK + 3):
+        keyframes.place(identity(index), pose(-index, 'map'))
+        viewer.look()
+    assert set(viewer.shown) == {('keyframes in odom', 0), ('keyframes in map', 1)}
+    assert viewer.points('keyframes in map') == [-200, -201, -202]
+    keyframes.place(identity(BLOCK), None)
+    viewer.look()
+    assert viewer.points('keyframes in map') == [-201, -202]
+
+
+def test_matches_in_pieces_are_what_they_are_as_a_whole():
+    matches = MatchMarkers(accepted=BLOCK, rejected=3)
+    viewer, rng = Viewer(matches), np.random.default_rng(0)
+    statuses = [MATCHED, MATCHED, AMBIGUOUS, TEMPORAL, LOW, GEOMETRIC]
+    for number in range(4 * BLOCK):
+        status = statuses[rng.integers(len(statuses))]
+        matches.add(answer(status), pose(number, 'odom'), pose(-number, 'odom' if number % 7 else 'map'))
+        assert viewer.look() <= 12
+    pieces = {key: [(p.x, m.text) for p in m.points] + [m.text] for key, m in viewer.shown.items()}
+    viewer.look(whole=True)
+    assert pieces == {key: [(p.x, m.text) for p in m.points] + [m.text] for key, m in viewer.shown.items()}
+    assert len(viewer.points('accepted in odom')) <= 2 * BLOCK
+
+
 def test_dots_by_frame_and_none_without_a_pose():
-    markers = keyframe_markers([pose(1), None, pose(2), pose(3, 'odom'), pose(4, '')], 10**9)
+    keyframes = KeyframeMarkers()
+    for index, where in enumerate([pose(1), None, pose(2), pose(3, 'odom'), pose(4, '')]):
+        keyframes.place(identity(index), where)
+    markers = keyframes.markers(10**9, whole=True)
     assert {m.header.frame_id: [p.x for p in m.points] for m in markers} == {'map': [1.0, 2.0], 'odom': [3.0]}
     assert all(m.type == Marker.SPHERE_LIST and m.scale.x > 0 and m.color.a == 1 for m in markers)
 
@@ -46,7 +123,7 @@ def test_accepted_matches_are_green_lines_and_rejected_ones_red_with_their_reaso
     matches.add(answer(GEOMETRIC), pose(3), pose(7))
     assert shown(matches) == ({'accepted in map': [1, 5], 'rejected in map': [2, 6, 3, 7]},
                               [('ambiguous 0.95', 2), ('geometry: seen from elsewhere', 3)])
-    green, red, *words = matches.markers(0)
+    green, red, *words = matches.markers(0, whole=True)
     assert green.color.g > green.color.r
     assert red.color.r > red.color.g
     assert all(word.color == red.color and word.pose.position.z > 0 for word in words)
@@ -58,7 +135,7 @@ def test_what_waits_for_agreement_is_yellow_until_it_is_decided():
         matches.add(answer(TEMPORAL), pose(x), pose(x + 4))
     assert shown(matches) == ({'waiting in map': [1, 5, 2, 6]},
                               [('only 1 keyframe agrees', 1), ('only 1 keyframe agrees', 2)])
-    yellow = matches.markers(0)[0].color
+    yellow = matches.markers(0, whole=True)[0].color
     assert min(yellow.r, yellow.g) > 0.5 > yellow.b
     matches.add(answer(MATCHED), pose(3), pose(7))
     assert shown(matches) == ({'accepted in map': [3, 7]}, [])
@@ -122,7 +199,7 @@ def test_the_number_of_markers_is_bounded_and_the_latest_stay():
                               [('only 1 keyframe agrees', 18), ('only 1 keyframe agrees', 19),
                                ('ambiguous 0.95', 8), ('ambiguous 0.95', 9)])
     matches.clear()
-    assert matches.markers(0) == []
+    assert matches.markers(0, whole=True) == []
 
 
 def test_every_status_has_a_short_reason():
@@ -131,5 +208,8 @@ def test_every_status_has_a_short_reason():
     assert all(0 < len(reason) <= 30 for reason in reasons)
 
 
-def test_old_markers_go_first():
-    assert [m.action for m in marker_array(keyframe_markers([pose(1)], 0)).markers] == [Marker.DELETEALL, Marker.ADD]
+def test_closures_of_a_graph():
+    ends = np.arange(12.0).reshape(4, 3)
+    first, green = graph_markers('map', 10**9, ends, ends[:0]).markers
+    assert (first.action, green.ns, green.header.frame_id) == (Marker.DELETEALL, 'accepted', 'map')
+    assert [(p.x, p.y, p.z) for p in green.points] == [tuple(end) for end in ends.tolist()]

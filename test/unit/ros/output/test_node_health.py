@@ -107,6 +107,16 @@ class RosLogger:
         return lambda message: self.said.append((severity, message))
 
 
+def test_what_is_logged_is_one_line_a_message():
+    ros_logger = RosLogger()
+    bridge = LogBridge(ros_logger)
+    try:
+        logging.getLogger('segvlad_ros.io.bags').warning('%s is odd', 'a\nb\x1b[2J')
+    finally:
+        bridge.close()
+    assert ros_logger.said == [('warning', 'a b\\x1b[2J is odd')]
+
+
 def test_the_core_speaks_through_the_node():
     ros, core = RosLogger(), logging.getLogger('segvlad_ros.mapping.something')
     bridge = LogBridge(ros)

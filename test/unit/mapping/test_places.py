@@ -1,0 +1,36 @@
+"""Places, and the edges between them."""
+import numpy as np
+
+from segvlad_ros.mapping.places import Places
+
+
+def chain(count):
+    places = Places()
+    for entry in range(count):
+        places.found(entry)
+    return places
+
+
+def test_what_a_back_end_moves_together_is_near_until_it_says_otherwise():
+    places = chain(6)
+    assert places.around(2) == [2]
+    places.move(np.array([2, 2, 0]), np.array([3, 4, 5]), np.array([0.4, 0.9, 0.2]))
+    assert places.around(2) == [2, 3, 4]
+    assert places.around(3) == [2, 3]  # 4 lies 0.4 + 0.9 away
+    assert places.around(5) == [0, 5]
+    places.move(np.array([1]), np.array([2]), np.array([0.5]))
+    assert [places.around(place) for place in range(6)] == [[0], [1, 2], [1, 2], [3], [4], [5]]
+    places.move(*np.zeros((3, 0)))
+    assert places.around(1) == [1]
+
+
+def test_links_of_keyframes():
+    places = chain(4)
+    for link in ((0, 1), (2, 0), (3, 2)):
+        places.tie(*link, 0.1, link)
+    assert places.ties({0}) == [(0, 1), (2, 0)]
+    assert places.ties({1, 3}) == [(0, 1), (3, 2)]
+    assert places.untie((2, 0)) == 0.1
+    assert places.ties({0, 2}) == [(0, 1), (3, 2)]
+    assert places.untie((2, 0)) == np.inf
+    assert places.around(0, reach=0.5) == [0, 1]
