@@ -123,7 +123,8 @@ class Localizer(SegvladNode):
     # recognition; all of it in the worker's thread
 
     def _answer(self, keyframe: Keyframe) -> dict[str, float]:
-        recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'])
+        recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'],
+                                             sessions=self._sessions())
         self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))
         if recognition.status == Status.MATCHED:
             self.statistics.matched()
@@ -132,16 +133,19 @@ class Localizer(SegvladNode):
                 self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
         return {**recognition.timings, **self._show(keyframe, recognition)}
 
+    def _sessions(self) -> list[str]:
+        return [session for session in self.parameters['sessions'] if session]
+
     def _show(self, keyframe: Keyframe, recognition: Recognition) -> dict[str, float]:
         """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
         timings: dict[str, float] = {}
         recognizer = self._places.recognizer
         match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
-        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
+        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose_for(keyframe.id))
         stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
             begin = time.perf_counter()
-            poses = (recognizer.keyframe(entry).best_pose for entry in range(recognizer.count))
+            poses = (recognizer.keyframe(entry).pose_for(keyframe.id) for entry in range(recognizer.count))
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
                                                + self._match_markers.markers(stamp_ns)))
             timings['markers'] = time.perf_counter() - begin
@@ -253,7 +257,8 @@ class Localizer(SegvladNode):
                       frame_id=message.header.frame_id)
         keyframe, top_k = self._places.mapper.describe(frame), request.top_k or self.parameters['top_k']
         recognition = self._places.recognize(
-            keyframe, exclude_recent=False, top_k=top_k, independent=True, sessions=request.sessions)
+            keyframe, exclude_recent=False, top_k=top_k, independent=True,
+            sessions=request.sessions or self._sessions())
         return self._message(keyframe, recognition, evidence=True)
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
