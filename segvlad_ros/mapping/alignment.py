@@ -22,7 +22,7 @@ from segvlad_ros.types import SegvladError
 MIN_AGREEING = 5
 """Sightings that must agree; fewer may be chance."""
 MIN_AGREEING_SHARE = 0.5
-"""Share of all sightings that must agree."""
+"""Share of the recognised places that must be proven and agree: those that look alike in two buildings hardly are."""
 # Standard deviations of a sighting.
 _SIGHTING_M, _SIGHTING_RAD = 0.05, 0.015
 # Beyond three standard deviations two poses contradict each other.
@@ -62,32 +62,34 @@ class Alignment:
         return len(self.residuals_m)
 
 
-def align(path: np.ndarray, seen: np.ndarray, sightings: np.ndarray, drift: OdometrySettings) -> Alignment:
+def align(path: np.ndarray, seen: np.ndarray, sightings: np.ndarray, drift: OdometrySettings,
+          unproven: int = 0) -> Alignment:
     """Bring a session into the frame of a map.
 
     :param path: (n, 4, 4) session_from_base, one unbroken run of odometry, in order
     :param seen: (k,) int, ascending, the keyframes that recognised a place of the map
     :param sightings: (k, 4, 4) map_from_base of those keyframes, as the recognised places tell
     :param drift: how far odometry may be wrong
+    :param unproven: further keyframes that recognised a place, which geometry should have proven and did not
     :raises SegvladError: too few sightings agree
     """
     kept = supported(path, seen, sightings, drift) >= _SUPPORTERS
-    _check(int(kept.sum()), len(seen))
+    _check(int(kept.sum()), len(seen) + unproven)
     poses = _bent(path, seen[kept], sightings[kept], drift)
     apart = np.linalg.inv(poses[seen]) @ sightings
     metres, radians = np.linalg.norm(apart[:, :3, 3], axis=1), angle_of(apart)
     # what both odometries are wrong by between two sightings is not in the sightings' own errors
     agree = kept & (metres <= 2 * _SIGMAS * _SIGHTING_M) & (radians <= 2 * _SIGMAS * _SIGHTING_RAD)
-    _check(int(agree.sum()), len(seen))
+    _check(int(agree.sum()), len(seen) + unproven)
     rigid = _rigid(poses, path)
     bent = np.linalg.norm((rigid @ path)[:, :3, 3] - poses[:, :3, 3], axis=1)
     return Alignment(poses, rigid, float(bent.max()), len(seen), metres[agree], radians[agree])
 
 
-def _check(agreeing: int, sightings: int) -> None:
-    if agreeing < max(MIN_AGREEING, MIN_AGREEING_SHARE * sightings):
-        least = f'at least {MIN_AGREEING}' if sightings < MIN_AGREEING / MIN_AGREEING_SHARE else 'at least half'
-        raise SegvladError(f'{agreeing} of {sightings} recognised places with a metric pose agree on where it lies, '
+def _check(agreeing: int, recognized: int) -> None:
+    if agreeing < max(MIN_AGREEING, MIN_AGREEING_SHARE * recognized):
+        least = f'at least {MIN_AGREEING}' if recognized < MIN_AGREEING / MIN_AGREEING_SHARE else 'at least half'
+        raise SegvladError(f'{agreeing} of {recognized} recognised places are proven and agree on where it lies, '
                            f'{least} needed')
 
 

@@ -22,7 +22,7 @@ _SHRINK = 0.98
 
 
 @dataclass(frozen=True)
-class Standing:
+class PlacedKeyframe:
     """A keyframe and where it lies.
 
     :ivar pose: the optimised one, else the measured one, or None
@@ -47,7 +47,7 @@ class Selection:
     radius_m: float = 0.0
     frame: str = ''
 
-    def of(self, keyframes: Collection[Standing]) -> list[KeyframeId]:
+    def of(self, keyframes: Collection[PlacedKeyframe]) -> list[KeyframeId]:
         """Those of some keyframes.
 
         :raises SegvladError: no condition, no such session, or a frame that is not the only one and not named
@@ -63,7 +63,7 @@ class Selection:
                 and (self.before_ns is None or keyframe.id.stamp_ns < self.before_ns)
                 and (self.center is None or self._near(keyframe.pose, frame))]
 
-    def _chosen_frame(self, keyframes: Collection[Standing]) -> str:
+    def _chosen_frame(self, keyframes: Collection[PlacedKeyframe]) -> str:
         frames = sorted({keyframe.pose.frame for keyframe in keyframes if keyframe.pose is not None})
         if self.frame in frames or not self.frame and len(frames) == 1:
             return self.frame or frames[0]
@@ -75,12 +75,12 @@ class Selection:
                 and float(np.linalg.norm(pose.translation - self.center)) <= self.radius_m)
 
 
-def located(place_map: PlaceMap) -> list[Standing]:
+def located(place_map: PlaceMap) -> list[PlacedKeyframe]:
     """All keyframes of a map, without what describes them."""
-    return [Standing(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
+    return [PlacedKeyframe(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
 
 
-def least_missed(keyframes: Sequence[Standing], number: int) -> list[KeyframeId]:
+def least_missed(keyframes: Sequence[PlacedKeyframe], number: int) -> list[KeyframeId]:
     """The keyframes that add least to what the others show, in the order in which they go.
 
     The first to go has the most others close to it, within :data:`COVERED_M` and :data:`COVERED_RAD` in one frame; of
@@ -105,7 +105,7 @@ def least_missed(keyframes: Sequence[Standing], number: int) -> list[KeyframeId]
     return [keyframes[at].id for at in gone]
 
 
-def _neighbours(keyframes: Sequence[Standing]) -> list[set[int]]:
+def _neighbours(keyframes: Sequence[PlacedKeyframe]) -> list[set[int]]:
     """Of each keyframe those that show much the same."""
     from scipy.spatial import cKDTree
 
@@ -162,8 +162,8 @@ def prune(place_map: PlaceMap, output: Path, selection: Selection, *, max_keyfra
         return gone
 
 
-def _chosen(place_map: PlaceMap, keyframes: Sequence[Standing], removed: list[KeyframeId], max_keyframes: int | None,
-            max_bytes: int | None) -> list[KeyframeId]:
+def _chosen(place_map: PlaceMap, keyframes: Sequence[PlacedKeyframe], removed: list[KeyframeId],
+            max_keyframes: int | None, max_bytes: int | None) -> list[KeyframeId]:
     already = set(removed)
     left = [keyframe for keyframe in keyframes if keyframe.id not in already]
     limits = [len(left)]

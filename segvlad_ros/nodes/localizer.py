@@ -191,10 +191,22 @@ class Localizer(SegvladNode):
             for keyframe in loaded:
                 self._places.add(keyframe)
         self._maps.append(place_map)
+        self._say_what_is_odd(place_map)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
                 self._input.follower.known(identity)
         self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
+
+    def _say_what_is_odd(self, place_map: PlaceMap) -> None:
+        """Warn of what is hardly meant."""
+        known = {session.session_id for session in place_map.sessions()}
+        if self._sessions() and not known & set(self._sessions()):
+            self.get_logger().warning(f'{place_map.path.stem} has no session of the parameter sessions; it has '
+                                      f'{", ".join(sorted(known))}')
+        recognizer, base_frame = self._places.recognizer, self.parameters['base_frame']
+        base = recognizer.keyframe(recognizer.count - 1).base_from_camera if recognizer.count else None
+        if base is not None and base.frame != base_frame:
+            self.get_logger().warning(f'poses in {place_map.path.stem} are of {base.frame}, not of {base_frame}')
 
     def _forget_map(self) -> None:
         for place_map in self._maps:

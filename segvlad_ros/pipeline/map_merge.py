@@ -47,6 +47,7 @@ class Piece:
     :ivar path: frame_from_base, (4, 4) each; empty without poses
     :ivar recognized: keyframes that recognised a place of the maps before
     :ivar measured: those of them with a metric pose
+    :ivar unproven: those of them that geometry should have proven, and did not
     :ivar seen, sightings: those of them whose place lies in the common frame, and where that has them, (4, 4) each
     :ivar is_common: it is the piece in whose frame all others are to lie
     :ivar alignment: None where it was not aligned
@@ -60,6 +61,7 @@ class Piece:
     path: list[np.ndarray] = field(default_factory=list)
     recognized: int = 0
     measured: int = 0
+    unproven: int = 0
     seen: list[int] = field(default_factory=list)
     sightings: list[np.ndarray] = field(default_factory=list)
     is_common: bool = False
@@ -208,6 +210,7 @@ class _Merge:
                     continue
                 match, pose = answer.candidates[0].id, answer.candidates[0].query_pose_in_match
                 way = None if pose is None else to_matrix(pose)
+                piece.unproven += answer.evidence.provable and not answer.evidence.proven
             piece.recognized += 1
             if way is not None:
                 piece.measured += 1
@@ -229,7 +232,7 @@ class _Merge:
         if not piece.reason:
             try:
                 piece.alignment = align(np.array(piece.path), np.array(piece.seen), np.array(piece.sightings),
-                                        self._preset.odometry)
+                                        self._preset.odometry, piece.unproven)
                 self._put(piece, piece.alignment.poses, self._frame)
             except SegvladError as error:
                 piece.reason = str(error)
@@ -261,7 +264,7 @@ def _check_in_common(place_map: PlaceMap, pieces: list[Piece]) -> None:
     recognized, measured = (sum(getattr(piece, name) for piece in pieces) for name in ('recognized', 'measured'))
     share = SHARE_IN_DOUBT if measured else SHARE_IN_COMMON
     if recognized < min(place_map.count, max(MIN_IN_COMMON, share * place_map.count)):
-        doubt = f', {measured} of them with metric poses that do not agree' if measured else ''
+        doubt = f', {measured} of them proven with a metric pose, too few that agree' if measured else ''
         raise SegvladError(f'{place_map.path}: has nothing in common with the maps before: {recognized} of its '
                            f'{place_map.count} keyframes recognise a place of theirs{doubt}; --anyway joins it without '
                            'alignment')

@@ -84,7 +84,7 @@ def refused(path, seen, sightings):
 def test_too_few_are_refused_with_their_number():
     known = matrices(LAP)
     few = SEEN[:MIN_AGREEING - 1]
-    assert f'4 of 4 recognised places with a metric pose agree on where it lies, at least {MIN_AGREEING}' in refused(
+    assert f'4 of 4 recognised places are proven and agree on where it lies, at least {MIN_AGREEING}' in refused(
         known, few, known[few])
     assert '0 of 0 recognised places' in refused(known, [], [])
 
@@ -102,7 +102,9 @@ def test_fewer_than_half_are_no_majority():
     sightings[::3] = known[SEEN[::3]]
     assert 'at least half needed' in refused(known, SEEN, sightings)
     sightings[1::3] = known[SEEN[1::3]]
-    assert align(known, SEEN, sightings, DRIFT).agreeing == 12
+    assert align(known, SEEN, sightings, DRIFT, unproven=4).agreeing == 12
+    with pytest.raises(SegvladError, match='12 of 26 recognised places'):
+        align(known, SEEN, sightings, DRIFT, unproven=8)
 
 
 def test_sightings_far_from_each_other_are_borne_out_by_their_neighbours():

@@ -8,7 +8,7 @@ import pytest
 from map_samples import make_keyframe
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.mapping.pruning import Standing, Selection, least_missed, prune, to_prune
+from segvlad_ros.mapping.pruning import PlacedKeyframe, Selection, least_missed, prune, to_prune
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose, SegvladError
 
 SECOND = 10**9
@@ -17,7 +17,7 @@ SECOND = 10**9
 def at(index, x, yaw=0.0, frame='odom', session='a'):
     pose = None if x is None else Pose(np.array([x, 0.0, 0.0]), np.array([0, 0, np.sin(yaw / 2), np.cos(yaw / 2)]),
                                        frame)
-    return Standing(KeyframeId(0, session, index, index * SECOND), pose)
+    return PlacedKeyframe(KeyframeId(0, session, index, index * SECOND), pose)
 
 
 def gone(keyframes, number):
@@ -69,7 +69,7 @@ def test_a_session_goes_and_the_rest_stays_as_it_was(place_map, tmp_path):
     (Selection(), []),
 ])
 def test_what_is_selected(place_map, selection, expected):
-    everything = [Standing(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
+    everything = [PlacedKeyframe(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
     assert [identity.index for identity in selection.of(everything)] == expected
 
 
@@ -134,4 +134,4 @@ def test_an_existing_file_is_not_replaced(place_map, tmp_path):
 def test_a_keyframe_that_is_optimised_lies_where_the_back_end_has_it():
     keyframe = make_keyframe(1)
     moved = replace(keyframe, optimized=OptimizedPose(Pose(np.ones(3), np.array([0, 0, 0, 1.0]), 'map')))
-    assert Standing(moved.id, moved.best_pose).pose.frame == 'map'
+    assert PlacedKeyframe(moved.id, moved.best_pose).pose.frame == 'map'
