@@ -6,7 +6,7 @@ stamps integer nanoseconds; boxes are pixels of the image as the camera delivere
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -212,6 +212,10 @@ class KeyframeId:
     camera: str = ''
 
 
+FIXED_FRAMES = ('map', 'earth')
+"""Frames of REP 105 that are the same in each session."""
+
+
 @dataclass(frozen=True)
 class Keyframe:
     """A described frame: all that the map stores and that a second node needs.
@@ -234,6 +238,19 @@ class Keyframe:
     def best_pose(self) -> Pose | None:
         """Where it is as far as anybody knows: the optimised pose, else the measured one; its frame says which."""
         return self.pose if self.optimized is None else self.optimized.map_from_base
+
+    def pose_for(self, asking: KeyframeId) -> Pose | None:
+        """:attr:`best_pose` as it may be told to the session of another keyframe.
+
+        Odometry begins anew in each session, and mostly under the same name: what another session has measured is in a
+        frame that is named after that session, too, and not in the frame of that name today. A frame that is called as
+        REP 105 calls fixed ones is taken at its word.
+        """
+        pose = self.best_pose
+        own = (self.id.robot_id, self.id.session_id) == (asking.robot_id, asking.session_id)
+        if pose is None or own or self.optimized is not None or pose.frame in ('', *FIXED_FRAMES):
+            return pose
+        return replace(pose, frame=f'{pose.frame}/{self.id.session_id}')
 
 
 class Status(IntEnum):

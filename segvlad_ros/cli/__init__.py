@@ -25,7 +25,7 @@ COMMANDS = {
     'simulate': 'write the run of a simulated robot as a ROS 2 bag',
     'play': 'publish a bag on topics, with clock',
     'describe': 'show what an image becomes: segments, descriptors, timings',
-    'map': 'show and verify map files',
+    'map': 'show, verify, build, merge and prune map files',
     'evaluate': 'measure recognition on images or on a bag',
     'calibrate': 'learn the probability of a match from your own bags or images',
     'fit': 'make a vocabulary or a projection from your own images',

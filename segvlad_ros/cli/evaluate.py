@@ -12,6 +12,7 @@ from segvlad_ros.cli.options import (
     add_images,
     add_json,
     add_preset,
+    bag_inputs,
     check_output,
     chosen_preset,
     progress,
@@ -97,11 +98,7 @@ def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: t
 def evaluate_bag(args: argparse.Namespace, places: PlaceRecognizer, bag: Path) -> Evaluation:
     """Drive through a bag as mapping and loop closing do together; ``args`` has what :func:`add_bag_topics` adds."""
     from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
-    from segvlad_ros.io.bag_topics import BagTopics
-    from segvlad_ros.io.frame_assembler import InputSettings
 
-    settings = InputSettings(base_frame=args.base_frame, rectified=args.rectified,
-                             ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits)
-    topics = BagTopics(image=args.image_topic, odom=args.odom_topic)
+    topics, settings = bag_inputs(args)
     evaluation = BagEvaluation(bag, places, truth_topic=args.ground_truth_topic, settings=settings, topics=topics)
     return evaluation.run(progress)

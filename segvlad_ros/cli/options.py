@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
+
+if TYPE_CHECKING:
+    from segvlad_ros.io.bag_topics import BagTopics
+    from segvlad_ros.io.frame_assembler import InputSettings
 
 _PROGRESS_S = 5.0
 
@@ -67,7 +71,14 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """Where a bag's inputs are, and what its messages cannot say of themselves."""
+    """Where a bag's inputs and its truth are, and what its messages cannot say of themselves."""
+    add_bag_inputs(parser)
+    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
+                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+
+
+def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
+    """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
     parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
@@ -78,9 +89,17 @@ def add_bag_topics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--base-frame', default='base_link',
                         help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
                              'transform tells how the two lie to each other, that one')
-    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
-                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
     add_image_bits(parser)
+
+
+def bag_inputs(args: argparse.Namespace) -> tuple[BagTopics, InputSettings]:
+    """What :func:`add_bag_inputs`'s options say."""
+    from segvlad_ros.io.bag_topics import BagTopics
+    from segvlad_ros.io.frame_assembler import InputSettings
+
+    return (BagTopics(image=args.image_topic, odom=args.odom_topic),
+            InputSettings(base_frame=args.base_frame, rectified=args.rectified,
+                          ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits))
 
 
 def whole(least: int, what: str) -> Callable[[str], int]:

@@ -270,6 +270,16 @@ def copy(source: Path, target: Path) -> None:
         pass
 
 
+def compact(path: Path) -> None:
+    """Give the space of what was removed back to the file system. Nobody else may have the map open."""
+    with reporting(path):
+        database = _connect(path, 'rw')
+        try:
+            database.execute('VACUUM')
+        finally:
+            database.close()
+
+
 def copying(source: Path, target: Path) -> Iterator[int]:
     """Copy a map in steps, each of which yields how many keyframes it copied; nothing is locked between them."""
     database = sqlite3.connect(target.absolute().as_uri(), uri=True, isolation_level=None, timeout=WAIT_S)

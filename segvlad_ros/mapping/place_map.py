@@ -110,14 +110,16 @@ class PlaceMap:
 
     @classmethod
     def write(cls, path: str | Path, keyframes: Iterable[Keyframe], fingerprint: Mapping[str, Any], dimension: int,
-              preset: str = '', *, overwrite: bool = False) -> None:
+              preset: str = '', *, sessions: Iterable[Session] = (), overwrite: bool = False) -> None:
         """Write a map of these keyframes, whole or not at all; parameters as in :meth:`create`.
 
+        :param sessions: of other maps, from which the keyframes come: indices that they have given are not given again
         :raises SegvladError: the file exists and ``overwrite`` is False, or it cannot be written
         """
         optimized = {}
         with (map_file.published(Path(path), overwrite) as temporary,
               cls.create(temporary, fingerprint, dimension, preset) as place_map):
+            place_map._note(sessions)
             for keyframe in keyframes:
                 place_map.append(keyframe)
                 if keyframe.optimized is not None:
@@ -158,6 +160,14 @@ class PlaceMap:
                 'SELECT robot_id, uuid, name, created_ns, last_number, (SELECT count(*) FROM keyframes k WHERE'
                 ' k.session = s.id) FROM sessions s ORDER BY id').fetchall()
         return [Session(*row) for row in rows]
+
+    def _note(self, sessions: Iterable[Session]) -> None:
+        with self._writing():
+            for session in sessions:
+                row = map_format.session_row(self._db, session.robot_id, session.session_id)
+                self._db.execute('UPDATE sessions SET name = ?, created_ns = min(created_ns, ?), last_number ='
+                                 ' max(last_number, ?) WHERE id = ?',
+                                 (session.name, session.created_ns, session.last_index, row))
 
     def last_index(self, robot_id: int, session_id: str) -> int:
         """The highest index that a keyframe of the session ever had, removed ones included; 0 if none."""

@@ -51,6 +51,7 @@ class Localizer(SegvladNode):
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
         self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
         self._match_markers = MatchMarkers()
+        self._newest: KeyframeId | None = None  # that was asked about, whose session's frames are today's
         self._markers = MarkerTopic(self, self._placed, self._match_markers)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
@@ -126,7 +127,8 @@ class Localizer(SegvladNode):
     # recognition; all of it in the worker's thread
 
     def _answer(self, keyframe: Keyframe) -> dict[str, float]:
-        recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'])
+        recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'],
+                                             sessions=self._sessions())
         self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))
         if recognition.status == Status.MATCHED:
             self.statistics.matched()
@@ -135,12 +137,18 @@ class Localizer(SegvladNode):
                 self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
         return {**recognition.timings, **self._show(keyframe, recognition)}
 
+    def _sessions(self) -> list[str]:
+        return [session for session in self.parameters['sessions'] if session]
+
     def _show(self, keyframe: Keyframe, recognition: Recognition) -> dict[str, float]:
         """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
         timings: dict[str, float] = {}
         recognizer = self._places.recognizer
         match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
-        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.best_pose)
+        if self._newest is None or self._newest.session_id != keyframe.id.session_id:
+            self._newest = keyframe.id
+            self._markers.forget()  # other sessions' odometry is in other frames than this one's
+        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose_for(keyframe.id))
         begin = time.perf_counter()
         if self._markers.publish(keyframe.id.stamp_ns):
             timings['markers'] = time.perf_counter() - begin
@@ -161,12 +169,15 @@ class Localizer(SegvladNode):
         if len(keyframe.description):
             self._places.add(keyframe)
             self._optimized.add(keyframe.id)
-            self._markers.place(keyframe.id, keyframe.best_pose)
+            self._markers.place(keyframe.id, self._shown(keyframe))
 
     def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
         recognizer = self._places.recognizer
         for keyframe in map(recognizer.keyframe, range(recognizer.count)):
-            yield keyframe.id, keyframe.best_pose
+            yield keyframe.id, self._shown(keyframe)
+
+    def _shown(self, keyframe: Keyframe) -> Pose | None:
+        return keyframe.best_pose if self._newest is None else keyframe.pose_for(self._newest)
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
@@ -194,10 +205,22 @@ class Localizer(SegvladNode):
             for keyframe in loaded:
                 self._add(keyframe)
         self._maps.append(place_map)
+        self._say_what_is_odd(place_map)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
                 self._input.follower.known(identity)
         self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
+
+    def _say_what_is_odd(self, place_map: PlaceMap) -> None:
+        """Warn of what is hardly meant."""
+        known = {session.session_id for session in place_map.sessions()}
+        if self._sessions() and not known & set(self._sessions()):
+            self.get_logger().warning(f'{place_map.path.stem} has no session of the parameter sessions; it has '
+                                      f'{", ".join(sorted(known))}')
+        recognizer, base_frame = self._places.recognizer, self.parameters['base_frame']
+        base = recognizer.keyframe(recognizer.count - 1).base_from_camera if recognizer.count else None
+        if base is not None and base.frame != base_frame:
+            self.get_logger().warning(f'poses in {place_map.path.stem} are of {base.frame}, not of {base_frame}')
 
     def _forget_map(self) -> None:
         for place_map in self._maps:
@@ -276,7 +299,8 @@ class Localizer(SegvladNode):
                       frame_id=message.header.frame_id)
         keyframe, top_k = self._places.mapper.describe(frame), request.top_k or self.parameters['top_k']
         recognition = self._places.recognize(
-            keyframe, exclude_recent=False, top_k=top_k, independent=True, sessions=request.sessions)
+            keyframe, exclude_recent=False, top_k=top_k, independent=True,
+            sessions=request.sessions or self._sessions())
         return self._message(keyframe, recognition, evidence=True)
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:

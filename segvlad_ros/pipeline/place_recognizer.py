@@ -38,12 +38,13 @@ class PlaceRecognizer:
     :param device: 'cpu' or 'cuda', for presets with networks
     :param gate: which frames of a camera :meth:`process` makes keyframes of; None takes every one
     :param robot_id: of what is described
+    :ivar named: how the preset was named, which a map notes
     :raises SegvladError: no such preset
     """
 
     def __init__(self, preset: str | Path | Preset = 'classic', *, device: str = 'cpu',
                  gate: KeyframeGate | None = None, robot_id: int = 0) -> None:
-        self._named = str(preset) if isinstance(preset, (str, Path)) else preset.name
+        self.named = str(preset) if isinstance(preset, (str, Path)) else preset.name
         self.preset = load_preset(preset) if isinstance(preset, (str, Path)) else preset
         self._device, self._gate, self._robot_id = device, gate, robot_id
         self._last: tuple[np.ndarray | Frame, np.ndarray, Keyframe] | None = None
@@ -137,7 +138,7 @@ class PlaceRecognizer:
         :raises SegvladError: it exists, or cannot be written
         """
         PlaceMap.write(path, self.recognizer.keyframes(), self.preset.fingerprint(), self.describer.dimension,
-                       self._named, overwrite=overwrite)
+                       self.named, overwrite=overwrite)
 
 
 def _sound(frame: Frame) -> Frame:

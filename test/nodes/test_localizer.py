@@ -3,6 +3,9 @@ import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
 from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
@@ -117,6 +120,26 @@ def test_one_image_is_recognised_on_demand(localizer, pictures):
     assert not refused.success
     assert 'too short' in refused.message
     assert not call(RecognizeImage, 'localizer/recognize_image').success
+
+
+def test_only_the_wanted_sessions_are_searched(localizer, pictures, office):
+    robot = localizer({'map': 'office', 'sessions': ['none']})
+    camera = robot.camera()
+    robot.send(camera, image_message(pictures[2], 1000.0))
+    answer = robot.answer(1)
+    assert (answer.status, len(answer.matches)) == (PlaceMatchArray.MAP_ONLY_RECENT, 0)
+    assert 'office has no session of the parameter sessions' in robot.node.log.read_text()
+    with PlaceMap.open(office / 'office.segvlad') as place_map:
+        session, = (session.session_id for session in place_map.sessions())
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=[session])
+    changed = robot.peer.call(SetParameters, 'localizer/set_parameters',
+                              parameters=[ParameterMessage(name='sessions', value=value)])
+    assert changed.results[0].successful
+    robot.send(camera, image_message(pictures[2], 1001.0))
+    answer = robot.answer(2)
+    assert answer.status == MATCHED
+    best = answer.matches[0]
+    assert (best.match.session_id, best.match_pose_in) == (session, PlaceMatch.IN_NONE)
 
 
 def test_maps_are_loaded_and_refused_by_service(localizer, pictures):

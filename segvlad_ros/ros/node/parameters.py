@@ -19,7 +19,7 @@ class Parameter:
     """One node parameter.
 
     :ivar name: with its unit as suffix where it has one
-    :ivar default: also fixes the type: bool, int, float, str, or a list of float
+    :ivar default: also fixes the type: bool, int, float, str, or a list of float or str
     :ivar minimum, maximum: inclusive range of a number, or None
     :ivar one_of: the allowed strings; empty: any
     :ivar read_only: True: takes effect when the node is configured, and cannot change while it is; False: at once
@@ -37,7 +37,9 @@ class Parameter:
     @property
     def type_name(self) -> str:
         """The type as ROS users call it."""
-        names = {bool: 'bool', int: 'integer', float: 'double', str: 'string', list: 'double array'}
+        names = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+        if isinstance(self.default, list):
+            return f'{names[type(self.default[0])]} array'
         return names[type(self.default)]
 
     @property
@@ -55,7 +57,7 @@ class Parameter:
         """'' if the value is allowed, else one line that says what is."""
         if self.one_of and value not in self.one_of:
             return f'{self.name} is {value!r}: use one of {", ".join(self.one_of)}'
-        if isinstance(self.default, list):
+        if isinstance(self.default, list) and isinstance(self.default[0], float):
             if len(value) != len(self.default) or not all(map(math.isfinite, value)):
                 return f'{self.name} needs {len(self.default)} finite numbers'
             return ''
@@ -115,6 +117,8 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.0, maximum=3600.0),
     Parameter('top_k', 5, 'Most candidates in a PlaceMatchArray.',
               minimum=1, maximum=1000, read_only=False, nodes=LOCALIZER),
+    Parameter('sessions', [''], 'Ids of the sessions of the map that are searched, as segvlad map info names them; '
+              'empty: all.', read_only=False, nodes=LOCALIZER),
     Parameter('publish_evidence', False, 'Fill PlaceMatch.evidence: which segments voted.',
               read_only=False, nodes=LOCALIZER),
     Parameter('allow_removal', False, 'Let the service remove_keyframes remove keyframes.',
@@ -180,7 +184,7 @@ def markdown() -> str:
     for entry in TABLE:
         nodes = 'both' if entry.nodes == BOTH else ', '.join(entry.nodes)
         default = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
-        shown = f'`{default}`' if default != '' else '(empty)'
+        shown = '(empty)' if default in ('', ['']) else f'`{default}`'
         when = 'at configure' if entry.read_only else 'at once'
         lines.append(f'| `{entry.name}` | {nodes} | {entry.type_name} | {shown} | {entry.allowed} | {when} | '
                      f'{entry.description} |')

@@ -246,10 +246,13 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: Keyf
         query_segments=len(query.description), matched_segments=candidate.matched_segments,
         supporting_queries=candidate.supporting_queries, verification=int(candidate.verification),
         inliers=candidate.inliers, scale_source=candidate.scale_source)
-    if match.best_pose is not None:
-        message.match_pose = PoseStamped(
-            header=Header(stamp=to_time(candidate.id.stamp_ns), frame_id=match.best_pose.frame))
-        fill_pose(message.match_pose.pose, match.best_pose)
+    pose = match.pose_for(query.id)
+    if pose is not None:
+        message.match_pose = PoseStamped(header=Header(stamp=to_time(candidate.id.stamp_ns), frame_id=pose.frame))
+        fill_pose(message.match_pose.pose, pose)
+        own = (match.id.robot_id, match.id.session_id) == (query.id.robot_id, query.id.session_id)
+        message.match_pose_in = (message.IN_MAP if match.optimized is not None
+                                 else message.IN_ODOMETRY if own else message.IN_OTHER_SESSION)
     if candidate.query_pose_in_match is not None:
         message.has_relative_pose = True
         message.query_pose_in_match = to_pose_with_covariance(candidate.query_pose_in_match)

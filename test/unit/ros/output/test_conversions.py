@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 
-from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatchArray, SegVladStatus
+from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output import conversions
 from segvlad_ros.ros.output.status import MapFacts, Statistics
 from segvlad_ros.types import (
@@ -151,6 +151,7 @@ def test_an_answer_says_everything():
     assert (best.rank, best.match.index, best.verification, best.query_segments) == (0, 4, 1, 4)
     assert np.isnan(best.probability)
     assert (best.match_pose.header.frame_id, best.has_relative_pose, best.scale_source) == ('', False, '')
+    assert (best.match_pose_in, metric.match_pose_in) == (best.IN_NONE, metric.IN_MAP)
     pair, = best.evidence
     assert (pair.query_segment, pair.match_segment, pair.match_roi.x_offset) == (1, 2, 8)
     assert metric.match_pose.header.frame_id == 'map'
@@ -159,6 +160,26 @@ def test_an_answer_says_everything():
     assert (metric.has_relative_pose, metric.scale_source, metric.inliers) == (True, 'depth', 50)
     assert metric.query_pose_in_match.pose.position.x == 1.0
     assert metric.query_pose_in_match.covariance[0] == 1.0
+
+
+def test_a_match_says_in_whose_frame_its_pose_is():
+    """What another session measured must not look like today's odometry, though both call it odom."""
+    query, candidate = full_keyframe(), recognition().candidates[1]
+    boxes = replace(query.description, boxes=np.arange(12).reshape(3, 4))
+    measured = Keyframe(candidate.id, boxes, pose=Pose(np.ones(3), IDENTITY, 'odom'))
+
+    def told(match):
+        message = over_the_wire(conversions.to_place_match(query, candidate, 0, match, evidence=False))
+        return message.match_pose_in, message.match_pose.header.frame_id
+    own = replace(candidate.id, robot_id=query.id.robot_id, session_id=query.id.session_id)
+    assert told(replace(measured, id=own)) == (PlaceMatch.IN_ODOMETRY, 'odom')
+    assert told(measured) == (PlaceMatch.IN_OTHER_SESSION, 'odom/old')
+    assert told(replace(measured, id=replace(own, robot_id=9))) == (
+        PlaceMatch.IN_OTHER_SESSION, f'odom/{own.session_id}')
+    assert told(replace(measured, pose=Pose(np.ones(3), IDENTITY, 'map'))) == (PlaceMatch.IN_OTHER_SESSION, 'map')
+    assert told(replace(measured, optimized=OptimizedPose(Pose(np.ones(3), IDENTITY, 'map')))) == (
+        PlaceMatch.IN_MAP, 'map')
+    assert told(replace(measured, pose=None)) == (PlaceMatch.IN_NONE, '')
 
 
 def test_a_loop_closure_has_its_direction():

@@ -1,0 +1,186 @@
+"""Which keyframes of a map can go, and the map without them."""
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.geometry import rotation_angle
+from segvlad_ros.mapping import map_file
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.types import KeyframeId, Pose, SegvladError
+
+COVERED_M, COVERED_RAD = 1.0, np.radians(30)
+"""A keyframe within this of another one shows much the same."""
+COVERED_FRAMES = 2
+"""Where there are no poses, one that is by so many older or younger in its session."""
+# A map that has come out larger than it may be is made anew with so many fewer keyframes.
+_SHRINK = 0.98
+
+
+@dataclass(frozen=True)
+class PlacedKeyframe:
+    """A keyframe and where it lies.
+
+    :ivar pose: the optimised one, else the measured one, or None
+    """
+
+    id: KeyframeId
+    pose: Pose | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keyframes that fulfil every condition that is given.
+
+    :ivar sessions: they are of one of these; empty: of any
+    :ivar before_ns: their image is older; None: of any age
+    :ivar center: (3,) metres, they lie within ``radius_m`` of it in ``frame``; None: anywhere
+    """
+
+    sessions: tuple[str, ...] = ()
+    before_ns: int | None = None
+    center: np.ndarray | None = None
+    radius_m: float = 0.0
+    frame: str = ''
+
+    def of(self, keyframes: Collection[PlacedKeyframe]) -> list[KeyframeId]:
+        """Those of some keyframes.
+
+        :raises SegvladError: no condition, no such session, or a frame that is not the only one and not named
+        """
+        if not self.sessions and self.before_ns is None and self.center is None:
+            return []
+        known = {keyframe.id.session_id for keyframe in keyframes}
+        if unknown := [session for session in self.sessions if session not in known]:
+            raise SegvladError(f'no keyframe of session {unknown[0]!r}; the sessions are {", ".join(sorted(known))}')
+        frame = self._chosen_frame(keyframes) if self.center is not None else ''
+        return [keyframe.id for keyframe in keyframes
+                if (not self.sessions or keyframe.id.session_id in self.sessions)
+                and (self.before_ns is None or keyframe.id.stamp_ns < self.before_ns)
+                and (self.center is None or self._near(keyframe.pose, frame))]
+
+    def _chosen_frame(self, keyframes: Collection[PlacedKeyframe]) -> str:
+        frames = sorted({keyframe.pose.frame for keyframe in keyframes if keyframe.pose is not None})
+        if self.frame in frames or not self.frame and len(frames) == 1:
+            return self.frame or frames[0]
+        raise SegvladError(f'the poses are in {" and ".join(map(repr, frames)) or "no frame at all"}: name the one of '
+                           'the point with --frame')
+
+    def _near(self, pose: Pose | None, frame: str) -> bool:
+        return (pose is not None and pose.frame == frame
+                and float(np.linalg.norm(pose.translation - self.center)) <= self.radius_m)
+
+
+def located(place_map: PlaceMap) -> list[PlacedKeyframe]:
+    """All keyframes of a map, without what describes them."""
+    return [PlacedKeyframe(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
+
+
+def least_missed(keyframes: Sequence[PlacedKeyframe], number: int) -> list[KeyframeId]:
+    """The keyframes that add least to what the others show, in the order in which they go.
+
+    The first to go has the most others close to it, within :data:`COVERED_M` and :data:`COVERED_RAD` in one frame; of
+    several the oldest one. What went no longer counts for those that stay.
+
+    :param number: of keyframes that are to go
+    """
+    near = _neighbours(keyframes)
+    counts = [len(others) for others in near]
+    heap = [(-count, keyframe.id.stamp_ns, at) for at, (count, keyframe) in enumerate(zip(counts, keyframes))]
+    heapq.heapify(heap)
+    gone: list[int] = []
+    while heap and len(gone) < number:
+        count, stamp_ns, at = heapq.heappop(heap)
+        if -count != counts[at]:  # others have gone since
+            heapq.heappush(heap, (-counts[at], stamp_ns, at))
+            continue
+        gone.append(at)
+        for other in near[at]:
+            near[other].discard(at)
+            counts[other] -= 1
+    return [keyframes[at].id for at in gone]
+
+
+def _neighbours(keyframes: Sequence[PlacedKeyframe]) -> list[set[int]]:
+    """Of each keyframe those that show much the same."""
+    from scipy.spatial import cKDTree
+
+    near: list[set[int]] = [set() for _ in keyframes]
+    frames: dict[str, list[int]] = {}
+    unposed: dict[tuple, int] = {}
+    for at, keyframe in enumerate(keyframes):
+        if keyframe.pose is None:
+            unposed[keyframe.id.robot_id, keyframe.id.session_id, keyframe.id.index] = at
+        else:
+            frames.setdefault(keyframe.pose.frame, []).append(at)
+    pairs = [(at, unposed[robot, session, index + step]) for (robot, session, index), at in unposed.items()
+             for step in range(1, COVERED_FRAMES + 1) if (robot, session, index + step) in unposed]
+    for members in frames.values():
+        tree = cKDTree(np.array([keyframes[at].pose.translation for at in members]))
+        pairs += [(members[one], members[two]) for one, two in tree.query_pairs(COVERED_M)
+                  if rotation_angle(keyframes[members[one]].pose, keyframes[members[two]].pose) <= COVERED_RAD]
+    for one, two in pairs:
+        near[one].add(two)
+        near[two].add(one)
+    return near
+
+
+def to_prune(place_map: PlaceMap, selection: Selection, *, max_keyframes: int | None = None,
+             max_bytes: int | None = None) -> list[KeyframeId]:
+    """What is to go: what is selected, and then what is least missed, until the rest is small enough.
+
+    :param max_keyframes, max_bytes: largest size of what is left, None: any; bytes by the mean size of a keyframe
+    :raises SegvladError: nothing would be left, or see :meth:`Selection.of`
+    """
+    keyframes = located(place_map)
+    return _chosen(place_map, keyframes, selection.of(keyframes), max_keyframes, max_bytes)
+
+
+def prune(place_map: PlaceMap, output: Path, selection: Selection, *, max_keyframes: int | None = None,
+          max_bytes: int | None = None) -> list[KeyframeId]:
+    """Write the map without what :func:`to_prune` names, and as much more as makes the file small enough.
+
+    The map itself stays as it is, and the new one appears whole or not at all. Indices of what was removed are not
+    given again.
+
+    :param output: a new map file
+    :return: what was left out
+    :raises SegvladError: likewise, or the output exists
+    """
+    with map_file.published(output, overwrite=False) as temporary, map_file.reporting(output):
+        keyframes = located(place_map)
+        removed = selection.of(keyframes)
+        gone = _chosen(place_map, keyframes, removed, max_keyframes, max_bytes)
+        while _write_without(place_map, temporary, gone) > (max_bytes or np.inf):
+            temporary.unlink()
+            left = len(keyframes) - len(gone)
+            gone = _chosen(place_map, keyframes, removed, min(left - 1, int(left * _SHRINK)), None)
+        return gone
+
+
+def _chosen(place_map: PlaceMap, keyframes: Sequence[PlacedKeyframe], removed: list[KeyframeId],
+            max_keyframes: int | None, max_bytes: int | None) -> list[KeyframeId]:
+    already = set(removed)
+    left = [keyframe for keyframe in keyframes if keyframe.id not in already]
+    limits = [len(left)]
+    if max_keyframes is not None:
+        limits.append(max_keyframes)
+    if max_bytes is not None:
+        limits.append(int(max_bytes * len(keyframes) / place_map.bytes))
+    gone = removed + least_missed(left, len(left) - min(limits))
+    if len(gone) >= len(keyframes):
+        raise SegvladError(f'{place_map.path}: nothing would be left of its {len(keyframes)} keyframes')
+    return gone
+
+
+def _write_without(place_map: PlaceMap, path: Path, gone: Iterable[KeyframeId]) -> int:
+    """Bytes of the map without some keyframes."""
+    map_file.copy(place_map.path, path)
+    with PlaceMap.open(path, read_only=False) as pruned:
+        pruned.remove(gone)
+    map_file.compact(path)
+    return path.stat().st_size

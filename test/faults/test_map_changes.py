@@ -1,0 +1,132 @@
+"""What a kill in the middle of merging or pruning leaves behind: the maps as they were, and a new map whole or not at
+all.
+"""
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from map_samples import make_keyframe
+
+from segvlad_ros.cli import main
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.presets import load_preset
+
+KEYFRAMES = 60
+
+
+@pytest.fixture(scope='module')
+def maps(tmp_path_factory) -> tuple[Path, Path]:
+    """Two maps without anything in common."""
+    folder, fingerprint = tmp_path_factory.mktemp('maps'), load_preset('classic').fingerprint()
+    made = []
+    for name, first in (('a', 1), ('b', 1001)):
+        made.append(folder / f'{name}.segvlad')
+        keyframes = (make_keyframe(index, session=name, segments=20, dimension=512, thumbnail=bytes(8000))
+                     for index in range(first, first + KEYFRAMES))
+        PlaceMap.write(made[-1], keyframes, fingerprint, 512, 'classic')
+    return made[0], made[1]
+
+
+def merging(maps: tuple[Path, ...], output: Path) -> list[str]:
+    return ['map', 'merge', *map(str, maps), '--anyway', '--output', str(output)]
+
+
+def pruning(maps: tuple[Path, ...], output: Path) -> list[str]:
+    return ['map', 'prune', str(maps[0]), '--max-keyframes', '20', '--output', str(output)]
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    """The command, at the moment when it has been imported."""
+    program = ('import sys, segvlad_ros.pipeline.map_merge, segvlad_ros.mapping.pruning\n'
+               'from segvlad_ros.cli import main\nprint("ready", flush=True)\nsys.exit(main(sys.argv[1:]))')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, '-c', program, *arguments], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, env=environment)
+    assert process.stdout.readline() == 'ready\n'
+    return process
+
+
+def run_kills(maps: tuple[Path, Path], folder: Path, rounds: int) -> None:
+    before = [path.read_bytes() for path in maps]
+    rng = random.Random(11)
+    lasted, expected, killed = {}, {merging: 2 * KEYFRAMES, pruning: 20}, 0
+    for command in expected:
+        begin = time.monotonic()
+        assert start(command(maps, folder / 'whole.segvlad')).wait() == 0
+        lasted[command] = time.monotonic() - begin
+        (folder / 'whole.segvlad').unlink()
+    for turn in range(rounds):
+        command, output = (merging, pruning)[turn % 4 == 3], folder / f'{turn}.segvlad'
+        process = start(command(maps, output))
+        time.sleep(rng.uniform(0, 1.1 * lasted[command]))  # waits for nothing: the command may be anywhere
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        assert [path.read_bytes() for path in maps] == before
+        assert not Path(f'{maps[0]}-journal').exists()
+        if output.exists():
+            with PlaceMap.open(output, full_check=True) as place_map:
+                assert place_map.count == expected[command]
+            output.unlink()
+    assert killed > rounds // 2  # the kills do hit the work
+    left = sorted(path.name for path in folder.iterdir())
+    assert all(name.startswith('.') and '.tmp' in name for name in left), left
+
+
+def test_a_kill_leaves_a_map_whole_or_not_at_all(maps, tmp_path):
+    run_kills(maps, tmp_path, 6)
+
+
+@pytest.mark.long
+def test_many_kills(maps, tmp_path):
+    run_kills(maps, tmp_path, 200)
+
+
+def test_an_interrupt_leaves_nothing(maps, tmp_path):
+    process = start(merging(maps, tmp_path / 'c.segvlad'))
+    while not any('.tmp' in path.name for path in tmp_path.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    process.stdout.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_in_common_is_one_line(maps, tmp_path, capsys):
+    assert main([word for word in merging(maps, tmp_path / 'c.segvlad') if word != '--anyway']) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith('segvlad')]
+    assert len(said) == 1 and 'b.segvlad: has nothing in common' in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('options', 'says'), [
+    (['--max-keyframes', '5'], '--output'), ([], 'say what is to go'), (['--before', 'monday'], 'is no date'),
+    (['--session', 'x', '--dry-run'], "no keyframe of session 'x'; the sessions are a"),
+    (['--near', '0', '0', '0', 'nan', '--dry-run'], 'not a finite number'),
+    (['--max-mb', '-1'], 'not a number above 0'),
+    (['--near', '0', '0', '0', '1', '--frame', 'map', '--dry-run'], "the poses are in 'odom'"),
+    (['--before', '2030-01-01', '--dry-run'], 'nothing would be left')])
+def test_prunes_that_cannot_be_done(maps, capsys, options, says):
+    try:
+        status = main(['map', 'prune', str(maps[0]), *options])
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr().err.splitlines()
+    assert (status, len(said)) == (2, 1), said
+    assert says in said[0]
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_go(maps, capsys):
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in maps[0].parent.iterdir())
+    assert main(['map', 'prune', str(maps[0]), '--before', '1970-01-01T00:00:11', '--dry-run']) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f'{maps[0]}: 50 keyframes; would go: 10', 'session a: 10']
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in maps[0].parent.iterdir()) == before
