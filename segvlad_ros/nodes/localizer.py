@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
@@ -33,7 +34,7 @@ from segvlad_ros.ros.output.conversions import (
 from segvlad_ros.ros.output.markers import MatchMarkers, keyframe_markers, marker_array, to_match_image
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
-from segvlad_ros.types import Frame, Keyframe, Recognition, SegvladError, Status
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, Recognition, SegvladError, Status
 
 
 class Localizer(SegvladNode):
@@ -73,7 +74,7 @@ class Localizer(SegvladNode):
             self.images = ImageInput(self)
         else:
             self._input = KeyframeInput(self, self.fingerprint, self._answer,
-                                        self._add if parameters['follow'] else None)
+                                        self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
             self._take(*self._read(parameters['map'], append=False))
 
@@ -141,7 +142,7 @@ class Localizer(SegvladNode):
         stamp_ns = keyframe.id.stamp_ns
         if self._markers.get_subscription_count():
             begin = time.perf_counter()
-            poses = (recognizer.keyframe(entry).best_pose for entry in range(recognizer.count))
+            poses = (recognizer.keyframe(entry).best_pose for entry in recognizer.entries)
             self._markers.publish(marker_array(keyframe_markers(poses, stamp_ns)
                                                + self._match_markers.markers(stamp_ns)))
             timings['markers'] = time.perf_counter() - begin
@@ -161,6 +162,9 @@ class Localizer(SegvladNode):
     def _add(self, keyframe: Keyframe) -> None:
         if len(keyframe.description):
             self._places.add(keyframe)
+
+    def _remove(self, ids: Sequence[KeyframeId]) -> None:
+        self._places.recognizer.remove(ids)
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)

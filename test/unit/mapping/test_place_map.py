@@ -122,6 +122,24 @@ class TestIndices:
             assert again.append(make_keyframe(4, session=session)) > rows[-1]
             assert again.verify() == []
 
+    def test_room_is_made_in_the_transaction_that_stores(self, place_map):
+        first, second, third = (make_keyframe(index, segments=index + 1) for index in (1, 2, 3))
+        place_map.append(first)
+        place_map.append(second)
+        refused('in the map already', place_map.append, second, instead_of=[first.id])
+        assert first.id in place_map
+        place_map.append(third, instead_of=[first.id, make_keyframe(8).id])
+        assert place_map.ids() == [second.id, third.id]
+        assert (place_map.count, place_map.segments, first.id in place_map) == (2, 3 + 4, False)
+
+    def test_what_is_removed_leaves_room_in_the_file(self, place_map):
+        place_map.append(make_keyframe(1, thumbnail=bytes(50_000)))
+        for index in range(2, 12):
+            place_map.append(make_keyframe(index, thumbnail=bytes(50_000)), instead_of=[make_keyframe(index - 1).id])
+        assert 50_000 < place_map.used_bytes <= place_map.bytes < 250_000
+        place_map.remove([make_keyframe(11).id])
+        assert place_map.used_bytes < 50_000
+
     def test_twice_the_same(self, place_map):
         place_map.append(make_keyframe(1))
         refused('keyframe 1 of session .* in the map already', place_map.append, make_keyframe(1))

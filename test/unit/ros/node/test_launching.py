@@ -63,7 +63,8 @@ def test_loop_closure_connects_its_nodes():
     localizer = next(node for node in nodes if node.executable == 'localizer')
     assert parameters_of(localizer, values(nodes))['source'] == 'descriptors'
     assert dict(remappings_of(localizer, values(nodes))) == {
-        'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}
+        'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe',
+        'removed_keyframes': 'map_builder/removed_keyframes'}
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
