@@ -27,14 +27,16 @@ from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_metrics
+from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.mapping.novelty import NoveltySettings
 from segvlad_ros.mapping.retention import RetentionSettings
-from segvlad_ros.pipeline.map_keeper import MapKeeper
-from segvlad_ros.pipeline.presets import Preset, build_recognizer, load_preset
-from segvlad_ros.types import Frame, Keyframe, Pose, Recognition
+from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
+from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition
 
 SCORES = 0.2, 0.3, 0.4
 SHARES = 0.5, 0.25  # of the keyframes that there are, as a cap
+PER_LAP = round(patrol.LENGTH_M / patrol.STEP_M)
 LIGHTS = ('day', 'day', 'night', 'day', 'night', 'day', 'night')
 LAP_NS = 10**12  # between the first stamps of two laps
 NIGHT_LEVEL, NIGHT_NOISE = 0.45, 7.0  # share of the light in the middle of the lamp's beam, grey levels
@@ -54,11 +56,12 @@ def settings_for(count: int) -> dict[str, RetentionSettings]:
 class Robot:
     """A builder that keeps its map small, a localizer that follows, and all that was ever seen."""
 
-    def __init__(self, preset: Preset, settings: RetentionSettings) -> None:
+    def __init__(self, settings: RetentionSettings) -> None:
+        preset = load_preset('classic')
         self._keeper = MapKeeper(build_recognizer(preset), settings)
         self._localizer, self._seen = build_recognizer(preset), build_recognizer(preset)
         self._places: list[object] = []
-        self._numbers: list[int] = []  # of the localizer's entries among all that was seen
+        self._numbers: dict[KeyframeId, int] = {}
 
     @property
     def count(self) -> int:
@@ -67,40 +70,36 @@ class Robot:
 
     def ask(self, keyframe: Keyframe, where: object, trial: Trial) -> Outcome | None:
         """What the localizer answers, in numbers of all that was seen; None where the truth is not known."""
-        window = {'exclude_recent': not trial.known and not trial.exclude_frames,
-                  'exclude_frames': trial.exclude_frames}
-        usable = ~self._seen.excluded(keyframe, *window.values())
-        truth = list(trial.truths.values())[-1](where, self._places, usable)
+        window = {'exclude_recent': False, 'exclude_frames': trial.exclude_frames}
+        truth = self._truth(keyframe, where, trial, **window)
         answer = self._localizer.recognize(keyframe, independent=trial.single, top_k=10, **window)
-        return None if truth is None else Outcome(f'{keyframe.id.index:05d}', self._renumbered(answer), truth)
+        return None if truth is None else self._outcome(keyframe, answer, truth)
 
-    def add(self, keyframe: Keyframe, where: object) -> None:
+    def drive(self, keyframe: Keyframe, where: object, trial: Trial) -> Outcome | None:
+        """Offer a keyframe to the map; what the builder hears of its map a localizer would hear as well."""
+        truth = self._truth(keyframe, where, trial, exclude_recent=True)
+        kept = self.add(keyframe, where)
+        return None if truth is None else self._outcome(keyframe, kept.answer, truth)
+
+    def add(self, keyframe: Keyframe, where: object) -> Kept:
         """Offer a keyframe to the map."""
         kept = self._keeper.add(keyframe)
         self._seen.add(keyframe)
+        self._numbers[keyframe.id] = len(self._places)
         self._places.append(where)
         if kept.stored:
             self._localizer.add(keyframe)
-            self._numbers.append(len(self._places) - 1)
         self._localizer.remove(kept.removed)
+        return kept
 
-    def _renumbered(self, answer: Recognition) -> Recognition:
-        return replace(answer, candidates=tuple(
-            replace(candidate, entry=self._numbers[candidate.entry]) for candidate in answer.candidates))
+    def _truth(self, keyframe: Keyframe, where: object, trial: Trial, exclude_recent: bool,
+               exclude_frames: int = 0) -> PlaceTruth | None:
+        usable = ~self._seen.excluded(keyframe, exclude_recent, exclude_frames)
+        return list(trial.truths.values())[-1](where, self._places, usable)
 
-
-def played(trial: Trial, preset: Preset, settings: RetentionSettings) -> tuple[list[Outcome], list[int]]:
-    """The answers to a trial, and how many keyframes were held after each."""
-    robot, outcomes, counts = Robot(preset, settings), [], []
-    for keyframe, where in trial.known:
-        robot.add(keyframe, where)
-    for keyframe, where in trial.queries:
-        if (outcome := robot.ask(keyframe, where, trial)) is not None:
-            outcomes.append(outcome)
-        if not trial.known:
-            robot.add(keyframe, where)
-        counts.append(robot.count)
-    return outcomes, counts
+    def _outcome(self, keyframe: Keyframe, answer: Recognition, truth: PlaceTruth) -> Outcome:
+        candidates = tuple(replace(found, entry=self._numbers[found.id]) for found in answer.candidates)
+        return Outcome(f'{keyframe.id.index:05d}', replace(answer, candidates=candidates), truth)
 
 
 def figures(outcomes: list[Outcome], kept: int) -> dict:
@@ -111,39 +110,31 @@ def figures(outcomes: list[Outcome], kept: int) -> dict:
             'false': sum(outcome.accepted is False for outcome in outcomes)}
 
 
-def real_rows(data: Path, work: Path) -> dict[str, dict]:
-    """Every setting on every real set."""
-    rows, preset = {}, load_preset('classic')
-    for title, trial in real_trials(Recorder(None, work), data):
-        if ', ' in title:  # the same drive with less
-            continue
-        for name, settings in settings_for(len(trial.known or trial.queries)).items():
-            outcomes, counts = played(trial, preset, settings)
-            rows.setdefault(title, {})[name] = figures(outcomes, counts[-1])
-            print(title, name, rows[title][name], flush=True)
-    return rows
+def real_row(title: str, data: Path, work: Path, settings: RetentionSettings) -> dict:
+    """One setting on one real set."""
+    trial, robot, outcomes = dict(real_trials(Recorder(None, work), data))[title], Robot(settings), []
+    for keyframe, where in trial.known:
+        robot.add(keyframe, where)
+    for keyframe, where in trial.queries:
+        outcomes.append(robot.ask(keyframe, where, trial))
+        if not trial.known:
+            robot.add(keyframe, where)
+    return figures([outcome for outcome in outcomes if outcome is not None], robot.count)
 
 
-def patrol_rows(laps: int) -> dict[str, dict]:
-    """Every setting on the patrol of patrol.py."""
-    rows, per_lap = {}, round(patrol.LENGTH_M / patrol.STEP_M)
-    for name, settings in settings_for(2 * per_lap).items():
-        keeper, places, answers, counts = MapKeeper(patrol.make_recognizer(), settings), {}, [], []
-        localizer = patrol.make_recognizer()
-        for visit in patrol.laps(laps, True, 1.0):
-            answer = localizer.recognize(visit.keyframe, exclude_recent=True)
-            answers.append({'lap': len(answers) // per_lap + 1, 'seconds': 1.0,
-                            **patrol.judged(answer, visit.at_m, places, patrol.LENGTH_M)})
-            kept = keeper.add(visit.keyframe)
-            if kept.stored:
-                places[localizer.add(visit.keyframe)] = visit.at_m
-            localizer.remove(kept.removed)
-            counts.append(localizer.count)
-        numbers = patrol.summary(answers)
-        rows[name] = {'kept_by_lap': counts[per_lap - 1::per_lap], 'laps': laps, 'recall': numbers['recall'],
-                      'false': numbers['false']}
-        print('patrol', name, rows[name], flush=True)
-    return rows
+def patrol_row(laps: int, settings: RetentionSettings) -> dict:
+    """One setting on the patrol of patrol.py."""
+    keeper, places, answers, counts = MapKeeper(patrol.make_recognizer(), settings), {}, [], []
+    for visit in patrol.laps(laps, True, 1.0):
+        kept = keeper.add(visit.keyframe)
+        answers.append({'lap': len(answers) // PER_LAP + 1, 'seconds': 1.0,
+                        **patrol.judged(kept.answer, visit.at_m, places, patrol.LENGTH_M)})
+        if kept.stored:
+            places[keeper.recognizer.entry(visit.keyframe.id)] = visit.at_m
+        counts.append(keeper.recognizer.count)
+    numbers = patrol.summary(answers)
+    return {'kept_by_lap': counts[PER_LAP - 1::PER_LAP], 'laps': laps, 'recall': numbers['recall'],
+            'false': numbers['false']}
 
 
 def at_night(frame: Frame, rng: np.random.Generator) -> Frame:
@@ -173,31 +164,35 @@ def lap_runs(recorder: Recorder, seed: int) -> list[tuple[str, Run]]:
     return laps
 
 
-def light_rows(work: Path, seed: int) -> dict[str, dict]:
-    """Every setting on the laps by day and at night; the first lap of each light only makes the map."""
-    preset = load_preset('classic')
-    laps, rows = lap_runs(Recorder(preset, work), seed), {}
-    for name, settings in settings_for(2 * len(laps[0][1])).items():
-        robot, outcomes, counts, known = Robot(preset, settings), {'day': [], 'night': []}, [], set()
-        for light, run in laps:
-            trial = Trial(run, by_poses())
-            for keyframe, pose in run:
-                outcome = robot.ask(keyframe, pose, trial)
-                if light in known:
-                    outcomes[light].append(outcome)
-                robot.add(keyframe, pose)
-            known.add(light)
-            counts.append(robot.count)
-        rows[name] = {'kept_by_lap': counts,
-                      **{light: figures(outcomes[light], counts[-1]) for light in outcomes}}
-        print('day and night', name, rows[name], flush=True)
-    return rows
+def light_row(work: Path, seed: int, settings: RetentionSettings) -> dict:
+    """One setting on the laps by day and at night; the first lap of each light only makes the map."""
+    robot, outcomes, counts = Robot(settings), {}, []
+    for light, run in lap_runs(Recorder(None, work), seed):
+        found = [robot.drive(keyframe, pose, Trial(run, by_poses())) for keyframe, pose in run]
+        outcomes[light] = [] if light not in outcomes else outcomes[light] + found
+        counts.append(robot.count)
+    return {'kept_by_lap': counts, **{light: figures(found, counts[-1]) for light, found in outcomes.items()}}
 
 
-def called(work: tuple[str, partial]) -> tuple[str, dict]:
-    """Name and numbers of a part, on one core."""
+def called(work: tuple[tuple[str, ...], partial]) -> tuple[tuple[str, ...], dict]:
+    """Name and numbers of a row, on one core."""
     cv2.setNumThreads(1)
     return work[0], work[1]()
+
+
+def jobs(data: Path, work: Path, laps: int, seed: int) -> dict[tuple[str, ...], partial]:
+    """All rows, by the headings above them and their name."""
+    rows = {}
+    for name, settings in settings_for(2 * PER_LAP).items():
+        rows['patrol', name] = partial(patrol_row, laps, settings)
+    known = lap_runs(Recorder(load_preset('classic'), work), seed)
+    for name, settings in settings_for(2 * len(known[0][1])).items():
+        rows['day and night', name] = partial(light_row, work, seed, settings)
+    for title, trial in real_trials(Recorder(None, work), data):
+        if ', ' not in title:  # the others are the same drive with less
+            for name, settings in settings_for(len(trial.known or trial.queries)).items():
+                rows['real sets', title, name] = partial(real_row, title, data, work, settings)
+    return rows
 
 
 def _number(value: float | None) -> str:
@@ -246,12 +241,14 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=101, help='of the simulated building')
     parser.add_argument('--processes', type=int, default=1, help='no more than there are idle cores')
     args = parser.parse_args()
-    parts = {'patrol': partial(patrol_rows, args.laps), 'day and night': partial(light_rows, args.work, args.seed),
-             'real sets': partial(real_rows, args.data, args.work)}
     results, where = {}, machine('cpu')
-    with get_context('spawn').Pool(args.processes, maxtasksperchild=1) as pool:
-        for name, numbers in pool.imap(called, parts.items(), chunksize=1):
-            results[name] = numbers
+    with get_context('spawn').Pool(args.processes) as pool:
+        for (*headings, name), numbers in pool.imap(called, jobs(args.data, args.work, args.laps, args.seed).items()):
+            rows = results
+            for above in headings:
+                rows = rows.setdefault(above, {})
+            rows[name] = numbers
+            print(*headings, name, numbers, flush=True)
             write_results('retention', where, results, as_markdown(results, where))
 
 

@@ -252,6 +252,28 @@ class PlaceMap:
                 map_format.store_optimized_pose(self._db, row, pose)
         return len(found)
 
+    def witnesses(self) -> list[KeyframeId]:
+        """The keyframes that were noted as witnesses."""
+        with self._reading():
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'witnesses'").fetchone():
+                return []
+            rows = self._db.execute('SELECT robot_id, uuid, number, stamp_ns, camera FROM witnesses w'
+                                    ' JOIN keyframes k ON k.id = w.keyframe JOIN sessions s ON s.id = k.session'
+                                    ' ORDER BY k.id').fetchall()
+        return [KeyframeId(*row) for row in rows]
+
+    def note_witnesses(self, ids: Iterable[KeyframeId], witness: bool = True) -> None:
+        """Note that keyframes took part in accepted closures, or (``witness`` False) in none that still stands; those
+        that are not in the map are passed over.
+        """
+        statement = ('INSERT OR IGNORE INTO witnesses VALUES (?)' if witness
+                     else 'DELETE FROM witnesses WHERE keyframe = ?')
+        with self._writing():
+            self._db.execute(map_format.WITNESSES)
+            for identity in ids:
+                if (row := map_format.find_keyframe(self._db, identity)) is not None:
+                    self._db.execute(statement, (row,))
+
     def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a consistent copy of the map, whole or not at all. Appending goes on meanwhile, and what is stored
         before the last keyframe has been copied is in the copy.

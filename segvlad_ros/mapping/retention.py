@@ -64,7 +64,8 @@ def coverage(held: np.ndarray) -> tuple[int, float, float]:
     :param held: (n,) of dtype :data:`HELD`
     """
     groups = _Groups(held)
-    return len(groups.conditions), float(np.sqrt(groups.conditions).sum()), float(np.sqrt(groups.sizes).sum())
+    return (int(np.count_nonzero(groups.conditions)), float(np.sqrt(groups.conditions).sum()),
+            float(np.sqrt(groups.sizes).sum()))
 
 
 def surplus(held: np.ndarray, count: int) -> list[int]:
@@ -83,17 +84,16 @@ def surplus(held: np.ndarray, count: int) -> list[int]:
 class _Groups:
     """The places and conditions of some keyframes.
 
-    :ivar place, group: (n,) number of each keyframe's place and of its condition there
-    :ivar conditions: (places,) how many conditions each place has
+    :ivar group: (n,) number of each keyframe's condition of its place
     :ivar sizes: (groups,) how many keyframes each condition of a place has
+    :ivar conditions: (places,) how many conditions each place has, 0 of a place that has no keyframe
     """
 
     def __init__(self, held: np.ndarray) -> None:
-        self.place = np.unique(held['place'], return_inverse=True)[1]
-        condition = np.unique(held['condition'], return_inverse=True)[1]
-        pairs, self.group, self.sizes = np.unique(self.place * len(held) + condition, return_inverse=True,
+        kinds = held['condition'].max(initial=0) + 1
+        pairs, self.group, self.sizes = np.unique(held['place'] * kinds + held['condition'], return_inverse=True,
                                                   return_counts=True)
-        self.conditions = np.bincount(pairs // max(len(held), 1))
+        self.conditions = np.bincount(pairs // kinds)
 
 
 def _least(held: np.ndarray) -> int | None:
@@ -101,9 +101,9 @@ def _least(held: np.ndarray) -> int | None:
     if not len(held):
         return None
     groups = _Groups(held)
-    conditions, size = groups.conditions[groups.place], groups.sizes[groups.group]
+    conditions, size = groups.conditions[held['place']], groups.sizes[groups.group]
     witness = held['closures'] > 0
-    only = witness & (np.bincount(groups.place, witness)[groups.place] == 1)
+    only = witness & (np.bincount(held['place'], witness)[held['place']] == 1)
     last = size == 1
     alone = last & (conditions == 1)
     rows = np.flatnonzero(~only)

@@ -129,6 +129,8 @@ class MapBuilder(SegvladNode):
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
         self._places.mapper.new_session()
+        if self._keeper is not None:
+            self._keeper.recognizer.reset_short_term()
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""

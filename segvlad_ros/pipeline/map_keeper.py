@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from segvlad_ros.mapping.novelty import explained
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.retention import HELD, RetentionSettings, surplus
 from segvlad_ros.pipeline.recognizer import Recognizer
-from segvlad_ros.types import Keyframe, KeyframeId, Status
+from segvlad_ros.types import Keyframe, KeyframeId, Recognition, SegvladError, Status
 
 # Removed keyframes that are remembered, to tell of.
 _TOLD = 16
@@ -25,11 +25,13 @@ class Kept:
     :ivar stored: whether the map holds it now
     :ivar explained: why the map does not need it; '' if it does. Not stored and not explained: there was no room
     :ivar removed: what it has taken the place of
+    :ivar answer: what the map said to it; None where it was not asked
     """
 
     stored: bool = True
     explained: str = ''
     removed: tuple[KeyframeId, ...] = ()
+    answer: Recognition | None = field(default=None, compare=False)
 
 
 class MapKeeper:
@@ -53,28 +55,37 @@ class MapKeeper:
             recognizer.load(place_map)
         for entry in recognizer.entries:
             self._hold(entry)
+        known = () if place_map is None else map(recognizer.entry, place_map.witnesses())
+        self._held['closures'][np.isin(self._held['entry'], [*known])] = 1
+        self._noted = self._witnesses()
 
     def add(self, keyframe: Keyframe) -> Kept:
         """Take the next keyframe of the robot.
 
         :raises SegvladError: it cannot be stored; the map stays as it was
         """
+        if self.recognizer.entry(keyframe.id) is not None:
+            raise SegvladError(f'keyframe {keyframe.id.index} of session {keyframe.id.session_id} is in the map '
+                               'already')
         answer = self.recognizer.recognize(keyframe, exclude_recent=True)
         matched = answer.candidates[0].entry if answer.status == Status.MATCHED else None
         if matched is not None:
             self._witness(matched)
         reason = explained(answer, self._settings.novelty)
         if reason:
-            return Kept(False, explained=reason)
+            self._note_witnesses()
+            return Kept(False, explained=reason, answer=answer)
         entry = self.recognizer.add(keyframe)
         try:
             self._hold(entry)
             if matched is not None:
                 self._witness(entry)
-            return self._store(keyframe, entry)
+            kept = self._store(keyframe, entry)
         except BaseException:
             self._forget([keyframe.id])
             raise
+        self._note_witnesses()
+        return replace(kept, answer=answer)
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out of the map because somebody wants it; witnesses go as well.
@@ -100,6 +111,7 @@ class MapKeeper:
             ends = [entry for end in (query, match) if (entry := self.recognizer.entry(end)) is not None]
             rows = np.isin(self._held['entry'], ends)
             self._held['closures'][rows] = np.maximum(self._held['closures'][rows] - 1, 0)
+            self._note_witnesses()
 
     def _store(self, keyframe: Keyframe, entry: int) -> Kept:
         """Store a keyframe that the recogniser has been given, as far as there is room."""
@@ -156,6 +168,16 @@ class MapKeeper:
         row = self._held['entry'] == entry
         self._held['seen'][row] = self._now()
         self._held['closures'][row] += 1
+
+    def _witnesses(self) -> set[int]:
+        return set(self._held['entry'][self._held['closures'] > 0].tolist())
+
+    def _note_witnesses(self) -> None:
+        """Let the file know of new witnesses, and of those that are none any more: the robot may be started again."""
+        before, self._noted = self._noted & set(self._held['entry'].tolist()), self._witnesses()
+        for changed, witness in ((self._noted - before, True), (before - self._noted, False)):
+            if changed and self._map is not None:
+                self._map.note_witnesses(self._ids(changed), witness)
 
     def _ids(self, entries: Iterable[int]) -> tuple[KeyframeId, ...]:
         return tuple(self.recognizer.keyframe(entry).id for entry in entries)

@@ -140,6 +140,22 @@ class TestIndices:
         place_map.remove([make_keyframe(11).id])
         assert place_map.used_bytes < 50_000
 
+    def test_witnesses_are_noted_in_the_file(self, place_map, path):
+        assert place_map.witnesses() == []
+        ids = [make_keyframe(index).id for index in (1, 2, 3, 4)]
+        for index in (1, 2, 3):
+            place_map.append(make_keyframe(index))
+        place_map.note_witnesses(ids)
+        place_map.note_witnesses(ids[:1], witness=False)
+        place_map.note_witnesses(ids[1:2])
+        assert place_map.witnesses() == ids[1:3]
+        place_map.remove(ids[2:3])
+        place_map.save_snapshot(path.with_name('copy.segvlad'))
+        place_map.close()
+        for name in (path, path.with_name('copy.segvlad')):
+            with PlaceMap.open(name, full_check=True) as again:
+                assert again.witnesses() == ids[1:2]
+
     def test_twice_the_same(self, place_map):
         place_map.append(make_keyframe(1))
         refused('keyframe 1 of session .* in the map already', place_map.append, make_keyframe(1))

@@ -112,6 +112,23 @@ def test_a_map_that_is_gone_on_with_is_bounded_as_well(place_map, tmp_path):
         same_map(keeper, again)
 
 
+def test_witnesses_outlive_a_restart(place_map, tmp_path):
+    keeper = keeper_of(RetentionSettings(3), place_map)
+    for number, visit in enumerate(patrol.laps(2, True, 0.0)):
+        if number % 20 == 0:
+            keeper.add(visit.keyframe)
+    before = place_map.ids()
+    assert place_map.witnesses() == before
+    place_map.close()
+    with PlaceMap.open(tmp_path / 'loop.segvlad', read_only=False) as again:
+        keeper = keeper_of(RetentionSettings(3), again)
+        unknown = make_keyframe(11, dimension=patrol.DIMENSION, keypoints=None, session='elsewhere')
+        assert keeper.add(unknown) == Kept(False)
+        keeper.judge(before[0], before[1], accepted=False)
+        assert again.ids() == before
+        assert again.witnesses() == before[2:]
+
+
 def test_what_cannot_be_stored_changes_nothing(place_map):
     keeper = keeper_of(RetentionSettings(5), place_map)
     keyframes = [visit.keyframe for visit in patrol.laps(1, True, 0.0)]
@@ -120,7 +137,10 @@ def test_what_cannot_be_stored_changes_nothing(place_map):
     before = place_map.ids()
     with pytest.raises(SegvladError, match='in the map already'):
         keeper.add(keyframes[4])
-    assert place_map.ids() == before
+    place_map.close()  # as a disk that is full, it takes no more
+    with pytest.raises(SegvladError):
+        keeper.add(keyframes[5])
+    assert keeper.recognizer.ids == before
 
 
 def test_what_somebody_removes_leaves_both():
