@@ -1,6 +1,6 @@
 """A map that is kept small: how many keyframes it holds, and whether it recognises as well as one that holds all.
 
-    python benchmark/retention.py --data ../shared/data --work /tmp/loops [--laps 20] [--seed 101] [--processes 1]
+    python benchmark/retention.py --data ../shared/data --work /tmp/loops [--laps 10] [--seed 101] [--processes 1]
 
 writes results/retention.{json,md}. Every row is a map_builder with these settings and a localizer that follows it: what
 the builder passes over or evicts, the localizer does not search. The truth is that of all keyframes, kept or not, so
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
 from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition
 
-SCORES = 0.2, 0.3, 0.4
+SCORES = 0.3, 0.2, 0.4
 SHARES = 0.5, 0.25  # of the keyframes that there are, as a cap
 PER_LAP = round(patrol.LENGTH_M / patrol.STEP_M)
 LIGHTS = ('day', 'day', 'night', 'day', 'night', 'day', 'night')
@@ -49,8 +50,9 @@ def settings_for(count: int) -> dict[str, RetentionSettings]:
     """
     gates = {f'explained_score {score}': RetentionSettings(novelty=NoveltySettings(score)) for score in SCORES}
     caps = {f'max_keyframes {round(share * count)}': RetentionSettings(round(share * count)) for share in SHARES}
-    both = {f'{name}, explained_score 0.3': replace(cap, novelty=NoveltySettings(0.3)) for name, cap in caps.items()}
-    return {'everything is kept': RetentionSettings(), **gates, **caps, **dict([*both.items()][-1:])}
+    both = {f'{name}, explained_score {SCORES[0]}': replace(cap, novelty=NoveltySettings(SCORES[0]))
+            for name, cap in caps.items()}
+    return {'everything is kept': RetentionSettings(), **gates, **caps, **both}
 
 
 class Robot:
@@ -181,18 +183,16 @@ def called(work: tuple[tuple[str, ...], partial]) -> tuple[tuple[str, ...], dict
 
 
 def jobs(data: Path, work: Path, laps: int, seed: int) -> dict[tuple[str, ...], partial]:
-    """All rows, by the headings above them and their name."""
-    rows = {}
-    for name, settings in settings_for(2 * PER_LAP).items():
-        rows['patrol', name] = partial(patrol_row, laps, settings)
+    """All rows, by the headings above them and their name: one setting on every set, then the next setting."""
     known = lap_runs(Recorder(load_preset('classic'), work), seed)
-    for name, settings in settings_for(2 * len(known[0][1])).items():
-        rows['day and night', name] = partial(light_row, work, seed, settings)
+    sets = {('patrol',): (2 * PER_LAP, partial(patrol_row, laps)),
+            ('day and night',): (2 * len(known[0][1]), partial(light_row, work, seed))}
     for title, trial in real_trials(Recorder(None, work), data):
         if ', ' not in title:  # the others are the same drive with less
-            for name, settings in settings_for(len(trial.known or trial.queries)).items():
-                rows['real sets', title, name] = partial(real_row, title, data, work, settings)
-    return rows
+            sets['real sets', title] = (len(trial.known or trial.queries), partial(real_row, title, data, work))
+    rows = {above: [((*above, name), partial(row, settings)) for name, settings in settings_for(count).items()]
+            for above, (count, row) in sets.items()}
+    return dict(chain.from_iterable(zip(*rows.values())))
 
 
 def _number(value: float | None) -> str:
@@ -237,7 +237,7 @@ def _listed(values: Iterable[object]) -> str:
 def main() -> None:
     """Measure and write."""
     parser = command_line(__doc__, sets=True)
-    parser.add_argument('--laps', type=int, default=20)
+    parser.add_argument('--laps', type=int, default=10)
     parser.add_argument('--seed', type=int, default=101, help='of the simulated building')
     parser.add_argument('--processes', type=int, default=1, help='no more than there are idle cores')
     args = parser.parse_args()

@@ -100,7 +100,7 @@ class MapBuilder(SegvladNode):
         if self._markers.get_subscription_count():
             self._poses = self._map.poses() if self._poses is None else self._poses
             self._markers.publish(marker_array(keyframe_markers(self._poses, keyframe.id.stamp_ns)))
-        timings = keyframe.description.timings
+        timings = keyframe.description.timings if kept.answer is None else kept.answer.timings
         return {**timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())}
 
     def _store(self, keyframe: Keyframe) -> Kept:

@@ -57,7 +57,7 @@ class MapKeeper:
             self._hold(entry)
         known = () if place_map is None else map(recognizer.entry, place_map.witnesses())
         self._held['closures'][np.isin(self._held['entry'], [*known])] = 1
-        self._noted = self._witnesses()
+        self._to_note: dict[int, bool] = {}  # entries that have become witnesses, or are none any more
 
     def add(self, keyframe: Keyframe) -> Kept:
         """Take the next keyframe of the robot.
@@ -109,8 +109,10 @@ class MapKeeper:
         self.recognizer.feedback(query, match, accepted)
         if not accepted:
             ends = [entry for end in (query, match) if (entry := self.recognizer.entry(end)) is not None]
-            rows = np.isin(self._held['entry'], ends)
-            self._held['closures'][rows] = np.maximum(self._held['closures'][rows] - 1, 0)
+            for row in np.flatnonzero(np.isin(self._held['entry'], ends) & (self._held['closures'] > 0)):
+                self._held['closures'][row] -= 1
+                if not self._held['closures'][row]:
+                    self._to_note[int(self._held['entry'][row])] = False
             self._note_witnesses()
 
     def _store(self, keyframe: Keyframe, entry: int) -> Kept:
@@ -167,17 +169,15 @@ class MapKeeper:
         """Note an end of an accepted closure, seen now."""
         row = self._held['entry'] == entry
         self._held['seen'][row] = self._now()
+        if not self._held['closures'][row].any():
+            self._to_note[entry] = True
         self._held['closures'][row] += 1
-
-    def _witnesses(self) -> set[int]:
-        return set(self._held['entry'][self._held['closures'] > 0].tolist())
 
     def _note_witnesses(self) -> None:
         """Let the file know of new witnesses, and of those that are none any more: the robot may be started again."""
-        before, self._noted = self._noted & set(self._held['entry'].tolist()), self._witnesses()
-        for changed, witness in ((self._noted - before, True), (before - self._noted, False)):
-            if changed and self._map is not None:
-                self._map.note_witnesses(self._ids(changed), witness)
+        changed, self._to_note = self._to_note, {}
+        for witness in set(changed.values()) if self._map is not None else ():
+            self._map.note_witnesses(self._ids(entry for entry in changed if changed[entry] == witness), witness)
 
     def _ids(self, entries: Iterable[int]) -> tuple[KeyframeId, ...]:
         return tuple(self.recognizer.keyframe(entry).id for entry in entries)
@@ -186,10 +186,10 @@ class MapKeeper:
         self.evicted = (*self.evicted, *removed)[-_TOLD:]
 
     def _forget(self, ids: Collection[KeyframeId]) -> int:
-        removed = self.recognizer.remove(ids)
-        if removed:
-            self._held = self._held[np.isin(self._held['entry'], self.recognizer.entries)]
-        return removed
+        gone = [entry for identity in ids if (entry := self.recognizer.entry(identity)) is not None]
+        if gone:
+            self._held = self._held[~np.isin(self._held['entry'], gone)]
+        return self.recognizer.remove(ids)
 
     def _now(self) -> int:
         """A clock of its own: stamps of several sessions and robots may not be compared."""

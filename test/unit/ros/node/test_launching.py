@@ -67,6 +67,14 @@ def test_loop_closure_connects_its_nodes():
         'removed_keyframes': 'map_builder/removed_keyframes'}
 
 
+def test_the_back_ends_verdicts_reach_both_nodes():
+    nodes = {node.executable: node for node in nodes_of(ROOT / 'launch' / 'slam.launch.py')}
+    for name in ('map_builder', 'localizer'):
+        given = dict(remappings_of(nodes[name], values([*nodes.values()])))
+        assert given['loop_closure_feedback'] == 'pose_graph/loop_closure_feedback'
+    assert given['removed_keyframes'] == 'map_builder/removed_keyframes'
+
+
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_rviz_starts_only_when_asked(path):
     nodes = nodes_of(path)
