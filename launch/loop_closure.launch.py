@@ -4,7 +4,8 @@ from segvlad_ros.ros.node.launching import BASIC, CAMERA, MAP_TO_WRITE, Launched
 NODES = (
     LaunchedNode('map_builder', (*BASIC, *CAMERA, *MAP_TO_WRITE)),
     LaunchedNode('localizer', BASIC, fixed={'source': 'descriptors', 'follow': True}, remappings=(
-        ('keyframes', 'map_builder/keyframes'), ('get_keyframe', 'map_builder/get_keyframe'))),
+        ('keyframes', 'map_builder/keyframes'), ('get_keyframe', 'map_builder/get_keyframe'),
+        ('removed_keyframes', 'map_builder/removed_keyframes'))),
 )
 
 

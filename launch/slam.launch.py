@@ -2,12 +2,13 @@
 from segvlad_ros.ros.node.launching import BASIC, CAMERA, MAP_TO_WRITE, LaunchedNode, describe_launch
 
 BACK_END = tuple(argument for argument in (*BASIC, *CAMERA) if argument.name in ('preset', 'autostart', 'odom'))
+FEEDBACK = ('loop_closure_feedback', 'pose_graph/loop_closure_feedback')
 PATH = ('optimized_path', 'pose_graph/path')
 NODES = (
-    LaunchedNode('map_builder', (*BASIC, *CAMERA, *MAP_TO_WRITE), remappings=(PATH,)),
+    LaunchedNode('map_builder', (*BASIC, *CAMERA, *MAP_TO_WRITE), remappings=(FEEDBACK, PATH)),
     LaunchedNode('localizer', BASIC, fixed={'source': 'descriptors', 'follow': True}, remappings=(
         ('keyframes', 'map_builder/keyframes'), ('get_keyframe', 'map_builder/get_keyframe'),
-        ('loop_closure_feedback', 'pose_graph/loop_closure_feedback'), PATH)),
+        ('removed_keyframes', 'map_builder/removed_keyframes'), FEEDBACK, PATH)),
     LaunchedNode('pose_graph', BACK_END, remappings=(('loop_closures', 'localizer/loop_closures'),)),
 )
 

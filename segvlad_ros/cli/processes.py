@@ -118,6 +118,7 @@ def loop_closure_nodes(preset: str, maps: Path, mount: Pose, camera: str = '/cam
             'sync_timeout_s': '5.0',
             **{f'qos_overrides.{topic}.subscription.reliability': 'reliable' for topic in received}}),
         NodeCommand('localizer',
-                    {'keyframes': '/map_builder/keyframes', 'get_keyframe': '/map_builder/get_keyframe'},
+                    {'keyframes': '/map_builder/keyframes', 'get_keyframe': '/map_builder/get_keyframe',
+                     'removed_keyframes': '/map_builder/removed_keyframes'},
                     {'preset': preset, 'source': 'descriptors', 'publish_evidence': 'true'}),
     ]

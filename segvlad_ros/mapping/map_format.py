@@ -9,6 +9,7 @@ What the file holds, little-endian throughout:
   its session's identity, segments and keypoints included, for SQLite has no page checksums
 - ``segments``, ``keypoints``: the arrays of one keyframe; descriptors of segments are float16
 - ``optimized_poses``: what a back-end made of a pose, in its own frame; the measured one is never overwritten
+- ``witnesses``, where the map is bounded: which keyframes took part in accepted closures
 
 Readers ignore tables, metadata keys and JSON keys that they do not know. ``user_version`` changes only when a reader of
 the old version would misread the file. Who calls a function that takes a database holds its lock and transaction.
@@ -66,6 +67,8 @@ TABLES = {
     'optimized_poses': '(keyframe INTEGER PRIMARY KEY REFERENCES keyframes (id) ON DELETE CASCADE,'
                        ' frame TEXT NOT NULL, pose BLOB NOT NULL, covariance BLOB, digest BLOB NOT NULL)',
 }
+WITNESSES = ('CREATE TABLE IF NOT EXISTS witnesses (keyframe INTEGER PRIMARY KEY REFERENCES keyframes (id)'
+             ' ON DELETE CASCADE)')
 STATEMENTS = {name: f'CREATE TABLE {name} {columns}' for name, columns in TABLES.items()}
 
 

@@ -153,6 +153,17 @@ class PlaceMap:
         with reporting(self.path):
             return self.path.stat().st_size
 
+    @property
+    def used_bytes(self) -> int:
+        """How much of the file is in use; what removed keyframes have left is used again before the file grows."""
+        with self._reading():
+            return self._db.execute('SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,'
+                                    ' pragma_freelist_count, pragma_page_size').fetchone()[0]
+
+    def __contains__(self, identity: KeyframeId) -> bool:
+        with self._reading():
+            return map_format.find_keyframe(self._db, identity) is not None
+
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         with self._reading():
@@ -176,9 +187,10 @@ class PlaceMap:
                                    (robot_id, session_id)).fetchone()
         return row[0] if row else 0
 
-    def append(self, keyframe: Keyframe) -> int:
+    def append(self, keyframe: Keyframe, instead_of: Iterable[KeyframeId] = ()) -> int:
         """Store a keyframe; when this returns, it is on the disk.
 
+        :param instead_of: keyframes that are removed in the same transaction, to make room
         :returns: its row, counted from 1 and never reused
         :raises SegvladError: it does not fit the map, is in it already, or the disk is full (the map stays as it was)
         """
@@ -188,8 +200,8 @@ class PlaceMap:
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
-        self.count += 1
-        self.segments += row.segment_count
+            removed = self._delete(instead_of)
+        self._counted(1 - len(removed), row.segment_count - sum(removed))
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -244,11 +256,9 @@ class PlaceMap:
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Remove keyframes, all or (on an error) none, and return how many; those not in the map are passed over."""
         with self._writing():
-            rows = {row for identity in ids if (row := map_format.find_keyframe(self._db, identity)) is not None}
-            for row in rows:
-                self._db.execute('DELETE FROM keyframes WHERE id = ?', (row,))
-        self._recount()
-        return len(rows)
+            removed = self._delete(ids)
+        self._counted(-len(removed), -sum(removed))
+        return len(removed)
 
     def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> int:
         """Store optimised poses beside the measured ones, all or (on an error) none; those of keyframes that are not
@@ -262,6 +272,28 @@ class PlaceMap:
             for row, pose in found:
                 map_format.store_optimized_pose(self._db, row, pose)
         return len(found)
+
+    def witnesses(self) -> list[KeyframeId]:
+        """The keyframes that were noted as witnesses."""
+        with self._reading():
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'witnesses'").fetchone():
+                return []
+            rows = self._db.execute('SELECT robot_id, uuid, number, stamp_ns, camera FROM witnesses w'
+                                    ' JOIN keyframes k ON k.id = w.keyframe JOIN sessions s ON s.id = k.session'
+                                    ' ORDER BY k.id').fetchall()
+        return [KeyframeId(*row) for row in rows]
+
+    def note_witnesses(self, ids: Iterable[KeyframeId], witness: bool = True) -> None:
+        """Note that keyframes took part in accepted closures, or (``witness`` False) in none that still stands; those
+        that are not in the map are passed over.
+        """
+        statement = ('INSERT OR IGNORE INTO witnesses VALUES (?)' if witness
+                     else 'DELETE FROM witnesses WHERE keyframe = ?')
+        with self._writing():
+            self._db.execute(map_format.WITNESSES)
+            for identity in ids:
+                if (row := map_format.find_keyframe(self._db, identity)) is not None:
+                    self._db.execute(statement, (row,))
 
     def save_snapshot(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a consistent copy of the map, whole or not at all. Appending goes on meanwhile, and what is stored
@@ -297,6 +329,16 @@ class PlaceMap:
 
     def _read(self, row: int) -> Keyframe | None:
         return map_format.read_keyframe(self._db, self.path, row, self.dimension)
+
+    def _delete(self, ids: Iterable[KeyframeId]) -> list[int]:
+        """Delete keyframes within a transaction, and return how many segments each had."""
+        rows = {row for identity in ids if (row := map_format.find_keyframe(self._db, identity)) is not None}
+        return [count for row in rows for count, in self._db.execute(
+            'DELETE FROM keyframes WHERE id = ? RETURNING segment_count', (row,)).fetchall()]
+
+    def _counted(self, keyframes: int, segments: int) -> None:
+        self.count += keyframes
+        self.segments += segments
 
     def _reading(self):
         return map_file.reading(self._lock, self._db, self.path)

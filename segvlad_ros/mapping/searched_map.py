@@ -21,13 +21,16 @@ _FACTS = np.dtype([
     ('session', np.int32), ('index', np.int64), ('stamp_ns', np.int64),
     ('run', np.int32), ('length_m', np.float64), ('position', np.float64, 3), ('moment', np.float64, 3),
     ('frame', np.int32), ('optimized', np.float64, 3),
-    ('place', np.int32), ('offset', np.float64), ('via', np.int32)])
+    ('place', np.int32), ('offset', np.float64), ('via', np.int32), ('removed', bool)])
 # A match that was not measured: a share of the radius within which keyframes count as near.
 _UNMEASURED = 0.1
 
 
 class SearchedMap:
-    """Every keyframe by its entry, counted from 0 in the order in which they came. Not thread-safe."""
+    """Every keyframe by its entry, counted from 0 in the order in which they came. Not thread-safe.
+
+    A keyframe that is removed keeps its entry, and what its neighbours' places rest on; it is never found again.
+    """
 
     def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
         self._settings, self._drift = places, drift
@@ -45,9 +48,14 @@ class SearchedMap:
         return len(self._keyframes)
 
     @property
+    def removed(self) -> np.ndarray:
+        """(entries,) bool, the keyframes that are no longer in the map."""
+        return self._column('removed')
+
+    @property
     def ids(self) -> list[KeyframeId]:
-        """The keyframes' identities, by entry."""
-        return [keyframe.id for keyframe in self._keyframes]
+        """Identities of the keyframes that are in the map, in the order of their entries."""
+        return [self._keyframes[entry].id for entry in np.flatnonzero(~self.removed)]
 
     @property
     def places(self) -> np.ndarray:
@@ -94,6 +102,17 @@ class SearchedMap:
             self._of_session.append([])
         self._settle(entry, seen)
         self._of_session[session].append(entry)
+        return entry
+
+    def remove(self, identity: KeyframeId) -> int | None:
+        """Take a keyframe out of the map, and return its entry; None if it is not in the map."""
+        entry = self._entries.pop((identity.robot_id, identity.session_id, identity.index), None)
+        if entry is not None:
+            self._table['removed'][entry] = True
+            kept = self._keyframes[entry]
+            empty = replace(kept.description, boxes=kept.description.boxes[:0], pixels=kept.description.pixels[:0],
+                            keypoints=None)
+            self._keyframes[entry] = replace(kept, description=empty, thumbnail=b'', camera_model=None)
         return entry
 
     # places

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
@@ -75,7 +75,7 @@ class Localizer(SegvladNode):
             self.images = ImageInput(self)
         else:
             self._input = KeyframeInput(self, self.fingerprint, self._answer,
-                                        self._add if parameters['follow'] else None)
+                                        self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
             self._take(*self._read(parameters['map'], append=False))
 
@@ -173,11 +173,16 @@ class Localizer(SegvladNode):
 
     def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
         recognizer = self._places.recognizer
-        for keyframe in map(recognizer.keyframe, range(recognizer.count)):
+        for keyframe in map(recognizer.keyframe, recognizer.entries):
             yield keyframe.id, self._shown(keyframe)
 
     def _shown(self, keyframe: Keyframe) -> Pose | None:
         return keyframe.best_pose if self._newest is None else keyframe.pose_for(self._newest)
+
+    def _remove(self, ids: Sequence[KeyframeId]) -> None:
+        self._places.recognizer.remove(ids)
+        for identity in ids:
+            self._markers.place(identity, None)
 
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)

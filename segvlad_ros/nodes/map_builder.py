@@ -3,26 +3,30 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
 
+from segvlad_ros.mapping.growth import Growth
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
+from segvlad_ros.msg import LoopClosureFeedback, PlaceDescriptor, RemovedKeyframes, SegVladStatus
+from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
+from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
-from segvlad_ros.ros.node.pipeline_setup import node_pipeline
+from segvlad_ros.ros.node.pipeline_setup import node_pipeline, node_retention
 from segvlad_ros.ros.node.run import run_node
-from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor
+from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 from segvlad_ros.text import one_line
-from segvlad_ros.types import Frame, KeyframeId, OptimizedPose, SegvladError
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, SegvladError
 
 
 class MapBuilder(SegvladNode):
@@ -36,9 +40,12 @@ class MapBuilder(SegvladNode):
     def __init__(self) -> None:
         super().__init__('map_builder')
         self._map: PlaceMap | None = None
+        self._keeper: MapKeeper | None = None  # of a map that is to stay small
         self._places: PlaceRecognizer | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
+        self._removed = self.create_lifecycle_publisher(
+            RemovedKeyframes, '~/removed_keyframes', qos.latched(qos.REMOVED_DEPTH))
         self._markers = MarkerTopic(self, lambda: self._map.poses().items())
         self.serve(SaveMap, '~/save_map', self._save_map)
         self.serve(LoadMap, '~/load_map', self._load_map)
@@ -55,23 +62,28 @@ class MapBuilder(SegvladNode):
         self._directory = MapDirectory(parameters['map_directory'])
         self._places.describer.warm_up()
         name = parameters['map'] or self._directory.unused_name()
-        self._use(self._open(name, append=parameters['append']))
+        self._retention = node_retention(parameters)
+        self._use(*self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
         if self._map is not None:
             self._map.close()
-        self._map = self._places = None
+        self._map = self._keeper = self._places = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self._path = qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
                                    callback_group=self.sensor_group, raw=True)
+        self._feedback = None if self._keeper is None else qos.subscribe(
+            self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+            qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
-        self.destroy_subscription(self._path)
+        for subscription in filter(None, (self._path, self._feedback)):
+            self.destroy_subscription(subscription)
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`; only a keyframe that was stored shows that the disk has room again."""
@@ -79,23 +91,47 @@ class MapBuilder(SegvladNode):
         keyframe = self._places.process(frame)
         if keyframe is None:
             return False
-        rejected = keyframe.description.rejected
-        if rejected:
-            self.report(f'image rejected: {rejected}')
-        else:
-            self._map.append(keyframe)
+        kept = self._store(keyframe)
+        if kept.stored:
             self._optimized.add(keyframe.id)
             self._markers.place(keyframe.id, keyframe.pose)
-        self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint))
+        self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint, passed_over=not kept.stored))
+        self._tell_removed(kept.removed)
         self._markers.publish(keyframe.id.stamp_ns)
-        timings = keyframe.description.timings
+        timings = keyframe.description.timings if kept.answer is None else kept.answer.timings
         self.statistics.handled(received_s, {
             **timings, 'store and publish': time.perf_counter() - begin - sum(timings.values())})
-        return not rejected
+        return kept.stored
+
+    def _store(self, keyframe: Keyframe) -> Kept:
+        """Store a keyframe, unless nothing can be recognised in it or the map does without it."""
+        if keyframe.description.rejected:
+            self.report(f'image rejected: {keyframe.description.rejected}')
+            return Kept(stored=False)
+        if self._keeper is None:
+            self._map.append(keyframe)
+            kept = Kept()
+        else:
+            kept = self._keeper.add(keyframe)
+            self.statistics.count(keyframes_explained=bool(kept.explained), keyframes_evicted=len(kept.removed),
+                                  keyframes_refused=not kept.stored and not kept.explained)
+            if not kept.stored and not kept.explained:
+                self.report(f'keyframe {keyframe.id.index} not stored: the map is full of other places; raise '
+                            'retention.max_keyframes or retention.max_megabytes')
+        self._growth.note(keyframe.id.stamp_ns, self._map.used_bytes)
+        return kept
+
+    def _tell_removed(self, ids: Sequence[KeyframeId]) -> None:
+        for identity in ids:
+            self._markers.place(identity, None)
+        if ids:
+            self._removed.publish(to_removed_keyframes(ids, self._map.map_id, self.now_ns()))
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
         self._places.mapper.new_session()
+        if self._keeper is not None:
+            self._keeper.recognizer.reset_short_term()
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""
@@ -106,9 +142,11 @@ class MapBuilder(SegvladNode):
             size = place_map.bytes
         except OSError:  # somebody has moved the file; what is stored from now on says so
             size = 0
-        return MapFacts(place_map.map_id, place_map.count, place_map.segments, size)
+        keeper, each = self._keeper, self._growth.size // place_map.count if place_map.count else 0
+        return MapFacts(place_map.map_id, place_map.count, place_map.segments, size, each, self._growth.per_hour,
+                        () if keeper is None else tuple(keeper.evicted))
 
-    def _open(self, name: str, append: bool) -> PlaceMap:
+    def _open(self, name: str, append: bool) -> tuple[PlaceMap, MapKeeper | None]:
         path = self._directory.resolve(name)
         if append and path.is_file():
             place_map = PlaceMap.open(path, read_only=False, fingerprint=self._fields)
@@ -118,20 +156,32 @@ class MapBuilder(SegvladNode):
         else:
             place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
                                         self._places.describer.dimension, self.parameters['preset'])
+        keeper = None
+        try:
+            if self._retention.bounded:
+                keeper = MapKeeper(build_recognizer(self._places.preset), self._retention, place_map)
+        except BaseException:
+            place_map.close()
+            raise
         self.get_logger().info(one_line(f'writing {path} ({place_map.count} keyframes)'))
-        return place_map
+        return place_map, keeper
 
-    def _use(self, place_map: PlaceMap) -> None:
+    def _use(self, place_map: PlaceMap, keeper: MapKeeper | None) -> None:
         self._places.mapper.new_session()
+        self._growth, self._keeper = Growth(place_map.used_bytes), keeper
         self._markers.forget()
         self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
         if previous is not None:
             previous.close()
+        if keeper is not None:
+            removed = keeper.trim()
+            self.statistics.count(keyframes_evicted=len(removed))
+            self._tell_removed(removed)
 
-    def _exchange(self, place_map: PlaceMap) -> None:
+    def _exchange(self, place_map: PlaceMap, keeper: MapKeeper | None) -> None:
         """Write another map from now on; it was opened, and checked, while mapping went on."""
-        self.on_worker(lambda: self._use(place_map), otherwise=place_map.close)
+        self.on_worker(lambda: self._use(place_map, keeper), otherwise=place_map.close)
 
     def _take_path(self, path: bytes) -> None:
         self.post('optimized_path', lambda: self._optimize(path), newest=True)
@@ -159,9 +209,17 @@ class MapBuilder(SegvladNode):
         except SegvladError:
             self._optimized = OptimizedPath(self._map.ids)  # the next path tells them again
             raise
+        if self._keeper is not None:
+            self._keeper.recognizer.update_poses(moved)
         for keyframe, pose in moved.items():
             self._markers.place(keyframe, pose.map_from_base)
         self._markers.publish()
+
+    def _take_feedback(self, message: LoopClosureFeedback) -> None:
+        if message.verdict != LoopClosureFeedback.UNUSABLE:
+            accepted = message.verdict == LoopClosureFeedback.ACCEPTED
+            self.post('loop_closure_feedback', lambda: self._keeper.judge(
+                from_keyframe_id(message.query), from_keyframe_id(message.match), accepted))
 
     # services
 
@@ -178,17 +236,19 @@ class MapBuilder(SegvladNode):
         if request.append:
             raise SegvladError('maps cannot be merged while mapping: load with append false to go on in that map')
         path = self._directory.existing(request.name)
-        self._exchange(self._open(request.name, append=True))
+        self._exchange(*self._open(request.name, append=True))
         response.map_id, response.keyframes = self._map.map_id, self._map.count
         return f'going on in {path}'
 
     def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
         name = self._directory.unused_name()
-        self._exchange(self._open(name, append=False))
+        self._exchange(*self._open(name, append=False))
         return f'mapping anew into {name}; the map so far is kept'
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
-        keyframe = self._map.keyframe(from_keyframe_id(request.keyframe))
+        identity = from_keyframe_id(request.keyframe)
+        response.gone = identity not in self._map
+        keyframe = self._map.keyframe(identity)
         response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
         return 'found'
 
@@ -199,9 +259,10 @@ class MapBuilder(SegvladNode):
         return f'removed {response.removed} keyframes'
 
     def _remove(self, request: RemoveKeyframes.Request) -> int:
-        removed = self._map.remove(keyframes_to_remove(request, self._map))
+        ids = keyframes_to_remove(request, self._map)
+        removed = self._map.remove(ids) if self._keeper is None else self._keeper.remove(ids)
         self._optimized = OptimizedPath(self._map.ids)
-        self._markers.forget()
+        self._tell_removed(ids)
         return removed
 
 

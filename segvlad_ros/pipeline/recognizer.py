@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
 from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online
+from segvlad_ros.recognition.voting import FeedbackWeights, Votes, compare, vote_online
 from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
@@ -52,7 +52,17 @@ class Recognizer:
     @property
     def count(self) -> int:
         """Keyframes in the searched map."""
-        return len(self._map)
+        return len(self.entries)
+
+    @property
+    def entries(self) -> list[int]:
+        """The keyframes of the searched map; removed ones have left theirs."""
+        return np.flatnonzero(~self._map.removed).tolist()
+
+    @property
+    def places(self) -> np.ndarray:
+        """(entries,) int32, the place of every keyframe, removed ones included."""
+        return self._map.places
 
     @property
     def segments(self) -> int:
@@ -61,7 +71,7 @@ class Recognizer:
 
     @property
     def ids(self) -> list[KeyframeId]:
-        """The keyframes of the searched map, by entry."""
+        """The keyframes of the searched map, in the order of their entries."""
         return self._map.ids
 
     def keyframe(self, entry: int) -> Keyframe:
@@ -71,9 +81,13 @@ class Recognizer:
         """
         return self._map.keyframe(entry)
 
+    def entry(self, identity: KeyframeId) -> int | None:
+        """The entry of a keyframe; None if it is not in the searched map."""
+        return self._map.entry(identity)
+
     def keyframes(self) -> Iterator[Keyframe]:
-        """All keyframes of the searched map, whole, by entry."""
-        for entry in range(self.count):
+        """All keyframes of the searched map, whole, in the order of their entries."""
+        for entry in self.entries:
             keyframe = self._map.keyframe(entry)
             yield replace(keyframe, description=replace(keyframe.description,
                                                         descriptors=self._index.descriptors(entry)))
@@ -91,6 +105,21 @@ class Recognizer:
             self._index.add(rows)
             return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                                  self._sights.pop(keyframe.id, ()))
+
+    def remove(self, ids: Iterable[KeyframeId]) -> int:
+        """Take keyframes out of the searched map, for good; those not in it are passed over.
+
+        :return: how many were taken out
+        """
+        with self._lock:
+            return sum(self._map.remove(identity) is not None for identity in ids)
+
+    def alike(self, entry: int, others: Iterable[int]) -> list[float]:
+        """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
+        with self._lock, one_blas_thread():
+            rows = self._index.descriptors(entry)
+            return [float(compare(rows, self._index.descriptors(other), self._settings.vote.floor).weights.mean())
+                    for other in others]
 
     def load(self, place_map: PlaceMap, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Search this map from now on, instead of what was there.
@@ -169,7 +198,7 @@ class Recognizer:
         """The answer where nothing can be searched."""
         if query.description.rejected or not len(query.description):
             return Recognition(Status.QUERY_REJECTED, query.description.rejected or 'the image has no segments')
-        if not self._index.segments:
+        if not self._index.segments or self._map.removed.all():
             return Recognition(Status.MAP_EMPTY, 'the map has no keyframes yet')
         if excluded.all():
             return Recognition(Status.MAP_ONLY_RECENT,
@@ -209,7 +238,7 @@ class Recognizer:
         neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
         found = self._index.search(rows, neighbours, np.flatnonzero(excluded), self._map.places)[:2]
         clock.lap('search')
-        weights = self._feedback.weights(self.count)
+        weights = self._feedback.weights(len(self._map))
         votes = vote_online(*found, self._map.places, floor, weights)
         clock.lap('vote')
         if not votes.scores.any():
@@ -270,7 +299,7 @@ class Recognizer:
 
     def _excluded(self, query: Keyframe, mark: OdometryMark | None, exclude_recent: bool,
                   exclude_frames: int) -> np.ndarray:
-        left_out = np.zeros(self.count, bool)
+        left_out = self._map.removed.copy()
         if exclude_recent:
             limits = self._settings.exclude
             left_out |= self._map.recent(query.id, mark, limits.time_s, limits.distance_m)

@@ -1,14 +1,14 @@
 """Described keyframes of another node: received on a topic, and fetched by service where one was lost."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from segvlad_ros.msg import KeyframeId as KeyframeIdMessage
-from segvlad_ros.msg import PlaceDescriptor
+from segvlad_ros.msg import PlaceDescriptor, RemovedKeyframes
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import from_place_descriptor
+from segvlad_ros.ros.output.conversions import from_keyframe_id, from_place_descriptor
 from segvlad_ros.srv import GetKeyframe
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 
@@ -26,15 +26,18 @@ class KeyframeInput:
     :param fingerprint: digest that the keyframes must have
     :param answer: receives each new keyframe, in the worker's thread, and returns seconds by stage
     :param add: receives each keyframe in order, in the worker's thread; None: keyframes do not join the map
+    :param remove: receives keyframes that have left the map of the other node, in the worker's thread
     """
 
     def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe], dict[str, float]],
-                 add: Callable[[Keyframe], None] | None) -> None:
+                 add: Callable[[Keyframe], None] | None, remove: Callable[[Sequence[KeyframeId]], object]) -> None:
         self._node = node
         self._fingerprint = fingerprint
         self._answer = answer
+        self._remove = remove
         self.follower = Follower(add) if add is not None else None
         self._subscription: Any = None
+        self._removals: Any = None
         self._client: Any = None
         self._timer: Any = None
         self._asked: tuple[int, str, int] | None = None
@@ -47,6 +50,8 @@ class KeyframeInput:
         self._subscription = qos.subscribe(node, PlaceDescriptor, 'keyframes', self._receive,
                                            qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=node.sensor_group)
         if self.follower is not None:
+            self._removals = qos.subscribe(node, RemovedKeyframes, 'removed_keyframes', self._receive_removed,
+                                           qos.latched(qos.REMOVED_DEPTH), callback_group=node.sensor_group)
             self._client = node.create_client(GetKeyframe, 'get_keyframe', callback_group=node.sensor_group)
             self._timer = node.create_timer(POLL_S, lambda: node.worker.post(self._refill),
                                             callback_group=node.sensor_group, clock=node.steady_clock)
@@ -55,11 +60,12 @@ class KeyframeInput:
     def close(self) -> None:
         """Unsubscribe."""
         node, self._asked = self._node, None
-        for destroy, entity in ((node.destroy_subscription, self._subscription), (node.destroy_timer, self._timer),
+        for destroy, entity in ((node.destroy_subscription, self._subscription),
+                                (node.destroy_subscription, self._removals), (node.destroy_timer, self._timer),
                                 (node.destroy_client, self._client)):
             if entity is not None:
                 destroy(entity)
-        self._subscription = self._client = self._timer = None
+        self._subscription = self._removals = self._client = self._timer = None
 
     def _receive(self, message: PlaceDescriptor) -> None:
         if self._node.paused:
@@ -77,7 +83,10 @@ class KeyframeInput:
             return
         self._node.statistics.handled(received_s, self._answer(keyframe))
         if self.follower is not None:
-            self.follower.offer(keyframe)
+            if message.passed_over:
+                self.follower.removed(keyframe.id.robot_id, keyframe.id.session_id, keyframe.id.index)
+            else:
+                self.follower.offer(keyframe)
             if self.follower.missing() is not None and self._timer is not None and self._timer.is_canceled():
                 self._patience_until_s = self._node.steady_s() + PATIENCE_S
                 self._timer.reset()
@@ -92,6 +101,20 @@ class KeyframeInput:
             self._node.statistics.count(descriptors_rejected=1)
             self._node.report(f'keyframe {message.keyframe.index} rejected: {error}')
             return None
+
+    def _receive_removed(self, message: RemovedKeyframes) -> None:
+        """Also while the node is paused: what is gone stays gone."""
+        ids = [from_keyframe_id(identity) for identity in message.keyframes]
+        try:
+            self._node.worker.post(lambda: self._take_removed(ids))
+        except SegvladError as error:
+            self._node.report(f'{len(ids)} removed keyframes are still searched: {error}')
+
+    def _take_removed(self, ids: Sequence[KeyframeId]) -> None:
+        """In the worker's thread."""
+        for identity in ids:
+            self.follower.removed(identity.robot_id, identity.session_id, identity.index)
+        self._remove(ids)
 
     def _refill(self) -> None:
         """Ask for one missing keyframe, or give up; posted by the timer while some are missing."""
@@ -120,7 +143,9 @@ class KeyframeInput:
         if missing != self._asked:  # asked twice, answered twice
             return
         keyframe = self._read(response.descriptor) if response.success else None
-        if keyframe is None or not self.follower.offer(keyframe):
+        if response.gone:
+            self.follower.removed(*missing)
+        elif keyframe is None or not self.follower.offer(keyframe) and self.follower.missing() == missing:
             self._lost(missing, response.message)
         self._patience_until_s = self._node.steady_s() + PATIENCE_S
         self._asked = None
@@ -134,10 +159,13 @@ class KeyframeInput:
 
 @dataclass
 class _KeyframeStream:
-    """One session: ``next_index`` is the first index that was neither added nor given up."""
+    """One session: ``next_index`` is the first index that was neither added nor given up; ``gone`` are those from there
+    on that the other node's map does not hold.
+    """
 
     next_index: int = 1
     held: dict[int, Keyframe | None] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
 
 
 class Follower:
@@ -160,7 +188,8 @@ class Follower:
         """
         identity = keyframe.id
         stream = self._streams.setdefault((identity.robot_id, identity.session_id), _KeyframeStream())
-        if identity.index < stream.next_index or stream.held.get(identity.index) is not None:
+        if identity.index < stream.next_index or identity.index in stream.gone or (
+                stream.held.get(identity.index) is not None):
             return False
         stream.held[identity.index] = keyframe
         self._release(stream)
@@ -185,13 +214,22 @@ class Follower:
             stream.held.setdefault(index, None)
             self._release(stream)
 
+    def removed(self, robot_id: int, session_id: str, index: int) -> None:
+        """Do without a keyframe that the other node's map does not hold, whether it has come already or not."""
+        stream = self._streams.setdefault((robot_id, session_id), _KeyframeStream())
+        if index >= stream.next_index:
+            stream.held.pop(index, None)
+            stream.gone.add(index)
+            self._release(stream)
+
     def clear(self) -> None:
         """Forget everything."""
         self._streams.clear()
 
     def _release(self, stream: _KeyframeStream) -> None:
-        while stream.next_index in stream.held:
-            keyframe = stream.held.pop(stream.next_index)
+        while stream.next_index in stream.held or stream.next_index in stream.gone:
+            keyframe = stream.held.pop(stream.next_index, None)
+            stream.gone.discard(stream.next_index)
             stream.next_index += 1
             if keyframe is not None:
                 self._add(keyframe)

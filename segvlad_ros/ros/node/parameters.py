@@ -115,6 +115,22 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.0, maximum=3.14159),
     Parameter('keyframe.no_odometry_interval_s', 1.0, 'Without odometry: a keyframe each time this has passed.',
               minimum=0.0, maximum=3600.0),
+    Parameter('retention.explained_score', 0.0, 'A keyframe that geometry proves to show a place of the map with at '
+              'least this score is not stored: the map explains it. 0: every keyframe is stored.',
+              minimum=0.0, maximum=1.0, nodes=BUILDER),
+    Parameter('retention.explained_by', 1, 'So many keyframes of the map must have that score.',
+              minimum=1, maximum=5, nodes=BUILDER),
+    Parameter('retention.explained_within_m', 0.75, 'From further away, as far as geometry measures that, nothing is '
+              'explained.', minimum=0.01, maximum=100.0, nodes=BUILDER),
+    Parameter('retention.explained_within_rad', 0.35, 'Turned by more, nothing is explained.',
+              minimum=0.01, maximum=3.14159, nodes=BUILDER),
+    Parameter('retention.max_keyframes', 0, 'The map holds no more keyframes; what it covers twice goes first. 0: any '
+              'number.', minimum=0, maximum=10**9, nodes=BUILDER),
+    Parameter('retention.max_megabytes', 0, 'Likewise by the size of its file, 10^6 bytes; 0: any size.',
+              minimum=0, maximum=10**9, nodes=BUILDER),
+    Parameter('retention.same_condition_score', 0.2, 'Keyframes of a place that score at least this with each other '
+              'show it in one condition: the same side by the same light. Each condition keeps a keyframe before '
+              'another one keeps two.', minimum=0.01, maximum=1.0, nodes=BUILDER),
     Parameter('top_k', 5, 'Most candidates in a PlaceMatchArray.',
               minimum=1, maximum=1000, read_only=False, nodes=LOCALIZER),
     Parameter('sessions', [''], 'Ids of the sessions of the map that are searched, as segvlad map info names them; '

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.mapping.novelty import NoveltySettings
+from segvlad_ros.mapping.retention import RetentionSettings
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.types import SegvladError
@@ -17,3 +19,11 @@ def node_pipeline(parameters: NodeParameters) -> PlaceRecognizer:
         raise SegvladError(f'preset {parameters["preset"]}: projection none makes megabytes a keyframe and is for '
                            'offline use; set projection.kind to seeded or file')
     return places
+
+
+def node_retention(parameters: NodeParameters) -> RetentionSettings:
+    """How large a node's parameters let its map become."""
+    novelty = NoveltySettings(*(parameters[f'retention.{name}'] for name in (
+        'explained_score', 'explained_by', 'explained_within_m', 'explained_within_rad')))
+    return RetentionSettings(parameters['retention.max_keyframes'], parameters['retention.max_megabytes'] * 10**6,
+                             parameters['retention.same_condition_score'], novelty)

@@ -32,6 +32,7 @@ def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityP
 
 
 DESCRIPTORS_DEPTH = 20
+REMOVED_DEPTH = 100  # messages that wait for who comes late
 
 
 def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile, *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 import array
 import logging
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,17 +143,24 @@ def _bytes(values: np.ndarray) -> array.array:
     return array.array('B', np.ascontiguousarray(values).tobytes())
 
 
-def to_place_descriptor(keyframe: Keyframe, fingerprint: str) -> interfaces.PlaceDescriptor:
+def to_removed_keyframes(ids: Iterable[KeyframeId], map_id: str, now_ns: int) -> interfaces.RemovedKeyframes:
+    """What a map holds no longer."""
+    return interfaces.RemovedKeyframes(stamp=to_time(now_ns), map_id=map_id,
+                                       keyframes=[to_keyframe_id(identity) for identity in ids])
+
+
+def to_place_descriptor(keyframe: Keyframe, fingerprint: str, passed_over: bool = False) -> interfaces.PlaceDescriptor:
     """A keyframe as a message, descriptors as float16.
 
     :param fingerprint: digest of the preset that described it
+    :param passed_over: the map does not hold it
     """
     place, stamp = keyframe.description, to_time(keyframe.id.stamp_ns)
     header = Header(stamp=stamp, frame_id=keyframe.frame_id)
     message = interfaces.PlaceDescriptor(
         header=header, keyframe=to_keyframe_id(keyframe.id), model_fingerprint=fingerprint,
         segment_count=len(place), dimension=place.descriptors.shape[1],
-        encoding=interfaces.PlaceDescriptor.FLOAT16)
+        encoding=interfaces.PlaceDescriptor.FLOAT16, passed_over=passed_over)
     message.descriptors = _bytes(place.descriptors.astype('<f2'))
     message.segments = [_roi(box) for box in place.boxes]
     message.segment_pixels = array.array('I', place.pixels.astype(np.uint32).tolist())
@@ -299,6 +307,10 @@ def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> interfaces.
     counts, stages = snapshot.counts, snapshot.stages
     return interfaces.SegVladStatus(
         map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
+        bytes_per_keyframe=facts.bytes_per_keyframe, map_bytes_per_hour=facts.bytes_per_hour,
+        evicted=[to_keyframe_id(identity) for identity in facts.evicted],
+        keyframes_explained=counts.keyframes_explained, keyframes_refused=counts.keyframes_refused,
+        keyframes_evicted=counts.keyframes_evicted,
         images_received=counts.images_received, images_dropped=counts.images_dropped,
         images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
         matches_published=counts.matches_published, stages=list(stages),

@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import to_status, to_time
+from segvlad_ros.types import KeyframeId
 
 PERIOD_S = 1.0
 WINDOW = 100  # images or keyframes that percentiles and ratios are taken over
@@ -40,6 +41,9 @@ class Counts:
     images_rejected: int = 0
     keyframes_processed: int = 0
     matches_published: int = 0
+    keyframes_explained: int = 0
+    keyframes_refused: int = 0
+    keyframes_evicted: int = 0
     incomplete: int = 0
     odometry_leaps: int = 0
     clock_jumps: int = 0
@@ -157,12 +161,18 @@ class MapFacts:
     """What status and diagnostics say about the map.
 
     :ivar bytes: size of the file, 0 without one
+    :ivar bytes_per_keyframe: 0 if unknown
+    :ivar bytes_per_hour: what it has grown by over the last hour of images, NaN if unknown
+    :ivar evicted: the last keyframes that had to make room, the newest last
     """
 
     map_id: str = ''
     keyframes: int = 0
     segments: int = 0
     bytes: int = 0
+    bytes_per_keyframe: int = 0
+    bytes_per_hour: float = math.nan
+    evicted: tuple[KeyframeId, ...] = ()
 
 
 class StatusReporter:
@@ -320,7 +330,10 @@ def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> Di
     """What the map holds."""
     return _status(f'{node}: map', f'{facts.keyframes} keyframes', [], {
         'state': state, 'map id': facts.map_id, 'keyframes': facts.keyframes, 'segments': facts.segments,
-        'bytes': facts.bytes, 'matches published': snapshot.counts.matches_published,
+        'bytes': facts.bytes, 'bytes a keyframe': facts.bytes_per_keyframe, 'bytes an hour': facts.bytes_per_hour,
+        'keyframes explained by the map': snapshot.counts.keyframes_explained,
+        'keyframes without room': snapshot.counts.keyframes_refused,
+        'keyframes evicted': snapshot.counts.keyframes_evicted, 'matches published': snapshot.counts.matches_published,
         'last match age [s]': snapshot.match_age_s})
 
 

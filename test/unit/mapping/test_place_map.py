@@ -131,6 +131,40 @@ class TestIndices:
             assert again.append(make_keyframe(4, session=session)) > rows[-1]
             assert again.verify() == []
 
+    def test_room_is_made_in_the_transaction_that_stores(self, place_map):
+        first, second, third = (make_keyframe(index, segments=index + 1) for index in (1, 2, 3))
+        place_map.append(first)
+        place_map.append(second)
+        refused('in the map already', place_map.append, second, instead_of=[first.id])
+        assert first.id in place_map
+        place_map.append(third, instead_of=[first.id, make_keyframe(8).id])
+        assert place_map.ids() == [second.id, third.id]
+        assert (place_map.count, place_map.segments, first.id in place_map) == (2, 3 + 4, False)
+
+    def test_what_is_removed_leaves_room_in_the_file(self, place_map):
+        place_map.append(make_keyframe(1, thumbnail=bytes(50_000)))
+        for index in range(2, 12):
+            place_map.append(make_keyframe(index, thumbnail=bytes(50_000)), instead_of=[make_keyframe(index - 1).id])
+        assert 50_000 < place_map.used_bytes <= place_map.bytes < 250_000
+        place_map.remove([make_keyframe(11).id])
+        assert place_map.used_bytes < 50_000
+
+    def test_witnesses_are_noted_in_the_file(self, place_map, path):
+        assert place_map.witnesses() == []
+        ids = [make_keyframe(index).id for index in (1, 2, 3, 4)]
+        for index in (1, 2, 3):
+            place_map.append(make_keyframe(index))
+        place_map.note_witnesses(ids)
+        place_map.note_witnesses(ids[:1], witness=False)
+        place_map.note_witnesses(ids[1:2])
+        assert place_map.witnesses() == ids[1:3]
+        place_map.remove(ids[2:3])
+        place_map.save_snapshot(path.with_name('copy.segvlad'))
+        place_map.close()
+        for name in (path, path.with_name('copy.segvlad')):
+            with PlaceMap.open(name, full_check=True) as again:
+                assert again.witnesses() == ids[1:2]
+
     def test_twice_the_same(self, place_map):
         place_map.append(make_keyframe(1))
         refused('keyframe 1 of session .* in the map already', place_map.append, make_keyframe(1))

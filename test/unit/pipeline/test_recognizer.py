@@ -401,3 +401,26 @@ def test_answer_does_not_depend_on_candidates_that_votes_rank_low():
     few, many = ([recognizer.recognize(query, exclude_recent=False, top_k=top_k, independent=True).reason
                   for query in queries] for top_k in (1, 40))
     assert few == many
+
+
+def test_what_is_removed_is_never_found_again_and_leaves_the_others_their_entries():
+    recognizer = map_of(range(20))
+    seven, eight = (recognizer.keyframe(entry).id for entry in (7, 8))
+    assert recognizer.remove([seven, eight, KeyframeId(0, 'elsewhere', 1, 0)]) == 2
+    assert recognizer.remove([seven]) == 0
+    assert (recognizer.count, recognizer.entries) == (18, [*range(7), *range(9, 20)])
+    assert seven not in recognizer.ids and recognizer.entry(seven) is None
+    assert [key.id for key in recognizer.keyframes()] == recognizer.ids
+    answers = ask(recognizer, [7, 8, 9, 10, 11])
+    found = {candidate.entry for answer in answers for candidate in answer.candidates}
+    assert not found & {7, 8}
+    assert answers[-1].status == Status.MATCHED and answers[-1].candidates[0].entry == 11
+    assert answers[-1].map_keyframes == 18
+    assert recognizer.add(keyframe(seen(7, view=1), 8)) == 20  # it may come again
+    assert recognizer.entry(seven) == 20
+
+
+def test_a_map_of_which_all_is_removed_is_empty():
+    recognizer = map_of(range(3))
+    recognizer.remove(recognizer.ids)
+    assert ask(recognizer, [1])[0].status == Status.MAP_EMPTY

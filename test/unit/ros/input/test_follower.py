@@ -76,3 +76,23 @@ def test_robots_and_sessions_do_not_mix(follower, added):
     assert follower.missing() == (0, 'b', 1)
     follower.clear()
     assert follower.missing() is None
+
+
+def test_what_is_removed_before_it_comes_is_not_added(follower, added):
+    follower.removed(0, 'a', 2)
+    for index in (1, 2, 3):
+        follower.offer(keyframe(index))
+    assert added == [('a', 1), ('a', 3)]
+    follower.offer(keyframe(6))
+    follower.removed(0, 'a', 6)
+    assert follower.missing() is None
+    for index in (7, 4, 5):
+        follower.offer(keyframe(index))
+    assert added == [('a', index) for index in (1, 3, 4, 5, 7)]
+
+
+def test_removals_of_a_session_that_nobody_follows_ask_for_nothing(follower, added):
+    follower.removed(0, 'old', 40)
+    assert follower.missing() is None
+    assert follower.offer(keyframe(1))
+    assert added == [('a', 1)]

@@ -8,7 +8,7 @@ import pytest
 from map_samples import make_keyframe
 
 from segvlad_ros.ros.input.keyframe_input import ASK_AGAIN_S, PATIENCE_S, KeyframeInput
-from segvlad_ros.ros.output.conversions import to_place_descriptor
+from segvlad_ros.ros.output.conversions import to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.status import Statistics
 
 FINGERPRINT = 'f' * 64
@@ -70,7 +70,7 @@ class StandIn:
         return self.timer
 
     def create_subscription(self, kind, topic, callback, *args, **options):
-        self.receive = callback
+        setattr(self, {'keyframes': 'receive', 'removed_keyframes': 'receive_removed'}[topic], callback)
         return topic
 
 
@@ -82,16 +82,22 @@ def node():
 @pytest.fixture
 def added(node):
     added = []
-    KeyframeInput(node, FINGERPRINT, lambda keyframe: {}, lambda keyframe: added.append(keyframe.id.index)).open()
+
+    def remove(ids):
+        for identity in ids:
+            added.remove(identity.index)
+    KeyframeInput(node, FINGERPRINT, lambda keyframe: {}, lambda keyframe: added.append(keyframe.id.index),
+                  remove).open()
     return added
 
 
-def message(index):
-    return to_place_descriptor(make_keyframe(index), FINGERPRINT)
+def message(index, passed_over=False):
+    return to_place_descriptor(make_keyframe(index), FINGERPRINT, passed_over)
 
 
 def answer(index):
-    return SimpleNamespace(result=lambda: SimpleNamespace(success=True, message='', descriptor=message(index)))
+    return SimpleNamespace(result=lambda: SimpleNamespace(
+        success=True, message='', descriptor=message(index), gone=False))
 
 
 def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added):
@@ -116,3 +122,22 @@ def test_without_any_answer_it_is_given_up_in_words(node, added):
     node.poll()
     assert added == [2]
     assert node.problems == ['keyframe 1 never came: the service get_keyframe does not answer']
+
+
+def test_what_the_map_passes_over_or_has_lost_is_no_gap(node, added):
+    """Neither asked for nor awaited; what the service calls gone is not missed either."""
+    node.receive(message(1))
+    node.receive(message(2, passed_over=True))
+    node.receive(message(3))
+    assert (added, node.client.asked) == ([1, 3], [])
+    node.receive(message(5))
+    node.now_s = 0.1
+    node.poll()
+    assert node.client.asked == [4]
+    node.client.done(SimpleNamespace(result=lambda: SimpleNamespace(
+        success=False, message='not in the map', descriptor=None, gone=True)))
+    assert added == [1, 3, 5]
+    assert node.statistics.snapshot().counts.gaps == 0
+    node.receive_removed(to_removed_keyframes([make_keyframe(3).id], 'map', 0))
+    assert added == [1, 5]
+    assert node.problems == []

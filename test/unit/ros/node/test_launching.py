@@ -63,7 +63,16 @@ def test_loop_closure_connects_its_nodes():
     localizer = next(node for node in nodes if node.executable == 'localizer')
     assert parameters_of(localizer, values(nodes))['source'] == 'descriptors'
     assert dict(remappings_of(localizer, values(nodes))) == {
-        'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}
+        'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe',
+        'removed_keyframes': 'map_builder/removed_keyframes'}
+
+
+def test_the_back_ends_verdicts_reach_both_nodes():
+    nodes = {node.executable: node for node in nodes_of(ROOT / 'launch' / 'slam.launch.py')}
+    for name in ('map_builder', 'localizer'):
+        given = dict(remappings_of(nodes[name], values([*nodes.values()])))
+        assert given['loop_closure_feedback'] == 'pose_graph/loop_closure_feedback'
+    assert given['removed_keyframes'] == 'map_builder/removed_keyframes'
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)

@@ -47,7 +47,7 @@ def test_every_parameter_is_described_and_its_default_allowed(name):
         assert (entry.minimum is None) == (entry.maximum is None)
         if isinstance(entry.default, float):
             assert entry.minimum is not None
-            assert entry.name.endswith(UNITS) or '_ratio_' in entry.name
+            assert entry.name.endswith(UNITS) or any(share in entry.name for share in ('_ratio_', '_score'))
 
 
 @pytest.mark.parametrize('name', BOTH)

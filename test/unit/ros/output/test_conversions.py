@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from map_samples import make_keyframe
 from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
@@ -218,3 +219,24 @@ def test_a_status_names_its_stages():
     assert (message.images_received, message.images_rejected, message.keyframes_processed) == (3, 1, 1)
     assert list(message.stages) == ['segments', 'store']
     np.testing.assert_allclose(message.stage_p50_seconds, [0.1, 0.2], rtol=1e-6)
+
+
+def test_a_status_tells_what_the_map_costs_and_gave_up():
+    statistics = Statistics()
+    statistics.count(keyframes_explained=4, keyframes_refused=1, keyframes_evicted=2)
+    gone = make_keyframe(7).id
+    message = over_the_wire(conversions.to_status(
+        statistics.snapshot(), MapFacts('m', 1, 2, 3, bytes_per_keyframe=4096, bytes_per_hour=-1.5, evicted=(gone,)),
+        state=SegVladStatus.MAPPING, model_fingerprint='f', device='cpu'))
+    assert (message.keyframes_explained, message.keyframes_refused, message.keyframes_evicted) == (4, 1, 2)
+    assert (message.bytes_per_keyframe, message.map_bytes_per_hour) == (4096, -1.5)
+    assert [conversions.from_keyframe_id(identity) for identity in message.evicted] == [gone]
+
+
+def test_what_a_map_lost_and_passed_over_crosses_the_wire():
+    lost = [make_keyframe(index).id for index in (3, 9)]
+    message = over_the_wire(conversions.to_removed_keyframes(lost, 'office', 5))
+    assert (message.map_id, conversions.from_time(message.stamp)) == ('office', 5)
+    assert [conversions.from_keyframe_id(identity) for identity in message.keyframes] == lost
+    assert over_the_wire(conversions.to_place_descriptor(make_keyframe(1), 'f', passed_over=True)).passed_over
+    assert not conversions.to_place_descriptor(make_keyframe(1), 'f').passed_over
