@@ -196,7 +196,10 @@ class PlaceMap:
 
     def keyframes(self) -> Iterator[Keyframe]:
         """All keyframes in the order in which they were stored. The map may be written meanwhile."""
-        row = 0
+        return (keyframe for _row, keyframe in self.stored_after(0))
+
+    def stored_after(self, row: int) -> Iterator[tuple[int, Keyframe]]:
+        """The keyframes behind a row, each with its own, in order. The map may be written meanwhile."""
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
@@ -204,7 +207,7 @@ class PlaceMap:
                 if row is None:
                     return
                 keyframe = self._read(row)
-            yield keyframe
+            yield row, keyframe
 
     def ids(self) -> list[KeyframeId]:
         """Identities of all keyframes in the order in which they were stored."""

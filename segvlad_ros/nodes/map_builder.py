@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 import time
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
@@ -15,6 +16,7 @@ from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.fleet_link import FleetLink
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
@@ -37,6 +39,7 @@ class MapBuilder(SegvladNode):
         super().__init__('map_builder')
         self._map: PlaceMap | None = None
         self._places: PlaceRecognizer | None = None
+        self._fleet: FleetLink | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
@@ -55,15 +58,18 @@ class MapBuilder(SegvladNode):
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
         self._places.describer.warm_up()
+        self._fleet = FleetLink.of(parameters)
         name = parameters['map'] or self._directory.unused_name()
         self._use(self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
+        if self._fleet is not None:
+            self._fleet.stop()
         if self._map is not None:
             self._map.close()
-        self._map = self._places = None
+        self._map = self._places = self._fleet = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -108,6 +114,11 @@ class MapBuilder(SegvladNode):
             size = 0
         return MapFacts(place_map.map_id, place_map.count, place_map.segments, size)
 
+    def diagnose_more(self) -> list[DiagnosticStatus]:
+        """See :class:`SegvladNode`."""
+        fleet = self._fleet
+        return [] if fleet is None else [fleet.status(self.get_fully_qualified_name())]
+
     def _open(self, name: str, append: bool) -> PlaceMap:
         path = self._directory.resolve(name)
         if append and path.is_file():
@@ -127,6 +138,8 @@ class MapBuilder(SegvladNode):
         self._poses = None  # what the map holds is read when somebody looks at it
         self._optimized = OptimizedPath()
         previous, self._map = self._map, place_map
+        if self._fleet is not None:
+            self._fleet.send(place_map)
         if previous is not None:
             previous.close()
 
