@@ -79,7 +79,7 @@ def _sync(args: argparse.Namespace) -> int:
 
     address = _address(args)
     with PlaceMap.open(args.map) as place_map, \
-            MilvusPlaces(address, place_map.fingerprint['digest'], place_map.dimension) as database:
+            MilvusPlaces(address, str(place_map.fingerprint.get('digest', '')), place_map.dimension) as database:
         outbox = Outbox(place_map, address.destination)
         sent = sum(1 for _ in progress(outbox.sync(database), 'keyframes', outbox.waiting))
         facts = {'map': str(args.map), 'site': args.site, 'sent': sent, 'keyframes': outbox.sent}
@@ -122,7 +122,7 @@ def _of_map(args: argparse.Namespace) -> Iterator[tuple[str, list[RemotePlace]]]
 
     address, preset = _address(args), chosen_preset(args)
     with PlaceMap.open(args.query, fingerprint=preset.fingerprint()) as place_map, \
-            MilvusPlaces(address, place_map.fingerprint['digest'], place_map.dimension) as database:
+            MilvusPlaces(address, str(place_map.fingerprint.get('digest', '')), place_map.dimension) as database:
         own = [SessionKey(session.robot_id, session.session_id) for session in place_map.sessions()]
         for keyframe in progress(place_map.keyframes(), 'keyframes', place_map.count):
             yield (f'keyframe {keyframe.id.index} of session {keyframe.id.session_id}',

@@ -74,15 +74,21 @@ class Courier:
                     if self._stopping.is_set():
                         break
                 self._problem, period_s = '', PERIOD_S
-            except SegvladError as error:
-                if not self._problem:
-                    self._failing_since_s = time.monotonic()
-                    if not self._stopping.is_set():
-                        logger.warning('%s; keyframes wait in the map and are sent later', error)
-                self._problem = str(error)
+            except Exception as error:  # this thread must not end, nor say that all is well
+                self._note(error)
                 period_s = min(LONGEST_PERIOD_S, max(PERIOD_S, 2 * period_s))
                 database = _closed(database)
         _closed(database)
+
+    def _note(self, error: Exception) -> None:
+        """Remember what is wrong; the log has the first of a row of failures."""
+        known, first = isinstance(error, SegvladError), not self._problem
+        self._problem = str(error) if known else f'{type(error).__name__}: {error}'
+        if first:
+            self._failing_since_s = time.monotonic()
+        if first and not self._stopping.is_set():
+            logger.warning('%s; keyframes wait in the map and are sent later', self._problem,
+                           exc_info=None if known else error)
 
 
 def _closed(database: MilvusPlaces | None) -> None:

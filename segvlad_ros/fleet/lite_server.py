@@ -16,8 +16,9 @@ from segvlad_ros.types import SegvladError
 
 END_S = 20.0
 _PR_SET_PDEATHSIG = 1
-# Rows that were not written to segments yet are slow to search; its own limit is 128 MB.
-_ENVIRONMENT = {'MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES': str(16 << 20), 'PYTHONUNBUFFERED': '1'}
+# Rows that were not written to segments yet are slow to search, and all requests wait while they are written; its own
+# limit is 128 MB.
+_ENVIRONMENT = {'MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES': str(4 << 20), 'PYTHONUNBUFFERED': '1'}
 
 
 class LiteServer:

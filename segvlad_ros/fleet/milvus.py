@@ -17,8 +17,9 @@ from segvlad_ros.fleet.place_database import FoundSegments, KeyframeFacts, Keyfr
 from segvlad_ros.io.extras import import_fleet
 from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegvladError
 
-TIMEOUT_S = 10.0
-"""Longest time that one request may take; nobody but the asking thread waits for it."""
+TIMEOUT_S = 30.0
+"""Longest time that one request may take: milvus-lite stands still while it writes a segment or answers another robot.
+Nobody but the asking thread waits for it."""
 MAX_TEXT = 200  # characters of a site or session
 _PAGE = 1000  # keyframes a request, where they are listed or deleted
 # milvus-lite searches its rows exactly: what it is for fits that, and an index of it costs more than it saves.
@@ -78,6 +79,8 @@ class MilvusPlaces:
     """
 
     def __init__(self, address: DatabaseAddress, digest: str, dimension: int) -> None:
+        if not digest.isalnum():
+            raise SegvladError('the map cannot be shared: its fingerprint has no digest to tell which pipeline made it')
         self._address = address
         self.collection = f'segvlad_{digest}'
         pymilvus = import_fleet('pymilvus')
@@ -205,7 +208,7 @@ class MilvusPlaces:
             reason = error.message
         except grpc.RpcError as error:
             reason = error.details() if hasattr(error, 'details') else str(error)
-        except ValueError as error:  # a closed channel
+        except (OSError, ValueError) as error:  # a file that cannot be read; a closed channel
             reason = str(error)
         else:
             return

@@ -16,7 +16,7 @@ from pathlib import Path
 from segvlad_ros.fleet.place_database import KeyframeKey, PlaceDatabase, SessionKey
 from segvlad_ros.mapping.map_file import published, reporting
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import KeyframeId, SegvladError
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,8 @@ class Outbox:
                 yield key
             if time.monotonic() >= self._compare_at_s or self._map.count != self._position.keyframes:
                 yield from self._compare(database)
-                self._position = replace(self._position, keyframes=self._map.count)
                 self._compare_at_s = time.monotonic() + COMPARE_S
-        except SegvladError:
+        except Exception:
             self._compare_at_s = 0.0
             raise
         finally:
@@ -98,14 +97,19 @@ class Outbox:
     def _compare(self, database: PlaceDatabase) -> Iterator[KeyframeKey]:
         """Make the database hold what the map holds, no more and no less."""
         sessions = [SessionKey(session.robot_id, session.session_id) for session in self._map.sessions()]
-        if database.count(sessions) == self._map.count:
-            return
-        there = database.keyframes(sessions)
-        identities = {KeyframeKey.of(identity): identity for identity in self._map.ids()}
-        database.delete(there - identities.keys())
-        for key in sorted(identities.keys() - there):
-            database.upsert(self._map.keyframe(identities[key]))
-            yield key
+        count, held = database.count(sessions), self._held()
+        if count != len(held):
+            there = database.keyframes(sessions)
+            held = self._held()  # after the list was made: what is in both was in the map in any case
+            database.delete(there - held.keys())
+            for key in sorted(held.keys() - there):
+                database.upsert(self._map.keyframe(held[key]))
+                yield key
+        self._position = replace(self._position, keyframes=len(held))
+
+    def _held(self) -> dict[KeyframeKey, KeyframeId]:
+        """What the map holds now, somebody else's last keyframe included."""
+        return {KeyframeKey.of(identity): identity for identity in self._map.ids()}
 
     def _load(self, beginning: Position) -> Position:
         """The position that was noted, if it is this map's and destination's; else the beginning."""

@@ -59,7 +59,9 @@ class PlaceDatabase(Protocol):
     """The keyframes of one site. All methods raise SegvladError where the database cannot be reached or refuses."""
 
     def upsert(self, keyframe: Keyframe) -> None:
-        """Store a keyframe's segments, in place of those that it had; when this returns, they are found."""
+        """Store a keyframe's segments, in place of those that it had; they are found when this returns, in a cluster a
+        moment later.
+        """
 
     def search(self, descriptors: np.ndarray, neighbours: int,
                leave_out: Collection[SessionKey] = ()) -> FoundSegments:

@@ -103,6 +103,15 @@ def test_the_map_is_not_touched(connect, office):
     assert office.path.read_bytes() == before
 
 
+def test_a_map_that_is_written_meanwhile_is_sent_by_its_reader(connect, office, server, digest):
+    with PlaceMap.open(office.path) as reader:
+        office.append(make_keyframe(6))  # the reader has counted five
+        outbox = Outbox(reader, 'server site')
+        assert len([*outbox.sync(connect())]) == 6
+        assert outbox.sent == 6
+    assert stored_keys(server.uri, digest) == segment_keys(office)
+
+
 def test_a_keyframe_that_is_sent_again_replaces_itself(connect, server, digest):
     places = connect()
     places.upsert(make_keyframe(1))

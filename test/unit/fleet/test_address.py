@@ -47,6 +47,11 @@ def test_token_and_certificate_reach_the_client(tmp_path):
     assert 'secure' not in plain
 
 
+def test_what_no_pipeline_is_named_for_is_not_shared():
+    with pytest.raises(SegvladError, match='no digest'):
+        MilvusPlaces(DatabaseAddress('http://127.0.0.1:9'), '', 8)
+
+
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'pymilvus', None)
     monkeypatch.setitem(sys.modules, 'milvus_lite', None)
