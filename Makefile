@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-long lint benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-long lint benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,7 @@ demo: setup  ## run both nodes on a simulated robot and show what was recognised
 
 test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
 	@VENV=$(VENV) .ci/setup dev
-	$(BIN)/pytest -m "not deep and not slam and not long"
+	$(BIN)/pytest -m "not deep and not slam and not fleet and not long"
 
 test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a robot may have
 	@VENV=$(VENV) .ci/setup dev
@@ -35,9 +35,13 @@ test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
 	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m "slam and not long"
 
+test-fleet:  ## the tests of the place database of many robots (Milvus, embedded)
+	@VENV=$(VENV) .ci/setup dev fleet
+	SEGVLAD_REQUIRE_FLEET=1 $(BIN)/pytest -m "fleet and not long"
+
 test-long:  ## fuzzing, kill loops, soak, a million segments
-	@VENV=$(VENV) .ci/setup dev slam
-	$(BIN)/pytest -m long
+	@VENV=$(VENV) .ci/setup dev slam fleet
+	SEGVLAD_REQUIRE_FLEET=1 $(BIN)/pytest -m long
 
 lint:  ## ruff over everything
 	@VENV=$(VENV) .ci/setup dev

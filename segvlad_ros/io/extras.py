@@ -23,6 +23,14 @@ def import_slam(module: str) -> ModuleType:
     return _import_extra(module, 'slam')
 
 
+def import_fleet(module: str) -> ModuleType:
+    """Import a module of the extra ``fleet`` (pymilvus, milvus_lite).
+
+    :raises SegvladError: naming the extra, where the module is not installed
+    """
+    return _import_extra(module, 'fleet')
+
+
 def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)

@@ -222,7 +222,12 @@ class PlaceMap:
 
         :param progress: told after each how many were read, and how many there are
         """
-        row = done = 0
+        for done, (_row, keyframe) in enumerate(self.stored_after(0), 1):
+            yield keyframe
+            progress(done, max(done, self.count))
+
+    def stored_after(self, row: int) -> Iterator[tuple[int, Keyframe]]:
+        """The keyframes behind a row, each with its own, in order. The map may be written meanwhile."""
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
@@ -230,9 +235,7 @@ class PlaceMap:
                 if row is None:
                     return
                 keyframe = self._read(row)
-            yield keyframe
-            done += 1
-            progress(done, max(done, self.count))
+            yield row, keyframe
 
     def ids(self) -> list[KeyframeId]:
         """Identities of all keyframes in the order in which they were stored."""

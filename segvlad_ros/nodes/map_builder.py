@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
 
@@ -18,6 +19,7 @@ from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.fleet_link import FleetLink
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline, node_retention
 from segvlad_ros.ros.node.run import run_node
@@ -42,6 +44,7 @@ class MapBuilder(SegvladNode):
         self._map: PlaceMap | None = None
         self._keeper: MapKeeper | None = None  # of a map that is to stay small
         self._places: PlaceRecognizer | None = None
+        self._fleet: FleetLink | None = None
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._removed = self.create_lifecycle_publisher(
@@ -61,6 +64,7 @@ class MapBuilder(SegvladNode):
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
         self._places.describer.warm_up()
+        self._fleet = FleetLink.of(parameters)
         name = parameters['map'] or self._directory.unused_name()
         self._retention = node_retention(parameters)
         self._use(*self._open(name, append=parameters['append']))
@@ -68,9 +72,11 @@ class MapBuilder(SegvladNode):
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
+        if self._fleet is not None:
+            self._fleet.stop()
         if self._map is not None:
             self._map.close()
-        self._map = self._keeper = self._places = None
+        self._map = self._keeper = self._places = self._fleet = None
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -146,6 +152,11 @@ class MapBuilder(SegvladNode):
         return MapFacts(place_map.map_id, place_map.count, place_map.segments, size, each, self._growth.per_hour,
                         () if keeper is None else tuple(keeper.evicted))
 
+    def diagnose_more(self) -> list[DiagnosticStatus]:
+        """See :class:`SegvladNode`."""
+        fleet = self._fleet
+        return [] if fleet is None else [fleet.status(self.get_fully_qualified_name())]
+
     def _open(self, name: str, append: bool) -> tuple[PlaceMap, MapKeeper | None]:
         path = self._directory.resolve(name)
         if append and path.is_file():
@@ -172,6 +183,8 @@ class MapBuilder(SegvladNode):
         self._markers.forget()
         self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
+        if self._fleet is not None:
+            self._fleet.send(place_map)
         if previous is not None:
             previous.close()
         if keeper is not None:

@@ -90,6 +90,10 @@ class SegvladNode(Node):
         """What /diagnostics says of a node that describes and searches nothing; None: what it says of the others."""
         return None
 
+    def diagnose_more(self) -> list[DiagnosticStatus]:
+        """What /diagnostics says beside how it describes and searches."""
+        return []
+
     # lifecycle: Jazzy swallows what a transition raises, so each one reports for itself
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

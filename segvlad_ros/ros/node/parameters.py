@@ -139,6 +139,14 @@ TABLE: tuple[Parameter, ...] = (
               read_only=False, nodes=LOCALIZER),
     Parameter('allow_removal', False, 'Let the service remove_keyframes remove keyframes.',
               read_only=False, nodes=BUILDER),
+    Parameter('fleet.uri', '', 'Place database of many robots to which the map is sent: http://HOST:PORT, or https:// '
+              'with TLS; empty: none. See docs/fleet.md.', nodes=BUILDER),
+    Parameter('fleet.site', 'default', 'Building or area that the robots share; other sites are not searched.',
+              nodes=BUILDER),
+    Parameter('fleet.token_file', '', 'File with the token, or user:password, of a place database that asks for one.',
+              nodes=BUILDER),
+    Parameter('fleet.ca_file', '', "Certificate (PEM) that the place database's is checked against; empty: the "
+              "system's.", nodes=BUILDER),
     Parameter('service_timeout_s', 10.0, "Longest time a service call waits for the node's worker.",
               minimum=0.1, maximum=600.0, read_only=False),
     Parameter('diagnostics.no_images_warn_s', 5.0, 'WARN after this time without an image.',

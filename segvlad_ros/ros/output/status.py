@@ -267,7 +267,7 @@ class StatusReporter:
             input_status(name, topic, snapshot, node.parameters, waiting_s),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
-            map_status(name, snapshot, node.map_facts(), state=self._state()[1])]
+            map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
 
     def _report_silence(self, waiting_s: float, topic: str) -> None:
         silent = waiting_s > self._node.parameters['diagnostics.no_images_warn_s']
@@ -359,6 +359,19 @@ def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: i
     """
     return _status(f'{node}: bridge', f'{sent} handed over', _trouble(problem, failed), {
         'target': target, 'handed over': sent, 'waiting': waiting, 'given up': given_up})
+
+
+def fleet_status(node: str, *, uri: str, site: str, problem: str, failing_s: float, sent: int,
+                 waiting: int) -> DiagnosticStatus:
+    """How the map reaches the place database of many robots; an unreachable one costs the robot nothing.
+
+    :param problem: why nothing can be sent now, '' if it can
+    :param failing_s: since when
+    :param sent, waiting: keyframes
+    """
+    trouble = f'{waiting} keyframes wait since {failing_s:.0f} s: {problem}' if problem else ''
+    return _status(f'{node}: fleet', f'{sent} keyframes sent', _trouble(trouble, failed=False), {
+        'place database': uri, 'site': site, 'keyframes sent': sent, 'keyframes waiting': waiting})
 
 
 def _level(value: float, parameters: Any, name: str, unit: str = '') -> bytes:
