@@ -166,7 +166,8 @@ class _Merge:
 
     def _put(self, piece: Piece, matrices: Iterable[np.ndarray], frame: str) -> None:
         self._frame = frame
-        self._poses.update({identity: from_matrix(matrix, frame) for identity, matrix in zip(piece.ids, matrices)})
+        for identity, matrix in zip(piece.ids, matrices):
+            self._poses.setdefault(identity, from_matrix(matrix, frame))  # what a map before holds as well stays there
 
     def _recognizer(self, number: int) -> Recognizer:
         """Knows the maps before; of the first map itself what lies in the common frame."""

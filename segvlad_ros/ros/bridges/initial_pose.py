@@ -43,7 +43,8 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
     given = best.match_pose.header.frame_id
     if given.lstrip('/') != frame.lstrip('/'):
         raise SegvladError(f'poses of the matches are in {given}, not in {frame}: give the map_builder the optimised '
-                           f'poses (optimized_path), or set initial_pose.frame')
+                           'poses (optimized_path), or the map a frame (segvlad map merge), or set '
+                           'initial_pose.frame')
     pose = compose(from_pose(best.match_pose.pose, frame), match_from_query(best), identity())
     spread = np.repeat([map_position_std_m, map_angle_std_rad], 3) ** 2
     message = PoseWithCovarianceStamped(pose=to_pose_with_covariance(pose))

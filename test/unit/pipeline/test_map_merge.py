@@ -129,11 +129,13 @@ def test_a_copy_that_has_grown_brings_only_what_is_new(described, write, tmp_pat
     (runs, _), output = described, tmp_path / 'c.segvlad'
     first = runs['first']
     common, piece = merge_maps([write('a', first[:30]), write('b', first)], output)
-    assert piece.recognized >= 30 and piece.alignment.residuals_m.max() < 1e-6
+    assert piece.recognized >= 30 and np.median(piece.alignment.residuals_m) < 1e-3
     merged = read(output)
     assert_kept(merged, first)
     for keyframe in merged.values():
-        np.testing.assert_allclose(to_matrix(keyframe.best_pose), to_matrix(keyframe.pose), atol=1e-3)
+        # what is new follows the places that it recognises, too, where odometry has drifted meanwhile
+        near = 1e-9 if keyframe.id.index <= first[29].id.index else 0.2
+        np.testing.assert_allclose(to_matrix(keyframe.best_pose), to_matrix(keyframe.pose), atol=near)
 
 
 def test_another_keyframe_of_the_same_identity_is_refused(described, write, tmp_path):
