@@ -1,7 +1,8 @@
-"""Keypoints of a map's keyframe in few bytes: 70 of each with a depth, 68 without, instead of 140.
+"""Keypoints of a map's keyframe in few bytes: 38 of each with a depth, 36 without, instead of 140.
 
 A position takes 16 bits a coordinate, in the finest unit that reaches over the image, a depth 16 as a float, which is
-wrong by 0.05 % at most where a depth camera is by 2 %, and a value of a RootSIFT descriptor 4.
+wrong by 0.05 % at most where a depth camera is by 2 %, and a value of a RootSIFT descriptor 2: they are enough for the
+map's side of a comparison, 1 is not (benchmark/results/small_keyframes.md).
 """
 from __future__ import annotations
 
@@ -14,8 +15,10 @@ from segvlad_ros.types import Keypoints, SegvladError
 # Number of keypoints and bytes of a descriptor; the unit of positions is 2**-exponent pixels; whether depths follow.
 _HEADER = struct.Struct('<HHbB')
 _FINEST, _COARSEST = 6, -6  # exponents: of smaller units nothing is known, and no image needs larger ones
-# Of RootSIFT's bytes (see keypoints.py) one in 150 is above 15 steps of 8, and those are rounded down.
-_STEP, _LARGEST = 8, 15
+# Levels 0, 32, 64 and 96 of RootSIFT's bytes (see keypoints.py), of which one in 20 is above 96, one in 200 above 128:
+# close to the levels of least error, which are 6, 31, 61 and 99 on images of ../shared/data/training.
+_STEP, _LEVELS, _PER_BYTE = 32, 4, 4
+_SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
 
 
 def pack_keypoints(keypoints: Keypoints) -> bytes:
@@ -40,11 +43,12 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
         halves = depths.astype('<f2')
     halves[~np.isfinite(halves)] = np.nan
     known = bool(np.isfinite(halves).any())
-    steps = np.minimum((descriptors + np.uint16(_STEP // 2)) // _STEP, _LARGEST).astype(np.uint8)
-    steps = np.pad(steps, ((0, 0), (0, descriptors.shape[1] % 2)))
+    levels = np.minimum((descriptors + np.uint16(_STEP // 2)) // _STEP, _LEVELS - 1).astype(np.uint8)
+    levels = np.pad(levels, ((0, 0), (0, -levels.shape[1] % _PER_BYTE)))
+    levels = levels.reshape(count, levels.shape[1] // _PER_BYTE, _PER_BYTE) << _SHIFTS
     return b''.join((_HEADER.pack(count, descriptors.shape[1], exponent, known),
                      np.rint(corners * 2.0 ** exponent).astype('<u2').tobytes(), halves.tobytes() if known else b'',
-                     (steps[:, ::2] | steps[:, 1::2] << 4).tobytes()))
+                     np.bitwise_or.reduce(levels, axis=2).tobytes()))
 
 
 def unpack_keypoints(packed: bytes) -> Keypoints:
@@ -55,14 +59,14 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
     if len(packed) < _HEADER.size:
         raise SegvladError(f'keypoints in {len(packed)} bytes')
     count, width, exponent, known = _HEADER.unpack_from(packed)
-    sizes = 4 * count, 2 * count * known, (width + 1) // 2 * count
+    sizes = 4 * count, 2 * count * known, -(-width // _PER_BYTE) * count
     if known > 1 or not _COARSEST <= exponent <= _FINEST or len(packed) != _HEADER.size + sum(sizes):
         raise SegvladError(f'{count} keypoints of {width} bytes in a block of {len(packed)}')
-    places, halves, steps = (np.frombuffer(packed, kind, offset=begin, count=size // np.dtype(kind).itemsize)
+    places, halves, levels = (np.frombuffer(packed, kind, offset=begin, count=size // np.dtype(kind).itemsize)
                              for kind, begin, size in zip(('<u2', '<f2', np.uint8), np.cumsum((_HEADER.size, *sizes)),
                                                           sizes))
     positions = places.reshape(count, 2) * 2.0 ** -exponent - 0.5
     depths = halves.astype(np.float32) if known else np.full(count, np.nan, np.float32)
-    pairs = steps.reshape(count, -(-width // 2))
-    descriptors = np.stack([pairs & 0x0F, pairs >> 4], axis=2).reshape(count, 2 * pairs.shape[1])[:, :width] * _STEP
+    levels = (levels[:, None] >> _SHIFTS & (_LEVELS - 1)).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
+    descriptors = levels[:, :width] * _STEP
     return Keypoints(positions.astype(np.float32), descriptors.astype(np.uint8), depths)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segvlad_ros.description.arrays import EPSILON
+from segvlad_ros.description.arrays import unit_rows
 from segvlad_ros.description.projection import random_signs
 from segvlad_ros.types import SegvladError
 
@@ -44,6 +44,12 @@ class ScalarQuantizer:
 
         return dct(np.asarray(rows, np.float32) * self._signs, axis=1, norm='ortho')
 
+    def unrotated(self, rows: np.ndarray) -> np.ndarray:
+        """(M, d) float32, what was :meth:`rotated`."""
+        from scipy.fft import idct
+
+        return idct(np.asarray(rows, np.float32), axis=1, norm='ortho') * self._signs
+
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """The codes of rows.
 
@@ -67,10 +73,7 @@ class ScalarQuantizer:
         :param codes: (M, code_bytes) uint8
         :return: (M, d) float32 unit rows
         """
-        from scipy.fft import idct
-
-        rows = idct(self.decode_rotated(codes), axis=1, norm='ortho') * self._signs
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(EPSILON)
+        return unit_rows(self.unrotated(self.decode_rotated(codes)))
 
     def decode_rotated(self, codes: np.ndarray) -> np.ndarray:
         """What faiss's index sees: (M, d) float32, rotated, and within 3 % of unit length."""

@@ -7,7 +7,7 @@ from operator import or_
 import cv2
 import numpy as np
 
-from segvlad_ros.description.arrays import Array, cast, like, to_numpy
+from segvlad_ros.description.arrays import Array, like, to_numpy
 from segvlad_ros.types import CellGrid, Masks, Segments, SegvladError
 
 NEIGHBOUR_RULES = ('robust', 'reference')
@@ -87,29 +87,6 @@ def neighbours(centroids: np.ndarray, order: int, rule: str = 'robust') -> np.nd
     for _ in range(order - 1):
         within = within.astype(np.float32) @ edges > 0
     return within
-
-
-def overlaps(incidence: Array) -> np.ndarray:
-    """How much of each segment's cells another one shows that is more worth keeping, as intersection over union.
-
-    The largest segment comes first, and then always the one that overlaps least with those before it (farthest-first
-    traversal: T. Gonzalez, Theoretical Computer Science 1985). So the segments with at most psi are what the paper's
-    IoU filter keeps: no two of them overlap by more, and each of the others overlaps with one of them by more.
-
-    :param incidence: (M, N) bool, neighbours merged already
-    :return: (M,) float32 in [0, 1], the largest overlap with a segment that comes before; 0 of the first
-    """
-    cells = cast(incidence, 'float32')
-    common = to_numpy(cells @ cells.T)
-    sizes = common.diagonal()
-    shared = common / np.maximum(sizes[:, None] + sizes - common, 1)
-    overlap, left = np.zeros(len(sizes), np.float32), np.ones(len(sizes), bool)
-    following = int(sizes.argmax()) if len(sizes) else 0
-    for _ in range(len(sizes)):
-        left[following] = False
-        overlap[left] = np.maximum(overlap[left], shared[following, left])
-        following = int(np.where(left, overlap, np.inf).argmin())
-    return overlap
 
 
 def _any_pixel(pixels: Array, axis: int, size: int, image_size: int, cell: int) -> Array:
