@@ -10,8 +10,8 @@ keypoints of an image; and bits of their descriptor's values. 16:1:500:8 is what
 map keeps; queries are as they were described, or, with ":both" behind the code, go through the segments' code as well,
 as they would in a message.
 
-Bytes are those of segments with box and area (12), keypoints with position (4) and depth (2, where any is known) and
-thumbnail (as a map would make it of the thumbnail that the described keyframes have); identity, poses, camera model and
+Bytes are those of segments with box and area (12), keypoints with position (4) and depth (2, where any is known),
+those of 2 bits as keypoint_codec packs them, and thumbnail (as a map would make it of the thumbnail that the described keyframes have); identity, poses, camera model and
 the database's pages are not counted: about 1 kB more.
 """
 from __future__ import annotations
@@ -33,6 +33,7 @@ from version_figures import described_seeds, figures
 
 from segvlad_ros.description.arrays import unit_rows
 from segvlad_ros.description.describer import Describer
+from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
 from segvlad_ros.description.segments import neighbours
 from segvlad_ros.description.vlad import merge_neighbours
@@ -79,8 +80,8 @@ class Code:
             kept = np.sort(np.argsort(overlap, kind='stable')[:int(self.psi)])
         if points is not None:
             few = slice(self.keypoints)
-            points = Keypoints(points.positions[few], coded_keypoints(points.descriptors[few], self.keypoint_bits),
-                               points.depths[few])
+            points = coded_keypoints(Keypoints(points.positions[few], points.descriptors[few], points.depths[few]),
+                                     self.keypoint_bits)
         return replace(keyframe, description=replace(
             place, descriptors=coded(place.descriptors[kept], self.bits), boxes=place.boxes[kept],
             pixels=place.pixels[kept], keypoints=points))
@@ -94,11 +95,14 @@ class Code:
     def sizes(self, keyframe: Keyframe) -> list[int]:
         """Bytes of the segments, keypoints and thumbnail of what :meth:`stored` gave."""
         place, points = keyframe.description, keyframe.description.keypoints
-        count = 0 if points is None else len(points.depths)
-        depth = 2 * bool(count and np.isfinite(points.depths).any())
         row = place.descriptors.shape[1] * self.bits // 8
-        return [len(place) * (row + 12), count * (16 * self.keypoint_bits + 4 + depth),
+        return [len(place) * (row + 12), 0 if points is None else self._keypoint_bytes(points),
                 len(thumbnail(decode_compressed(keyframe.thumbnail))) if keyframe.thumbnail else 0]
+
+    def _keypoint_bytes(self, points: Keypoints) -> int:
+        if self.keypoint_bits == 2:
+            return len(pack_keypoints(points))
+        return len(points.depths) * (16 * self.keypoint_bits + 4 + 2 * bool(np.isfinite(points.depths).any()))
 
 
 def coded(rows: np.ndarray, bits: int) -> np.ndarray:
@@ -120,14 +124,17 @@ def quantizer_of(dimension: int) -> ScalarQuantizer:
     return ScalarQuantizer(dimension)
 
 
-def coded_keypoints(descriptors: np.ndarray, bits: int) -> np.ndarray:
-    """(P, 128) uint8 RootSIFT after codes of some bits a value; 8 are as they come."""
+def coded_keypoints(points: Keypoints, bits: int) -> Keypoints:
+    """Keypoints after codes of some bits a value of their descriptors; 8 are as they come."""
+    if bits == 2:
+        return unpack_keypoints(pack_keypoints(points))
     if bits == 8:
-        return descriptors
+        return points
     if bits == 1:  # few values lie near this one, and the two stand for those below and above
-        return np.where(descriptors >= 24, 60, 8).astype(np.uint8)
+        return replace(points, descriptors=np.where(points.descriptors >= 24, 60, 8).astype(np.uint8))
     step = 128 >> bits
-    return (np.minimum(np.rint(descriptors / step), (1 << bits) - 1) * step).astype(np.uint8)
+    levels = np.minimum(np.rint(points.descriptors / step), (1 << bits) - 1)
+    return replace(points, descriptors=(levels * step).astype(np.uint8))
 
 
 def overlaps(incidence: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
-"""Keypoints of a map's keyframe in few bytes: 38 of each with a depth, 36 without, instead of 140.
+"""Keypoints of a map's keyframe in few bytes: some 32 of each with a depth, 30 without, instead of 140.
 
 A position takes 16 bits a coordinate, in the finest unit that reaches over the image, a depth 16 as a float, which is
 wrong by 0.05 % at most where a depth camera is by 2 %, and a value of a RootSIFT descriptor 2: they are enough for the
-map's side of a comparison, 1 is not (benchmark/results/small_keyframes.md).
+map's side of a comparison, 1 is not (benchmark/results/small_keyframes.md). That is 38 bytes; zlib saves a sixth.
 """
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from segvlad_ros.types import Keypoints, SegvladError
 
 # Number of keypoints and bytes of a descriptor; the unit of positions is 2**-exponent pixels; whether depths follow.
 _HEADER = struct.Struct('<HHbB')
+_MOST, _WIDEST, _MOST_BYTES = 0xFFFF, 256, 1 << 23  # keypoints, bytes of a descriptor, and of what zlib unpacks
 _FINEST, _COARSEST = 6, -6  # exponents: of smaller units nothing is known, and no image needs larger ones
 # Levels 0, 32, 64 and 96 of RootSIFT's bytes (see keypoints.py), of which one in 20 is above 96, one in 200 above 128:
 # close to the levels of least error, which are 6, 31, 61 and 99 on images of ../shared/data/training.
@@ -32,8 +34,8 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
     if positions.shape != (count, 2) or depths.shape != (count,) or descriptors.ndim != 2 or len(descriptors) != count:
         raise SegvladError(f'keypoints with positions of shape {positions.shape}, depths of {depths.shape} and '
                            f'descriptors of {descriptors.shape}')
-    if count > 0xFFFF or descriptors.shape[1] > 0xFFFF:
-        raise SegvladError(f'{count} keypoints of {descriptors.shape[1]} bytes are too many; at most {0xFFFF} of each')
+    if count > _MOST or descriptors.shape[1] > _WIDEST:
+        raise SegvladError(f'{count} keypoints (at most {_MOST}) of {descriptors.shape[1]} bytes (at most {_WIDEST})')
     corners = np.maximum(positions.astype(np.float64) + 0.5, 0)  # the image begins at -1/2
     reach = corners.max(initial=0)
     exponent = next((unit for unit in range(_FINEST, _COARSEST - 1, -1) if reach * 2.0 ** unit <= 0xFFFF), None)
@@ -46,9 +48,10 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
     levels = np.minimum((descriptors + np.uint16(_STEP // 2)) // _STEP, _LEVELS - 1).astype(np.uint8)
     levels = np.pad(levels, ((0, 0), (0, -levels.shape[1] % _PER_BYTE)))
     levels = levels.reshape(count, levels.shape[1] // _PER_BYTE, _PER_BYTE) << _SHIFTS
-    return b''.join((_HEADER.pack(count, descriptors.shape[1], exponent, known),
-                     np.rint(corners * 2.0 ** exponent).astype('<u2').tobytes(), halves.tobytes() if known else b'',
-                     np.bitwise_or.reduce(levels, axis=2).tobytes()))
+    plain = (_HEADER.pack(count, descriptors.shape[1], exponent, known),
+             np.rint(corners * 2.0 ** exponent).astype('<u2').tobytes(), halves.tobytes() if known else b'',
+             np.bitwise_or.reduce(levels, axis=2).tobytes())
+    return zlib.compress(b''.join(plain), level=9)
 
 
 def unpack_keypoints(packed: bytes) -> Keypoints:
@@ -56,13 +59,12 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
 
     :raises SegvladError: bytes that it did not make; nothing is read beyond them
     """
-    if len(packed) < _HEADER.size:
-        raise SegvladError(f'keypoints in {len(packed)} bytes')
-    count, width, exponent, known = _HEADER.unpack_from(packed)
+    plain = _inflated(packed)
+    count, width, exponent, known = _HEADER.unpack_from(plain)
     sizes = 4 * count, 2 * count * known, -(-width // _PER_BYTE) * count
-    if known > 1 or not _COARSEST <= exponent <= _FINEST or len(packed) != _HEADER.size + sum(sizes):
-        raise SegvladError(f'{count} keypoints of {width} bytes in a block of {len(packed)}')
-    places, halves, levels = (np.frombuffer(packed, kind, offset=begin, count=size // np.dtype(kind).itemsize)
+    if known > 1 or not _COARSEST <= exponent <= _FINEST or len(plain) != _HEADER.size + sum(sizes):
+        raise SegvladError(f'{count} keypoints of {width} bytes in a block of {len(plain)}')
+    places, halves, levels = (np.frombuffer(plain, kind, offset=begin, count=size // np.dtype(kind).itemsize)
                              for kind, begin, size in zip(('<u2', '<f2', np.uint8), np.cumsum((_HEADER.size, *sizes)),
                                                           sizes))
     positions = places.reshape(count, 2) * 2.0 ** -exponent - 0.5
@@ -70,3 +72,14 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
     levels = (levels[:, None] >> _SHIFTS & (_LEVELS - 1)).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
     descriptors = levels[:, :width] * _STEP
     return Keypoints(positions.astype(np.float32), descriptors.astype(np.uint8), depths)
+
+
+def _inflated(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(packed, _MOST_BYTES)
+    except zlib.error:
+        raise SegvladError(f'keypoints in {len(packed)} bytes that zlib did not write') from None
+    if not unpacker.eof or unpacker.unused_data or len(plain) < _HEADER.size:
+        raise SegvladError(f'keypoints in {len(packed)} bytes that are cut off, joined or of more than {_MOST_BYTES}')
+    return plain
