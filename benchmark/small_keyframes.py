@@ -10,9 +10,9 @@ keypoints of an image; and bits of their descriptor's values. 16:1:500:8 is what
 map keeps; queries are as they were described, or, with ":both" behind the code, go through the segments' code as well,
 as they would in a message.
 
-Bytes are those of segments with box and area (12), keypoints with position (4) and depth (2, where any is known),
-those of 2 bits as keypoint_codec packs them, and thumbnail (as a map would make it of the thumbnail that the described keyframes have); identity, poses, camera model and
-the database's pages are not counted: about 1 kB more.
+Bytes are those of segments with box and area (12), of keypoints with position (4) and depth (2, where any is known),
+those of 2 bits as keypoint_codec packs them, and of the thumbnail, as a map would make it of the thumbnail that the
+described keyframes have. Identity, poses, camera model and the database's pages are not counted: about 1 kB more.
 """
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CODES = (TODAY, *(f'{bits}:1:500:8' for bits in (8, 4, 3, 2)), *(f'16:{psi}:500:
 """One factor at a time; what was tried beyond these is in the results."""
 
 # Width of a level of a value of variance 1, by bits: of least error for the normal distribution (J. Max 1960).
-STEPS = {8: 0.0308, 3: 0.586, 2: 0.9957}
+STEPS = {8: 0.0308, 2: 0.9957}
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,19 @@ def coded(rows: np.ndarray, bits: int) -> np.ndarray:
     """(M, d) float32 unit rows after codes of some bits a value; 16 are float16, as they come."""
     if bits == 16:
         return rows
-    quantizer = quantizer_of(rows.shape[1])
-    if bits == 4:
+    quantizer = quantizer_of(rows.shape[1], 3 if bits == 3 else 4)
+    if bits in (3, 4):
         return quantizer.decode(quantizer.encode(rows))
-    # uniform levels about 0, an even number of them
+    # equal levels about 0, an even number of them
     step, most = STEPS[bits] / rows.shape[1] ** 0.5, 1 << (bits - 1)
     levels = np.floor(quantizer.rotated(rows) / step).clip(-most, most - 1) + 0.5
     return quantizer.unrotated(unit_rows(levels.astype(np.float32)))
 
 
 @cache
-def quantizer_of(dimension: int) -> ScalarQuantizer:
+def quantizer_of(dimension: int, bits: int) -> ScalarQuantizer:
     """One for all keyframes."""
-    return ScalarQuantizer(dimension)
+    return ScalarQuantizer(dimension, bits)
 
 
 def coded_keypoints(points: Keypoints, bits: int) -> Keypoints:
