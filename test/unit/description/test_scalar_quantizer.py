@@ -90,6 +90,9 @@ def test_rows_that_have_no_codes():
             quantizer.encode(np.full((1, 16), bad, np.float32))
     with pytest.raises(SegvladError, match='shape'):
         quantizer.encode(np.zeros((1, 17), np.float32))
+    for wrong in (np.zeros((1, 7), np.uint8), np.zeros((1, 9), np.uint8), np.zeros(8, np.uint8), np.zeros((1, 8))):
+        with pytest.raises(SegvladError, match='none of 8 bytes'):
+            quantizer.decode(wrong)
     assert quantizer.encode(np.zeros((0, 16), np.float32)).shape == (0, 8)
     assert quantizer.decode(np.zeros((0, 8), np.uint8)).shape == (0, 16)
     assert np.linalg.norm(quantizer.decode_rotated(quantizer.encode(np.zeros((1, 16), np.float32)))) < 0.2
