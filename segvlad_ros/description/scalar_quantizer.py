@@ -88,7 +88,8 @@ class ScalarQuantizer:
     def decode_rotated(self, codes: np.ndarray) -> np.ndarray:
         """What faiss's index sees: (M, d) float32, rotated, and within 6 % of unit length."""
         if codes.ndim != 2 or codes.shape[1] != self.code_bytes or codes.dtype != np.uint8:
-            raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} bytes')
+            raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} '
+                               'bytes')
         bits = np.unpackbits(codes, axis=1, count=self.dimension * self.bits, bitorder='little')
         bits = bits.reshape(len(codes), self.dimension, self.bits)
         return self._values[np.packbits(bits, axis=2, bitorder='little')[:, :, 0]]
