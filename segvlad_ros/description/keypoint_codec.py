@@ -17,9 +17,11 @@ from segvlad_ros.types import Keypoints, SegvladError
 _HEADER = struct.Struct('<HHbB')
 _MOST, _WIDEST, _MOST_BYTES = 0xFFFF, 256, 1 << 23  # keypoints, bytes of a descriptor, and of what zlib unpacks
 _FINEST, _COARSEST = 6, -6  # exponents: of smaller units nothing is known, and no image needs larger ones
-# Levels 0, 32, 64 and 96 of RootSIFT's bytes (see keypoints.py), of which one in 20 is above 96, one in 200 above 128:
-# close to the levels of least error, which are 6, 31, 61 and 99 on images of ../shared/data/training.
-_STEP, _LEVELS, _PER_BYTE = 32, 4, 4
+# Of RootSIFT's bytes (see keypoints.py): where the levels begin, and the values that they stand for, of least error on
+# images of ../shared/data/training (S. Lloyd, IEEE Trans. Information Theory 1982).
+_BEGIN, _STAND = (18, 46, 80), np.array((6, 31, 61, 99), np.uint8)
+_PER_BYTE = 4
+_LEVEL_OF = np.searchsorted(_BEGIN, np.arange(256), side='right').astype(np.uint8)
 _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
 
 
@@ -45,8 +47,7 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
         halves = depths.astype('<f2')
     halves[~np.isfinite(halves)] = np.nan
     known = bool(np.isfinite(halves).any())
-    levels = np.minimum((descriptors + np.uint16(_STEP // 2)) // _STEP, _LEVELS - 1).astype(np.uint8)
-    levels = np.pad(levels, ((0, 0), (0, -levels.shape[1] % _PER_BYTE)))
+    levels = np.pad(_LEVEL_OF[descriptors], ((0, 0), (0, -descriptors.shape[1] % _PER_BYTE)))
     levels = levels.reshape(count, levels.shape[1] // _PER_BYTE, _PER_BYTE) << _SHIFTS
     plain = (_HEADER.pack(count, descriptors.shape[1], exponent, known),
              np.rint(corners * 2.0 ** exponent).astype('<u2').tobytes(), halves.tobytes() if known else b'',
@@ -69,9 +70,8 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
                                                           sizes))
     positions = places.reshape(count, 2) * 2.0 ** -exponent - 0.5
     depths = halves.astype(np.float32) if known else np.full(count, np.nan, np.float32)
-    levels = (levels[:, None] >> _SHIFTS & (_LEVELS - 1)).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
-    descriptors = levels[:, :width] * _STEP
-    return Keypoints(positions.astype(np.float32), descriptors.astype(np.uint8), depths)
+    levels = (levels[:, None] >> _SHIFTS & 3).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
+    return Keypoints(positions.astype(np.float32), _STAND[levels[:, :width]], depths)
 
 
 def _inflated(packed: bytes) -> bytes:

@@ -46,6 +46,8 @@ class ScalarQuantizer:
             trained = [*values, *begin]
         self._begin, self._values, self.trained = (
             np.array(numbers / dimension ** 0.5, np.float32) for numbers in (begin, values, np.array(trained)))
+        shifts = np.arange(0, 12, bits)
+        self._values_of_12_bits = self._values[np.arange(1 << 12)[:, None] >> shifts & ((1 << bits) - 1)]
         self._signs = random_signs(f'segvlad scalar quantizer 1: {dimension}', (1, dimension))[0]
 
     def rotated(self, rows: np.ndarray) -> np.ndarray:
@@ -72,7 +74,9 @@ class ScalarQuantizer:
             raise SegvladError(f'descriptors of shape {rows.shape} have no codes of dimension {self.dimension}')
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors with NaN or infinite values have no codes')
-        levels = np.searchsorted(self._begin, self.rotated(rows), side='right').astype(np.uint8)
+        rotated, levels = self.rotated(rows), np.zeros(rows.shape, np.uint8)
+        for begin in self._begin:  # np.searchsorted takes longer
+            levels += rotated >= begin
         bits = np.unpackbits(levels[:, :, None], axis=2, count=self.bits, bitorder='little')
         return np.packbits(bits.reshape(len(rows), self.dimension * self.bits), axis=1, bitorder='little')
 
@@ -90,6 +94,8 @@ class ScalarQuantizer:
         if codes.ndim != 2 or codes.shape[1] != self.code_bytes or codes.dtype != np.uint8:
             raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} '
                                'bytes')
-        bits = np.unpackbits(codes, axis=1, count=self.dimension * self.bits, bitorder='little')
-        bits = bits.reshape(len(codes), self.dimension, self.bits)
-        return self._values[np.packbits(bits, axis=2, bitorder='little')[:, :, 0]]
+        padded = np.pad(codes, ((0, 0), (0, -self.code_bytes % 3))).reshape(len(codes), -(-self.code_bytes // 3), 3)
+        first, middle, last = (padded[:, :, byte].astype(np.uint16) for byte in range(3))
+        groups = np.stack([first | (middle & 0x0F) << 8, middle >> 4 | last << 4], axis=2)  # of 12 bits
+        values = self._values_of_12_bits.take(groups, axis=0)
+        return values.reshape(len(codes), groups.shape[1] * 24 // self.bits)[:, :self.dimension]
