@@ -5,8 +5,8 @@ distribution of variance 1/d, whatever projection it comes from; then a quantise
 every map. The rotation keeps cosines, so that codes can be compared with rotated queries as they are: they are those of
 faiss's ``IndexScalarQuantizer`` of type ``QT_3bit_tqmse`` or ``QT_4bit_uniform``, once its ``trained`` is ours.
 
-3 bits are what a map file has room for, and change what is found by no more than a near tie
-(benchmark/results/small_keyframes.md); 4 bits are what faiss searches three times as fast.
+3 bits are what a map file has room for, at the cost that benchmark/results/small_keyframes.md states; 4 bits are what
+faiss searches three times as fast.
 """
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from segvlad_ros.description.projection import random_signs
 from segvlad_ros.types import SegvladError
 
 # Of the normal distribution of variance 1, the upper half: where levels begin and the values that they stand for, so
-# that squared errors are least (J. Max, IRE Trans. Information Theory 1960). Rows get shorter by that, here by 1.7 %.
-_BEGIN, _STAND, _SHORTER = (0.5006, 1.050, 1.748), (0.2451, 0.7560, 1.344, 2.152), 0.98258
+# that squared errors are least (J. Max, IRE Trans. Information Theory 1960); and the inner product of a row with what
+# then stands for it.
+_BEGIN, _STAND, _PRODUCT = (0.5006, 1.050, 1.748), (0.2451, 0.7560, 1.344, 2.152), 0.96546
 # Equal levels of this width keep the length of rows on average, for 2 % more error than the width of least error.
 _STEP = 0.3641
+# Cosine of a row with what its code stands for, on average, by bits.
+_COSINE = {3: 0.98258, 4: 0.99397}
 
 
 class ScalarQuantizer:
@@ -29,19 +32,21 @@ class ScalarQuantizer:
     :param dimension: d, length of a row
     :param bits: of a value, 3 or 4; the error of a cosine is 0.009 or 0.005 (standard deviation, d = 512)
     :ivar code_bytes: of a row
+    :ivar length: of decoded rows, a little above 1, so that cosines with other rows are right on average
     :ivar trained: float32, what faiss's index of this type wants to know
     """
 
     def __init__(self, dimension: int, bits: int) -> None:
-        if bits not in (3, 4):
+        if bits not in _COSINE:
             raise SegvladError(f'codes of {bits} bits a value: give 3 or 4')
         self.dimension, self.bits, self.code_bytes = dimension, bits, (dimension * bits + 7) // 8
+        self.length = 1 / _COSINE[bits]
         if bits == 4:
             low, span = -8 * _STEP, 15 * _STEP  # as faiss has it, the uppermost level begins where the range ends
             begin, values = low + np.arange(1, 16) * _STEP, low + (np.arange(16) + 0.5) * _STEP
             trained = [low, span]
         else:
-            begin, upper = np.array(_BEGIN), np.array(_STAND) / _SHORTER
+            begin, upper = np.array(_BEGIN), np.array(_STAND) / _PRODUCT
             begin, values = np.concatenate([-begin[::-1], [0], begin]), np.concatenate([-upper[::-1], upper])
             trained = [*values, *begin]
         self._begin, self._values, self.trained = (
@@ -84,13 +89,13 @@ class ScalarQuantizer:
         """The rows of codes.
 
         :param codes: (M, code_bytes) uint8
-        :return: (M, d) float32 unit rows
+        :return: (M, d) float32, rows of :attr:`length`
         :raises SegvladError: codes of another length
         """
-        return unit_rows(self.unrotated(self.decode_rotated(codes)))
+        return unit_rows(self.unrotated(self.decode_rotated(codes))) * np.float32(self.length)
 
     def decode_rotated(self, codes: np.ndarray) -> np.ndarray:
-        """What faiss's index sees: (M, d) float32, rotated, and within 6 % of unit length."""
+        """What faiss's index sees: (M, d) float32, rotated, and within 8 % of unit length."""
         if codes.ndim != 2 or codes.shape[1] != self.code_bytes or codes.dtype != np.uint8:
             raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} '
                                'bytes')

@@ -32,7 +32,7 @@ def test_a_code_says_how_much_is_kept():
         assert len(place.descriptors) == len(place.boxes) == len(place.pixels) == segments
         assert len(place.keypoints.depths) == points
         assert np.array_equal(place.boxes, given.description.boxes[:segments])
-        kept = (place.descriptors * given.description.descriptors[:segments]).sum(axis=1)
+        kept = (unit_rows(place.descriptors) * given.description.descriptors[:segments]).sum(axis=1)
         assert (kept > {4: 0.98, 3: 0.95, 2: 0.85}[code.bits]).all() and (kept < 1 - 1e-4).all()
     assert benchmark.Code.of('4:0.5:10:4').sizes(benchmark.Code.of('4:0.5:10:4').stored(given, overlap)) == [
         10 * (32 + 12), 10 * (64 + 4 + 2), 0]
