@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from segvlad_ros.description.describer import Describer
 from segvlad_ros.evaluation.measured import top_k
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, as_given, read_truth, truth_of_pose
@@ -103,10 +104,12 @@ class Recorder:
 
     :param preset: None takes what has been described with any, and describes nothing
     :param folder: of the maps
+    :param build: makes the describer of the preset
     """
 
-    def __init__(self, preset: Preset | None, folder: Path) -> None:
-        self._preset, self._folder, self._describer = preset, folder, None
+    def __init__(self, preset: Preset | None, folder: Path,
+                 build: Callable[[Preset], Describer] = build_describer) -> None:
+        self._preset, self._folder, self._build, self._describer = preset, folder, build, None
         self._fingerprint = preset and preset.fingerprint()
 
     def can_give(self, *names: str) -> bool:
@@ -126,7 +129,7 @@ class Recorder:
 
     def _describe(self, path: Path, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> None:
         print(f'describing {path.stem}', flush=True)
-        self._describer = self._describer or build_describer(self._preset)
+        self._describer = self._describer or self._build(self._preset)
         unfinished, truth = path.with_suffix('.unfinished'), {}
         unfinished.unlink(missing_ok=True)
         with PlaceMap.create(unfinished, self._fingerprint, self._describer.dimension) as place_map:

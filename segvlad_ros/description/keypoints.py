@@ -66,10 +66,11 @@ class KeypointDetector:
 
 
 def _spread(found: tuple[cv2.KeyPoint, ...], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Numbers of up to ``count`` keypoints: the strongest of every cell, then the second of every cell, and so on."""
-    if len(found) <= count:
-        return np.arange(len(found))
-    positions = np.array([keypoint.pt for keypoint in found])
+    """Numbers of up to ``count`` keypoints: the strongest of every cell, then the second of every cell, and so on.
+
+    So the first of a keyframe's keypoints are those to keep, however many a map wants.
+    """
+    positions = np.array([keypoint.pt for keypoint in found]).reshape(-1, 2)
     strength = np.array([keypoint.response for keypoint in found])
     cells = (positions * (_CELLS / shape[1], _CELLS / shape[0])).astype(int).clip(0, _CELLS - 1) @ (1, _CELLS)
     order = np.lexsort((-strength, cells))

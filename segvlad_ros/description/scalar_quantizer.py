@@ -1,41 +1,58 @@
-"""Segment descriptors as codes of 4 bits a value, without training: an eighth of float32.
+"""Segment descriptors as codes of 3 or 4 bits a value, without training.
 
 A unit row is rotated by a fixed random orthonormal transform, whereupon its values are as good as drawn from the normal
 distribution of variance 1/d, whatever projection it comes from; then a quantiser for that distribution is right for
-every map. The rotation keeps cosines, so that codes can be compared with rotated queries as they are.
+every map. The rotation keeps cosines, so that codes can be compared with rotated queries as they are: they are those of
+faiss's ``IndexScalarQuantizer`` of type ``QT_3bit_tqmse`` or ``QT_4bit_uniform``, once its ``trained`` is ours.
 
-The codes are those of faiss's ``IndexScalarQuantizer`` of type ``QT_4bit_uniform``, byte for byte, once its ``trained``
-are ``[low, span]``.
+3 bits are what a map file has room for, at the cost that benchmark/results/small_keyframes.md states; 4 bits are what
+faiss searches three times as fast.
 """
 from __future__ import annotations
 
 import numpy as np
 
-from segvlad_ros.description.arrays import EPSILON
+from segvlad_ros.description.arrays import unit_rows
 from segvlad_ros.description.projection import random_signs
 from segvlad_ros.types import SegvladError
 
-LEVELS = 16
-# Width of a level in standard deviations. With the one of least error, 0.3352 (J. Max, IRE Trans. Information Theory
-# 1960), rows become 0.6 % shorter, and cosines with them; with this one they keep their length on average, for 2 %
-# more error (0.005 of a cosine).
+# Of the normal distribution of variance 1, the upper half: where levels begin and the values that they stand for, so
+# that squared errors are least (J. Max, IRE Trans. Information Theory 1960); and the inner product of a row with what
+# then stands for it.
+_BEGIN, _STAND, _PRODUCT = (0.5006, 1.050, 1.748), (0.2451, 0.7560, 1.344, 2.152), 0.96546
+# Equal levels of this width keep the length of rows on average, for 2 % more error than the width of least error.
 _STEP = 0.3641
+# Cosine of a row with what its code stands for, on average, by bits.
+_COSINE = {3: 0.98258, 4: 0.99397}
 
 
 class ScalarQuantizer:
     """Codes of unit rows, and back.
 
     :param dimension: d, length of a row
-    :ivar low, span: lower end and width of the range of rotated values that codes tell apart
-    :ivar code_bytes: of a row, half of d rounded up
+    :param bits: of a value, 3 or 4; the error of a cosine is 0.009 or 0.005 (standard deviation, d = 512)
+    :ivar code_bytes: of a row
+    :ivar length: of decoded rows, a little above 1, so that cosines with other rows are right on average
+    :ivar trained: float32, what faiss's index of this type wants to know
     """
 
-    def __init__(self, dimension: int) -> None:
-        self.dimension, self.code_bytes = dimension, (dimension + 1) // 2
-        step = _STEP / dimension ** 0.5
-        # as faiss has it, the uppermost level begins where the range ends
-        self.low, self.span = np.float32(-LEVELS / 2 * step), np.float32((LEVELS - 1) * step)
-        self._values = self.low + (np.arange(LEVELS, dtype=np.float32) + np.float32(0.5)) / (LEVELS - 1) * self.span
+    def __init__(self, dimension: int, bits: int) -> None:
+        if bits not in _COSINE:
+            raise SegvladError(f'codes of {bits} bits a value: give 3 or 4')
+        self.dimension, self.bits, self.code_bytes = dimension, bits, (dimension * bits + 7) // 8
+        self.length = 1 / _COSINE[bits]
+        if bits == 4:
+            low, span = -8 * _STEP, 15 * _STEP  # as faiss has it, the uppermost level begins where the range ends
+            begin, values = low + np.arange(1, 16) * _STEP, low + (np.arange(16) + 0.5) * _STEP
+            trained = [low, span]
+        else:
+            begin, upper = np.array(_BEGIN), np.array(_STAND) / _PRODUCT
+            begin, values = np.concatenate([-begin[::-1], [0], begin]), np.concatenate([-upper[::-1], upper])
+            trained = [*values, *begin]
+        self._begin, self._values, self.trained = (
+            np.array(numbers / dimension ** 0.5, np.float32) for numbers in (begin, values, np.array(trained)))
+        shifts = np.arange(0, 12, bits)
+        self._values_of_12_bits = self._values[np.arange(1 << 12)[:, None] >> shifts & ((1 << bits) - 1)]
         self._signs = random_signs(f'segvlad scalar quantizer 1: {dimension}', (1, dimension))[0]
 
     def rotated(self, rows: np.ndarray) -> np.ndarray:
@@ -44,11 +61,17 @@ class ScalarQuantizer:
 
         return dct(np.asarray(rows, np.float32) * self._signs, axis=1, norm='ortho')
 
+    def unrotated(self, rows: np.ndarray) -> np.ndarray:
+        """(M, d) float32, what was :meth:`rotated`."""
+        from scipy.fft import idct
+
+        return idct(np.asarray(rows, np.float32), axis=1, norm='ortho') * self._signs
+
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """The codes of rows.
 
-        :param rows: (M, d) float32, unit rows; a row of zeros has no direction, and gets an arbitrary short row's code
-        :return: (M, code_bytes) uint8; a value with an even number is in the lower half of its byte
+        :param rows: (M, d) float32, unit rows; a row of zeros has no direction, and gets an arbitrary one
+        :return: (M, code_bytes) uint8, the values of a row from the lowest bit of the first byte on
         :raises SegvladError: rows of another length, NaN or infinite values
         """
         rows = np.asarray(rows, np.float32)
@@ -56,23 +79,28 @@ class ScalarQuantizer:
             raise SegvladError(f'descriptors of shape {rows.shape} have no codes of dimension {self.dimension}')
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors with NaN or infinite values have no codes')
-        share = ((self.rotated(rows) - self.low) / self.span).clip(0, 1)
-        levels = np.zeros((len(rows), 2 * self.code_bytes), np.uint8)
-        levels[:, :self.dimension] = share.astype(np.float64) * (LEVELS - 1)
-        return levels[:, ::2] | levels[:, 1::2] << 4
+        rotated, levels = self.rotated(rows), np.zeros(rows.shape, np.uint8)
+        for begin in self._begin:  # np.searchsorted takes longer
+            levels += rotated >= begin
+        bits = np.unpackbits(levels[:, :, None], axis=2, count=self.bits, bitorder='little')
+        return np.packbits(bits.reshape(len(rows), self.dimension * self.bits), axis=1, bitorder='little')
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """The rows of codes.
 
         :param codes: (M, code_bytes) uint8
-        :return: (M, d) float32 unit rows
+        :return: (M, d) float32, rows of :attr:`length`
+        :raises SegvladError: codes of another length
         """
-        from scipy.fft import idct
-
-        rows = idct(self.decode_rotated(codes), axis=1, norm='ortho') * self._signs
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(EPSILON)
+        return unit_rows(self.unrotated(self.decode_rotated(codes))) * np.float32(self.length)
 
     def decode_rotated(self, codes: np.ndarray) -> np.ndarray:
-        """What faiss's index sees: (M, d) float32, rotated, and within 3 % of unit length."""
-        levels = np.stack([codes & 0x0F, codes >> 4], axis=2).reshape(len(codes), 2 * self.code_bytes)
-        return self._values[levels[:, :self.dimension]]
+        """What faiss's index sees: (M, d) float32, rotated, and within 8 % of unit length."""
+        if codes.ndim != 2 or codes.shape[1] != self.code_bytes or codes.dtype != np.uint8:
+            raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} '
+                               'bytes')
+        padded = np.pad(codes, ((0, 0), (0, -self.code_bytes % 3))).reshape(len(codes), -(-self.code_bytes // 3), 3)
+        first, middle, last = (padded[:, :, byte].astype(np.uint16) for byte in range(3))
+        groups = np.stack([first | (middle & 0x0F) << 8, middle >> 4 | last << 4], axis=2)  # of 12 bits
+        values = self._values_of_12_bits.take(groups, axis=0)
+        return values.reshape(len(codes), groups.shape[1] * 24 // self.bits)[:, :self.dimension]

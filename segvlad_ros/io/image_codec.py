@@ -232,8 +232,9 @@ def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> 
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 85) -> bytes:
-    """JPEG bytes of an (h, w, 3) uint8 RGB image; quality is 1 to 100."""
-    encoded, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    """JPEG bytes of an (h, w, 3) uint8 RGB image, with Huffman tables of its own; quality is 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    encoded, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not encoded:
         raise SegvladError(f'cannot encode an image of shape {rgb.shape} as JPEG')
     return data.tobytes()
