@@ -2,9 +2,9 @@
 
     python benchmark/retention.py --data ../shared/data --work /tmp/loops [--laps 10] [--seed 101] [--processes 1]
 
-writes results/retention.{json,md}. Every row is a map_builder with these settings and a localizer that follows it: what
-the builder passes over or evicts, the localizer does not search. The truth is that of all keyframes, kept or not, so
-that a place that was given up counts as missed.
+writes results/retention.{json,md}; rows that are not asked for (--only) keep their numbers. Every row is a map_builder
+with these settings and a localizer that follows it: what the builder passes over or evicts, the localizer does not
+search. The truth is that of all keyframes, kept or not, so that a place that was given up counts as missed.
 
 - *real sets*: those of drives.py;
 - *patrol*: the loop of patrol.py with odometry, 1 m of drift a lap;
@@ -13,6 +13,8 @@ that a place that was given up counts as missed.
 """
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,7 +26,7 @@ import cv2
 import numpy as np
 import patrol
 from drives import Recorder, Run, Trial, by_poses, real_trials, simulated_frames
-from tables import command_line, heading, table, write_results
+from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_metrics
@@ -240,16 +242,20 @@ def main() -> None:
     parser.add_argument('--laps', type=int, default=10)
     parser.add_argument('--seed', type=int, default=101, help='of the simulated building')
     parser.add_argument('--processes', type=int, default=1, help='no more than there are idle cores')
+    parser.add_argument('--only', default='', help='a regular expression that the rows begin with, such as "patrol"')
     args = parser.parse_args()
-    results, where = {}, machine('cpu')
+    path, where = RESULTS / 'retention.json', machine('cpu')
+    results = json.loads(path.read_text())['rows'] if path.is_file() else {}
+    wanted = {names: row for names, row in jobs(args.data, args.work, args.laps, args.seed).items()
+              if re.match(args.only, ' '.join(names))}
     with get_context('spawn').Pool(args.processes) as pool:
-        for (*headings, name), numbers in pool.imap(called, jobs(args.data, args.work, args.laps, args.seed).items()):
+        for (*headings, name), numbers in pool.imap_unordered(called, wanted.items()):
             rows = results
             for above in headings:
                 rows = rows.setdefault(above, {})
             rows[name] = numbers
             print(*headings, name, numbers, flush=True)
-            write_results('retention', where, results, as_markdown(results, where))
+            write_results('retention', where, {'rows': results}, as_markdown(results, where))
 
 
 if __name__ == '__main__':
