@@ -249,14 +249,16 @@ def street_trials(recorder: Recorder, seed: int) -> Iterator[tuple[str, Trial]]:
         yield 'simulated: street, no keypoints', street.seen(odometry=True, camera=True, keypoints=True)
 
 
-def play(trial: Trial, preset: Preset, *, ranked: bool = False) -> Played:
+def play(trial: Trial, preset: Preset, *, ranked: bool = False,
+         stored: Callable[[Keyframe], Keyframe] = lambda keyframe: keyframe) -> Played:
     """Drive through a trial.
 
     :param ranked: ask for as many candidates as recall@10 needs
+    :param stored: what the map keeps of a keyframe; queries are as they were described
     """
     recognizer = build_recognizer(preset)
     for keyframe, _ in trial.known:
-        recognizer.add(keyframe)
+        recognizer.add(stored(keyframe))
     places, own = [where for _, where in trial.known], not trial.known
     window = {'exclude_recent': own and not trial.exclude_frames, 'exclude_frames': trial.exclude_frames}
     played = Played({name: [] for name in trial.truths}, [], [])
@@ -276,6 +278,6 @@ def play(trial: Trial, preset: Preset, *, ranked: bool = False) -> Played:
             if claimed is not None:
                 played.errors.append((distance(claimed, true), float(np.degrees(rotation_angle(claimed, true)))))
         if own:
-            recognizer.add(keyframe)
+            recognizer.add(stored(keyframe))
             places.append(where)
     return played

@@ -81,9 +81,9 @@ class SeededProjection:
         folded = -(-feature_dimension // dimension) * dimension
         name = f'segvlad seeded projection 1: {words} {feature_dimension} {dimension} {seed}'
         places = np.frombuffer(_random_bytes(f'{name} 2', 8 * words * folded), '<u8').reshape(words, folded)
-        self._signs = Constant(_random_signs(f'{name} 1', (words, feature_dimension)))
+        self._signs = Constant(random_signs(f'{name} 1', (words, feature_dimension)))
         self._order = Constant(np.argsort(places, axis=1, kind='stable'))
-        self._output_signs = Constant(_random_signs(f'{name} 3', (words, folded)))
+        self._output_signs = Constant(random_signs(f'{name} 3', (words, folded)))
         self._matrix: Constant | None = None
 
     def apply(self, rows: np.ndarray) -> np.ndarray:
@@ -198,7 +198,7 @@ def _random_bytes(seed: str, count: int) -> bytes:
     return hashlib.shake_256(seed.encode()).digest(count)
 
 
-def _random_signs(seed: str, shape: tuple[int, int]) -> np.ndarray:
+def random_signs(seed: str, shape: tuple[int, int]) -> np.ndarray:
     """+1 and -1, float32."""
     count = shape[0] * shape[1]
     bits = np.unpackbits(np.frombuffer(_random_bytes(seed, -(-count // 8)), np.uint8), count=count)

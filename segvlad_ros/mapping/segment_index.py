@@ -1,4 +1,4 @@
-"""Exact search among the segments of a map (segvlad-spec.md 9).
+"""Search among the segments of a map: exact in a small one (segvlad-spec.md 9), in a large one of its best keyframes.
 
 The index is derived data: it is filled from the map file or from live keyframes and never stored. Each added keyframe
 is an *entry*, numbered from 0; its segments stay together, so that leaving out keyframes leaves a few runs of rows.
@@ -12,8 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
+from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIndex
+from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.types import SegvladError
 
+EXACT_SEGMENTS = 16_000
+"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value; an exact search would take
+longer from here on (benchmark/results/map_search.md), and 2 kB a segment."""
+CANDIDATES = 48
+"""Keyframes whose segments are compared then ..."""
+OF_ONE_PLACE = 4
+"""... of which so many show one place at most."""
 _BLAS_FROM = 20
 """faiss is to multiply matrices from this little work on. It did so by itself up to 1.14; the default of 1.15 (128000)
 searches 60 queries among 20000 segments in 150 ms of CPU time instead of 21."""
@@ -82,22 +92,29 @@ def _exact_search(faiss: Any) -> _Search:
 
 
 class SegmentIndex:
-    """Cosine similarity of query segments to all segments of the map. Thread-safe.
+    """Cosine similarity of query segments to the segments of the map. Thread-safe.
 
-    The search runs on a GPU where faiss-gpu is installed and finds one; that was never tried (:func:`_exact_search`).
+    The search of a small map runs on a GPU where faiss-gpu is installed and finds one; that was never tried
+    (:func:`_exact_search`).
+
+    :param exact_segments: a larger map is searched in its best keyframes only
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exact_segments: int = EXACT_SEGMENTS) -> None:
         faiss = _faiss()
         self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
+        self._exact_segments = exact_segments
         self._lock = threading.RLock()
         self._rows = np.empty((0, 0), np.float32)  # capacity; the first self._starts[-1] rows are used
         self._starts = [0]  # first row of each entry, and one past the last row
+        self._quantizer: ScalarQuantizer | None = None
+        self._representing: list[np.ndarray] = []
+        self._candidates: CandidateIndex | None = None  # of a large map, whose rows are codes
 
     @property
     def dimension(self) -> int:
         """Length d of a descriptor, which the first keyframe tells."""
-        return self._rows.shape[1]
+        return 0 if self._quantizer is None else self._quantizer.dimension
 
     @property
     def entries(self) -> int:
@@ -111,39 +128,54 @@ class SegmentIndex:
 
     def add(self, descriptors: np.ndarray) -> int:
         """Add one keyframe of (M, d) float32 unit rows, M may be 0, and return the number of its entry."""
+        descriptors = self._checked(descriptors)
+        representing = representatives(descriptors, MAP_REPRESENTATIVES)[0]
         with self._lock:
-            descriptors = self._checked(descriptors)
-            if not self.entries:
+            if self._quantizer is None:
+                self._quantizer = ScalarQuantizer(descriptors.shape[1])
                 self._rows = np.empty((0, descriptors.shape[1]), np.float32)
-            used, needed = self.segments, self.segments + len(descriptors)
-            if needed > len(self._rows):
-                rows = np.empty((max(needed, len(self._rows) * 3 // 2, 1024), self.dimension), np.float32)
-                rows[:used] = self._rows[:used]
-                self._rows = rows
-            self._rows[used:needed] = descriptors
-            self._starts.append(needed)
+            if self._candidates is None:
+                self._representing.append(representing)
+                if self.segments + len(descriptors) > self._exact_segments:
+                    self._become_large()
+            else:
+                self._candidates.add(representing)
+            self._append(descriptors if self._candidates is None else self._quantizer.encode(descriptors))
             return self.entries - 1
 
     def descriptors(self, entry: int) -> np.ndarray:
         """(M, d) float32, the segments of one keyframe."""
         with self._lock:
-            return self._rows[self._starts[entry]:self._starts[entry + 1]]
+            rows = self._rows[self._starts[entry]:self._starts[entry + 1]]
+            return rows if self._candidates is None else self._quantizer.decode(rows)
 
-    def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = ()
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The k most similar map segments of each query segment, best first.
+    def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = (),
+               places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The most similar map segments of each query segment, best first.
+
+        In a small map these are the k best of all. In a large one they are the best of each keyframe that is most like
+        the query, however many these are.
 
         :param descriptors: (M, d) float32, unit rows
         :param k: at least 1
         :param excluded: entries that are not to be found
-        :returns: cosine similarities (M, k) float32, entries (M, k) int64, segments within their entry (M, k) int32;
-            -inf, -1, -1 where the map has fewer than k segments
+        :param places: (E,) int, the place of every keyframe, so that a large map is not searched in the same one only
+        :returns: cosine similarities (M, K) float32, entries (M, K) int64, segments within their entry (M, K) int32;
+            -inf, -1, -1 where the map has fewer
         """
         if k < 1:
             raise SegvladError(f'number of neighbours {k} must be at least 1')
         queries = self._checked(descriptors)
         with self._lock:  # rows once written never change, so that the search itself needs no lock
-            rows, starts = self._rows, np.array(self._starts)
+            rows, starts, candidates = self._rows, np.array(self._starts), self._candidates
+            if candidates is not None:
+                entries = self._worth_a_look(candidates, queries, starts, excluded, places)
+        if candidates is None:
+            return self._search_all(queries, k, rows, starts, excluded)
+        return _best_of_each(*self._compare(queries, rows, starts, entries), entries)
+
+    def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
+                    excluded: Iterable[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
         runs = _allowed_runs(starts, excluded) if len(queries) else []
         for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if self._on_gpu and len(rows) else 0):
@@ -154,13 +186,55 @@ class SegmentIndex:
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
 
+    def _worth_a_look(self, candidates: CandidateIndex, queries: np.ndarray, starts: np.ndarray,
+                      excluded: Iterable[int], places: np.ndarray | None) -> np.ndarray:
+        """(C,) int64, the keyframes of a large map that a query is compared with."""
+        allowed = np.diff(starts) > 0
+        numbers = np.fromiter(excluded, np.int64)
+        allowed[numbers[(numbers >= 0) & (numbers < len(allowed))]] = False
+        groups = np.arange(len(allowed)) if places is None else places
+        return candidates.best(queries, CANDIDATES, allowed[:len(groups)], groups[:len(allowed)], OF_ONE_PLACE)
+
+    def _compare(self, queries: np.ndarray, codes: np.ndarray, starts: np.ndarray,
+                 entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(M, C) float32 and int32, the most similar segment of each keyframe, and which one it is."""
+        similarities = np.empty((len(queries), len(entries)), np.float32)
+        segments = np.empty((len(queries), len(entries)), np.int32)
+        rotated = self._quantizer.rotated(queries)
+        for column, entry in enumerate(entries.tolist()):
+            rows = self._quantizer.decode_rotated(codes[starts[entry]:starts[entry + 1]])
+            cosines = (rotated @ rows.T) / np.linalg.norm(rows, axis=1)
+            segments[:, column] = nearest = cosines.argmax(axis=1)
+            similarities[:, column] = cosines[np.arange(len(queries)), nearest]
+        return similarities, segments
+
+    def _become_large(self) -> None:
+        self._candidates = CandidateIndex(self._representing)
+        self._rows, self._representing = self._quantizer.encode(self._rows[:self.segments]), []
+
+    def _append(self, rows: np.ndarray) -> None:
+        used, needed = self.segments, self.segments + len(rows)
+        if needed > len(self._rows):
+            more = np.empty((max(needed, len(self._rows) * 5 // 4, 1024), rows.shape[1]), rows.dtype)
+            more[:used] = self._rows[:used]
+            self._rows = more
+        self._rows[used:needed] = rows
+        self._starts.append(needed)
+
     def _checked(self, descriptors: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(descriptors, np.float32)
-        if rows.ndim != 2 or self.entries and rows.shape[1] != self.dimension:
+        if rows.ndim != 2 or self.dimension and rows.shape[1] != self.dimension:
             raise SegvladError(f'descriptors of shape {rows.shape} do not fit an index of dimension {self.dimension}')
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors hold NaN or infinite values')
         return rows
+
+
+def _best_of_each(similarities: np.ndarray, segments: np.ndarray,
+                  entries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(M, C) each, with every row sorted by similarity; the keyframe that is most like the query first among equals."""
+    order = np.argsort(-similarities, axis=1, kind='stable')
+    return (np.take_along_axis(similarities, order, 1), entries[order], np.take_along_axis(segments, order, 1))
 
 
 def _allowed_runs(starts: np.ndarray, excluded: Iterable[int]) -> list[tuple[int, int]]:

@@ -207,7 +207,7 @@ class Recognizer:
     def _vote(self, rows: np.ndarray, excluded: np.ndarray, clock: Stopwatch) -> Votes:
         """One vote a segment and place; a place seen a hundred times must not hide all others, so look past it."""
         neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
-        found = self._index.search(rows, neighbours, np.flatnonzero(excluded))[:2]
+        found = self._index.search(rows, neighbours, np.flatnonzero(excluded), self._map.places)[:2]
         clock.lap('search')
         weights = self._feedback.weights(self.count)
         votes = vote_online(*found, self._map.places, floor, weights)
@@ -218,9 +218,9 @@ class Recognizer:
         full = (found[0][:, -1] > floor) & near[found[1]].all(axis=1)
         if not full.any():
             return votes
-        beyond = self._index.search(rows[full], neighbours, np.flatnonzero(excluded | near))[:2]
+        beyond = self._index.search(rows[full], neighbours, np.flatnonzero(excluded | near), self._map.places)[:2]
         clock.lap('search')
-        more = [np.full((len(rows), neighbours), empty) for empty in (-np.inf, -1)]
+        more = [np.full((len(rows), beyond[0].shape[1]), empty) for empty in (-np.inf, -1)]
         for table, values in zip(more, beyond):
             table[full] = values
         joined = np.hstack([found[0], more[0].astype(np.float32)]), np.hstack([found[1], more[1].astype(np.int64)])
