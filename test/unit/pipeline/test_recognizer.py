@@ -312,7 +312,7 @@ def test_a_map_that_cannot_be_read_to_its_end_leaves_the_one_before(tmp_path):
             place_map.append(mapper.process(frame(second, (10 * second, 200, 30))))
         recognizer.load(place_map)
 
-        def damaged():
+        def damaged(progress):
             yield place_map.keyframe(1)
             raise SegvladError('keyframe row 2 is damaged')
         place_map.keyframes = damaged

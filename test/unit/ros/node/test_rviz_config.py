@@ -25,8 +25,11 @@ EXPECTED = {
 
 def published(node):
     """Message type and QoS by topic, read from a node's source: ``~/markers`` of map_builder is map_builder/markers."""
-    path = ROOT / 'segvlad_ros' / 'nodes' / f'{node}.py'
-    calls = [call for call in ast.walk(ast.parse(path.read_text())) if isinstance(call, ast.Call)
+    source = (ROOT / 'segvlad_ros' / 'nodes' / f'{node}.py').read_text()
+    if 'MarkerTopic(' in source:
+        shared = (ROOT / 'segvlad_ros' / 'ros' / 'output' / 'marker_topic.py').read_text()
+        source += shared.partition('import annotations\n')[2]
+    calls = [call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call)
              and isinstance(call.func, ast.Attribute)
              and call.func.attr in ('create_publisher', 'create_lifecycle_publisher')]
     return {call.args[1].value.replace('~', node): (ast.unparse(call.args[0]), ast.unparse(call.args[2]))
