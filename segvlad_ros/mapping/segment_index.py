@@ -17,9 +17,9 @@ from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIn
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.types import SegvladError
 
-EXACT_SEGMENTS = 16_000
-"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value; an exact search would take
-longer from here on (benchmark/results/map_search.md), and 2 kB a segment."""
+EXACT_SEGMENTS = 40_000
+"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value; an exact search takes 50 ms
+by then, and 2 kB a segment (benchmark/results/map_search.md)."""
 CANDIDATES = 48
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
@@ -132,7 +132,7 @@ class SegmentIndex:
         representing = representatives(descriptors, MAP_REPRESENTATIVES)[0]
         with self._lock:
             if self._quantizer is None:
-                self._quantizer = ScalarQuantizer(descriptors.shape[1])
+                self._quantizer = ScalarQuantizer(descriptors.shape[1], bits=4)
                 self._rows = np.empty((0, descriptors.shape[1]), np.float32)
             if self._candidates is None:
                 self._representing.append(representing)
@@ -203,7 +203,7 @@ class SegmentIndex:
         rotated = self._quantizer.rotated(queries)
         for column, entry in enumerate(entries.tolist()):
             rows = self._quantizer.decode_rotated(codes[starts[entry]:starts[entry + 1]])
-            cosines = (rotated @ rows.T) / np.linalg.norm(rows, axis=1)
+            cosines = (rotated @ rows.T) * (self._quantizer.length / np.linalg.norm(rows, axis=1))
             segments[:, column] = nearest = cosines.argmax(axis=1)
             similarities[:, column] = cosines[np.arange(len(queries)), nearest]
         return similarities, segments

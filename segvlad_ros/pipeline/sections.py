@@ -134,7 +134,7 @@ class NeighbourhoodSettings:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """:ivar neighbours: map segments retrieved for every query segment"""
+    """:ivar neighbours: map segments retrieved for every query segment, where a map is small enough to compare all"""
 
     neighbours: int = setting(50, low=1, high=1000)
 

@@ -1,0 +1,141 @@
+"""The search of a map that is too large to compare with all of it."""
+import numpy as np
+import pytest
+
+from segvlad_ros.mapping.candidate_index import CandidateIndex
+from segvlad_ros.mapping.representatives import representatives
+from segvlad_ros.mapping.segment_index import CANDIDATES, OF_ONE_PLACE, SegmentIndex
+
+DIMENSION = 64
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def scene(rng, count=30):
+    """Segments that gather around a few directions, as overlapping neighbourhoods do."""
+    centres = rng.standard_normal((6, DIMENSION))
+    return unit(centres[rng.integers(6, size=count)] + 0.5 * rng.standard_normal((count, DIMENSION)))
+
+
+def seen_again(rng, rows):
+    return unit(rows + 0.6 * rng.standard_normal(rows.shape) / 8)
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    rng = np.random.default_rng(0)
+    return [scene(rng) for _ in range(400)]
+
+
+def indexed(scenes, exact_segments):
+    index = SegmentIndex(exact_segments)
+    for rows in scenes:
+        index.add(rows)
+    return index
+
+
+def best_keyframe(index, rows, **search):
+    similarities, owners, _ = index.search(rows, 50, **search)
+    score = np.zeros(index.entries)
+    for row, owner in zip(similarities, owners):
+        values, first = np.unique(owner, return_index=True)
+        score[values] += row[first]
+    return int(score.argmax())
+
+
+def test_a_few_directions_stand_for_all_segments():
+    rng = np.random.default_rng(1)
+    centres = unit(rng.standard_normal((5, DIMENSION)))
+    owners = np.repeat(np.arange(5), (4, 9, 1, 7, 3))
+    rows = unit(centres[owners] + 0.02 * rng.standard_normal((24, DIMENSION)))
+    found, sizes = representatives(rows, 5)
+    nearest = (found @ centres.T).argmax(axis=1)
+    assert sorted(nearest) == list(range(5))
+    np.testing.assert_array_equal(sizes[np.argsort(nearest)], [4, 9, 1, 7, 3])
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize('count', [0, 1, 3])
+def test_fewer_segments_than_representatives(count):
+    rows = np.eye(DIMENSION, dtype=np.float32)[:count]
+    found, sizes = representatives(rows, 8)
+    assert found.shape == (count, DIMENSION)
+    np.testing.assert_array_equal(sizes, np.ones(count))
+    np.testing.assert_allclose(found @ rows.T @ (rows @ found.T), np.eye(count), atol=1e-6)
+
+
+def test_equal_segments_have_representatives_that_are_finite():
+    found, sizes = representatives(np.tile(np.eye(1, DIMENSION, dtype=np.float32), (9, 1)), 4)
+    assert np.isfinite(found).all()
+    assert sizes.sum() == 9
+
+
+def test_a_large_map_finds_what_an_exact_search_finds(scenes):
+    rng = np.random.default_rng(2)
+    large = indexed(scenes, exact_segments=1000)
+    asked = rng.choice(len(scenes), 60, replace=False)
+    assert [best_keyframe(large, seen_again(rng, scenes[number])) for number in asked] == asked.tolist()
+
+
+def test_similarities_are_those_of_an_exact_search_as_far_as_codes_go(scenes):
+    large, query = indexed(scenes, exact_segments=1000), seen_again(np.random.default_rng(3), scenes[77])
+    similarities, owners, segments = large.search(query, 50)
+    assert similarities.shape == (30, CANDIDATES)
+    exact = np.array([[row @ scenes[owner][segment] for row, owner, segment in zip(query, *pair)]
+                      for pair in zip(owners.T, segments.T)]).T
+    assert np.sqrt(np.mean((similarities - exact) ** 2)) < 0.02
+    assert (np.diff(similarities, axis=1) <= 0).all()
+
+
+def test_keyframes_that_are_left_out_are_not_found(scenes):
+    large, query = indexed(scenes, exact_segments=1000), scenes[200]
+    assert best_keyframe(large, query) == 200
+    excluded = [200, *range(300, 400)]
+    assert not np.isin(large.search(query, 50, excluded)[1], excluded).any()
+    assert large.search(query, 50, range(400))[1].size == 0
+
+
+def test_a_place_that_was_seen_often_does_not_hide_the_others(scenes):
+    rng = np.random.default_rng(4)
+    often = [*scenes[:100], *(seen_again(rng, scenes[50]) for _ in range(200))]
+    places = np.array([*range(100), *[50] * 200])
+    large = indexed(often, exact_segments=1000)
+    owners = large.search(seen_again(rng, scenes[50]), 50, places=places)[1][0]
+    assert len(owners) == CANDIDATES
+    assert np.bincount(places[owners]).max() == OF_ONE_PLACE
+
+
+def test_the_same_map_gives_the_same_answers_however_it_grew(scenes):
+    query = seen_again(np.random.default_rng(5), scenes[10])
+    grown = SegmentIndex(exact_segments=1000)
+    for number, rows in enumerate(scenes):
+        grown.add(rows)
+        if number % 7 == 0:
+            grown.search(query, 5)
+    for one, other in zip(grown.search(query, 50), indexed(scenes, exact_segments=1000).search(query, 50)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_descriptors_of_a_large_map_are_as_stored(scenes):
+    small, large = indexed(scenes[:50], 10_000), indexed(scenes[:50], 100)
+    np.testing.assert_array_equal(small.descriptors(7), scenes[7])
+    cosines = (unit(large.descriptors(7)) * scenes[7]).sum(axis=1)
+    assert cosines.min() > 0.98
+
+
+def test_empty_keyframes_are_no_candidates(scenes):
+    index = indexed([*scenes[:60], np.zeros((0, DIMENSION), np.float32)], exact_segments=500)
+    assert index.entries == 61
+    assert 60 not in index.search(scenes[0], 5)[1]
+
+
+def test_candidates_of_a_block_boundary_are_found():
+    rng = np.random.default_rng(6)
+    sketch = [representatives(scene(rng, 6), 8)[0] for _ in range(4200)]
+    index = CandidateIndex(sketch)
+    everything = np.ones(len(sketch), bool)
+    for number in (0, 2047, 2048, 4095, 4096, 4199):
+        best = index.best(sketch[number], 5, everything, np.arange(len(sketch)), 1)
+        assert best[0] == number
