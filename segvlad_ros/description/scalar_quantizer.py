@@ -24,6 +24,8 @@ _BEGIN, _STAND, _PRODUCT = (0.5006, 1.050, 1.748), (0.2451, 0.7560, 1.344, 2.152
 _STEP = 0.3641
 # Cosine of a row with what its code stands for, on average, by bits.
 _COSINE = {3: 0.98258, 4: 0.99397}
+# Bits that are decoded at a time, by bits of a value.
+_GROUP_BITS = {3: 12, 4: 8}
 
 
 class ScalarQuantizer:
@@ -51,8 +53,9 @@ class ScalarQuantizer:
             trained = [*values, *begin]
         self._begin, self._values, self.trained = (
             np.array(numbers / dimension ** 0.5, np.float32) for numbers in (begin, values, np.array(trained)))
-        shifts = np.arange(0, 12, bits)
-        self._values_of_12_bits = self._values[np.arange(1 << 12)[:, None] >> shifts & ((1 << bits) - 1)]
+        shifts = np.arange(0, _GROUP_BITS[bits], bits)
+        groups = np.arange(1 << _GROUP_BITS[bits])[:, None]
+        self._values_of_group = self._values[groups >> shifts & ((1 << bits) - 1)]
         self._signs = random_signs(f'segvlad scalar quantizer 1: {dimension}', (1, dimension))[0]
 
     def rotated(self, rows: np.ndarray) -> np.ndarray:
@@ -99,8 +102,12 @@ class ScalarQuantizer:
         if codes.ndim != 2 or codes.shape[1] != self.code_bytes or codes.dtype != np.uint8:
             raise SegvladError(f'codes of shape {codes.shape} and type {codes.dtype} are none of {self.code_bytes} '
                                'bytes')
-        padded = np.pad(codes, ((0, 0), (0, -self.code_bytes % 3))).reshape(len(codes), -(-self.code_bytes // 3), 3)
-        first, middle, last = (padded[:, :, byte].astype(np.uint16) for byte in range(3))
-        groups = np.stack([first | (middle & 0x0F) << 8, middle >> 4 | last << 4], axis=2)  # of 12 bits
-        values = self._values_of_12_bits.take(groups, axis=0)
-        return values.reshape(len(codes), groups.shape[1] * 24 // self.bits)[:, :self.dimension]
+        groups = codes if self.bits == 4 else _groups_of_12_bits(codes)
+        values = self._values_of_group.take(groups, axis=0)
+        return values.reshape(len(codes), values.shape[1] * values.shape[2])[:, :self.dimension]
+
+
+def _groups_of_12_bits(codes: np.ndarray) -> np.ndarray:
+    padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 3))).reshape(len(codes), -(-codes.shape[1] // 3), 3)
+    first, middle, last = (padded[:, :, byte].astype(np.uint16) for byte in range(3))
+    return np.stack([first | (middle & 0x0F) << 8, middle >> 4 | last << 4], axis=2)

@@ -20,7 +20,7 @@ from segvlad_ros.types import SegvladError
 EXACT_SEGMENTS = 40_000
 """Maps of more segments are searched in their best keyframes, by codes of 4 bits a value; an exact search takes 50 ms
 by then, and 2 kB a segment (benchmark/results/map_search.md)."""
-CANDIDATES = 48
+CANDIDATES = 64
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
@@ -105,11 +105,12 @@ class SegmentIndex:
         self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
         self._exact_segments = exact_segments
         self._lock = threading.RLock()
-        self._rows = np.empty((0, 0), np.float32)  # capacity; the first self._starts[-1] rows are used
+        self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self._starts[-1] rows are used
+        self._codes = np.empty((0, 0), np.uint8)  # likewise, and of a large one
         self._starts = [0]  # first row of each entry, and one past the last row
         self._quantizer: ScalarQuantizer | None = None
         self._representing: list[np.ndarray] = []
-        self._candidates: CandidateIndex | None = None  # of a large map, whose rows are codes
+        self._candidates: CandidateIndex | None = None  # of a large map
 
     @property
     def dimension(self) -> int:
@@ -133,21 +134,23 @@ class SegmentIndex:
         with self._lock:
             if self._quantizer is None:
                 self._quantizer = ScalarQuantizer(descriptors.shape[1], bits=4)
-                self._rows = np.empty((0, descriptors.shape[1]), np.float32)
-            if self._candidates is None:
-                self._representing.append(representing)
-                if self.segments + len(descriptors) > self._exact_segments:
-                    self._become_large()
-            else:
+            if self._candidates is not None:
                 self._candidates.add(representing)
-            self._append(descriptors if self._candidates is None else self._quantizer.encode(descriptors))
+            else:
+                self._representing.append(representing)
+                self._rows = _appended(self._rows, self.segments, descriptors)
+            self._codes = _appended(self._codes, self.segments, self._quantizer.encode(descriptors))
+            self._starts.append(self.segments + len(descriptors))
+            if self._candidates is None and self.segments > self._exact_segments:
+                self._candidates = CandidateIndex(self._representing)
+                self._rows, self._representing = self._rows[:0], []
             return self.entries - 1
 
     def descriptors(self, entry: int) -> np.ndarray:
         """(M, d) float32, the segments of one keyframe."""
         with self._lock:
-            rows = self._rows[self._starts[entry]:self._starts[entry + 1]]
-            return rows if self._candidates is None else self._quantizer.decode(rows)
+            part = slice(self._starts[entry], self._starts[entry + 1])
+            return self._rows[part] if self._candidates is None else self._quantizer.decode(self._codes[part])
 
     def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = (),
                places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,12 +170,12 @@ class SegmentIndex:
             raise SegvladError(f'number of neighbours {k} must be at least 1')
         queries = self._checked(descriptors)
         with self._lock:  # rows once written never change, so that the search itself needs no lock
-            rows, starts, candidates = self._rows, np.array(self._starts), self._candidates
+            rows, codes, starts, candidates = self._rows, self._codes, np.array(self._starts), self._candidates
             if candidates is not None:
                 entries = self._worth_a_look(candidates, queries, starts, excluded, places)
         if candidates is None:
             return self._search_all(queries, k, rows, starts, excluded)
-        return _best_of_each(*self._compare(queries, rows, starts, entries), entries)
+        return _best_of_each(*self._compare(queries, codes, starts, entries), entries)
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
                     excluded: Iterable[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -208,19 +211,6 @@ class SegmentIndex:
             similarities[:, column] = cosines[np.arange(len(queries)), nearest]
         return similarities, segments
 
-    def _become_large(self) -> None:
-        self._candidates = CandidateIndex(self._representing)
-        self._rows, self._representing = self._quantizer.encode(self._rows[:self.segments]), []
-
-    def _append(self, rows: np.ndarray) -> None:
-        used, needed = self.segments, self.segments + len(rows)
-        if needed > len(self._rows):
-            more = np.empty((max(needed, len(self._rows) * 5 // 4, 1024), rows.shape[1]), rows.dtype)
-            more[:used] = self._rows[:used]
-            self._rows = more
-        self._rows[used:needed] = rows
-        self._starts.append(needed)
-
     def _checked(self, descriptors: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(descriptors, np.float32)
         if rows.ndim != 2 or self.dimension and rows.shape[1] != self.dimension:
@@ -228,6 +218,17 @@ class SegmentIndex:
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors hold NaN or infinite values')
         return rows
+
+
+def _appended(table: np.ndarray, used: int, rows: np.ndarray) -> np.ndarray:
+    """The table, or a larger copy of it, with rows behind those that are used."""
+    if used + len(rows) > len(table) or not used:
+        larger = np.empty((max(used + len(rows), len(table) * 5 // 4, 1024), rows.shape[1]), rows.dtype)
+        if used:  # else the table has no columns yet
+            larger[:used] = table[:used]
+        table = larger
+    table[used:used + len(rows)] = rows
+    return table
 
 
 def _best_of_each(similarities: np.ndarray, segments: np.ndarray,

@@ -18,9 +18,12 @@ def test_slam_launch_closes_the_circle():
     nodes = runpy.run_path(str(ROOT / 'launch' / 'slam.launch.py'))['NODES']
     values = {argument.name: argument.default for argument in arguments_of(nodes)} | {'odom': '/wheel/odom'}
     connected = {node.executable: dict(remappings_of(node, values)) for node in nodes}
-    assert connected['map_builder'] == {'odom': '/wheel/odom', 'optimized_path': 'pose_graph/path'}
+    assert connected['map_builder'] == {
+        'odom': '/wheel/odom', 'optimized_path': 'pose_graph/path',
+        'loop_closure_feedback': 'pose_graph/loop_closure_feedback'}
     assert connected['localizer'] == {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe',
+        'removed_keyframes': 'map_builder/removed_keyframes',
         'loop_closure_feedback': 'pose_graph/loop_closure_feedback', 'optimized_path': 'pose_graph/path'}
     assert connected['pose_graph'] == {'odom': '/wheel/odom', 'loop_closures': 'localizer/loop_closures'}
     localizer = next(node for node in nodes if node.executable == 'localizer')
