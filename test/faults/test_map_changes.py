@@ -43,8 +43,9 @@ def pruning(maps: tuple[Path, ...], output: Path) -> list[str]:
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
-    """The command, at the moment when it has been imported."""
-    program = ('import sys, segvlad_ros.pipeline.map_merge, segvlad_ros.mapping.pruning\n'
+    """The command, at the moment when it has been imported; where tests run in the background, SIGINT is ignored."""
+    program = ('import signal, sys, segvlad_ros.pipeline.map_merge, segvlad_ros.mapping.pruning\n'
+               'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
                'from segvlad_ros.cli import main\nprint("ready", flush=True)\nsys.exit(main(sys.argv[1:]))')
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, '-c', program, *arguments], stdout=subprocess.PIPE,
