@@ -19,6 +19,10 @@ from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError
 
+# Where tests run in the background SIGINT is ignored, and would be by the command as well.
+COMMAND = ('import signal, sys\nfrom segvlad_ros.cli import main\n'
+           'signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(sys.argv[1:]))')
+
 
 @pytest.fixture
 def serve(tmp_path):
@@ -27,7 +31,7 @@ def serve(tmp_path):
 
     def start(*arguments: str) -> tuple[subprocess.Popen, str]:
         process = subprocess.Popen(
-            [sys.executable, '-m', 'segvlad_ros.cli', 'fleet', 'serve', str(tmp_path / 'data'), '--port', '0',
+            [sys.executable, '-c', COMMAND, 'fleet', 'serve', str(tmp_path / 'data'), '--port', '0',
              *arguments], stdout=subprocess.PIPE, text=True,
             env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
         started.append(process)
