@@ -10,8 +10,8 @@ import numpy as np
 
 from segvlad_ros.mapping.representatives import representatives
 
-# Of a keyframe and of a query; and the principal directions that are compared. What more would find, and what it would
-# take: benchmark/results/map_search.md.
+# Of a keyframe and of a query; and the principal directions that are compared. What is lost by it as the map grows:
+# benchmark/results/map_search.md.
 MAP_REPRESENTATIVES, QUERY_REPRESENTATIVES = 8, 16
 DIRECTIONS = 128
 # Cosine from which a representative speaks for a keyframe.
