@@ -39,7 +39,7 @@ test-fleet:  ## the tests of the place database of many robots (Milvus, embedded
 	@VENV=$(VENV) .ci/setup dev fleet
 	SEGVLAD_REQUIRE_FLEET=1 $(BIN)/pytest -m "fleet and not long"
 
-test-long:  ## fuzzing, kill loops, soak, a million segments
+test-long:  ## fuzzing, kill loops, whole drives with the SLAM back-end
 	@VENV=$(VENV) .ci/setup dev slam fleet
 	SEGVLAD_REQUIRE_FLEET=1 $(BIN)/pytest -m long
 

@@ -201,6 +201,21 @@ class Frame:
     odometry_piece: int | None = None
 
 
+class SessionKey(NamedTuple):
+    """One run of one robot."""
+
+    robot_id: int
+    session_id: str
+
+
+class KeyframeKey(NamedTuple):
+    """What tells a keyframe from all others."""
+
+    robot_id: int
+    session_id: str
+    index: int
+
+
 @dataclass(frozen=True, order=True)
 class KeyframeId:
     """Identity of a keyframe (msg/KeyframeId): index counts from 1 within (robot, session) and is never reused."""
@@ -210,6 +225,16 @@ class KeyframeId:
     index: int
     stamp_ns: int
     camera: str = ''
+
+    @property
+    def key(self) -> KeyframeKey:
+        """Itself, without what is only known of it."""
+        return KeyframeKey(self.robot_id, self.session_id, self.index)
+
+    @property
+    def session(self) -> SessionKey:
+        """The run that it is of."""
+        return SessionKey(self.robot_id, self.session_id)
 
 
 FIXED_FRAMES = ('map', 'earth')
@@ -247,7 +272,7 @@ class Keyframe:
         REP 105 calls fixed ones is taken at its word.
         """
         pose = self.best_pose
-        own = (self.id.robot_id, self.id.session_id) == (asking.robot_id, asking.session_id)
+        own = self.id.session == asking.session
         if pose is None or own or self.optimized is not None or pose.frame in ('', *FIXED_FRAMES):
             return pose
         return replace(pose, frame=f'{pose.frame}/{self.id.session_id}')

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from map_samples import make_keyframe
 
-from segvlad_ros.fleet.place_database import KeyframeKey, SessionKey
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.types import KeyframeKey, SessionKey
 
 DEADLINE_S = 180.0
 
@@ -30,7 +30,7 @@ def sessions_of(place_map: PlaceMap) -> list[SessionKey]:
 
 
 def keys_of(place_map: PlaceMap) -> set[KeyframeKey]:
-    return {KeyframeKey.of(identity) for identity in place_map.ids()}
+    return {identity.key for identity in place_map.ids()}
 
 
 def segment_keys(place_map: PlaceMap) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, chosen_preset, progress, whole
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import SegvladError, SessionKey
 
 if TYPE_CHECKING:
     from segvlad_ros.fleet.milvus import DatabaseAddress
@@ -116,7 +116,6 @@ def _of_image(args: argparse.Namespace) -> Iterator[tuple[str, list[RemotePlace]
 
 def _of_map(args: argparse.Namespace) -> Iterator[tuple[str, list[RemotePlace]]]:
     from segvlad_ros.fleet.milvus import MilvusPlaces
-    from segvlad_ros.fleet.place_database import SessionKey
     from segvlad_ros.fleet.remote_places import find_places
     from segvlad_ros.mapping.place_map import PlaceMap
 

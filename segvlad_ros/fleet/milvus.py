@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from segvlad_ros.fleet.place_database import FoundSegments, KeyframeFacts, KeyframeKey, SessionKey
+from segvlad_ros.fleet.place_database import FoundSegments, KeyframeFacts
 from segvlad_ros.io.extras import import_fleet
-from segvlad_ros.types import Keyframe, KeyframeId, Pose, SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, Pose, SegvladError, SessionKey
 
 TIMEOUT_S = 30.0
 """Longest time that one request may take: milvus-lite stands still while it writes a segment or answers another robot.
@@ -111,7 +111,7 @@ class MilvusPlaces:
             raise SegvladError(f'session {identity.session_id[:40]!r}... has a name of more than {MAX_TEXT} letters')
         common = {'site': self._address.site, 'robot': identity.robot_id, 'session': identity.session_id,
                   'keyframe': identity.index}
-        rows = [{**common, 'id': _segment_key(KeyframeKey.of(identity), number), 'segment': number,
+        rows = [{**common, 'id': _segment_key(identity.key, number), 'segment': number,
                  'facts': _pack_facts(keyframe) if number == 0 else {}, 'vector': row}
                 for number, row in enumerate(keyframe.description.descriptors)]
         if rows:

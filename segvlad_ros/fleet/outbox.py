@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from segvlad_ros.fleet.place_database import KeyframeKey, PlaceDatabase, SessionKey
+from segvlad_ros.fleet.place_database import PlaceDatabase
 from segvlad_ros.mapping.map_file import published, reporting
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import KeyframeId, SegvladError
+from segvlad_ros.types import KeyframeId, KeyframeKey, SegvladError, SessionKey
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Outbox:
         try:
             for row, keyframe in self._map.stored_after(self._position.row):
                 database.upsert(keyframe)
-                key = KeyframeKey.of(keyframe.id)
+                key = keyframe.id.key
                 self._position = replace(self._position, row=row, keyframe=key, keyframes=self._position.keyframes + 1)
                 if self._position.keyframes - noted.keyframes >= _NOTED:
                     noted = self._note()
@@ -109,7 +109,7 @@ class Outbox:
 
     def _held(self) -> dict[KeyframeKey, KeyframeId]:
         """What the map holds now, somebody else's last keyframe included."""
-        return {KeyframeKey.of(identity): identity for identity in self._map.ids()}
+        return {identity.key: identity for identity in self._map.ids()}
 
     def _load(self, beginning: Position) -> Position:
         """The position that was noted, if it is this map's and destination's; else the beginning."""
@@ -117,7 +117,7 @@ class Outbox:
             position = Position(**json.loads(position_file(self._map.path).read_text(encoding='utf-8')))
             if (position.map_id, position.destination) != (beginning.map_id, beginning.destination):
                 return beginning
-            if position.row and KeyframeKey.of(self._map.keyframe(position.row).id) != KeyframeKey(*position.keyframe):
+            if position.row and self._map.keyframe(position.row).id.key != KeyframeKey(*position.keyframe):
                 return beginning  # an older copy of the map was put back
             return position
         except (OSError, ValueError, TypeError, SegvladError):

@@ -3,31 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from segvlad_ros.types import Keyframe, KeyframeId, Pose
-
-
-class SessionKey(NamedTuple):
-    """One run of one robot."""
-
-    robot_id: int
-    session_id: str
-
-
-class KeyframeKey(NamedTuple):
-    """What tells a keyframe from all others of a fleet, as in :class:`~segvlad_ros.types.KeyframeId`."""
-
-    robot_id: int
-    session_id: str
-    index: int
-
-    @classmethod
-    def of(cls, identity: KeyframeId) -> KeyframeKey:
-        """That of a keyframe."""
-        return cls(identity.robot_id, identity.session_id, identity.index)
+from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, Pose, SessionKey
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvlad_ros.fleet.place_database import PlaceDatabase, SessionKey
+from segvlad_ros.fleet.place_database import PlaceDatabase
 from segvlad_ros.recognition.voting import vote_online
-from segvlad_ros.types import KeyframeId, Pose
+from segvlad_ros.types import KeyframeId, Pose, SessionKey
 
 NEIGHBOURS = 50
 """Segments that are fetched for every query segment."""

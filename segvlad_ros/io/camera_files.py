@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from segvlad_ros.io.camera_info import camera_model, checked
+from segvlad_ros.text import one_line
 from segvlad_ros.types import CameraModel, SegvladError
 
 # COLMAP's models: their parameters by name, and what the distortion is called in ROS. COLMAP's order of coefficients is
@@ -91,7 +92,7 @@ def _ros_camera(path: Path, text: str, rectified: bool) -> CameraModel:
             binning_x=0, binning_y=0, roi=SimpleNamespace(width=0, height=0, x_offset=0, y_offset=0))
         model = camera_model(info, rectified)
     except yaml.YAMLError as error:
-        raise SegvladError(f'{path}: not readable as YAML ({str(error).splitlines()[0]})') from None
+        raise SegvladError(f'{path}: not readable as YAML ({one_line(error, 200)})') from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SegvladError(f'{path}: is no ROS camera calibration ({type(error).__name__}: {error}); it has '
                            'image_width, image_height, camera_matrix and distortion_coefficients') from None

@@ -1,8 +1,7 @@
 """Which keyframes of a large map are worth a look: by representatives, in a few of their leading directions.
 
-A segment of the query costs a large map nothing here: the query is a few representatives as well. What is compared is
-short (see ``DIRECTIONS``), so that a map of ten thousand keyframes is gone through in a few milliseconds, all of it.
-There is nothing to train again or to rebuild, and leaving keyframes out costs nothing.
+The query is a few representatives as well, and what is compared is short (see ``DIRECTIONS``), so that the whole map is
+gone through for each. There is nothing to train again or to rebuild, and leaving keyframes out costs nothing.
 """
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ _BLOCK = 2048  # keyframes that are compared at a time, so that what lies betwee
 
 
 class CandidateIndex:
-    """Keyframes by their representatives. Not thread-safe; what was added never changes.
+    """Keyframes by their representatives. What was added never changes: it may be searched while one thread adds more.
 
     The directions are the principal ones of the keyframes that it begins with, so that the same map gives the same
     answers, loaded or driven.
@@ -34,9 +33,6 @@ class CandidateIndex:
         self._count = 0
         for representing in keyframes:
             self.add(representing)
-
-    def __len__(self) -> int:
-        return self._count
 
     def add(self, representing: np.ndarray) -> None:
         """Add a keyframe of (R, d) representatives."""

@@ -154,7 +154,7 @@ class OdometryTracks:
 
         :return: its mark, also when the same keyframe comes again; None without odometry, or where it comes late
         """
-        session = self._sessions.setdefault((identity.robot_id, identity.session_id), _Session())
+        session = self._sessions.setdefault(identity.session, _Session())
         if identity.index == session.index:
             return None if session.interrupted else session.mark
         if session.index and (identity.stamp_ns < session.stamp_ns or identity.index < session.index):

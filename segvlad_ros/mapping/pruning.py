@@ -11,7 +11,7 @@ import numpy as np
 from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.mapping import map_file
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import KeyframeId, Pose, SegvladError
+from segvlad_ros.types import KeyframeId, KeyframeKey, Pose, SegvladError
 
 COVERED_M, COVERED_RAD = 1.0, np.radians(30)
 """A keyframe within this of another one shows much the same."""
@@ -111,10 +111,10 @@ def _neighbours(keyframes: Sequence[PlacedKeyframe]) -> list[set[int]]:
 
     near: list[set[int]] = [set() for _ in keyframes]
     frames: dict[str, list[int]] = {}
-    unposed: dict[tuple, int] = {}
+    unposed: dict[KeyframeKey, int] = {}
     for at, keyframe in enumerate(keyframes):
         if keyframe.pose is None:
-            unposed[keyframe.id.robot_id, keyframe.id.session_id, keyframe.id.index] = at
+            unposed[keyframe.id.key] = at
         else:
             frames.setdefault(keyframe.pose.frame, []).append(at)
     pairs = [(at, unposed[robot, session, index + step]) for (robot, session, index), at in unposed.items()

@@ -1,7 +1,6 @@
 """What stands for a keyframe where all of its segments are too many: a few directions that they gather around.
 
-Neighbourhoods overlap, so that most segments of an image say what others say as well: of 111 queries of the corridor
-set eight directions rank a true keyframe first for 82 % among 943, all segments for 87 %.
+Neighbourhoods overlap, so that most segments of an image say what others say as well.
 """
 from __future__ import annotations
 

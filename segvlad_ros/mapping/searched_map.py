@@ -13,7 +13,7 @@ import numpy as np
 
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
 from segvlad_ros.mapping.places import EXTENT, Places, PlaceSettings, Sight
-from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose
+from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, OptimizedPose, SessionKey
 
 # Keyframes of one run that are asked whether a new one lies near them; odometry has drifted away from older ones.
 _WINDOW = 500
@@ -37,8 +37,8 @@ class SearchedMap:
         self._table = np.zeros(64, _FACTS)
         self._keyframes: list[Keyframe] = []
         self._marks: list[OdometryMark | None] = []
-        self._entries: dict[tuple[int, str, int], int] = {}
-        self._sessions: dict[tuple[int, str], int] = {}
+        self._entries: dict[KeyframeKey, int] = {}
+        self._sessions: dict[SessionKey, int] = {}
         self._of_session: list[list[int]] = []
         self._frames: dict[str, int] = {}
         self._places = Places()
@@ -72,7 +72,7 @@ class SearchedMap:
 
     def entry(self, identity: KeyframeId) -> int | None:
         """The entry of a keyframe, None if it is not in the map."""
-        return self._entries.get((identity.robot_id, identity.session_id, identity.index))
+        return self._entries.get(identity.key)
 
     def add(self, keyframe: Keyframe, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
         """Append a keyframe, and return its entry.
@@ -87,10 +87,9 @@ class SearchedMap:
         self._keyframes.append(replace(keyframe, description=replace(
             description, descriptors=description.descriptors[:0])))
         self._marks.append(mark)
-        key = (keyframe.id.robot_id, keyframe.id.session_id)
-        self._entries[(*key, keyframe.id.index)] = entry
+        self._entries[keyframe.id.key] = entry
         facts = self._table[entry]
-        facts['session'] = session = self._sessions.setdefault(key, len(self._sessions))
+        facts['session'] = session = self._sessions.setdefault(keyframe.id.session, len(self._sessions))
         facts['index'], facts['stamp_ns'] = keyframe.id.index, keyframe.id.stamp_ns
         facts['run'] = facts['frame'] = -1
         if mark is not None:
@@ -106,7 +105,7 @@ class SearchedMap:
 
     def remove(self, identity: KeyframeId) -> int | None:
         """Take a keyframe out of the map, and return its entry; None if it is not in the map."""
-        entry = self._entries.pop((identity.robot_id, identity.session_id, identity.index), None)
+        entry = self._entries.pop(identity.key, None)
         if entry is not None:
             self._table['removed'][entry] = True
             kept = self._keyframes[entry]
@@ -291,7 +290,7 @@ class SearchedMap:
         return _UNMEASURED if np.isnan(measured) else min(measured, 1.0)
 
     def _same_session(self, query: KeyframeId) -> np.ndarray:
-        return self._column('session') == self._sessions.get((query.robot_id, query.session_id), -1)
+        return self._column('session') == self._sessions.get(query.session, -1)
 
     def _column(self, name: str) -> np.ndarray:
         return self._table[name][:len(self)]

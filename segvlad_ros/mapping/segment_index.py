@@ -15,11 +15,12 @@ import numpy as np
 from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
 from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIndex
 from segvlad_ros.mapping.representatives import representatives
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 EXACT_SEGMENTS = 40_000
-"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value; an exact search takes 50 ms
-by then, and 2 kB a segment (benchmark/results/map_search.md)."""
+"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value. An exact search takes a time
+that grows with the map (benchmark/results/map_search.md), and 2 kB a segment; the three real sets are smaller."""
 CANDIDATES = 64
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
@@ -85,8 +86,8 @@ def _exact_search(faiss: Any) -> _Search:
             with lock:
                 return faiss.knn_gpu(resources, queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:  # of which an allocation that fails is the likely one
-            reason = (str(error).splitlines() or [''])[0][:160]
-            raise SegvladError(f'faiss failed on the GPU ({reason}); free its memory, or install faiss-cpu') from error
+            raise SegvladError(f'faiss failed on the GPU ({one_line(error, 160)}); free its memory, or install '
+                               'faiss-cpu') from error
 
     return on_gpu
 
@@ -169,18 +170,19 @@ class SegmentIndex:
         if k < 1:
             raise SegvladError(f'number of neighbours {k} must be at least 1')
         queries = self._checked(descriptors)
-        with self._lock:  # rows once written never change, so that the search itself needs no lock
+        with self._lock:  # what was added never changes, so that the search itself needs no lock
             rows, codes, starts, candidates = self._rows, self._codes, np.array(self._starts), self._candidates
-            if candidates is not None:
-                entries = self._worth_a_look(candidates, queries, starts, excluded, places)
+        allowed = _allowed(starts, excluded)
         if candidates is None:
-            return self._search_all(queries, k, rows, starts, excluded)
+            return self._search_all(queries, k, rows, starts, allowed)
+        groups = np.arange(len(allowed)) if places is None else places
+        entries = candidates.best(queries, CANDIDATES, allowed, groups, OF_ONE_PLACE)
         return _best_of_each(*self._compare(queries, codes, starts, entries), entries)
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
-                    excluded: Iterable[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                    allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
-        runs = _allowed_runs(starts, excluded) if len(queries) else []
+        runs = _allowed_runs(starts, allowed) if len(queries) else []
         for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if self._on_gpu and len(rows) else 0):
             more, at = self._nearest(queries, rows[first:last], min(k, last - first))
             parts.append((more, at + first))
@@ -188,15 +190,6 @@ class SegmentIndex:
         owners = np.where(found < 0, -1, np.searchsorted(starts, found, side='right') - 1)
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
-
-    def _worth_a_look(self, candidates: CandidateIndex, queries: np.ndarray, starts: np.ndarray,
-                      excluded: Iterable[int], places: np.ndarray | None) -> np.ndarray:
-        """(C,) int64, the keyframes of a large map that a query is compared with."""
-        allowed = np.diff(starts) > 0
-        numbers = np.fromiter(excluded, np.int64)
-        allowed[numbers[(numbers >= 0) & (numbers < len(allowed))]] = False
-        groups = np.arange(len(allowed)) if places is None else places
-        return candidates.best(queries, CANDIDATES, allowed[:len(groups)], groups[:len(allowed)], OF_ONE_PLACE)
 
     def _compare(self, queries: np.ndarray, codes: np.ndarray, starts: np.ndarray,
                  entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,11 +231,16 @@ def _best_of_each(similarities: np.ndarray, segments: np.ndarray,
     return (np.take_along_axis(similarities, order, 1), entries[order], np.take_along_axis(segments, order, 1))
 
 
-def _allowed_runs(starts: np.ndarray, excluded: Iterable[int]) -> list[tuple[int, int]]:
-    """Row ranges without the excluded entries; adjacent entries are one range."""
-    allowed = np.ones(len(starts) - 1, np.int8)
+def _allowed(starts: np.ndarray, excluded: Iterable[int]) -> np.ndarray:
+    """(E,) bool, the entries that have segments and are not excluded; unknown numbers are passed over."""
+    allowed = np.diff(starts) > 0
     numbers = np.fromiter(excluded, np.int64)
-    allowed[numbers[(numbers >= 0) & (numbers < len(allowed))]] = 0
+    allowed[numbers[(numbers >= 0) & (numbers < len(allowed))]] = False
+    return allowed
+
+
+def _allowed_runs(starts: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
+    """Row ranges of the allowed entries; adjacent entries are one range."""
     edges = np.flatnonzero(np.diff(allowed, prepend=0, append=0))
     return [(int(starts[first]), int(starts[last])) for first, last in edges.reshape(-1, 2)
             if starts[last] > starts[first]]

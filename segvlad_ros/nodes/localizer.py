@@ -223,7 +223,7 @@ class Localizer(SegvladNode):
             self.get_logger().warning(f'{place_map.path.stem} has no session of the parameter sessions; it has '
                                       f'{", ".join(sorted(known))}')
         recognizer, base_frame = self._places.recognizer, self.parameters['base_frame']
-        base = recognizer.keyframe(recognizer.count - 1).base_from_camera if recognizer.count else None
+        base = recognizer.keyframe(recognizer.entries[-1]).base_from_camera if recognizer.count else None
         if base is not None and base.frame != base_frame:
             self.get_logger().warning(f'poses in {place_map.path.stem} are of {base.frame}, not of {base_frame}')
 

@@ -12,11 +12,8 @@ from segvlad_ros.geometry import compose, inverse
 from segvlad_ros.io.images import read_image
 from segvlad_ros.io.pose_files import PosedImage
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
+from segvlad_ros.pipeline.place_recognizer import STEP_NS, PlaceRecognizer
 from segvlad_ros.types import CameraModel, Frame, Keyframe, OptimizedPose, Pose, SegvladError
-
-# Images without a stamp count as taken one after another, this far apart.
-_STEP_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class KnownCamera:
             raise SegvladError(f'{image.path}: is {rgb.shape[1]} x {rgb.shape[0]} pixels, its camera takes '
                                f'{model.width} x {model.height}')
         pose = image.pose and replace(compose(image.pose, inverse(self.base_from_camera)), frame=self.frame)
-        return Frame(rgb, image.stamp_ns or (number + 1) * _STEP_NS, pose=pose, depth=self._depth(image),
+        return Frame(rgb, image.stamp_ns or (number + 1) * STEP_NS, pose=pose, depth=self._depth(image),
                      camera_model=model, base_from_camera=self.base_from_camera)
 
     def _model(self, image: PosedImage) -> CameraModel | None:

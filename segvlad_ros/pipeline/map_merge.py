@@ -81,7 +81,7 @@ def pieces_of(place_map: PlaceMap) -> list[Piece]:
     for keyframe in place_map.keyframes():
         mark, pose = tracks.mark(keyframe.id, keyframe.pose), keyframe.best_pose
         key: Hashable = pose.frame if keyframe.optimized else (
-            keyframe.id.robot_id, keyframe.id.session_id, mark and mark.run)
+            *keyframe.id.session, mark and mark.run)
         if mark is None and not keyframe.optimized:
             pose = None
         piece = found.setdefault(key, Piece(place_map.path, pose.frame if pose else '', bool(keyframe.optimized)))
@@ -136,7 +136,7 @@ class _Merge:
         joined: list[Piece] = []
         for number, place_map in enumerate(self._maps):
             for identity in place_map.ids():
-                self._home.setdefault(_key(identity), place_map)
+                self._home.setdefault(identity.key, place_map)
             pieces = pieces_of(place_map)
             if not number:
                 self._lay_down(pieces)
@@ -183,7 +183,7 @@ class _Merge:
         """The keyframes of some maps, each once, with the poses that they get."""
         for place_map in maps:
             for keyframe in place_map.keyframes():
-                if self._home[_key(keyframe.id)] is not place_map:
+                if self._home[keyframe.id.key] is not place_map:
                     continue
                 pose, optimized = self._poses.get(keyframe.id), keyframe.optimized
                 if pose is None and optimized is not None:
@@ -199,10 +199,10 @@ class _Merge:
             if keyframe.id not in places:
                 continue
             piece, number = places[keyframe.id]
-            if session != _key(keyframe.id)[:2]:
-                session = _key(keyframe.id)[:2]
+            if session != keyframe.id.session:
+                session = keyframe.id.session
                 recognizer.reset_short_term()
-            if self._home[_key(keyframe.id)] is not place_map:
+            if self._home[keyframe.id.key] is not place_map:
                 self._check_same(place_map, keyframe)
                 match, way = keyframe.id, np.eye(4)
             else:
@@ -221,7 +221,7 @@ class _Merge:
 
     def _check_same(self, place_map: PlaceMap, keyframe: Keyframe) -> None:
         """See that an identity that two maps hold is one keyframe."""
-        home = self._home[_key(keyframe.id)]
+        home = self._home[keyframe.id.key]
         other = home.keyframe(keyframe.id)
         if other.id != keyframe.id or not np.array_equal(other.description.descriptors,
                                                          keyframe.description.descriptors):
@@ -252,10 +252,6 @@ class _Merge:
         if not piece.path:
             return 'its keyframes have no poses'
         return '' if piece.seen else 'the places that it recognised are not in the frame of the first map'
-
-
-def _key(identity: KeyframeId) -> tuple[int, str, int]:
-    return identity.robot_id, identity.session_id, identity.index
 
 
 def _check_in_common(place_map: PlaceMap, pieces: list[Piece]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.mapping.keyframes import KeyframeGate
 
-# Of images of hololens_office 4.0 kB, instead of 11.8 with 320 and 75: on ~/match_image it is hard to tell them apart.
+# Small, for a map has one of each keyframe; on ~/match_image larger ones are hard to tell from these.
 THUMBNAIL_WIDTH = 200
 THUMBNAIL_HEIGHT = 800  # only of strips; JPEG itself ends at 65500
 THUMBNAIL_QUALITY = 50

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from segvlad_ros.pipeline.recognizer import Recognizer
     from segvlad_ros.pipeline.sections import Preset
 
-# Images without a stamp count as taken one after another, this far apart.
-_STEP_NS = 1_000_000_000
+STEP_NS = 1_000_000_000
+"""Images without a stamp count as taken one after another, this far apart."""
 
 
 class PlaceRecognizer:
@@ -97,7 +97,7 @@ class PlaceRecognizer:
             rgb = image.rgb if isinstance(image, Frame) else image
             if np.array_equal(rgb, self._last[1]):  # a camera may have filled its buffer anew
                 return self._last[2] if isinstance(image, Frame) else replace(self._last[2], pose=pose)
-        frame = _sound(image if isinstance(image, Frame) else Frame(image, self._newest_ns + _STEP_NS, pose=pose))
+        frame = _sound(image if isinstance(image, Frame) else Frame(image, self._newest_ns + STEP_NS, pose=pose))
         keyframe = self.mapper.make_keyframe(frame)
         self._last = image, frame.rgb.copy(), keyframe
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)

@@ -52,7 +52,7 @@ class Recognizer:
     @property
     def count(self) -> int:
         """Keyframes in the searched map."""
-        return len(self.entries)
+        return int(np.count_nonzero(~self._map.removed))
 
     @property
     def entries(self) -> list[int]:

@@ -9,11 +9,10 @@ from fleet_samples import keys_of, make_map, segment_keys, sessions_of, stored_k
 from map_samples import make_keyframe
 
 from segvlad_ros.fleet.outbox import Outbox, position_file
-from segvlad_ros.fleet.place_database import KeyframeKey, SessionKey
 from segvlad_ros.fleet.remote_places import find_places
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.recognition.voting import vote_online
-from segvlad_ros.types import OptimizedPose, SegvladError
+from segvlad_ros.types import KeyframeKey, OptimizedPose, SegvladError, SessionKey
 
 
 def test_each_keyframe_is_sent_once(connect, office, server, digest):
@@ -183,12 +182,12 @@ def test_what_is_known_of_a_keyframe_comes_back(connect):
         places.upsert(keyframe)
     facts = places.facts(KeyframeKey(0, 'session', index) for index in (1, 2, 3, 4))
     assert [fact.id for _key, fact in sorted(facts.items())] == [first.id, second.id, moved.id]
-    posed = facts[KeyframeKey.of(first.id)].pose
+    posed = facts[first.id.key].pose
     np.testing.assert_allclose([*posed.translation, *posed.quaternion], [*first.pose.translation,
                                                                          *first.pose.quaternion])
     assert posed.frame == 'odom'
-    assert facts[KeyframeKey.of(second.id)].pose is None
-    assert facts[KeyframeKey.of(moved.id)].pose.translation[0] == make_keyframe(9).pose.translation[0]
+    assert facts[second.id.key].pose is None
+    assert facts[moved.id.key].pose.translation[0] == make_keyframe(9).pose.translation[0]
 
 
 def test_nothing_to_ask_and_nothing_there(connect):

@@ -187,7 +187,7 @@ class Follower:
         :return: False if it is known already
         """
         identity = keyframe.id
-        stream = self._streams.setdefault((identity.robot_id, identity.session_id), _KeyframeStream())
+        stream = self._streams.setdefault(identity.session, _KeyframeStream())
         if identity.index < stream.next_index or identity.index in stream.gone or (
                 stream.held.get(identity.index) is not None):
             return False
@@ -197,7 +197,7 @@ class Follower:
 
     def known(self, identity: KeyframeId) -> None:
         """Take note of a keyframe that came with a map file: it is neither fetched nor handed on."""
-        stream = self._streams.setdefault((identity.robot_id, identity.session_id), _KeyframeStream())
+        stream = self._streams.setdefault(identity.session, _KeyframeStream())
         stream.next_index = max(stream.next_index, identity.index + 1)
 
     def missing(self) -> tuple[int, str, int] | None:

@@ -89,15 +89,11 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
     if request.session_id:
         found = [identity for identity in found if identity.session_id == request.session_id]
     if request.keyframes:
-        wanted = {_key(from_keyframe_id(message)) for message in request.keyframes}
-        found = [identity for identity in found if _key(identity) in wanted]
+        wanted = {from_keyframe_id(message).key for message in request.keyframes}
+        found = [identity for identity in found if identity.key in wanted]
     if request.radius > 0:
         found = _within(place_map, found, request.center, request.radius)
     return found
-
-
-def _key(identity: KeyframeId) -> tuple[int, str, int]:
-    return identity.robot_id, identity.session_id, identity.index
 
 
 def _within(place_map: PlaceMap, identities: list[KeyframeId], center: Any, radius: float) -> list[KeyframeId]:

@@ -258,7 +258,7 @@ def to_place_match(query: Keyframe, candidate: Candidate, rank: int, match: Keyf
     if pose is not None:
         message.match_pose = PoseStamped(header=Header(stamp=to_time(candidate.id.stamp_ns), frame_id=pose.frame))
         fill_pose(message.match_pose.pose, pose)
-        own = (match.id.robot_id, match.id.session_id) == (query.id.robot_id, query.id.session_id)
+        own = match.id.session == query.id.session
         message.match_pose_in = (message.IN_MAP if match.optimized is not None
                                  else message.IN_ODOMETRY if own else message.IN_OTHER_SESSION)
     if candidate.query_pose_in_match is not None:
