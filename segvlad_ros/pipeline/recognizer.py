@@ -52,7 +52,7 @@ class Recognizer:
     @property
     def count(self) -> int:
         """Keyframes in the searched map."""
-        return len(self.entries)
+        return self._map.count
 
     @property
     def entries(self) -> list[int]:
