@@ -38,7 +38,7 @@ from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition
 
 SCORES = 0.3, 0.2, 0.4
-SHARES = 0.5, 0.25  # of the keyframes that there are, as a cap
+SHARES = 1.0, 0.5, 0.25  # of the keyframes that two laps, or a set, have: a cap
 PER_LAP = round(patrol.LENGTH_M / patrol.STEP_M)
 LIGHTS = ('day', 'day', 'night', 'day', 'night', 'day', 'night')
 LAP_NS = 10**12  # between the first stamps of two laps
@@ -205,11 +205,11 @@ def as_markdown(results: dict, where: dict) -> str:
     """The tables."""
     lines = heading('retention', 'retention.py', where, 'Preset `classic`. `recall@1` and `recall` count a place that '
                     'was given up as missed; `false`: accepted matches that are wrong.')
-    for title, settings in results.get('real sets', {}).items():
+    for title, settings in sorted(results.get('real sets', {}).items()):
         lines += [f'## {title}', '', *table(
             ('settings', 'keyframes', 'with place', 'recall@1', 'accepted', 'false', 'precision', 'recall'),
             ((name, row['kept'], row['queries_with_place'], _number(row['recall@1']), row['accepted'], row['false'],
-              _number(row['precision']), _number(row['recall'])) for name, row in settings.items())), '']
+              _number(row['precision']), _number(row['recall'])) for name, row in sorted(settings.items()))), '']
     if 'patrol' in results:
         lines += ['## patrol', '', *_patrol_table(results['patrol']), '']
     if 'day and night' in results:
@@ -220,7 +220,7 @@ def as_markdown(results: dict, where: dict) -> str:
                 cell for light in ('day', 'night') for cell in (
                     _number(row[light]['recall@1']), row[light]['accepted'], row[light]['false'],
                     _number(row[light]['recall']))))
-             for name, row in results['day and night'].items())), '']
+             for name, row in sorted(results['day and night'].items()))), '']
     return '\n'.join(lines).rstrip() + '\n'
 
 
@@ -229,7 +229,7 @@ def _patrol_table(rows: dict[str, dict]) -> Iterable[str]:
     shown = [lap for lap in (1, 2, 3, 5, 10, 20, 40, 80, 120) if lap <= laps]
     return table(('settings', f'keyframes after lap {_listed(shown)}', 'recall', 'false'),
                  ((name, _listed(row['kept_by_lap'][lap - 1] for lap in shown), _number(row['recall']), row['false'])
-                  for name, row in rows.items()))
+                  for name, row in sorted(rows.items())))
 
 
 def _listed(values: Iterable[object]) -> str:
