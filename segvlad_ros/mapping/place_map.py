@@ -16,6 +16,7 @@ from typing import Any
 
 from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
+from segvlad_ros.mapping.packing import unpack_pose
 from segvlad_ros.text import one_line
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
@@ -46,6 +47,7 @@ class PlaceMap:
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
     :ivar preset: by which it was made, '' where that was not noted
+    :ivar version: of the file's format; older ones are only read
     :ivar count: number of keyframes
     :ivar segments: number of segments
     """
@@ -57,7 +59,7 @@ class PlaceMap:
         self._db = map_file.connect(path, read_only)
         try:
             with reporting(path):
-                fields = map_file.check(self._db, path)
+                self.version, fields = map_file.check(self._db, path, read_only)
             if not read_only:
                 map_file.become_writer(self._db, path)
             self._recount()
@@ -194,14 +196,14 @@ class PlaceMap:
         :returns: its row, counted from 1 and never reused
         :raises SegvladError: it does not fit the map, is in it already, or the disk is full (the map stays as it was)
         """
-        row = map_format.pack(keyframe, self.dimension)
+        columns, arrays = map_format.pack(keyframe, self.dimension)
         with self._writing():
-            at = map_format.insert_keyframe(self._db, keyframe.id, row)
+            at = map_format.insert_keyframe(self._db, keyframe.id, columns, arrays)
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
             removed = self._delete(instead_of)
-        self._counted(1 - len(removed), row.segment_count - sum(removed))
+        self._counted(1 - len(removed), columns.segment_count - sum(removed))
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -253,7 +255,7 @@ class PlaceMap:
                 'SELECT s.robot_id, s.uuid, k.number, k.stamp_ns, k.camera, coalesce(o.pose, k.pose),'
                 ' coalesce(o.frame, k.pose_frame) FROM keyframes k JOIN sessions s ON s.id = k.session'
                 ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
-        return {KeyframeId(*identity): map_format.unpack_pose(pose, frame)
+        return {KeyframeId(*identity): unpack_pose(pose, frame)
                 for *identity, pose, frame in rows if pose is not None}
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
@@ -331,7 +333,7 @@ class PlaceMap:
         return [one_line(problem) for problem in problems]
 
     def _read(self, row: int) -> Keyframe | None:
-        return map_format.read_keyframe(self._db, self.path, row, self.dimension)
+        return map_format.read_keyframe(self._db, self.path, row, self.dimension, self.version)
 
     def _delete(self, ids: Iterable[KeyframeId]) -> list[int]:
         """Delete keyframes within a transaction, and return how many segments each had."""
