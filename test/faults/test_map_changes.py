@@ -58,14 +58,17 @@ def run_kills(maps: tuple[Path, Path], folder: Path, rounds: int) -> None:
     rng = random.Random(11)
     lasted, expected, killed = {}, {merging: 2 * KEYFRAMES, pruning: 20}, 0
     for command in expected:
+        process = start(command(maps, folder / 'whole.segvlad'))
         begin = time.monotonic()
-        assert start(command(maps, folder / 'whole.segvlad')).wait() == 0
+        assert process.wait() == 0
         lasted[command] = time.monotonic() - begin
         (folder / 'whole.segvlad').unlink()
-    for turn in range(rounds):
+    for turn in range(10 * rounds):  # a machine with other work may be done sooner than it was measured to be
+        if killed == rounds:
+            break
         command, output = (merging, pruning)[turn % 4 == 3], folder / f'{turn}.segvlad'
         process = start(command(maps, output))
-        time.sleep(rng.uniform(0, 1.1 * lasted[command]))  # waits for nothing: the command may be anywhere
+        time.sleep(rng.uniform(0, lasted[command]))  # waits for nothing: the command may be anywhere
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         process.stdout.close()
@@ -75,7 +78,7 @@ def run_kills(maps: tuple[Path, Path], folder: Path, rounds: int) -> None:
             with PlaceMap.open(output, full_check=True) as place_map:
                 assert place_map.count == expected[command]
             output.unlink()
-    assert killed > rounds // 2  # the kills do hit the work
+    assert killed == rounds  # the kills do hit the work
     left = sorted(path.name for path in folder.iterdir())
     assert all(name.startswith('.') and '.tmp' in name for name in left), left
 
