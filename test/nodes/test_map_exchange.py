@@ -51,10 +51,10 @@ class Reading:
         self.begun, self.go_on = threading.Event(), threading.Event()
         keyframes = PlaceMap.keyframes
 
-        def slowly(place_map):
+        def slowly(place_map, *asked):
             self.begun.set()
             assert self.go_on.wait(WAIT_S)
-            yield from keyframes(place_map)
+            yield from keyframes(place_map, *asked)
         monkeypatch.setattr(PlaceMap, 'keyframes', slowly)
 
 
