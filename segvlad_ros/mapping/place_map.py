@@ -72,17 +72,19 @@ class PlaceMap:
         self.preset = str(fields.get('preset', ''))
 
     @classmethod
-    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '') -> PlaceMap:
+    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '', *,
+               map_id: str = '') -> PlaceMap:
         """Start a new map and open it for writing.
 
         :param fingerprint: what can be written as JSON
         :param preset: name or path of the preset, to find it again; the fingerprint tells whether it is still the same
+        :param map_id: '' makes one up
         :raises SegvladError: the file exists, or cannot be written
         """
         path = Path(path)
         if not 1 <= dimension <= map_format.MAX_DIMENSION:
             raise SegvladError(f'descriptor dimension {dimension} must be 1 to {map_format.MAX_DIMENSION}')
-        fields = {'map_id': uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
+        fields = {'map_id': map_id or uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
                   'fingerprint': dict(fingerprint), 'preset': preset}
         with map_file.published(path, overwrite=False) as temporary, reporting(path):
             map_file.make_empty(temporary, fields)
@@ -112,7 +114,7 @@ class PlaceMap:
 
     @classmethod
     def write(cls, path: str | Path, keyframes: Iterable[Keyframe], fingerprint: Mapping[str, Any], dimension: int,
-              preset: str = '', *, sessions: Iterable[Session] = (), overwrite: bool = False) -> None:
+              preset: str = '', *, sessions: Iterable[Session] = (), map_id: str = '', overwrite: bool = False) -> None:
         """Write a map of these keyframes, whole or not at all; parameters as in :meth:`create`.
 
         :param sessions: of other maps, from which the keyframes come: indices that they have given are not given again
@@ -120,7 +122,7 @@ class PlaceMap:
         """
         optimized = {}
         with (map_file.published(Path(path), overwrite) as temporary,
-              cls.create(temporary, fingerprint, dimension, preset) as place_map):
+              cls.create(temporary, fingerprint, dimension, preset, map_id=map_id) as place_map):
             place_map._note(sessions)
             for keyframe in keyframes:
                 place_map.append(keyframe)
@@ -311,6 +313,15 @@ class PlaceMap:
             raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
         with map_file.published(path, overwrite) as temporary, reporting(path):
             map_file.copy(self.path, temporary)
+
+    def convert(self, path: str | Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Write the map in the newest format, whole or not at all, as the same map; this file stays as it is.
+
+        :param progress: as of :meth:`keyframes`
+        :raises SegvladError: the file exists, or cannot be written
+        """
+        PlaceMap.write(path, self.keyframes(progress), self.fingerprint, self.dimension, self.preset,
+                       sessions=self.sessions(), map_id=self.map_id)
 
     def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
         """Check structure and every digest; one line a problem, none when the map is sound.

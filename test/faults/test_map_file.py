@@ -181,7 +181,7 @@ def test_random_bytes(tmp_path, read_only):
 @pytest.mark.parametrize(('statement', 'says'), [
     ('UPDATE keyframes SET segment_count = 1000000000 WHERE id = 2', '1000000000 segments'),
     ('UPDATE keyframes SET segment_count = 5 WHERE id = 2', '5 segments of dimension 8'),
-    ('UPDATE keyframes SET keypoint_count = 99999 WHERE id = 2', 'keypoints'),
+    ('UPDATE keyframes SET keypoint_count = 99999 WHERE id = 2', 'digest'),
     ('UPDATE segments SET codes = zeroblob(50000000) WHERE keyframe = 2', '50000000'),
     ('UPDATE keyframes SET thumbnail = zeroblob(50000000) WHERE id = 2', 'thumbnail'),
     ("UPDATE keyframes SET segment_count = 'many' WHERE id = 2", 'no numbers'),
