@@ -136,8 +136,7 @@ def other_steps(count: int, place_map: PlaceMap) -> dict[str, float]:
     places = Places()
     for entry in range(count):
         places.found(entry)
-    pairs = np.array([(one, two) for one in range(count) for two in range(max(0, one - 3), one)])
-    lengths = np.full(len(pairs), 0.5)
+    everywhere, points = np.arange(count), np.arange(count)[:, None] * 0.3
     owners = rng.integers(0, 100, (100, 200))
     similarities = np.sort(rng.random((100, 200), dtype=np.float32))[:, ::-1].copy()
     feedback, own = FeedbackWeights(), np.arange(count)
@@ -151,7 +150,7 @@ def other_steps(count: int, place_map: PlaceMap) -> dict[str, float]:
     return {'vote, 100 segments that find 100 keyframes': milliseconds(vote),
             'feedback on a closure': milliseconds(lambda: feedback.learn(keyframe(next(verdicts)).id, 5, False)),
             'places: a back-end moves them all': milliseconds(
-                lambda: places.move(pairs[:, 0], pairs[:, 1], lengths)),
+                lambda: places.move(everywhere, points)),
             'places: around one': milliseconds(lambda: places.around(count // 2)),
             'map file: bytes, for status': milliseconds(lambda: place_map.bytes),
             'map file: last index of a session': milliseconds(lambda: place_map.last_index(0, 'drive'))}

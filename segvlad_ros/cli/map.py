@@ -26,10 +26,13 @@ _PRUNE = ('Write a map without some of its keyframes; the map itself stays as it
           'the one with the most others within 1 m and 30 degrees of it (without poses: up to two before and two '
           'behind it), of several the oldest, and so on. Interrupted, it leaves no map.')
 
+_CONVERT = ('Write a map of an older format, which is only read, in the newest one, as the same map; descriptors and '
+            'keypoints become coarser, as in every new map. Interrupted, it leaves no map; the old one stays as it is.')
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
-    actions = parser.add_subparsers(dest='action', metavar='info|verify|build|merge|prune', required=True)
+    actions = parser.add_subparsers(dest='action', metavar='info|verify|build|merge|prune|convert', required=True)
     for name, text in (('info', 'sessions, sizes and the preset that made the map'),
                        ('verify', 'check the structure and every digest; exit status 1 if something is damaged')):
         action = actions.add_parser(name, help=text, description=text)
@@ -56,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prune.add_argument('--max-mb', type=real(lambda value: 0 < value < float('inf'), 'a number above 0'), metavar='MB',
                        help='largest size of the new map, megabytes')
     prune.add_argument('--dry-run', action='store_true', help='only say what would go; sizes by the mean of a keyframe')
-    for action in (merge, prune):
+    convert = actions.add_parser('convert', help='write a map of an older format in the newest one',
+                                 description=_CONVERT)
+    convert.add_argument('map', type=Path, help='map file (*.segvlad)')
+    convert.add_argument('output', type=Path, help='the new map')
+    for action in (merge, prune, convert):
         add_json(action)
 
 
@@ -69,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == 'merge':
         return _merge(args)
     with PlaceMap.open(args.map) as place_map:
-        return {'info': _info, 'verify': _verify, 'prune': _prune}[args.action](place_map, args)
+        return {'info': _info, 'verify': _verify, 'prune': _prune, 'convert': _convert}[args.action](place_map, args)
 
 
 def _moment(text: str) -> int:
@@ -109,6 +116,17 @@ def _verify(place_map: PlaceMap, args: argparse.Namespace) -> int:
     else:
         print('\n'.join(problems) or f'{args.map}: {place_map.count} keyframes, all sound')
     return BELOW if problems else OK
+
+
+def _convert(place_map: PlaceMap, args: argparse.Namespace) -> int:
+    with progress_bar('convert') as show:
+        place_map.convert(args.output, show)
+    before, after = place_map.bytes, args.output.stat().st_size
+    facts = {'map': str(args.map), 'output': str(args.output), 'keyframes': place_map.count,
+             'format': place_map.version, 'bytes_before': before, 'bytes': after}
+    print(json.dumps(facts) if args.json else
+          f'{args.output}: {place_map.count} keyframes, {after / 1e6:.1f} MB (was {before / 1e6:.1f} MB)')
+    return OK
 
 
 def _merge(args: argparse.Namespace) -> int:

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.mapping.map_format import APPLICATION_ID, FORMAT_VERSION, MAX_DIMENSION, STATEMENTS, digest
+from segvlad_ros.mapping.map_format import APPLICATION_ID, FORMAT_VERSION, MAX_DIMENSION, STATEMENTS
+from segvlad_ros.mapping.packing import digest
 from segvlad_ros.types import SegvladError
 
 WAIT_S = 30.0
@@ -174,7 +175,7 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
         database.execute(f'PRAGMA application_id = {APPLICATION_ID}')
         database.execute(f'PRAGMA user_version = {FORMAT_VERSION}')
         database.execute('BEGIN')
-        for statement in STATEMENTS.values():
+        for statement in STATEMENTS[FORMAT_VERSION].values():
             database.execute(statement)
         try:
             texts = {key: json.dumps(value, sort_keys=True, allow_nan=False) for key, value in fields.items()}
@@ -187,8 +188,8 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
         database.close()
 
 
-def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """The metadata; what is no sound map of this format raises SegvladError."""
+def check(database: sqlite3.Connection, path: Path, read_only: bool) -> tuple[int, dict[str, Any]]:
+    """The version of the format, and the metadata; what is no sound map of a known format raises SegvladError."""
     def require(good: bool, otherwise: str) -> None:
         if not good:
             raise SegvladError(f'{path}: {otherwise}')
@@ -196,11 +197,13 @@ def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
     application, = database.execute('PRAGMA application_id').fetchone()
     version, = database.execute('PRAGMA user_version').fetchone()
     require(application == APPLICATION_ID, 'is an SQLite file but no segvlad map')
-    require(version == FORMAT_VERSION, f'has map format {version}, this program reads {FORMAT_VERSION}; use the '
-            'release that wrote it, or build the map again')
+    require(version in STATEMENTS, f'has map format {version}, this program reads {min(STATEMENTS)} to '
+            f'{FORMAT_VERSION}; use the release that wrote it, or build the map again')
+    require(read_only or version == FORMAT_VERSION, f'has map format {version}, which is read and no longer written: '
+            f'segvlad map convert {path} NEW.segvlad makes a new file of it')
     schema = database.execute('SELECT type, name, sql FROM sqlite_master').fetchall()
     tables = {name: sql for kind, name, sql in schema if kind == 'table'}
-    require(STATEMENTS.items() <= tables.items() and {kind for kind, *_ in schema} <= {'table', 'index'}
+    require(STATEMENTS[version].items() <= tables.items() and {kind for kind, *_ in schema} <= {'table', 'index'}
             and database.execute('PRAGMA journal_mode').fetchone()[0] != 'wal',
             'its tables are not those of a segvlad map; restore a copy of the file')
     size = database.execute('SELECT page_count * page_size FROM pragma_page_count, pragma_page_size').fetchone()[0]
@@ -218,7 +221,7 @@ def check(database: sqlite3.Connection, path: Path) -> dict[str, Any]:
             raise ValueError('field')
     except (KeyError, TypeError, ValueError, RecursionError):
         raise SegvladError(f'{path}: its metadata is damaged; restore a copy of the file') from None
-    return fields
+    return version, fields
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
+from segvlad_ros.mapping.packing import unpack_pose
 from segvlad_ros.text import one_line
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
 
@@ -46,6 +47,7 @@ class PlaceMap:
     :ivar fingerprint: named fields of all that shapes a descriptor
     :ivar dimension: d of the descriptors
     :ivar preset: by which it was made, '' where that was not noted
+    :ivar version: of the file's format; older ones are only read
     :ivar count: number of keyframes
     :ivar segments: number of segments
     """
@@ -57,7 +59,7 @@ class PlaceMap:
         self._db = map_file.connect(path, read_only)
         try:
             with reporting(path):
-                fields = map_file.check(self._db, path)
+                self.version, fields = map_file.check(self._db, path, read_only)
             if not read_only:
                 map_file.become_writer(self._db, path)
             self._recount()
@@ -70,17 +72,19 @@ class PlaceMap:
         self.preset = str(fields.get('preset', ''))
 
     @classmethod
-    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '') -> PlaceMap:
+    def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '', *,
+               map_id: str = '') -> PlaceMap:
         """Start a new map and open it for writing.
 
         :param fingerprint: what can be written as JSON
         :param preset: name or path of the preset, to find it again; the fingerprint tells whether it is still the same
+        :param map_id: '' makes one up
         :raises SegvladError: the file exists, or cannot be written
         """
         path = Path(path)
         if not 1 <= dimension <= map_format.MAX_DIMENSION:
             raise SegvladError(f'descriptor dimension {dimension} must be 1 to {map_format.MAX_DIMENSION}')
-        fields = {'map_id': uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
+        fields = {'map_id': map_id or uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
                   'fingerprint': dict(fingerprint), 'preset': preset}
         with map_file.published(path, overwrite=False) as temporary, reporting(path):
             map_file.make_empty(temporary, fields)
@@ -110,7 +114,7 @@ class PlaceMap:
 
     @classmethod
     def write(cls, path: str | Path, keyframes: Iterable[Keyframe], fingerprint: Mapping[str, Any], dimension: int,
-              preset: str = '', *, sessions: Iterable[Session] = (), overwrite: bool = False) -> None:
+              preset: str = '', *, sessions: Iterable[Session] = (), map_id: str = '', overwrite: bool = False) -> None:
         """Write a map of these keyframes, whole or not at all; parameters as in :meth:`create`.
 
         :param sessions: of other maps, from which the keyframes come: indices that they have given are not given again
@@ -118,7 +122,7 @@ class PlaceMap:
         """
         optimized = {}
         with (map_file.published(Path(path), overwrite) as temporary,
-              cls.create(temporary, fingerprint, dimension, preset) as place_map):
+              cls.create(temporary, fingerprint, dimension, preset, map_id=map_id) as place_map):
             place_map._note(sessions)
             for keyframe in keyframes:
                 place_map.append(keyframe)
@@ -194,14 +198,14 @@ class PlaceMap:
         :returns: its row, counted from 1 and never reused
         :raises SegvladError: it does not fit the map, is in it already, or the disk is full (the map stays as it was)
         """
-        row = map_format.pack(keyframe, self.dimension)
+        columns, arrays = map_format.pack(keyframe, self.dimension)
         with self._writing():
-            at = map_format.insert_keyframe(self._db, keyframe.id, row)
+            at = map_format.insert_keyframe(self._db, keyframe.id, columns, arrays)
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
             removed = self._delete(instead_of)
-        self._counted(1 - len(removed), row.segment_count - sum(removed))
+        self._counted(1 - len(removed), columns.segment_count - sum(removed))
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -253,7 +257,7 @@ class PlaceMap:
                 'SELECT s.robot_id, s.uuid, k.number, k.stamp_ns, k.camera, coalesce(o.pose, k.pose),'
                 ' coalesce(o.frame, k.pose_frame) FROM keyframes k JOIN sessions s ON s.id = k.session'
                 ' LEFT JOIN optimized_poses o ON o.keyframe = k.id ORDER BY k.id').fetchall()
-        return {KeyframeId(*identity): map_format.unpack_pose(pose, frame)
+        return {KeyframeId(*identity): unpack_pose(pose, frame)
                 for *identity, pose, frame in rows if pose is not None}
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
@@ -310,6 +314,15 @@ class PlaceMap:
         with map_file.published(path, overwrite) as temporary, reporting(path):
             map_file.copy(self.path, temporary)
 
+    def convert(self, path: str | Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Write the map in the newest format, whole or not at all, as the same map; this file stays as it is.
+
+        :param progress: as of :meth:`keyframes`
+        :raises SegvladError: the file exists, or cannot be written
+        """
+        PlaceMap.write(path, self.keyframes(progress), self.fingerprint, self.dimension, self.preset,
+                       sessions=self.sessions(), map_id=self.map_id)
+
     def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
         """Check structure and every digest; one line a problem, none when the map is sound.
 
@@ -331,7 +344,7 @@ class PlaceMap:
         return [one_line(problem) for problem in problems]
 
     def _read(self, row: int) -> Keyframe | None:
-        return map_format.read_keyframe(self._db, self.path, row, self.dimension)
+        return map_format.read_keyframe(self._db, self.path, row, self.dimension, self.version)
 
     def _delete(self, ids: Iterable[KeyframeId]) -> list[int]:
         """Delete keyframes within a transaction, and return how many segments each had."""

@@ -60,7 +60,7 @@ class Places:
         self._tied: dict[int, dict[int, dict[Link, float]]] = defaultdict(dict)  # by matches
         self._ties: dict[Link, tuple[int, int, float]] = {}
         self._links: dict[int, set[Link]] = defaultdict(set)  # of ties, by either end
-        self._moved = _Neighbours()  # by a back-end's poses
+        self._moved: _Positions | None = None  # by a back-end's poses
 
     def __len__(self) -> int:
         return len(self._members)
@@ -81,6 +81,10 @@ class Places:
     def members(self, place: int) -> list[int]:
         """Its keyframes, the founder first."""
         return self._members[place]
+
+    def founders(self) -> list[int]:
+        """The keyframe that each place began with, or is the oldest that is left; of places without keyframes none."""
+        return [members[0] for members in self._members if members]
 
     def connect(self, place: int, other: int, length: float) -> None:
         """Note that sequence or odometry knows two places to lie no more than this many radii apart."""
@@ -117,9 +121,13 @@ class Places:
         """The links that one of some keyframes is an end of."""
         return sorted(set().union(*(self._links.get(entry, ()) for entry in entries)))
 
-    def move(self, first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> None:
-        """Replace what a back-end's poses say of which places, (n,), lie near each other, and their radii, (n,)."""
-        self._moved = _Neighbours(first, second, lengths)
+    def move(self, places: np.ndarray, points: np.ndarray) -> None:
+        """Replace what a back-end's poses say of where places are: those within a radius of each other are near.
+
+        :param places: (n,) int, each once
+        :param points: (n, k) float64, radii; what lies in different frames must be further apart
+        """
+        self._moved = _Positions(places, points) if len(places) else None
 
     def around(self, place: int, reach: float = 1.0) -> list[int]:
         """The places that can be reached from one within a length, itself included: Dijkstra's shortest paths.
@@ -140,26 +148,29 @@ class Places:
 
     def _steps(self, place: int) -> Iterator[tuple[int, float]]:
         yield from self._near.get(place, {}).items()
-        yield from self._moved.of(place)
+        if self._moved is not None:
+            yield from self._moved.near(place)
         for other, links in self._tied.get(place, {}).items():
             yield other, min(links.values())
 
 
-class _Neighbours:
-    """Edges of an undirected graph that comes as a whole, in columns: a back-end moves thousands of places at once.
-
-    :param first, second: (n,) int, the ends of each edge
-    :param lengths: (n,) float
+class _Positions:
+    """Where a back-end has moved places. Pairs are looked for when they are asked for: of a hundred laps, all within a
+    radius of each other, there would be millions.
     """
 
-    def __init__(self, first: np.ndarray = (), second: np.ndarray = (), lengths: np.ndarray = ()) -> None:
-        ends = np.concatenate([np.asarray(first, np.int64), np.asarray(second, np.int64)])
-        order = np.argsort(ends, kind='stable')
-        self._ends = ends[order]
-        self._others = np.concatenate([second, first])[order]
-        self._lengths = np.concatenate([lengths, lengths])[order]
+    def __init__(self, places: np.ndarray, points: np.ndarray) -> None:
+        from scipy.spatial import cKDTree
 
-    def of(self, place: int) -> Iterator[tuple[int, float]]:
-        """What lies near one place, and how far."""
-        first, last = np.searchsorted(self._ends, (place, place + 1))
-        return zip(self._others[first:last].astype(np.int64).tolist(), self._lengths[first:last].tolist())
+        self._rows = dict(zip(places.tolist(), range(len(places))))
+        self._places, self._points, self._tree = places, points, cKDTree(points)
+
+    def near(self, place: int) -> Iterator[tuple[int, float]]:
+        """What lies within a radius of one place, and how far."""
+        row = self._rows.get(place)
+        if row is None:
+            return
+        others = np.array(self._tree.query_ball_point(self._points[row], 1.0))
+        others = others[others != row]
+        lengths = np.linalg.norm(self._points[others] - self._points[row], axis=1)
+        yield from zip(self._places[others].tolist(), lengths.tolist())

@@ -35,6 +35,7 @@ class SearchedMap:
     def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
         self._settings, self._drift = places, drift
         self._table = np.zeros(64, _FACTS)
+        self._removed = 0
         self._keyframes: list[Keyframe] = []
         self._marks: list[OdometryMark | None] = []
         self._entries: dict[KeyframeKey, int] = {}
@@ -46,6 +47,11 @@ class SearchedMap:
 
     def __len__(self) -> int:
         return len(self._keyframes)
+
+    @property
+    def count(self) -> int:
+        """Keyframes that are in the map."""
+        return len(self) - self._removed
 
     @property
     def removed(self) -> np.ndarray:
@@ -108,6 +114,7 @@ class SearchedMap:
         entry = self._entries.pop(identity.key, None)
         if entry is not None:
             self._table['removed'][entry] = True
+            self._removed += 1
             kept = self._keyframes[entry]
             empty = replace(kept.description, boxes=kept.description.boxes[:0], pixels=kept.description.pixels[:0],
                             keypoints=None)
@@ -224,20 +231,12 @@ class SearchedMap:
         if not self._poses_changed:
             return
         self._poses_changed = False
-        from scipy.spatial import cKDTree
-
-        founders = np.array([members[0] for place in range(len(self._places))
-                             if (members := self._places.members(place))])
+        founders = np.array(self._places.founders(), np.int64)
         founders = founders[self._column('frame')[founders] >= 0]
-        if not len(founders):
-            return
-        radius = self._settings.near_distance_m
         # frames are put so far apart that nothing of one is near anything of another
-        points = np.column_stack([self._column('optimized')[founders], self._column('frame')[founders] * 10 * radius])
-        pairs = cKDTree(points).query_pairs(radius, output_type='ndarray')
-        first, second = founders[pairs[:, 0]], founders[pairs[:, 1]]
-        lengths = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1) / radius
-        self._places.move(self.places[first], self.places[second], lengths)
+        points = np.column_stack([self._column('optimized')[founders] / self._settings.near_distance_m,
+                                  self._column('frame')[founders] * 10])
+        self._places.move(self.places[founders], points)
 
     # how a keyframe finds its place
 

@@ -52,7 +52,7 @@ class Recognizer:
     @property
     def count(self) -> int:
         """Keyframes in the searched map."""
-        return int(np.count_nonzero(~self._map.removed))
+        return self._map.count
 
     @property
     def entries(self) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from map_samples import make_keyframe
 
+from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import OptimizedPose, SegvladError
 
@@ -64,7 +65,8 @@ def run_kill_loop(folder: Path, rounds: int) -> None:
             assert [identity.index for identity in place_map.ids()] == list(range(1, place_map.count + 1))
             newest = place_map.keyframe(place_map.count)
             expected = make_keyframe(place_map.count, segments=40, dimension=512)
-            np.testing.assert_allclose(newest.description.descriptors, expected.description.descriptors, atol=1e-3)
+            np.testing.assert_array_equal(newest.description.descriptors,
+                                          as_stored(expected.description.descriptors))
         if copy.exists():
             with PlaceMap.open(copy, full_check=True) as snapshot:
                 assert snapshot.count <= reported + 1
@@ -90,7 +92,7 @@ def test_a_transaction_cut_off_on_the_disk_is_rolled_back_for_a_reader(tmp_path)
         database = sqlite3.connect(sys.argv[1], isolation_level=None)
         database.execute('PRAGMA cache_size = 1')
         database.execute('BEGIN')
-        database.execute("UPDATE segments SET descriptors = zeroblob(9000)")
+        database.execute("UPDATE segments SET codes = zeroblob(9000)")
         database.execute("UPDATE keyframes SET number = number + 100, thumbnail = zeroblob(9000)")
         os._exit(9)
     """)
@@ -179,8 +181,8 @@ def test_random_bytes(tmp_path, read_only):
 @pytest.mark.parametrize(('statement', 'says'), [
     ('UPDATE keyframes SET segment_count = 1000000000 WHERE id = 2', '1000000000 segments'),
     ('UPDATE keyframes SET segment_count = 5 WHERE id = 2', '5 segments of dimension 8'),
-    ('UPDATE keyframes SET keypoint_count = 99999 WHERE id = 2', 'keypoints'),
-    ('UPDATE segments SET descriptors = zeroblob(50000000) WHERE keyframe = 2', '50000000'),
+    ('UPDATE keyframes SET keypoint_count = 99999 WHERE id = 2', 'digest'),
+    ('UPDATE segments SET codes = zeroblob(50000000) WHERE keyframe = 2', '50000000'),
     ('UPDATE keyframes SET thumbnail = zeroblob(50000000) WHERE id = 2', 'thumbnail'),
     ("UPDATE keyframes SET segment_count = 'many' WHERE id = 2", 'no numbers'),
     ('DELETE FROM segments WHERE keyframe = 2', 'blocks of None'),

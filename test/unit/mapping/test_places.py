@@ -14,13 +14,13 @@ def chain(count):
 def test_what_a_back_end_moves_together_is_near_until_it_says_otherwise():
     places = chain(6)
     assert places.around(2) == [2]
-    places.move(np.array([2, 2, 0]), np.array([3, 4, 5]), np.array([0.4, 0.9, 0.2]))
+    places.move(np.array([2, 3, 4, 0, 5]), np.array([[0.0, 0], [0.4, 0], [-0.9, 0], [0, 10], [0.2, 10]]))
     assert places.around(2) == [2, 3, 4]
     assert places.around(3) == [2, 3]  # 4 lies 0.4 + 0.9 away
     assert places.around(5) == [0, 5]
-    places.move(np.array([1]), np.array([2]), np.array([0.5]))
+    places.move(np.array([2, 1]), np.array([[0.0], [0.5]]))
     assert [places.around(place) for place in range(6)] == [[0], [1, 2], [1, 2], [3], [4], [5]]
-    places.move(*np.zeros((3, 0)))
+    places.move(np.zeros(0, int), np.zeros((0, 2)))
     assert places.around(1) == [1]
 
 
