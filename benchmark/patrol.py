@@ -84,7 +84,8 @@ class Loop:
         depth = points[..., 0]
         pixels = np.stack([-points[..., 1], -points[..., 2]], -1) / depth[..., None] * 465 + [319.5, 239.5]
         pixels += rng.normal(0, 0.4, pixels.shape)
-        boxes = np.concatenate([pixels.min(1), np.ptp(pixels, axis=1) + 1], 1).astype(np.int32)
+        inside = pixels.clip(0, [639, 479])
+        boxes = np.concatenate([inside.min(1), np.ptp(inside, axis=1) + 1], 1).astype(np.int32)
         shown = (depth > 0.3) & (pixels > 0).all(-1) & (pixels < [640, 480]).all(-1)
         patches = np.clip(self._patches[rows][shown] + rng.normal(0, 8, (shown.sum(), 128)), 0, 255).astype(np.uint8)
         depths = depth[shown] if deep else np.full(shown.sum(), np.nan)

@@ -6,6 +6,7 @@ more on its way from map to map.
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -79,11 +80,20 @@ def unpack(arrays: Arrays, segments: int, points: int, dimension: int) -> PlaceD
 
     :raises TypeError, ValueError, SegvladError: bytes that were never written
     """
-    coder = quantizer(dimension)
-    codes = np.frombuffer(arrays.codes, np.uint8).reshape(segments, coder.code_bytes)
+    rows = quantizer(dimension).decode(codes(arrays, segments, dimension))
+    return replace(without_descriptors(arrays, segments, points), descriptors=rows)
+
+
+def codes(arrays: Arrays, segments: int, dimension: int) -> np.ndarray:
+    """(M, code_bytes) uint8, the codes of the descriptors."""
+    return np.frombuffer(arrays.codes, np.uint8).reshape(segments, quantizer(dimension).code_bytes)
+
+
+def without_descriptors(arrays: Arrays, segments: int, points: int) -> PlaceDescription:
+    """The description with no row of descriptors; raises as :func:`unpack`."""
     keypoints = None if arrays.keypoints is None else unpack_keypoints(arrays.keypoints)
     if keypoints is not None and len(keypoints.positions) != points:
         raise ValueError(f'{points} keypoints of which {len(keypoints.positions)} are there')
     boxes = np.frombuffer(arrays.boxes, '<u2').astype(np.int32).reshape(segments, 4)
-    return PlaceDescription(coder.decode(codes), boxes, np.frombuffer(arrays.pixels, '<u4').astype(np.int64),
-                            keypoints=keypoints)
+    return PlaceDescription(np.zeros((0, 0), np.float32), boxes,
+                            np.frombuffer(arrays.pixels, '<u4').astype(np.int64), keypoints=keypoints)

@@ -19,10 +19,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
 
 from segvlad_ros.mapping import arrays_v1, arrays_v2
 from segvlad_ros.mapping.packing import (
@@ -38,6 +42,7 @@ from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, PlaceDescript
 APPLICATION_ID = 0x53564C44  # 'SVLD'
 ARRAYS = {1: arrays_v1, 2: arrays_v2}
 FORMAT_VERSION = max(ARRAYS)
+_OF_TYPE = {arrays.Arrays: arrays for arrays in ARRAYS.values()}
 MAX_SEGMENTS = MAX_DIMENSION = 0xFFFF  # msg/PlaceDescriptor
 MAX_KEYPOINTS = 100_000
 MAX_THUMBNAIL_BYTES = 16_000_000
@@ -62,6 +67,10 @@ STATEMENTS = {version: {name: f'CREATE TABLE {name} {columns}' for name, columns
 """What makes the tables, by version of the format."""
 
 
+class DamagedKeyframe(SegvladError):
+    """A keyframe in a file is not as it was written."""
+
+
 class Columns(NamedTuple):
     """All of one keyframe but its session and arrays, in the order in which it is digested."""
 
@@ -80,12 +89,22 @@ class Columns(NamedTuple):
     thumbnail: bytes
 
 
+class Packed(NamedTuple):
+    """A keyframe as it is stored."""
+
+    id: KeyframeId
+    columns: Columns
+    arrays: arrays_v1.Arrays | arrays_v2.Arrays
+    optimized: OptimizedPose | None = None
+
+
 _NAMES = Columns._fields
+NO_ARRAYS = PlaceDescription(np.zeros((0, 0), np.float32), np.zeros((0, 4), np.int32), np.zeros(0, np.int64))
 _TABLES = 'keyframes k LEFT JOIN segments s ON s.keyframe = k.id LEFT JOIN keypoints p ON p.keyframe = k.id'
 
 
-def pack(keyframe: Keyframe, dimension: int) -> tuple[Columns, arrays_v2.Arrays]:
-    """A keyframe's row; arrays that do not fit each other or the map raise SegvladError."""
+def pack(keyframe: Keyframe, dimension: int) -> Packed:
+    """A keyframe as maps of today hold it; arrays that do not fit each other or the map raise SegvladError."""
     description, base = keyframe.description, keyframe.base_from_camera
     if not 1 <= keyframe.id.index < 2**63 or not -2**63 <= keyframe.id.stamp_ns < 2**63:
         raise SegvladError(f'keyframe index {keyframe.id.index} must be at least 1, and 64 bits hold it and its stamp')
@@ -95,13 +114,14 @@ def pack(keyframe: Keyframe, dimension: int) -> tuple[Columns, arrays_v2.Arrays]
                            f'{MAX_KEYPOINTS})')
     if len(keyframe.thumbnail) > MAX_THUMBNAIL_BYTES:
         raise SegvladError(f'thumbnail of {len(keyframe.thumbnail)} bytes is too large; at most {MAX_THUMBNAIL_BYTES}')
-    return Columns(
+    columns = Columns(
         int(keyframe.id.index), int(keyframe.id.stamp_ns), keyframe.id.camera, keyframe.frame_id,
         *((None, None, None) if keyframe.pose is None
           else (keyframe.pose.frame, pack_pose(keyframe.pose), pack_covariance(keyframe.pose))),
         None if keyframe.camera_model is None else pack_camera_model(keyframe.camera_model),
         *((None, None) if base is None else (base.frame, pack_pose(base))),
-        len(description), points, bytes(keyframe.thumbnail)), arrays_v2.pack(description, dimension)
+        len(description), points, bytes(keyframe.thumbnail))
+    return Packed(keyframe.id, columns, arrays_v2.pack(description, dimension), keyframe.optimized)
 
 
 def session_row(database: sqlite3.Connection, robot_id: int, session_id: str) -> int:
@@ -120,9 +140,9 @@ def find_keyframe(database: sqlite3.Connection, identity: KeyframeId) -> int | N
     return row[0] if row else None
 
 
-def insert_keyframe(database: sqlite3.Connection, identity: KeyframeId, columns: Columns,
-                    arrays: arrays_v2.Arrays) -> int | None:
-    """Add a keyframe, and return its row, or None if it is in the map already."""
+def insert_keyframe(database: sqlite3.Connection, packed: Packed) -> int | None:
+    """Add a keyframe, without its optimised pose, and return its row, or None if it is in the map already."""
+    identity, columns, arrays, _ = packed
     session = session_row(database, identity.robot_id, identity.session_id)
     if find_keyframe(database, identity) is not None:
         return None
@@ -145,34 +165,66 @@ def store_optimized_pose(database: sqlite3.Connection, row: int, optimized: Opti
                      (row, *values, digest(row, *values)))
 
 
-def read_keyframe(database: sqlite3.Connection, path: Path, row: int, dimension: int, version: int) -> Keyframe | None:
-    """One keyframe, or None if there is no such row; one that is not as it was written raises SegvladError."""
+def read_packed(database: sqlite3.Connection, path: Path, row: int, dimension: int, version: int) -> Packed | None:
+    """One keyframe as it is stored, or None if there is no such row; one that is not as it was written raises
+    SegvladError.
+    """
     arrays = ARRAYS[version]
     lengths = ', '.join(f'length({column})' for column in ('k.thumbnail', *arrays.COLUMNS))
     sizes = database.execute(f'SELECT k.segment_count, k.keypoint_count, {lengths} FROM {_TABLES} WHERE k.id = ?',
                              (row,)).fetchone()
     if sizes is None:
         return None
-    problem = _sizes_problem(sizes, dimension, version)
-    if not problem:
+    with intact(f'{path}: keyframe row {row}'):
+        if problem := _sizes_problem(sizes, dimension, version):
+            raise ValueError(problem)
         names = ', '.join([*(f'k.{name}' for name in _NAMES), *arrays.COLUMNS])
         robot_id, session_id, checksum, *values = database.execute(
             f'SELECT n.robot_id, n.uuid, k.digest, {names} FROM {_TABLES} LEFT JOIN sessions n ON n.id = k.session'
             ' WHERE k.id = ?', (row,)).fetchone()
         moved = database.execute('SELECT frame, pose, covariance, digest FROM optimized_poses WHERE keyframe = ?',
                                  (row,)).fetchone()
-        try:
-            if checksum != digest(robot_id, session_id, *values) or (
-                    moved is not None and moved[3] != digest(row, *moved[:3])):
-                raise ValueError('its digest differs')
-            columns = _typed(Columns, values[:len(_NAMES)])
-            description = arrays.unpack(_typed(arrays.Arrays, values[len(_NAMES):]), columns.segment_count,
-                                        columns.keypoint_count, dimension)
-            optimized = None if moved is None else OptimizedPose(unpack_pose(moved[1], moved[0], moved[2]))
-            return _keyframe(columns, description, robot_id, session_id, optimized)
-        except (IndexError, KeyError, TypeError, ValueError, RecursionError, SegvladError) as error:
-            problem = str(error)
-    raise SegvladError(f'{path}: keyframe row {row} is damaged: {problem}; restore a copy of the file')
+        if checksum != digest(robot_id, session_id, *values) or (
+                moved is not None and moved[3] != digest(row, *moved[:3])):
+            raise ValueError('its digest differs')
+        columns = _typed(Columns, values[:len(_NAMES)])
+        return Packed(KeyframeId(robot_id, session_id, columns.number, columns.stamp_ns, columns.camera), columns,
+                      _typed(arrays.Arrays, values[len(_NAMES):]),
+                      None if moved is None else OptimizedPose(unpack_pose(moved[1], moved[0], moved[2])))
+
+
+def unpack(packed: Packed, dimension: int, where: str) -> Keyframe:
+    """The keyframe.
+
+    :param where: how an error names it
+    :raises DamagedKeyframe: bytes that :func:`pack` did not make
+    """
+    with intact(where):
+        return replace(outline(packed), description=_OF_TYPE[type(packed.arrays)].unpack(
+            packed.arrays, packed.columns.segment_count, packed.columns.keypoint_count, dimension))
+
+
+def outline(packed: Packed) -> Keyframe:
+    """The keyframe without its arrays.
+
+    :raises TypeError, ValueError, KeyError, IndexError: columns that :func:`pack` did not make
+    """
+    columns = packed.columns
+    pose = None if columns.pose is None else unpack_pose(columns.pose, columns.pose_frame, columns.pose_covariance)
+    return Keyframe(
+        packed.id, NO_ARRAYS, columns.frame_id, pose,
+        None if columns.camera_model is None else unpack_camera_model(columns.camera_model),
+        None if columns.base_from_camera is None else unpack_pose(columns.base_from_camera, columns.base_frame),
+        columns.thumbnail, packed.optimized)
+
+
+@contextmanager
+def intact(which: str) -> Iterator[None]:
+    """Turn what reading bytes that were never written raises into one line that names the keyframe."""
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError, SegvladError) as error:
+        raise DamagedKeyframe(f'{which} is damaged: {error}; restore a copy of the file') from None
 
 
 def _sizes_problem(sizes: tuple, dimension: int, version: int) -> str:
@@ -195,17 +247,6 @@ def _typed(kind: type, values: list) -> Any:
     if not all(isinstance(value, wanted) for value, wanted in zip(values, _hints(kind), strict=True)):
         raise TypeError('a value of a type that is never written')
     return kind(*values)
-
-
-def _keyframe(columns: Columns, description: PlaceDescription, robot_id: int, session_id: str,
-              optimized: OptimizedPose | None) -> Keyframe:
-    """:raises TypeError, ValueError, KeyError, IndexError: columns that :func:`pack` did not make"""
-    pose = None if columns.pose is None else unpack_pose(columns.pose, columns.pose_frame, columns.pose_covariance)
-    return Keyframe(
-        KeyframeId(robot_id, session_id, columns.number, columns.stamp_ns, columns.camera), description,
-        columns.frame_id, pose, None if columns.camera_model is None else unpack_camera_model(columns.camera_model),
-        None if columns.base_from_camera is None else unpack_pose(columns.base_from_camera, columns.base_frame),
-        columns.thumbnail, optimized)
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

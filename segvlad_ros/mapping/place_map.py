@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from copy import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any
 
 from segvlad_ros.mapping import map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
+from segvlad_ros.mapping.map_format import Packed
 from segvlad_ros.mapping.packing import unpack_pose
 from segvlad_ros.text import one_line
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -198,14 +202,14 @@ class PlaceMap:
         :returns: its row, counted from 1 and never reused
         :raises SegvladError: it does not fit the map, is in it already, or the disk is full (the map stays as it was)
         """
-        columns, arrays = map_format.pack(keyframe, self.dimension)
+        packed = map_format.pack(keyframe, self.dimension)
         with self._writing():
-            at = map_format.insert_keyframe(self._db, keyframe.id, columns, arrays)
+            at = map_format.insert_keyframe(self._db, packed)
             if at is None:
                 raise SegvladError(f'{self.path}: keyframe {keyframe.id.index} of session {keyframe.id.session_id} is '
                                    'in the map already')
             removed = self._delete(instead_of)
-        self._counted(1 - len(removed), columns.segment_count - sum(removed))
+        self._counted(1 - len(removed), packed.columns.segment_count - sum(removed))
         return at
 
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
@@ -216,30 +220,50 @@ class PlaceMap:
         """
         with self._reading():
             row = map_format.find_keyframe(self._db, which) if isinstance(which, KeyframeId) else which
-            keyframe = None if row is None else self._read(row)
-        if keyframe is None:
+            packed = None if row is None else self._read(row)
+        if packed is None:
             raise SegvladError(f'{self.path}: keyframe {which} is not in the map')
-        return keyframe
+        return self._unpack(packed, row)
 
-    def keyframes(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Keyframe]:
+    def keyframes(self, progress: Progress = lambda done, total: None) -> Iterator[Keyframe]:
         """All keyframes in the order in which they were stored. The map may be written meanwhile.
 
         :param progress: told after each how many were read, and how many there are
         """
-        for done, (_row, keyframe) in enumerate(self.stored_after(0), 1):
-            yield keyframe
+        for row, packed in self.packed(progress):
+            yield self._unpack(packed, row)
+
+    def packed(self, progress: Progress = lambda done, total: None) -> Iterator[tuple[int, Packed]]:
+        """All keyframes as they are stored, each with its row; as :meth:`keyframes`."""
+        for done, (row, packed) in enumerate(self._packed_after(0), 1):
+            yield row, packed
             progress(done, max(done, self.count))
 
     def stored_after(self, row: int) -> Iterator[tuple[int, Keyframe]]:
         """The keyframes behind a row, each with its own, in order. The map may be written meanwhile."""
+        for at, packed in self._packed_after(row):
+            yield at, self._unpack(packed, at)
+
+    def _packed_after(self, row: int) -> Iterator[tuple[int, Packed]]:
         while True:
             # one statement a keyframe: a cursor left open would keep the writer from committing
             with self._reading():
                 row, = self._db.execute('SELECT min(id) FROM keyframes WHERE id > ?', (row,)).fetchone()
                 if row is None:
                     return
-                keyframe = self._read(row)
-            yield row, keyframe
+                packed = self._read(row)
+            yield row, packed
+
+    def packed_keyframe(self, row: int) -> Packed | None:
+        """One keyframe as it is stored, None if there is no such row; a damaged one raises SegvladError."""
+        with self._reading():
+            return self._read(row)
+
+    def reader(self) -> PlaceMap:
+        """The same file opened once more, read-only, to read on when this map is closed; it is not checked again."""
+        other = copy(self)
+        other.read_only, other._lock, other._db = True, threading.RLock(), map_file.connect(self.path, True)
+        return other
 
     def ids(self) -> list[KeyframeId]:
         """Identities of all keyframes in the order in which they were stored."""
@@ -314,7 +338,7 @@ class PlaceMap:
         with map_file.published(path, overwrite) as temporary, reporting(path):
             map_file.copy(self.path, temporary)
 
-    def convert(self, path: str | Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def convert(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
         """Write the map in the newest format, whole or not at all, as the same map; this file stays as it is.
 
         :param progress: as of :meth:`keyframes`
@@ -323,7 +347,7 @@ class PlaceMap:
         PlaceMap.write(path, self.keyframes(progress), self.fingerprint, self.dimension, self.preset,
                        sessions=self.sessions(), map_id=self.map_id)
 
-    def verify(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+    def verify(self, progress: Progress = lambda done, total: None) -> list[str]:
         """Check structure and every digest; one line a problem, none when the map is sound.
 
         :param progress: as of :meth:`keyframes`
@@ -336,15 +360,19 @@ class PlaceMap:
             rows = [row for row, in self._db.execute('SELECT id FROM keyframes ORDER BY id').fetchall()]
         for done, row in enumerate(rows, 1):
             try:
-                with self._reading():
-                    self._read(row)
+                packed = self.packed_keyframe(row)
+                if packed is not None:  # else it was removed meanwhile
+                    self._unpack(packed, row)
             except SegvladError as error:
                 problems.append(str(error).removeprefix(f'{self.path}: '))
             progress(done, len(rows))
         return [one_line(problem) for problem in problems]
 
-    def _read(self, row: int) -> Keyframe | None:
-        return map_format.read_keyframe(self._db, self.path, row, self.dimension, self.version)
+    def _read(self, row: int) -> Packed | None:
+        return map_format.read_packed(self._db, self.path, row, self.dimension, self.version)
+
+    def _unpack(self, packed: Packed, row: int) -> Keyframe:
+        return map_format.unpack(packed, self.dimension, f'{self.path}: keyframe row {row}')
 
     def _delete(self, ids: Iterable[KeyframeId]) -> list[int]:
         """Delete keyframes within a transaction, and return how many segments each had."""

@@ -1,25 +1,26 @@
 """The searched map: what is known about every keyframe, once, and which of them show one place.
 
-Numbers that are asked of all keyframes at once are columns; what one keyframe brought is kept as it came, without its
-segments' descriptors, which are in the :class:`~segvlad_ros.mapping.segment_index.SegmentIndex` under the same entry.
+Numbers that are asked of all keyframes at once are columns. What a keyframe brought is in the
+:class:`~segvlad_ros.mapping.keyframe_store.KeyframeStore`, and its segments are in the
+:class:`~segvlad_ros.mapping.segment_index.SegmentIndex`, under the same entry.
 """
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
 from segvlad_ros.mapping.places import EXTENT, Places, PlaceSettings, Sight
-from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, OptimizedPose, SessionKey
+from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, OptimizedPose, Pose, SessionKey
 
 # Keyframes of one run that are asked whether a new one lies near them; odometry has drifted away from older ones.
 _WINDOW = 500
 _FACTS = np.dtype([
     ('session', np.int32), ('index', np.int64), ('stamp_ns', np.int64),
     ('run', np.int32), ('length_m', np.float64), ('position', np.float64, 3), ('moment', np.float64, 3),
+    ('measured', np.float64, 7), ('measured_frame', np.int32),
     ('frame', np.int32), ('optimized', np.float64, 3),
     ('place', np.int32), ('offset', np.float64), ('via', np.int32), ('removed', bool)])
 # A match that was not measured: a share of the radius within which keyframes count as near.
@@ -36,7 +37,8 @@ class SearchedMap:
         self._settings, self._drift = places, drift
         self._table = np.zeros(64, _FACTS)
         self._removed = 0
-        self._keyframes: list[Keyframe] = []
+        self._identities: list[KeyframeId] = []
+        self._optimized: dict[int, OptimizedPose] = {}
         self._marks: list[OdometryMark | None] = []
         self._entries: dict[KeyframeKey, int] = {}
         self._sessions: dict[SessionKey, int] = {}
@@ -46,7 +48,7 @@ class SearchedMap:
         self._poses_changed = False
 
     def __len__(self) -> int:
-        return len(self._keyframes)
+        return len(self._identities)
 
     @property
     def count(self) -> int:
@@ -61,16 +63,28 @@ class SearchedMap:
     @property
     def ids(self) -> list[KeyframeId]:
         """Identities of the keyframes that are in the map, in the order of their entries."""
-        return [self._keyframes[entry].id for entry in np.flatnonzero(~self.removed)]
+        return [self._identities[entry] for entry in np.flatnonzero(~self.removed)]
 
     @property
     def places(self) -> np.ndarray:
         """(entries,) int32, the place of every keyframe."""
         return self._column('place')
 
-    def keyframe(self, entry: int) -> Keyframe:
-        """What one keyframe brought, without descriptors; ``optimized`` is up to date."""
-        return self._keyframes[entry]
+    def identity(self, entry: int) -> KeyframeId:
+        """Which keyframe it is, or was."""
+        return self._identities[entry]
+
+    def pose(self, entry: int) -> Pose | None:
+        """As it was measured, without its covariance."""
+        facts = self._table[entry]
+        if facts['measured_frame'] < 0:
+            return None
+        values = facts['measured'].copy()
+        return Pose(values[:3], values[3:], list(self._frames)[facts['measured_frame']])
+
+    def optimized(self, entry: int) -> OptimizedPose | None:
+        """What a back-end has made of its pose last, None where there is none."""
+        return self._optimized.get(entry)
 
     def mark(self, entry: int) -> OdometryMark | None:
         """Where it lies on its session's odometry."""
@@ -81,7 +95,7 @@ class SearchedMap:
         return self._entries.get(identity.key)
 
     def add(self, keyframe: Keyframe, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
-        """Append a keyframe, and return its entry.
+        """Append a keyframe, of which the identity and the poses count, and return its entry.
 
         :param mark: where it lies on its session's odometry
         :param seen: map keyframes that are known to show the same scene
@@ -89,15 +103,16 @@ class SearchedMap:
         entry = len(self)
         if entry == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        description = keyframe.description
-        self._keyframes.append(replace(keyframe, description=replace(
-            description, descriptors=description.descriptors[:0])))
+        self._identities.append(keyframe.id)
         self._marks.append(mark)
         self._entries[keyframe.id.key] = entry
         facts = self._table[entry]
         facts['session'] = session = self._sessions.setdefault(keyframe.id.session, len(self._sessions))
         facts['index'], facts['stamp_ns'] = keyframe.id.index, keyframe.id.stamp_ns
-        facts['run'] = facts['frame'] = -1
+        facts['run'] = facts['frame'] = facts['measured_frame'] = -1
+        if keyframe.pose is not None:
+            facts['measured'][:3], facts['measured'][3:] = keyframe.pose.translation, keyframe.pose.quaternion
+            facts['measured_frame'] = self._frames.setdefault(keyframe.pose.frame, len(self._frames))
         if mark is not None:
             facts['run'], facts['length_m'], facts['moment'] = mark.run, mark.length_m, mark.moment
             facts['position'] = mark.base[:3, 3]
@@ -115,10 +130,6 @@ class SearchedMap:
         if entry is not None:
             self._table['removed'][entry] = True
             self._removed += 1
-            kept = self._keyframes[entry]
-            empty = replace(kept.description, boxes=kept.description.boxes[:0], pixels=kept.description.pixels[:0],
-                            keypoints=None)
-            self._keyframes[entry] = replace(kept, description=empty, thumbnail=b'', camera_model=None)
         return entry
 
     # places
@@ -217,10 +228,10 @@ class SearchedMap:
         for identity, pose in poses.items():
             entry = self.entry(identity)
             if entry is not None:
-                self._keyframes[entry] = replace(self._keyframes[entry], optimized=pose)
                 self._set_optimized(entry, pose)
 
     def _set_optimized(self, entry: int, pose: OptimizedPose) -> None:
+        self._optimized[entry] = pose
         frame = pose.map_from_base.frame
         self._table['frame'][entry] = self._frames.setdefault(frame, len(self._frames))
         self._table['optimized'][entry] = pose.map_from_base.translation

@@ -2,25 +2,26 @@
 
 The index is derived data: it is filled from the map file or from live keyframes and never stored. Each added keyframe
 is an *entry*, numbered from 0; its segments stay together, so that leaving out keyframes leaves a few runs of rows.
+Of a large map it holds what finds the best keyframes, and asks for the codes of their segments.
 """
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
+from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIndex
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 EXACT_SEGMENTS = 40_000
-"""Maps of more segments are searched in their best keyframes, by codes of 4 bits a value. An exact search takes a time
-that grows with the map (benchmark/results/map_search.md), and 2 kB a segment; the three real sets are smaller."""
+"""Maps of more segments are searched in their best keyframes. An exact search takes a time that grows with the map
+(benchmark/results/map_search.md), and 2 kB of memory a segment; the three real sets are smaller."""
 CANDIDATES = 64
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
@@ -98,60 +99,64 @@ class SegmentIndex:
     The search of a small map runs on a GPU where faiss-gpu is installed and finds one; that was never tried
     (:func:`_exact_search`).
 
+    :param codes: gives the codes of a keyframe's segments, (M, code_bytes) uint8, whatever the size of the map; see
+        :func:`~segvlad_ros.mapping.arrays_v2.quantizer`
     :param exact_segments: a larger map is searched in its best keyframes only
     """
 
-    def __init__(self, exact_segments: int = EXACT_SEGMENTS) -> None:
+    def __init__(self, codes: Callable[[int], np.ndarray], exact_segments: int = EXACT_SEGMENTS) -> None:
         faiss = _faiss()
         self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
-        self._exact_segments = exact_segments
+        self._codes, self._exact_segments = codes, exact_segments
         self._lock = threading.RLock()
-        self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self._starts[-1] rows are used
-        self._codes = np.empty((0, 0), np.uint8)  # likewise, and of a large one
-        self._starts = [0]  # first row of each entry, and one past the last row
-        self._quantizer: ScalarQuantizer | None = None
+        self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self.segments rows are used
+        self._starts = np.zeros((1, 1), np.int64)  # likewise: first row of each entry, and one past the last row
+        self._entries = 0
         self._representing: list[np.ndarray] = []
         self._candidates: CandidateIndex | None = None  # of a large map
 
     @property
     def dimension(self) -> int:
         """Length d of a descriptor, which the first keyframe tells."""
-        return 0 if self._quantizer is None else self._quantizer.dimension
+        return self._rows.shape[1]
 
     @property
     def entries(self) -> int:
         """Number of keyframes added."""
-        return len(self._starts) - 1
+        return self._entries
 
     @property
     def segments(self) -> int:
         """Number of segments added."""
-        return self._starts[-1]
+        return int(self._starts[self._entries, 0])
 
     def add(self, descriptors: np.ndarray) -> int:
-        """Add one keyframe of (M, d) float32 unit rows, M may be 0, and return the number of its entry."""
+        """Add one keyframe and return the number of its entry.
+
+        :param descriptors: (M, d) float32, what its codes stand for; M may be 0
+        """
         descriptors = self._checked(descriptors)
         representing = representatives(descriptors, MAP_REPRESENTATIVES)[0]
         with self._lock:
-            if self._quantizer is None:
-                self._quantizer = ScalarQuantizer(descriptors.shape[1], bits=4)
             if self._candidates is not None:
                 self._candidates.add(representing)
             else:
                 self._representing.append(representing)
                 self._rows = _appended(self._rows, self.segments, descriptors)
-            self._codes = _appended(self._codes, self.segments, self._quantizer.encode(descriptors))
-            self._starts.append(self.segments + len(descriptors))
-            if self._candidates is None and self.segments > self._exact_segments:
+            last = self.segments + len(descriptors)
+            self._starts = _appended(self._starts, self._entries + 1, np.array([[last]]))
+            self._entries += 1
+            if self._candidates is None and last > self._exact_segments:
                 self._candidates = CandidateIndex(self._representing)
-                self._rows, self._representing = self._rows[:0], []
-            return self.entries - 1
+                self._rows, self._representing = np.empty((0, self.dimension), np.float32), []
+            return self._entries - 1
 
     def descriptors(self, entry: int) -> np.ndarray:
         """(M, d) float32, the segments of one keyframe."""
         with self._lock:
-            part = slice(self._starts[entry], self._starts[entry + 1])
-            return self._rows[part] if self._candidates is None else self._quantizer.decode(self._codes[part])
+            if self._candidates is None:
+                return self._rows[slice(*self._starts[entry:entry + 2, 0])]
+        return quantizer(self.dimension).decode(self._codes(entry))
 
     def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = (),
                places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,13 +176,40 @@ class SegmentIndex:
             raise SegvladError(f'number of neighbours {k} must be at least 1')
         queries = self._checked(descriptors)
         with self._lock:  # what was added never changes, so that the search itself needs no lock
-            rows, codes, starts, candidates = self._rows, self._codes, np.array(self._starts), self._candidates
+            rows, starts, candidates = self._rows, self._starts[:self._entries + 1, 0], self._candidates
         allowed = _allowed(starts, excluded)
         if candidates is None:
             return self._search_all(queries, k, rows, starts, allowed)
         groups = np.arange(len(allowed)) if places is None else places
         entries = candidates.best(queries, CANDIDATES, allowed, groups, OF_ONE_PLACE)
-        return _best_of_each(*self._compare(queries, codes, starts, entries), entries)
+        return _best_of_each(*self.compare(queries, entries), entries)
+
+    def compare(self, descriptors: np.ndarray, entries: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The most similar segment of each of some keyframes.
+
+        :param descriptors: (M, d) float32, unit rows
+        :returns: (M, C) float32, cosine similarities, -inf for a keyframe without segments; (M, C) int32, which segment
+            it is, within the keyframe
+        """
+        queries, entries = self._checked(descriptors), np.asarray(entries, np.int64).tolist()
+        with self._lock:
+            rows, starts, candidates = self._rows, self._starts[:self._entries + 1, 0], self._candidates
+        if candidates is None:
+            blocks = [rows[starts[entry]:starts[entry + 1]] for entry in entries]
+            cosines = [queries @ block.T for block in blocks]
+        else:
+            coder, codes = quantizer(self.dimension), [self._codes(entry) for entry in entries]
+            rotated = coder.decode_rotated(np.concatenate([np.zeros((0, coder.code_bytes), np.uint8), *codes]))
+            table = coder.rotated(queries) @ rotated.T
+            table *= coder.length / np.linalg.norm(rotated, axis=1)
+            cosines = np.split(table, np.cumsum([len(block) for block in codes])[:-1], axis=1)
+        similarities = np.full((len(queries), len(entries)), -np.inf, np.float32)
+        segments = np.full((len(queries), len(entries)), -1, np.int32)
+        for column, table in enumerate(cosines):
+            if table.size:
+                segments[:, column] = nearest = table.argmax(axis=1)
+                similarities[:, column] = table[np.arange(len(queries)), nearest]
+        return similarities, segments
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
                     allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -191,19 +223,6 @@ class SegmentIndex:
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
 
-    def _compare(self, queries: np.ndarray, codes: np.ndarray, starts: np.ndarray,
-                 entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(M, C) float32 and int32, the most similar segment of each keyframe, and which one it is."""
-        similarities = np.empty((len(queries), len(entries)), np.float32)
-        segments = np.empty((len(queries), len(entries)), np.int32)
-        rotated = self._quantizer.rotated(queries)
-        for column, entry in enumerate(entries.tolist()):
-            rows = self._quantizer.decode_rotated(codes[starts[entry]:starts[entry + 1]])
-            cosines = (rotated @ rows.T) * (self._quantizer.length / np.linalg.norm(rows, axis=1))
-            segments[:, column] = nearest = cosines.argmax(axis=1)
-            similarities[:, column] = cosines[np.arange(len(queries)), nearest]
-        return similarities, segments
-
     def _checked(self, descriptors: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(descriptors, np.float32)
         if rows.ndim != 2 or self.dimension and rows.shape[1] != self.dimension:
@@ -214,7 +233,7 @@ class SegmentIndex:
 
 
 def _appended(table: np.ndarray, used: int, rows: np.ndarray) -> np.ndarray:
-    """The table, or a larger copy of it, with rows behind those that are used."""
+    """The table, or a larger copy of it, with rows behind those that are used; it is small where it is copied."""
     if used + len(rows) > len(table) or not used:
         larger = np.empty((max(used + len(rows), len(table) * 5 // 4, 1024), rows.shape[1]), rows.dtype)
         if used:  # else the table has no columns yet

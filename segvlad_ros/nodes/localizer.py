@@ -9,6 +9,7 @@ from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from segvlad_ros.mapping.map_format import Packed, outline
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
@@ -168,12 +169,14 @@ class Localizer(SegvladNode):
     def _add(self, keyframe: Keyframe) -> None:
         if len(keyframe.description):
             self._places.add(keyframe)
-            self._optimized.add(keyframe.id)
-            self._markers.place(keyframe.id, self._shown(keyframe))
+            self._added(keyframe)
+
+    def _added(self, keyframe: Keyframe) -> None:
+        self._optimized.add(keyframe.id)
+        self._markers.place(keyframe.id, self._shown(keyframe))
 
     def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
-        recognizer = self._places.recognizer
-        for keyframe in map(recognizer.keyframe, recognizer.entries):
+        for keyframe in self._places.recognizer.outlines():
             yield keyframe.id, self._shown(keyframe)
 
     def _shown(self, keyframe: Keyframe) -> Pose | None:
@@ -187,28 +190,29 @@ class Localizer(SegvladNode):
     def _map_id(self) -> str:
         return '+'.join(place_map.map_id for place_map in self._maps)
 
-    def _read(self, name: str, append: bool) -> tuple[PlaceMap, Recognizer | list[Keyframe]]:
+    def _read(self, name: str, append: bool) -> tuple[PlaceMap, Recognizer | list[tuple[int, Packed]]]:
         """Read all of a map, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
             fresh = build_recognizer(self._places.preset)
             with self.status.loading(f'loading {name}') as progress:
-                keyframes = list(place_map.keyframes(progress)) if append else fresh.load(place_map, progress)
+                packed = list(place_map.packed(progress)) if append else fresh.load(place_map, progress)
         except BaseException:
             place_map.close()
             raise
-        return place_map, keyframes if append else fresh
+        return place_map, packed if append else fresh
 
-    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[Keyframe]) -> None:
+    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[tuple[int, Packed]]) -> None:
         """Search a map that was read: instead of the map so far, or its keyframes beside it."""
         if isinstance(loaded, Recognizer):
             ids = loaded.ids  # not those of the file, which may have grown
             self._forget_map()
             self._places.recognizer = loaded
         else:
-            ids = [keyframe.id for keyframe in loaded]
-            for keyframe in loaded:
-                self._add(keyframe)
+            ids = [packed.id for _, packed in loaded]
+            for row, packed in loaded:
+                self._places.recognizer.add_stored(place_map, row, packed)
+                self._added(outline(packed))
         self._maps.append(place_map)
         self._say_what_is_odd(place_map)
         if self._input is not None and self._input.follower is not None:

@@ -148,7 +148,7 @@ class MapKeeper:
         """Note a keyframe of the map, in its condition."""
         places = self.recognizer.places
         self._held['place'] = places[self._held['entry']]  # a closure that was rejected may have parted some
-        identity = self.recognizer.keyframe(entry).id
+        identity = self.recognizer.identity(entry)
         lot = zlib.crc32(f'{identity.robot_id} {identity.session_id} {identity.index}'.encode())  # the same each time
         row = np.array([(entry, places[entry], self._condition(entry, int(places[entry])), self._now(), 0, lot)], HELD)
         self._held = np.concatenate([self._held, row])
@@ -180,7 +180,7 @@ class MapKeeper:
             self._map.note_witnesses(self._ids(entry for entry in changed if changed[entry] == witness), witness)
 
     def _ids(self, entries: Iterable[int]) -> tuple[KeyframeId, ...]:
-        return tuple(self.recognizer.keyframe(entry).id for entry in entries)
+        return tuple(self.recognizer.identity(entry) for entry in entries)
 
     def _told(self, removed: tuple[KeyframeId, ...]) -> None:
         self.evicted = (*self.evicted, *removed)[-_TOLD:]

@@ -1,6 +1,7 @@
 """From a described query to an answer: exclude, search, vote, gather evidence, decide."""
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segvlad_ros.mapping.arrays_v2 import quantizer
+from segvlad_ros.mapping.keyframe_store import KeyframeGone, KeyframeStore
+from segvlad_ros.mapping.map_format import FORMAT_VERSION, NO_ARRAYS, Packed, intact, outline, unpack
 from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
 from segvlad_ros.mapping.places import Sight
 from segvlad_ros.mapping.searched_map import SearchedMap
@@ -19,9 +23,11 @@ from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
 from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import FeedbackWeights, Votes, compare, vote_online
+from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online, vote_weights
 from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
@@ -75,11 +81,26 @@ class Recognizer:
         return self._map.ids
 
     def keyframe(self, entry: int) -> Keyframe:
-        """A candidate's keyframe, without its descriptors.
+        """A candidate's keyframe, without its descriptors; ``optimized`` is up to date.
 
         :param entry: ``Candidate.entry``
+        :raises KeyframeGone: it was removed, or can no longer be read from its map
         """
-        return self._map.keyframe(entry)
+        keyframe = self._keyframes.keyframe(entry)
+        if keyframe is None:
+            identity = self._map.identity(entry)
+            raise KeyframeGone(f'keyframe {identity.index} of session {identity.session_id!r} was removed', identity)
+        return replace(keyframe, optimized=self._map.optimized(entry))
+
+    def outlines(self) -> Iterator[Keyframe]:
+        """All keyframes of the searched map, in the order of their entries, with their poses and nothing else."""
+        for entry in self.entries:
+            yield Keyframe(self._map.identity(entry), NO_ARRAYS, pose=self._map.pose(entry),
+                           optimized=self._map.optimized(entry))
+
+    def identity(self, entry: int) -> KeyframeId:
+        """Which keyframe it is, or was."""
+        return self._map.identity(entry)
 
     def entry(self, identity: KeyframeId) -> int | None:
         """The entry of a keyframe; None if it is not in the searched map."""
@@ -88,7 +109,7 @@ class Recognizer:
     def keyframes(self) -> Iterator[Keyframe]:
         """All keyframes of the searched map, whole, in the order of their entries."""
         for entry in self.entries:
-            keyframe = self._map.keyframe(entry)
+            keyframe = self.keyframe(entry)
             yield replace(keyframe, description=replace(keyframe.description,
                                                         descriptors=self._index.descriptors(entry)))
 
@@ -102,9 +123,29 @@ class Recognizer:
             if self.count and rows.shape[1] != self._index.dimension:
                 raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
                                    f'of {self._index.dimension}: describe it with the preset of the map')
-            self._index.add(rows)
-            return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
-                                 self._sights.pop(keyframe.id, ()))
+            self._keyframes.append(keyframe)
+            return self._added(keyframe)
+
+    def add_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> int:
+        """Append one keyframe that is read from its map when it is asked for, even when that map has been closed.
+
+        :param row: its row in that map
+        :param packed: what was read there
+        :return: its entry number
+        """
+        where = f'{place_map.path}: keyframe row {row}'
+        if place_map.version != FORMAT_VERSION:
+            return self.add(unpack(packed, place_map.dimension, where))
+        with self._lock, intact(where):
+            keyframe = outline(packed)
+            self._keyframes.append_stored(place_map, row, packed)
+            return self._added(keyframe)
+
+    def _added(self, keyframe: Keyframe) -> int:
+        """Search and follow a keyframe that is kept."""
+        self._index.add(quantizer(self._keyframes.dimension).decode(self._keyframes.codes(len(self._map))))
+        return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
+                             self._sights.pop(keyframe.id, ()))
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out of the searched map, for good; those not in it are passed over.
@@ -112,14 +153,16 @@ class Recognizer:
         :return: how many were taken out
         """
         with self._lock:
-            return sum(self._map.remove(identity) is not None for identity in ids)
+            gone = [entry for identity in ids if (entry := self._map.remove(identity)) is not None]
+            for entry in gone:
+                self._keyframes.forget(entry)
+            return len(gone)
 
     def alike(self, entry: int, others: Iterable[int]) -> list[float]:
         """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
         with self._lock, one_blas_thread():
-            rows = self._index.descriptors(entry)
-            return [float(compare(rows, self._index.descriptors(other), self._settings.vote.floor).weights.mean())
-                    for other in others]
+            similarities = self._index.compare(self._index.descriptors(entry), list(others))[0]
+            return vote_weights(similarities, self._settings.vote.floor).mean(axis=0).tolist()
 
     def load(self, place_map: PlaceMap, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Search this map from now on, instead of what was there.
@@ -128,15 +171,21 @@ class Recognizer:
         :return: number of keyframes
         """
         loaded = Recognizer(self._settings, self._calibration)
-        for keyframe in place_map.keyframes(progress):  # a damaged one ends this before anything has changed
-            loaded.add(keyframe)
+        try:
+            for row, packed in place_map.packed(progress):  # a damaged one ends this before anything has changed
+                loaded.add_stored(place_map, row, packed)
+        except BaseException:
+            loaded.clear()
+            raise
         with self._lock:
+            self._keyframes.close()
             self._take_map(loaded)
             return self.count
 
     def clear(self) -> None:
         """Empty the searched map."""
         with self._lock:
+            self._keyframes.close()
             self._forget_map()
 
     def reset_short_term(self) -> None:
@@ -186,11 +235,17 @@ class Recognizer:
         """
         with self._lock, one_blas_thread():
             mark = None if independent else self._tracks.mark(query.id, query.pose)
-            excluded = self._excluded(query, mark, exclude_recent, exclude_frames)
-            if sessions:
-                excluded |= self._map.outside(sessions)
-            answer = self._refused(query, excluded) or self._answer(
-                Query(query, mark, independent, self._map.newest(query.id, excluded)), excluded, top_k)
+            while True:
+                excluded = self._excluded(query, mark, exclude_recent, exclude_frames)
+                if sessions:
+                    excluded |= self._map.outside(sessions)
+                try:
+                    answer = self._refused(query, excluded) or self._answer(
+                        Query(query, mark, independent, self._map.newest(query.id, excluded)), excluded, top_k)
+                    break
+                except KeyframeGone as gone:  # nothing has been learnt from the query yet
+                    logger.warning('%s; it is searched no longer', gone)
+                    self.remove([gone.identity])
             return replace(answer, map_keyframes=self.count,
                            timings={**query.description.timings, **answer.timings})
 
@@ -227,7 +282,7 @@ class Recognizer:
             self._learn(query, best, inquiry, status == Status.MATCHED, same)
         clock.lap('decision')
         others = [inquiry.compared(other, 1.0)[0] for other in others[:top_k - 1]]
-        candidates = tuple(evidence.candidate(self._map.keyframe(evidence.entry).id, about)
+        candidates = tuple(evidence.candidate(self._map.identity(evidence.entry), about)
                            for evidence, about in ((best, status), *((other, None) for other in others)))
         clock.lap('report')
         return Recognition(status, f'{self._name(best)}: {reason}', candidates, timings=clock.seconds,
@@ -294,7 +349,7 @@ class Recognizer:
                 self._sights.popitem(last=False)
 
     def _name(self, evidence: Evidence) -> str:
-        identity = self._map.keyframe(evidence.entry).id
+        identity = self._map.identity(evidence.entry)
         return f'keyframe {identity.index} of session {identity.session_id!r} with score {evidence.score:.3f}'
 
     def _excluded(self, query: Keyframe, mark: OdometryMark | None, exclude_recent: bool,
@@ -309,17 +364,18 @@ class Recognizer:
 
     def _forget_map(self) -> None:
         settings = self._settings
-        self._index = SegmentIndex()
+        self._keyframes = KeyframeStore()
+        self._index = SegmentIndex(self._keyframes.codes)
         self._map = SearchedMap(settings.places, settings.odometry)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
-        self._witnesses = Witnesses(self._map, self._index.descriptors, self._hypotheses,
-                                    Verifier(self._map, settings.geometry))
+        self._witnesses = Witnesses(self._map, self._keyframes, self._index, self._hypotheses,
+                                    Verifier(self._map, self._keyframes, settings.geometry))
         self._feedback = FeedbackWeights()
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
 
     def _take_map(self, other: Recognizer) -> None:
-        for name in ('_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
+        for name in ('_keyframes', '_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
             setattr(self, name, getattr(other, name))
 
 

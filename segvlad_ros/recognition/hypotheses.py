@@ -174,7 +174,7 @@ class Hypotheses:
         if not chain:
             return True
         first = chain[-1]
-        moved = self._map.keyframe(entry).id.index - self._map.keyframe(first.entry).id.index
+        moved = self._map.identity(entry).index - self._map.identity(first.entry).index
         return moved > (self._number + 1 - first.number) / 2
 
 

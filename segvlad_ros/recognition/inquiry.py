@@ -2,19 +2,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from segvlad_ros.geometry import to_matrix
+from segvlad_ros.mapping.keyframe_store import KeyframeStore
 from segvlad_ros.mapping.odometry import Motion, OdometryMark
 from segvlad_ros.mapping.searched_map import SearchedMap
+from segvlad_ros.mapping.segment_index import SegmentIndex
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses, Support, place_motion
 from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import Likeness, Votes, compare
+from segvlad_ros.recognition.voting import Likeness, Votes
 from segvlad_ros.types import Keyframe
 from segvlad_ros.verification.verify import Geometry
 from segvlad_ros.verification.view import View
@@ -47,10 +48,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Who is asked about a query; ``descriptors`` gives the (N, d) segments of a map keyframe."""
+    """Who is asked about a query."""
 
     searched: SearchedMap
-    descriptors: Callable[[int], np.ndarray]
+    keyframes: KeyframeStore
+    index: SegmentIndex
     hypotheses: Hypotheses
     verifier: Verifier
 
@@ -63,7 +65,7 @@ class Inquiry:
 
     def __init__(self, query: Query, votes: Votes, witnesses: Witnesses, floor: float) -> None:
         self._query, self._votes, self._floor = query, votes, floor
-        self._map, self._descriptors = witnesses.searched, witnesses.descriptors
+        self._map, self._keyframes, self._index = witnesses.searched, witnesses.keyframes, witnesses.index
         self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
         self._view = View.of(query.keyframe)
         self._place_weights = cache(votes.weights)
@@ -74,6 +76,7 @@ class Inquiry:
     def shortlist(self, count: int) -> list[Evidence]:
         """The keyframes that are most like the query, by score; those beyond the shortlist only fill up a report."""
         ranked = self._votes.ranked_keyframes(self._map.places, max(count, SHORTLIST)).tolist()
+        self._compare(ranked)
         return [evidence for part in (ranked[:SHORTLIST], ranked[SHORTLIST:])
                 for evidence in sorted(map(self._alike, part), key=lambda evidence: -evidence.score)]
 
@@ -118,7 +121,7 @@ class Inquiry:
             if ambiguity <= min(max_ambiguity, evidence.ambiguity):
                 return evidence, same
             if not evidence.proven or ambiguity <= max_ambiguity or self._stands(evidence, double):
-                return replace(evidence, double=self._map.keyframe(double).id,
+                return replace(evidence, double=self._map.identity(double),
                                ambiguity=max(ambiguity, evidence.ambiguity)), same
             geometry = self._geometry(double)
             if geometry is not None and geometry.proven and not self._apart(evidence, double):
@@ -159,7 +162,7 @@ class Inquiry:
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
         """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
         best_keyframes = self._votes.best_keyframes[places]
-        blind = [self._map.keyframe(entry).description.keypoints is None for entry in best_keyframes.tolist()]
+        blind = [not self._keyframes.has_keypoints(entry) for entry in best_keyframes.tolist()]
         return places[np.array(blind, bool) | self._map.known_apart(evidence.entry, best_keyframes)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
@@ -174,6 +177,10 @@ class Inquiry:
 
     def _likeness(self, entry: int) -> Likeness:
         if entry not in self._likenesses:
-            self._likenesses[entry] = compare(self._query.keyframe.description.descriptors, self._descriptors(entry),
-                                              self._floor)
+            self._compare([entry])
         return self._likenesses[entry]
+
+    def _compare(self, entries: list[int]) -> None:
+        tables = self._index.compare(self._query.keyframe.description.descriptors, entries)
+        for entry, similarities, segments in zip(entries, *(table.T for table in tables)):
+            self._likenesses[entry] = Likeness.of(similarities, segments, self._floor)

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from segvlad_ros.geometry import from_matrix
+from segvlad_ros.mapping.keyframe_store import KeyframeStore
 from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Pose, SegmentMatch
 from segvlad_ros.verification.scale import with_odometry_depths
@@ -28,13 +29,13 @@ class Verifier:
     only for views that are proven to show the query's place without them.
     """
 
-    def __init__(self, searched: SearchedMap, settings: VerificationSettings) -> None:
-        self._map, self._settings = searched, settings
-        self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, searched))
+    def __init__(self, searched: SearchedMap, keyframes: KeyframeStore, settings: VerificationSettings) -> None:
+        self._keyframes, self._settings = keyframes, settings
+        self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, searched, keyframes))
 
     def verify(self, query: View | None, entry: int, pairs: Sequence[SegmentMatch]) -> Geometry | None:
         """Compare a query with a map entry; None where one of the two has no keypoints."""
-        match = View.of(self._map.keyframe(entry))
+        match = View.of(self._keyframes.keyframe(entry))
         if query is None or match is None:
             return None
         geometry = verify(query, match, pairs, self._settings)
@@ -46,16 +47,20 @@ class Verifier:
 
     def provability(self, query: View, entry: int) -> float:
         """How likely geometry would prove that a query shows the scene of a map entry, if it does."""
-        return provability(query, View.of(self._map.keyframe(entry)))
+        return provability(query, View.of(self._keyframes.keyframe(entry)))
 
 
-def _with_depths(searched: SearchedMap, entry: int) -> View:
+def _with_depths(searched: SearchedMap, keyframes: KeyframeStore, entry: int) -> View:
     """The view of a map entry, with depths triangulated from its neighbours where that is possible."""
     neighbours: list[tuple[View, Pose]] = []
     for other in (entry + side * step for step in range(1, _REACH + 1) for side in (-1, 1)):
-        if not 0 <= other < len(searched):
+        if len(neighbours) == _NEIGHBOURS or not 0 <= other < len(searched):
             continue
-        way, view = searched.between(entry, other), View.of(searched.keyframe(other))
-        if way is not None and view is not None and np.linalg.norm(way.matrix[:3, 3]) >= _MIN_BASELINE_M:
+        way = searched.between(entry, other)
+        if way is None or np.linalg.norm(way.matrix[:3, 3]) < _MIN_BASELINE_M:
+            continue
+        keyframe = keyframes.keyframe(other)
+        view = None if keyframe is None else View.of(keyframe)
+        if view is not None:
             neighbours.append((view, from_matrix(way.matrix)))
-    return with_odometry_depths(View.of(searched.keyframe(entry)), neighbours[:_NEIGHBOURS])
+    return with_odometry_depths(View.of(keyframes.keyframe(entry)), neighbours)

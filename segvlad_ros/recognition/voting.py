@@ -110,22 +110,16 @@ class Likeness:
     segments: np.ndarray
     similarities: np.ndarray
 
+    @classmethod
+    def of(cls, similarities: np.ndarray, segments: np.ndarray, floor: float) -> Likeness:
+        """By the cosine of each query segment with the most similar one of the keyframe, and which one that is."""
+        return cls(vote_weights(similarities, floor), segments, similarities)
+
     def pairs(self) -> tuple[SegmentMatch, ...]:
         """The segment pairs that have a weight, the most similar first."""
         voting = np.flatnonzero(self.weights)
         rows = voting[np.argsort(-self.similarities[voting], kind='stable')]
         return tuple(map(SegmentMatch, rows.tolist(), self.segments[rows].tolist(), self.similarities[rows].tolist()))
-
-
-def compare(query: np.ndarray, match: np.ndarray, floor: float) -> Likeness:
-    """Compare the segments of two images, (M, d) and (N, d) float32 unit rows."""
-    if not len(match):
-        nothing = np.zeros(len(query))
-        return Likeness(nothing, nothing.astype(np.int64), nothing.astype(np.float32))
-    cosines = query @ match.T
-    segments = cosines.argmax(axis=1)
-    similarities = cosines[np.arange(len(query)), segments]
-    return Likeness(vote_weights(similarities, floor), segments, similarities)
 
 
 class FeedbackWeights:

@@ -141,8 +141,10 @@ def test_a_back_ends_poses_join_places_and_never_meet_odometry():
     assert made.near(1) == [1, 4]  # and not the first one: its 7 is one of odometry
     made.map.update_poses({identity(45): OptimizedPose(at(7.5, frame='other_map'))})
     assert 4 not in made.near(1)
-    assert made.map.keyframe(1).pose.frame == 'odom'
-    assert made.map.keyframe(1).optimized.map_from_base.frame == 'map'
+    assert made.map.pose(1).frame == 'odom'
+    assert made.map.pose(1).translation[0] == 17
+    assert made.map.optimized(1).map_from_base.frame == 'map'
+    assert made.map.pose(3) is made.map.optimized(3) is None
 
 
 def test_what_is_known_to_lie_apart():
@@ -214,9 +216,8 @@ def test_last_frames_counts_keyframes_and_the_newest_searched_is_at_their_edge()
     assert made.map.newest(identity(11, 'b'), np.zeros(10, bool)) is None
 
 
-def test_descriptors_are_left_to_the_index():
+def test_entries_and_identities():
     made = drive([at(0)])
-    assert made.map.keyframe(0).description.descriptors.shape == (0, 4)
-    assert len(made.map.keyframe(0).description.boxes) == 2
+    assert made.map.identity(0) == identity(1)
     assert made.map.entry(identity(1)) == 0 and made.map.entry(identity(2)) is None
     assert math.isclose(made.map.between(0, 0).position_m, 0.0)

@@ -19,7 +19,7 @@ def unit(rng, count, dimension=16):
 
 
 def build(rng, counts, dimension=16):
-    index = SegmentIndex()
+    index = SegmentIndex(codes=None)  # which a small map does not ask for
     parts = [unit(rng, count, dimension) for count in counts]
     assert [index.add(part) for part in parts] == list(range(len(counts)))
     rows = np.vstack([np.empty((0, dimension), np.float32), *parts])
@@ -53,6 +53,17 @@ def test_equals_brute_force(counts, k, queries, excluded, seed):
     assert (similarities.dtype, found_owners.dtype, found_segments.dtype) == (np.float32, np.int64, np.int32)
 
 
+def test_keyframes_are_compared_one_by_one():
+    index, rows, owners, _ = build(np.random.default_rng(3), [3, 0, 5])
+    similarities, segments = index.compare(rows[:4], [2, 1, 0])
+    cosines = rows[:4] @ rows.T
+    np.testing.assert_allclose(similarities[:, 0], cosines[:, 3:].max(axis=1), atol=1e-6)
+    np.testing.assert_array_equal(segments[:, 0], cosines[:, 3:].argmax(axis=1))
+    np.testing.assert_array_equal(segments[:, 2], cosines[:, :3].argmax(axis=1))
+    assert np.isneginf(similarities[:, 1]).all() and (segments[:, 1] == -1).all()
+    assert index.compare(rows, [])[0].shape == (8, 0)
+
+
 def test_counts_and_growth():
     rng = np.random.default_rng(0)
     index, rows, owners, _ = build(rng, [7] * 400)
@@ -72,7 +83,7 @@ def test_an_entry_without_segments_is_never_found():
 
 def test_equal_rows_come_in_the_order_of_the_map():
     row = unit(np.random.default_rng(0), 1)
-    index = SegmentIndex()
+    index = SegmentIndex(codes=None)
     for _ in range(9):
         index.add(row)
     _, owners, _ = index.search(row, 9, excluded=[2, 5])
@@ -145,7 +156,7 @@ def test_adding_while_searching():
 @pytest.mark.parametrize('rows', [np.zeros((2, 15), np.float32), np.zeros(16, np.float32),
                                   np.full((1, 16), np.nan, np.float32)])
 def test_what_does_not_fit_is_refused(rows):
-    index = SegmentIndex()
+    index = SegmentIndex(codes=None)
     index.add(np.eye(16, dtype=np.float32))
     for call in (lambda: index.add(rows), lambda: index.search(rows, 1)):
         with pytest.raises(SegvladError):

@@ -59,10 +59,10 @@ def test_a_cap_holds(place_map):
 
 
 def test_a_cap_by_bytes(place_map):
-    keeper = keeper_of(RetentionSettings(max_bytes=2_000_000), place_map)
+    keeper = keeper_of(RetentionSettings(max_bytes=1_000_000), place_map)
     drive(keeper, 2)
-    assert 1_500_000 < place_map.used_bytes <= 2_000_000
-    assert place_map.bytes < 2_200_000
+    assert 750_000 < place_map.used_bytes <= 1_000_000
+    assert place_map.bytes < 1_200_000
     same_map(keeper, place_map)
 
 

@@ -9,6 +9,8 @@ import pytest
 from drives import simulated_frames
 
 from segvlad_ros.geometry import angle_of, exponential, from_matrix, to_matrix
+from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
+from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.map_merge import merge_maps
 from segvlad_ros.pipeline.mapper import Mapper
@@ -71,8 +73,8 @@ def assert_kept(merged, *parts):
         kept = merged[keyframe.id.session_id, keyframe.id.index]
         assert kept.id == keyframe.id
         assert repr(kept.pose) == repr(keyframe.pose)
-        np.testing.assert_array_equal(kept.description.descriptors, keyframe.description.descriptors)
-        points, before = kept.description.keypoints, keyframe.description.keypoints
+        np.testing.assert_array_equal(kept.description.descriptors, as_stored(keyframe.description.descriptors))
+        points, before = kept.description.keypoints, unpack_keypoints(pack_keypoints(keyframe.description.keypoints))
         np.testing.assert_array_equal(points.descriptors, before.descriptors)
         assert kept.thumbnail == keyframe.thumbnail
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
+from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.recognizer import Recognizer
@@ -33,7 +34,7 @@ from segvlad_ros.types import (
 )
 from segvlad_ros.verification.verify import VerificationSettings
 
-DIMENSION = 32
+DIMENSION = 64
 SEGMENTS = 12
 SETTINGS = RecognitionSettings(
     SearchSettings(20), VoteSettings(0.3), PlaceSettings(2, 1.0), DecisionSettings(0.4, 0.8, 3, misses=0),
@@ -49,7 +50,7 @@ def place(number):
     return unit(np.random.default_rng(number).normal(size=(SEGMENTS, DIMENSION)))
 
 
-def seen(number, noise=0.02, view=0):
+def seen(number, noise=0.015, view=0):
     """A place as one view shows it."""
     return unit(place(number) + np.random.default_rng([number, view]).normal(size=(SEGMENTS, DIMENSION)) * noise)
 
@@ -268,7 +269,7 @@ def test_a_map_hands_back_what_the_mapper_made(tmp_path):
             place_map.append(keyframe)
         for made, loaded in zip(kept, place_map.keyframes()):
             assert made.id == loaded.id and made.thumbnail == loaded.thumbnail
-            assert np.array_equal(made.description.descriptors, loaded.description.descriptors)
+            assert np.array_equal(as_stored(made.description.descriptors), loaded.description.descriptors)
         assert cv2.imdecode(np.frombuffer(kept[0].thumbnail, np.uint8), cv2.IMREAD_COLOR).shape == (48, 64, 3)
 
 
@@ -313,9 +314,9 @@ def test_a_map_that_cannot_be_read_to_its_end_leaves_the_one_before(tmp_path):
         recognizer.load(place_map)
 
         def damaged(progress):
-            yield place_map.keyframe(1)
+            yield 1, place_map.packed_keyframe(1)
             raise SegvladError('keyframe row 2 is damaged')
-        place_map.keyframes = damaged
+        place_map.packed = damaged
         with pytest.raises(SegvladError, match='row 2'):
             recognizer.load(place_map)
     assert recognizer.count == 3

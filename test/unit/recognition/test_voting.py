@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvlad_ros.recognition.voting import compare, vote_online
+from segvlad_ros.recognition.voting import Likeness, vote_online
 
 
 def test_one_vote_a_segment_and_keyframe():
@@ -35,15 +35,13 @@ def test_a_place_is_voted_for_by_all_its_visits():
 def test_two_images_compare_alike_whatever_else_is_in_the_map():
     rng = np.random.default_rng(0)
     query, match = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in rng.normal(size=(2, 7, 16)))
-    alike = compare(query.astype(np.float32), match.astype(np.float32), 0.2)
     cosines = query @ match.T
-    np.testing.assert_allclose(alike.similarities, cosines.max(axis=1), rtol=1e-5)
-    np.testing.assert_array_equal(alike.segments, cosines.argmax(axis=1))
+    alike = Likeness.of(cosines.max(axis=1).astype(np.float32), cosines.argmax(axis=1), 0.2)
     np.testing.assert_allclose(alike.weights, np.clip((cosines.max(axis=1) - 0.2) / 0.8, 0, 1), atol=1e-6)
     pairs = alike.pairs()
     assert [pair.similarity for pair in pairs] == sorted((pair.similarity for pair in pairs), reverse=True)
     assert {pair.query_segment for pair in pairs} == set(np.flatnonzero(alike.weights).tolist())
-    assert compare(query.astype(np.float32), np.zeros((0, 16), np.float32), 0.2).pairs() == ()
+    assert Likeness.of(np.full(7, -np.inf, np.float32), np.full(7, -1), 0.2).pairs() == ()
 
 
 def test_an_identical_image_scores_one_and_rounding_stays_below():
