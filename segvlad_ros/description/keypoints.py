@@ -10,7 +10,6 @@ import numpy as np
 from segvlad_ros.types import Keypoints
 
 DESCRIPTOR_BYTES = 128
-BYTES_PER_KEYPOINT = DESCRIPTOR_BYTES + 3 * 4  # position and depth are float32
 
 # An entry of a RootSIFT vector is at most 1 and rarely above 1/2; 512 steps use the whole byte.
 _STEPS = 512.0
@@ -27,7 +26,7 @@ _MIN_SIDE = 4
 class KeypointDetector:
     """Finds keypoints; an instance is what :class:`~segvlad_ros.description.describer.Describer` asks for.
 
-    :param max_keypoints: keypoints kept an image, each of :data:`BYTES_PER_KEYPOINT` bytes in the map
+    :param max_keypoints: keypoints kept an image
     :param max_side: larger images are reduced to this longest side, pixels. SIFT doubles its image, so that little is
         lost by half the size, and three quarters of the time are won.
     :param min_contrast: OpenCV's ``contrastThreshold``, lower than usual because of bare corridors

@@ -24,7 +24,9 @@ from segvlad_ros.types import SegvladError
 WAIT_S = 30.0
 """How long a writer waits for readers to finish a keyframe, and a reader for a commit."""
 COPY_BATCH = 16
-"""Keyframes that are copied under one lock, some 0.3 MB each."""
+"""Keyframes that are copied under one lock, some 40 kB each."""
+# Of a keyframe's arrays half a page is lost each; SQLite's own 4096 take a kilobyte more a keyframe.
+_PAGE_BYTES = 1024
 # What SQLite says, and what to say instead.
 _ADVICE = {
     'not a database': 'is no map file',
@@ -172,6 +174,7 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
     """Write a map without keyframes and with these metadata."""
     database = sqlite3.connect(path, isolation_level=None)
     try:
+        database.execute(f'PRAGMA page_size = {_PAGE_BYTES}')
         database.execute(f'PRAGMA application_id = {APPLICATION_ID}')
         database.execute(f'PRAGMA user_version = {FORMAT_VERSION}')
         database.execute('BEGIN')
@@ -291,6 +294,7 @@ def copying(source: Path, target: Path) -> Iterator[int]:
                        'main.journal_mode = OFF'):  # an unfinished copy is thrown away
             database.execute(f'PRAGMA {pragma}')
         database.execute('ATTACH ? AS source', (f'{source.absolute().as_uri()}?mode=ro',))
+        database.execute(f'PRAGMA main.page_size = {database.execute("PRAGMA source.page_size").fetchone()[0]}')
         with _at_once(database):
             _copy_schema(database)
         last, copied = 0, COPY_BATCH

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segvlad_ros.description.keypoints import BYTES_PER_KEYPOINT, KeypointDetector
+from segvlad_ros.description.keypoints import KeypointDetector
 
 
 def dots(centres, shape=(480, 640), radius=9):
@@ -74,11 +74,11 @@ def test_a_limited_number_is_spread_over_the_image():
     assert (found.positions[:, 0] < 310).mean() > 0.3
 
 
-def test_bytes_of_a_keypoint():
+def test_kinds():
     found = KeypointDetector()(texture())
-    stored = sum(array[:1].nbytes for array in (found.positions, found.descriptors, found.depths))
-    assert stored == BYTES_PER_KEYPOINT
-    assert found.descriptors.dtype == np.uint8
+    assert [array.dtype for array in (found.positions, found.descriptors, found.depths)] == [
+        np.float32, np.uint8, np.float32]
+    assert found.descriptors.shape == (len(found.positions), 128)
 
 
 def test_a_blank_image_has_none():
