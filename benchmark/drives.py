@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -121,16 +121,16 @@ class Recorder:
         path = self._folder / f'{name}.segvlad'
         if self._preset is not None and not path.is_file():
             self._describe(path, frames, session)
+        arrays = dict(np.load(path.with_suffix('.npz')))
         with PlaceMap.open(path, read_only=True, fingerprint=self._fingerprint) as place_map:
-            keyframes = list(place_map.keyframes())
-        truth = dict(np.load(path.with_suffix('.npz')))
+            keyframes = [with_arrays(keyframe, arrays, f'{keyframe.id.index}/') for keyframe in place_map.keyframes()]
         return [(keyframe, Pose(row[:3], row[3:], 'truth')) for keyframe in keyframes
-                for row in [truth[str(keyframe.id.index)]]]
+                for row in [arrays[str(keyframe.id.index)]]]
 
     def _describe(self, path: Path, frames: Iterable[tuple[Frame, Pose | None]], session: str) -> None:
         print(f'describing {path.stem}', flush=True)
         self._describer = self._describer or self._build(self._preset)
-        unfinished, truth = path.with_suffix('.unfinished'), {}
+        unfinished, arrays = path.with_suffix('.unfinished'), {}
         unfinished.unlink(missing_ok=True)
         with PlaceMap.create(unfinished, self._fingerprint, self._describer.dimension) as place_map:
             mapper = Mapper(self._describer, session_id=session)
@@ -138,10 +138,28 @@ class Recorder:
                 keyframe = mapper.process(frame)
                 if not keyframe.description.rejected:
                     place_map.append(keyframe)
+                    arrays |= arrays_of(keyframe, f'{keyframe.id.index}/')
                 known = pose or identity()
-                truth[str(keyframe.id.index)] = np.concatenate([known.translation, known.quaternion])
-        np.savez(path.with_suffix('.npz'), **truth)
+                arrays[str(keyframe.id.index)] = np.concatenate([known.translation, known.quaternion])
+        np.savez(path.with_suffix('.npz'), **arrays)
         unfinished.rename(path)
+
+
+def arrays_of(keyframe: Keyframe, prefix: str = '') -> dict[str, np.ndarray]:
+    """What a map keeps in fewer bits, by names that begin alike: a query comes from the camera, not from a map."""
+    points = keyframe.description.keypoints
+    kept = {'rows': keyframe.description.descriptors} | ({} if points is None else vars(points))
+    return {prefix + name: array for name, array in kept.items()}
+
+
+def with_arrays(keyframe: Keyframe, arrays: Mapping[str, np.ndarray], prefix: str = '') -> Keyframe:
+    """The keyframe with its :func:`arrays_of`, where they are there: maps of format 1 hold them themselves."""
+    if f'{prefix}rows' not in arrays:
+        return keyframe
+    points = keyframe.description.keypoints and Keypoints(**{
+        field.name: arrays[prefix + field.name] for field in fields(Keypoints)})
+    return replace(keyframe, description=replace(keyframe.description, descriptors=arrays[f'{prefix}rows'],
+                                                 keypoints=points))
 
 
 def simulated_frames(scenario: str, **changes) -> Iterator[tuple[Frame, Pose]]:

@@ -61,6 +61,15 @@ class MadeMap:
         rows = np.concatenate([keyframe.description.descriptors for pair in pairs for keyframe in pair])
         self._axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1].astype(np.float32)
 
+    @property
+    def dimension(self) -> int:
+        """Of the descriptors."""
+        return len(self._axes)
+
+    def segments(self, number: int) -> int:
+        """How many segments a keyframe has."""
+        return len(self._real(number, 1)[0].description)
+
     def keyframe(self, number: int) -> Keyframe:
         """A keyframe of the map, numbered from 0."""
         return self._made(number, 1)
@@ -70,8 +79,7 @@ class MadeMap:
         return self._made(number, 0)
 
     def _made(self, number: int, side: int) -> Keyframe:
-        rng = np.random.default_rng((self._seed, number))
-        real = self._pairs[rng.integers(len(self._pairs))][side]
+        real, rng = self._real(number, side)
         description = real.description
         size = description.descriptors.shape[1]
         order = np.arange(size)
@@ -84,3 +92,7 @@ class MadeMap:
             made = replace(made, keypoints=replace(made.keypoints, descriptors=made.keypoints.descriptors[:, values]))
         identity = KeyframeId(0, SESSION if side else 'query', number + 1, (number + 1) * 10**9)
         return replace(real, id=identity, description=made, pose=None, optimized=None)
+
+    def _real(self, number: int, side: int) -> tuple[Keyframe, np.random.Generator]:
+        rng = np.random.default_rng((self._seed, number))
+        return self._pairs[rng.integers(len(self._pairs))][side], rng

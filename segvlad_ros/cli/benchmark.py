@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,11 @@ from typing import Any
 
 import segvlad_ros
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_json
+from segvlad_ros.cli.options import add_json, real
 from segvlad_ros.types import SegvladError
 
+_MAP = ('Write maps of made keyframes with the statistics of real ones, answer queries in each, and compare what is '
+        'found with an exact search: time, recall, memory and size. It takes up to 20 minutes to a million segments.')
 STAGES = ('sam', 'dinov2', 'description', 'vote')
 
 
@@ -36,11 +39,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stock.add_argument('--output', type=Path, metavar='FILE.json',
                        help='write the result there, and a table beside it as FILE.md')
     add_json(stock)
+    growth = actions.add_parser('map', help='the search of made maps of 1e3 segments and more against an exact one',
+                                description=_MAP)
+    growth.add_argument('--data', type=Path, help='folder of the image sets that maps are made of (default: '
+                        'shared/data beside the repository if it is there, else images of the simulated building)')
+    growth.add_argument('--work', type=Path, help='keeps the described images (default: a folder that is removed)')
+    growth.add_argument('--largest', type=real(lambda value: value >= 1000, 'a number of at least 1000'), default=1e6,
+                        metavar='SEGMENTS', help='of the largest map: 1e7 takes hours, and 5 GB (%(default)g)')
+    growth.add_argument('--queries', type=real(lambda value: value >= 1, 'a number of at least 1'), default=400,
+                        help='of each size (%(default)s)')
+    growth.add_argument('--exact-queries', type=real(lambda value: value >= 1, 'a number of at least 1'),
+                        help='of them, also searched exactly (default: all up to 1e6 segments, 40 beyond)')
+    growth.add_argument('--output', type=Path, metavar='FILE.json',
+                        help='write the result there, and a table and a plot beside it as FILE.md and FILE.png')
+    add_json(growth)
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Exit status 1 where a ratio is below its floor."""
-    stock = _baselines()
+    return {'stock': _stock, 'map': _map}[args.action](args)
+
+
+def _map(args: argparse.Namespace) -> int:
+    map_search = _script('map_search')
+    shared = _repository().parent / 'shared' / 'data'
+    data = args.data or (shared if shared.is_dir() else None)
+    with tempfile.TemporaryDirectory() as folder:
+        work = args.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        report = map_search.measure(data, work, args.largest, round(args.queries),
+                                    args.exact_queries and round(args.exact_queries))
+    page = map_search.as_markdown(report)
+    if args.output:
+        args.output.write_text(json.dumps(report, indent=1) + '\n')
+        args.output.with_suffix('.md').write_text(page)
+        map_search.plot(report, args.output.with_suffix('.png'))
+    print(json.dumps(report, indent=1) if args.json else page)
+    return OK
+
+
+def _stock(args: argparse.Namespace) -> int:
+    stock = _script('stock')
 
     from segvlad_ros.evaluation.measure import machine
 
@@ -67,14 +106,18 @@ def run(args: argparse.Namespace) -> int:
     return OK if all(row['good'] for row in report['comparisons']) else BELOW
 
 
-def _baselines() -> ModuleType:
-    """The module ``benchmark/stock.py``, which is no part of the installed package."""
-    folder = Path(segvlad_ros.__file__).resolve().parents[1] / 'benchmark'
-    if not (folder / 'stock.py').is_file():
-        raise SegvladError('the stock and literal baselines are not installed with the package: git clone its '
-                           'repository, and run "make benchmark" there')
+def _repository() -> Path:
+    return Path(segvlad_ros.__file__).resolve().parents[1]
+
+
+def _script(name: str) -> ModuleType:
+    """A module of the folder ``benchmark``, which is no part of the installed package."""
+    folder = _repository() / 'benchmark'
+    if not (folder / f'{name}.py').is_file():
+        raise SegvladError('what is compared with is not installed with the package: git clone its repository, and run '
+                           'it there')
     sys.path.append(os.fspath(folder))
-    return importlib.import_module('stock')
+    return importlib.import_module(name)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ TABLES = {
 COLUMNS = 's.descriptors', 's.boxes', 's.pixels', 'p.positions', 'p.depths', 'p.descriptors'
 
 
-class Arrays(NamedTuple):
+class ArraysV1(NamedTuple):
     """What the columns hold: float16, int32, int64; float32, float32, uint8."""
 
     descriptors: bytes
@@ -25,6 +25,9 @@ class Arrays(NamedTuple):
     positions: bytes | None
     depths: bytes | None
     keypoint_descriptors: bytes | None
+
+
+Arrays = ArraysV1
 
 
 def sizes_problem(sizes: tuple[int | None, ...], segments: int, points: int, dimension: int) -> str:
@@ -39,7 +42,7 @@ def sizes_problem(sizes: tuple[int | None, ...], segments: int, points: int, dim
     return ''
 
 
-def unpack(arrays: Arrays, segments: int, points: int, dimension: int) -> PlaceDescription:
+def unpack(arrays: ArraysV1, segments: int, points: int, dimension: int) -> PlaceDescription:
     """The description, whose descriptors are normalised again after float16.
 
     :raises TypeError, ValueError: bytes that were never written

@@ -26,13 +26,16 @@ BITS = 3  # of a descriptor's value
 _MOST_BYTES_OF_KEYPOINT = 300  # packed; a guard for what is read, not what they take
 
 
-class Arrays(NamedTuple):
+class ArraysV2(NamedTuple):
     """What the columns hold: codes; uint16, uint32; what :mod:`~segvlad_ros.description.keypoint_codec` makes."""
 
     codes: bytes
     boxes: bytes
     pixels: bytes
     keypoints: bytes | None
+
+
+Arrays = ArraysV2
 
 
 @lru_cache(maxsize=4)
@@ -47,7 +50,7 @@ def as_stored(rows: np.ndarray) -> np.ndarray:
     return coder.decode(coder.encode(rows))
 
 
-def pack(description: PlaceDescription, dimension: int) -> Arrays:
+def pack(description: PlaceDescription, dimension: int) -> ArraysV2:
     """The columns of a description; arrays that do not fit each other or the map raise SegvladError."""
     count = len(description)
     rows = np.asarray(description.descriptors, np.float32)
@@ -58,7 +61,7 @@ def pack(description: PlaceDescription, dimension: int) -> Arrays:
         raise SegvladError(f'{count} segments with {boxes.size // 4} boxes and {pixels.size} areas')
     if count and (min(boxes.min(), pixels.min()) < 0 or boxes.max() > 0xFFFF or pixels.max() > 0xFFFFFFFF):
         raise SegvladError('segments with boxes or areas that no image has cannot be stored')
-    return Arrays(quantizer(dimension).encode(rows).tobytes(), boxes.astype('<u2').tobytes(),
+    return ArraysV2(quantizer(dimension).encode(rows).tobytes(), boxes.astype('<u2').tobytes(),
                   pixels.astype('<u4').tobytes(),
                   None if description.keypoints is None else pack_keypoints(description.keypoints))
 
@@ -75,7 +78,7 @@ def sizes_problem(sizes: tuple[int | None, ...], segments: int, points: int, dim
     return ''
 
 
-def unpack(arrays: Arrays, segments: int, points: int, dimension: int) -> PlaceDescription:
+def unpack(arrays: ArraysV2, segments: int, points: int, dimension: int) -> PlaceDescription:
     """The description; descriptors are a little longer than 1, so that their cosines are right on average.
 
     :raises TypeError, ValueError, SegvladError: bytes that were never written
@@ -84,12 +87,12 @@ def unpack(arrays: Arrays, segments: int, points: int, dimension: int) -> PlaceD
     return replace(without_descriptors(arrays, segments, points), descriptors=rows)
 
 
-def codes(arrays: Arrays, segments: int, dimension: int) -> np.ndarray:
+def codes(arrays: ArraysV2, segments: int, dimension: int) -> np.ndarray:
     """(M, code_bytes) uint8, the codes of the descriptors."""
     return np.frombuffer(arrays.codes, np.uint8).reshape(segments, quantizer(dimension).code_bytes)
 
 
-def without_descriptors(arrays: Arrays, segments: int, points: int) -> PlaceDescription:
+def without_descriptors(arrays: ArraysV2, segments: int, points: int) -> PlaceDescription:
     """The description with no row of descriptors; raises as :func:`unpack`."""
     keypoints = None if arrays.keypoints is None else unpack_keypoints(arrays.keypoints)
     if keypoints is not None and len(keypoints.positions) != points:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from copy import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

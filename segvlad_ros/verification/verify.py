@@ -35,8 +35,8 @@ class VerificationSettings:
 
     :ivar candidates: best candidates of a query that are compared; more find the place below a look-alike, at some
         milliseconds each; 0 turns geometry off
-    :ivar max_keypoints: kept of an image; more prove more places, at some 30 bytes each in the map and a time that grows
-        with their square; 0 keeps none
+    :ivar max_keypoints: kept of an image; more prove more places, at some 30 bytes each in the map and a time that
+        grows with their square; 0 keeps none
     :ivar max_error: of an inlier, share of the image's width; larger forgives blur and bad calibration, and lets more
         wrong correspondences agree by chance
     :ivar max_ratio: distance of a descriptor to the nearest one by that to the second nearest; larger finds more

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.arrays_v2 import as_stored
+from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.recognizer import Recognizer
