@@ -49,13 +49,13 @@ class Reading:
 
     def __init__(self, monkeypatch):
         self.begun, self.go_on = threading.Event(), threading.Event()
-        keyframes = PlaceMap.keyframes
+        packed = PlaceMap.packed
 
         def slowly(place_map, *asked):
             self.begun.set()
             assert self.go_on.wait(WAIT_S)
-            yield from keyframes(place_map, *asked)
-        monkeypatch.setattr(PlaceMap, 'keyframes', slowly)
+            yield from packed(place_map, *asked)
+        monkeypatch.setattr(PlaceMap, 'packed', slowly)
 
 
 @pytest.mark.parametrize('append', [False, True])
