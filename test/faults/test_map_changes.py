@@ -1,5 +1,5 @@
-"""What a kill in the middle of merging or pruning leaves behind: the maps as they were, and a new map whole or not at
-all.
+"""What a kill in the middle of merging, pruning or converting leaves behind: the maps as they were, and a new map whole
+or not at all.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from map_samples import make_keyframe
+from old_maps import write_old_map
 
 from segvlad_ros.cli import main
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -22,20 +23,25 @@ KEYFRAMES = 60
 
 
 @pytest.fixture(scope='module')
-def maps(tmp_path_factory) -> tuple[Path, Path]:
-    """Two maps without anything in common."""
+def maps(tmp_path_factory) -> tuple[Path, ...]:
+    """Two maps without anything in common, and one of format 1."""
     folder, fingerprint = tmp_path_factory.mktemp('maps'), load_preset('classic').fingerprint()
     made = []
     for name, first in (('a', 1), ('b', 1001)):
         made.append(folder / f'{name}.segvlad')
-        keyframes = (make_keyframe(index, session=name, segments=20, dimension=512, thumbnail=bytes(8000))
-                     for index in range(first, first + KEYFRAMES))
+        keyframes = [make_keyframe(index, session=name, segments=20, dimension=512, thumbnail=bytes(8000),
+                                   covariance=False) for index in range(first, first + KEYFRAMES)]
         PlaceMap.write(made[-1], keyframes, fingerprint, 512, 'classic')
-    return made[0], made[1]
+    write_old_map(folder / 'old.segvlad', keyframes, 512, fingerprint)
+    return *made, folder / 'old.segvlad'
 
 
 def merging(maps: tuple[Path, ...], output: Path) -> list[str]:
-    return ['map', 'merge', *map(str, maps), '--anyway', '--output', str(output)]
+    return ['map', 'merge', *map(str, maps[:2]), '--anyway', '--output', str(output)]
+
+
+def converting(maps: tuple[Path, ...], output: Path) -> list[str]:
+    return ['map', 'convert', str(maps[2]), str(output)]
 
 
 def pruning(maps: tuple[Path, ...], output: Path) -> list[str]:
@@ -54,10 +60,10 @@ def start(arguments: list[str]) -> subprocess.Popen:
     return process
 
 
-def run_kills(maps: tuple[Path, Path], folder: Path, rounds: int) -> None:
+def run_kills(maps: tuple[Path, ...], folder: Path, rounds: int) -> None:
     before = [path.read_bytes() for path in maps]
     rng = random.Random(11)
-    lasted, expected, killed = {}, {merging: 2 * KEYFRAMES, pruning: 20}, 0
+    lasted, expected, killed = {}, {merging: 2 * KEYFRAMES, pruning: 20, converting: KEYFRAMES}, 0
     for command in expected:
         process = start(command(maps, folder / 'whole.segvlad'))
         begin = time.monotonic()
@@ -67,7 +73,7 @@ def run_kills(maps: tuple[Path, Path], folder: Path, rounds: int) -> None:
     for turn in range(10 * rounds):  # a machine with other work may be done sooner than it was measured to be
         if killed == rounds:
             break
-        command, output = (merging, pruning)[turn % 4 == 3], folder / f'{turn}.segvlad'
+        command, output = (merging, converting, merging, pruning)[turn % 4], folder / f'{turn}.segvlad'
         process = start(command(maps, output))
         time.sleep(rng.uniform(0, lasted[command]))  # waits for nothing: the command may be anywhere
         process.send_signal(signal.SIGKILL)
@@ -90,7 +96,7 @@ def test_a_kill_leaves_a_map_whole_or_not_at_all(maps, tmp_path):
 
 @pytest.mark.long
 def test_many_kills(maps, tmp_path):
-    run_kills(maps, tmp_path, 200)
+    run_kills(maps, tmp_path, 400)  # half of them of merging
 
 
 def test_an_interrupt_leaves_nothing(maps, tmp_path):

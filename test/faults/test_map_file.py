@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from map_samples import make_keyframe
+from old_maps import write_old_map
 
 from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -23,6 +24,7 @@ from segvlad_ros.types import OptimizedPose, SegvladError
 WRITER = textwrap.dedent("""
     import sys
     from map_samples import make_keyframe
+from old_maps import write_old_map
     from segvlad_ros.mapping.place_map import PlaceMap
     with PlaceMap.open(sys.argv[1], read_only=False) as place_map:
         index = place_map.last_index(0, 'session')
@@ -114,6 +116,14 @@ def whole(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(scope='module')
+def whole_old(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp('old') / 'map.segvlad'
+    write_old_map(path, (make_keyframe(index, thumbnail=bytes(3000), covariance=False) for index in range(1, 13)), 8,
+                  {'preset': 'classic'})
+    return path.read_bytes()
+
+
 def read_all(path: Path) -> list:
     with PlaceMap.open(path) as place_map:
         return [(k.id, k.description.descriptors.tobytes(), k.thumbnail, k.pose and k.pose.translation.tobytes(),
@@ -159,9 +169,18 @@ def test_flipped_bytes(whole, tmp_path):
     run_flips(whole, tmp_path / 'map.segvlad', 300)
 
 
+def test_flipped_bytes_of_an_old_map(whole_old, tmp_path):
+    run_flips(whole_old, tmp_path / 'map.segvlad', 300)
+
+
 @pytest.mark.long
 def test_many_flipped_bytes(whole, tmp_path):
     run_flips(whole, tmp_path / 'map.segvlad', 50_000)
+
+
+@pytest.mark.long
+def test_many_flipped_bytes_of_an_old_map(whole_old, tmp_path):
+    run_flips(whole_old, tmp_path / 'map.segvlad', 50_000)
 
 
 @pytest.mark.parametrize('read_only', [True, False])
@@ -227,6 +246,7 @@ def test_full_disk(tmp_path):
     program = textwrap.dedent("""
         import resource, signal, sys
         from map_samples import make_keyframe
+from old_maps import write_old_map
         from segvlad_ros.mapping.place_map import PlaceMap
         from segvlad_ros.types import SegvladError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
