@@ -24,7 +24,6 @@ from segvlad_ros.types import OptimizedPose, SegvladError
 WRITER = textwrap.dedent("""
     import sys
     from map_samples import make_keyframe
-from old_maps import write_old_map
     from segvlad_ros.mapping.place_map import PlaceMap
     with PlaceMap.open(sys.argv[1], read_only=False) as place_map:
         index = place_map.last_index(0, 'session')
@@ -246,7 +245,6 @@ def test_full_disk(tmp_path):
     program = textwrap.dedent("""
         import resource, signal, sys
         from map_samples import make_keyframe
-from old_maps import write_old_map
         from segvlad_ros.mapping.place_map import PlaceMap
         from segvlad_ros.types import SegvladError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
