@@ -26,6 +26,7 @@ CANDIDATES = 64
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
+_SPARE = 1024  # segments of the keyframe that makes a map a large one
 _BLAS_FROM = 20
 """faiss is to multiply matrices from this little work on. It did so by itself up to 1.14; the default of 1.15 (128000)
 searches 60 queries among 20000 segments in 150 ms of CPU time instead of 21."""
@@ -142,6 +143,8 @@ class SegmentIndex:
                 self._candidates.add(representing)
             else:
                 self._representing.append(representing)
+                if not self.dimension:  # all at once, so that nothing is copied later; memory is taken as it is used
+                    self._rows = np.empty((self._exact_segments + _SPARE, descriptors.shape[1]), np.float32)
                 self._rows = _appended(self._rows, self.segments, descriptors)
             last = self.segments + len(descriptors)
             self._starts = _appended(self._starts, self._entries + 1, np.array([[last]]))
@@ -234,10 +237,9 @@ class SegmentIndex:
 
 def _appended(table: np.ndarray, used: int, rows: np.ndarray) -> np.ndarray:
     """The table, or a larger copy of it, with rows behind those that are used; it is small where it is copied."""
-    if used + len(rows) > len(table) or not used:
+    if used + len(rows) > len(table):
         larger = np.empty((max(used + len(rows), len(table) * 5 // 4, 1024), rows.shape[1]), rows.dtype)
-        if used:  # else the table has no columns yet
-            larger[:used] = table[:used]
+        larger[:used] = table[:used]
         table = larger
     table[used:used + len(rows)] = rows
     return table

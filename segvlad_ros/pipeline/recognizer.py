@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segvlad_ros.mapping.arrays_v2 import quantizer
+from segvlad_ros.mapping.arrays_v2 import codes, quantizer
 from segvlad_ros.mapping.keyframe_store import KeyframeGone, KeyframeStore
 from segvlad_ros.mapping.map_format import FORMAT_VERSION, NO_ARRAYS, Packed, intact, outline, unpack
 from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
@@ -124,7 +124,7 @@ class Recognizer:
                 raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
                                    f'of {self._index.dimension}: describe it with the preset of the map')
             self._keyframes.append(keyframe)
-            return self._added(keyframe)
+            return self._added(keyframe, self._keyframes.codes(len(self._map)))
 
     def add_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> int:
         """Append one keyframe that is read from its map when it is asked for, even when that map has been closed.
@@ -138,12 +138,13 @@ class Recognizer:
             return self.add(unpack(packed, place_map.dimension, where))
         with self._lock, intact(where):
             keyframe = outline(packed)
+            rows = codes(packed.arrays, packed.columns.segment_count, place_map.dimension)
             self._keyframes.append_stored(place_map, row, packed)
-            return self._added(keyframe)
+            return self._added(keyframe, rows)
 
-    def _added(self, keyframe: Keyframe) -> int:
-        """Search and follow a keyframe that is kept."""
-        self._index.add(quantizer(self._keyframes.dimension).decode(self._keyframes.codes(len(self._map))))
+    def _added(self, keyframe: Keyframe, rows: np.ndarray) -> int:
+        """Search a keyframe that is kept, by the codes of its segments, and follow it."""
+        self._index.add(quantizer(self._keyframes.dimension).decode(rows))
         return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                              self._sights.pop(keyframe.id, ()))
 
