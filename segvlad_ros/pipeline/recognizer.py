@@ -366,7 +366,7 @@ class Recognizer:
     def _forget_map(self) -> None:
         settings = self._settings
         self._keyframes = KeyframeStore()
-        self._index = SegmentIndex(self._keyframes.codes)
+        self._index = SegmentIndex(self._keyframes.codes, settings.search.exact_segments)
         self._map = SearchedMap(settings.places, settings.odometry)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)

@@ -11,6 +11,7 @@ from segvlad_ros.features import dinov2, dinov2_weights
 from segvlad_ros.io.weights import entry_of, sha256_of
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
+from segvlad_ros.mapping.segment_index import EXACT_SEGMENTS
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.segmentation import sam, sam_checkpoint
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
@@ -134,9 +135,15 @@ class NeighbourhoodSettings:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """:ivar neighbours: map segments retrieved for every query segment, where a map is small enough to compare all"""
+    """How the map is searched.
+
+    :ivar neighbours: map segments retrieved for every query segment, where a map is small enough to compare all
+    :ivar exact_segments: a map of more segments is compared in its best keyframes only; more cost time and 2 kB of
+        memory each
+    """
 
     neighbours: int = setting(50, low=1, high=1000)
+    exact_segments: int = setting(EXACT_SEGMENTS, low=0, high=10_000_000)
 
 
 @dataclass(frozen=True)
