@@ -88,8 +88,9 @@ def as_markdown(row: dict, where: dict) -> str:
             for name in ('answer', 'add')]
     about = (f'{row["added"]} keyframes were added in {row["seconds"]:g} s to a map of {row["segments_before"]:,} '
              f'segments (then {row["segments_after"]:,}), and {row["answers"]} queries answered meanwhile, one after '
-             f'another: {row["wrong_ids"]} wrong identities; recall@1 {row["recall_at_1_loaded"]:.3f} of what was loaded and '
-             f'{row["recall_at_1_added"]:.3f} of what had just been added. Times include waiting for the other thread.')
+             f'another: {row["wrong_ids"]} wrong identities; recall@1 {row["recall_at_1_loaded"]:.3f} of what was '
+             f'loaded and {row["recall_at_1_added"]:.3f} of what had just been added. Times include waiting for the '
+             'other thread.')
     return '\n'.join([*heading('A map that grows while it is searched', 'map_under_load.py', where, about),
                       *table(('', 'p50 ms', 'p95 ms', 'longest ms'), rows)]) + '\n'
 
