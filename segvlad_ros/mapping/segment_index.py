@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
-from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIndex
-from segvlad_ros.mapping.representatives import representatives
+from segvlad_ros.mapping.candidate_index import CandidateIndex
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 EXACT_SEGMENTS = 40_000
 """Maps of more segments are searched in their best keyframes, by codes of 4 bits a value. An exact search takes a time
 that grows with the map (benchmark/results/map_search.md), and 2 kB a segment; the three real sets are smaller."""
-CANDIDATES = 64
+CANDIDATES = 48
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
@@ -110,7 +109,7 @@ class SegmentIndex:
         self._codes = np.empty((0, 0), np.uint8)  # likewise, and of a large one
         self._starts = [0]  # first row of each entry, and one past the last row
         self._quantizer: ScalarQuantizer | None = None
-        self._representing: list[np.ndarray] = []
+        self._growing = CandidateIndex()
         self._candidates: CandidateIndex | None = None  # of a large map
 
     @property
@@ -131,20 +130,16 @@ class SegmentIndex:
     def add(self, descriptors: np.ndarray) -> int:
         """Add one keyframe of (M, d) float32 unit rows, M may be 0, and return the number of its entry."""
         descriptors = self._checked(descriptors)
-        representing = representatives(descriptors, MAP_REPRESENTATIVES)[0]
         with self._lock:
             if self._quantizer is None:
                 self._quantizer = ScalarQuantizer(descriptors.shape[1], bits=4)
-            if self._candidates is not None:
-                self._candidates.add(representing)
-            else:
-                self._representing.append(representing)
+            self._growing.add(descriptors)
+            if self._candidates is None:
                 self._rows = _appended(self._rows, self.segments, descriptors)
             self._codes = _appended(self._codes, self.segments, self._quantizer.encode(descriptors))
             self._starts.append(self.segments + len(descriptors))
-            if self._candidates is None and self.segments > self._exact_segments:
-                self._candidates = CandidateIndex(self._representing)
-                self._rows, self._representing = self._rows[:0], []
+            if self._candidates is None and self.segments > self._exact_segments and self._growing.ready:
+                self._candidates, self._rows = self._growing, self._rows[:0]
             return self.entries - 1
 
     def descriptors(self, entry: int) -> np.ndarray:
