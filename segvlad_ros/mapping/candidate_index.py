@@ -1,47 +1,70 @@
 """Which keyframes of a large map are worth a look: by representatives, in a few of their leading directions.
 
-The query is a few representatives as well, and what is compared is short (see ``DIRECTIONS``), so that the whole map is
-gone through for each. There is nothing to train again or to rebuild, and leaving keyframes out costs nothing.
+A cascade: the whole map is gone through with few and short representatives, what remains with more and longer ones.
+There is nothing to train again or to rebuild, what is stored is never moved, and leaving keyframes out costs nothing.
 """
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from segvlad_ros.mapping.representatives import representatives
 
-# Of a keyframe and of a query; and the principal directions that are compared. What is lost by it as the map grows:
-# benchmark/results/map_search.md.
-MAP_REPRESENTATIVES, QUERY_REPRESENTATIVES = 8, 16
-DIRECTIONS = 128
+SAMPLE = 64
+"""Keyframes that the directions are taken from: the first ones, so that the same map gives the same answers, loaded or
+driven."""
 # Cosine from which a representative speaks for a keyframe.
 _FLOOR = 0.2
-_BLOCK = 2048  # keyframes that are compared at a time, so that what lies between does not grow with the map
+_BLOCK = 1024  # keyframes that the first block has room for
+_VALUES = 1 << 18  # that are compared at a time, so that they stay in the processor's cache
+
+# Representatives of a keyframe in each of its sketches, and the leading directions that are kept of them.
+_SKETCHES = ((4, 64), (16, 96), (32, 224))
+
+
+class _Stage(NamedTuple):
+    """What is compared, and how many keyframes go on: what beats the right one by chance is a share of the map."""
+
+    sketch: int
+    asked: int  # representatives of the query
+    least: int  # that go on of any map
+    share: float  # of the map's keyframes, where that is more
+
+
+# What is lost by it as the map grows: benchmark/results/map_search.md.
+_STAGES = (_Stage(0, 8, 3072, 1 / 8), _Stage(1, 16, 384, 1 / 64), _Stage(2, 16, 96, 0))
+_LAST = _Stage(2, 32, 0, 0)
 
 
 class CandidateIndex:
     """Keyframes by their representatives. What was added never changes: it may be searched while one thread adds more.
 
-    The directions are the principal ones of the keyframes that it begins with, so that the same map gives the same
-    answers, loaded or driven.
+    :ivar ready: whether it may be asked, which is so from twice :data:`SAMPLE` keyframes on
     """
 
-    def __init__(self, keyframes: list[np.ndarray]) -> None:
-        """Begin with the (R, d) float32 representatives of each keyframe so far."""
-        rows = np.concatenate(keyframes)
-        self._directions = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :DIRECTIONS].astype(np.float32)
-        self._table = np.zeros((0, MAP_REPRESENTATIVES, self._directions.shape[1]), np.float32)
-        self._count = 0
-        for representing in keyframes:
-            self.add(representing)
+    def __init__(self) -> None:
+        self.ready = False
+        self._products: np.ndarray | float = 0.0  # of the sample's representatives
+        self._sketches: list[_Sketch] = []
+        self._waiting: list[list[np.ndarray]] = []  # representatives that are in no sketch yet
 
-    def add(self, representing: np.ndarray) -> None:
-        """Add a keyframe of (R, d) representatives."""
-        if self._count == len(self._table):
-            table = np.zeros((max(self._count * 3 // 2, 1024), *self._table.shape[1:]), np.float32)
-            table[:self._count] = self._table[:self._count]
-            self._table = table
-        self._table[self._count, :len(representing)] = self._shortened(representing)
-        self._count += 1
+    def add(self, rows: np.ndarray) -> None:
+        """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
+        cosines = rows @ rows.T
+        found = [representatives(rows, most, cosines)[0] for most, _ in _SKETCHES]
+        self._waiting.append(found)
+        if not self._sketches:
+            self._products = self._products + found[-1].T @ found[-1]
+            if len(self._waiting) == SAMPLE:
+                axes = np.linalg.eigh(self._products)[1][:, ::-1]
+                self._sketches = [_Sketch(most, axes[:, :directions]) for most, directions in _SKETCHES]
+            return
+        for several in self._waiting[:2]:  # so that the sample is in after as many more
+            for sketch, representing in zip(self._sketches, several):
+                sketch.append(representing)
+        del self._waiting[:2]
+        self.ready = not self._waiting
 
     def best(self, rows: np.ndarray, count: int, allowed: np.ndarray, groups: np.ndarray, share: int) -> np.ndarray:
         """The keyframes that are most like a query, best first.
@@ -52,16 +75,62 @@ class CandidateIndex:
         :param share: most that are taken of a group, so that one that was seen often does not hide all others
         :return: (C,) int64, at most ``count``
         """
-        query, weights = representatives(rows, QUERY_REPRESENTATIVES)
-        query = self._shortened(query)
-        scores = np.empty(len(allowed), np.float32)
-        for first in range(0, len(allowed), _BLOCK):
-            block = self._table[first:min(first + _BLOCK, len(allowed))]
-            cosines = block.reshape(-1, block.shape[2]) @ query.T
-            nearest = cosines.reshape(*block.shape[:2], -1).max(axis=1)
-            scores[first:first + len(block)] = np.maximum(nearest - _FLOOR, 0) @ weights
-        scores[~allowed] = -1
-        return _best_of_groups(scores, count, groups, share)
+        entries, cosines = np.flatnonzero(allowed), rows @ rows.T
+        for stage in _STAGES:
+            wanted = max(stage.least, int(stage.share * len(allowed)), count)
+            if len(entries) > wanted:
+                scores = self._scores(stage, rows, cosines, entries)
+                entries = np.sort(entries[_best_of_groups(scores, wanted, groups[entries], share)])
+        return entries[_best_of_groups(self._scores(_LAST, rows, cosines, entries), count, groups[entries], share)]
+
+    def _scores(self, stage: _Stage, rows: np.ndarray, cosines: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        query, weights = representatives(rows, stage.asked, cosines)
+        return self._sketches[stage.sketch].scores(query, weights, entries)
+
+
+class _Sketch:
+    """Representatives of every keyframe in a few directions, a byte a value.
+
+    :param representing: R of a keyframe
+    :param directions: (d, D) orthonormal columns
+    """
+
+    def __init__(self, representing: int, directions: np.ndarray) -> None:
+        self._directions = np.ascontiguousarray(directions, np.float32)
+        self._shape = representing, directions.shape[1]
+        self._blocks: list[np.ndarray] = []  # (N, R, D) int8; each has room for as many as all before it
+        self._starts = [0]  # first keyframe of each block, and one past the last that there is room for
+        self._count = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add a keyframe of (r, d) float32 representatives, r at most R."""
+        if self._count == self._starts[-1]:
+            room = max(self._count, _BLOCK)
+            self._blocks.append(np.zeros((room, *self._shape), np.int8))
+            self._starts.append(self._count + room)
+        if len(rows):  # fewer are repeated
+            codes = np.rint(127 * self._shortened(rows)).astype(np.int8)
+            self._blocks[-1][self._count - self._starts[-2]] = np.resize(codes, self._shape)
+        self._count += 1
+
+    def scores(self, query: np.ndarray, weights: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        """(C,) float32, how much keyframes are like (Q, d) float32 representatives of a query.
+
+        :param weights: (Q,) float32
+        :param entries: (C,) int, ascending
+        """
+        query = self._shortened(query).T / 127
+        scores, step = np.empty(len(entries), np.float32), _VALUES // (self._shape[0] * self._shape[1])
+        for block, first, last in zip(self._blocks, self._starts, self._starts[1:]):
+            begin, end = np.searchsorted(entries, (first, last))
+            for at in range(begin, end, step):
+                codes = block[entries[at:min(at + step, end)] - first].astype(np.float32)
+                nearest = (codes.reshape(-1, codes.shape[2]) @ query).reshape(*codes.shape[:2], len(weights))
+                while nearest.shape[1] > 1:  # by halves, which takes a fraction of what max(axis=1) does
+                    half = nearest.shape[1] // 2
+                    nearest = np.maximum(nearest[:, :half], nearest[:, half:])
+                scores[at:at + len(codes)] = np.maximum(nearest[:, 0] - _FLOOR, 0) @ weights
+        return scores
 
     def _shortened(self, rows: np.ndarray) -> np.ndarray:
         short = rows @ self._directions
@@ -69,20 +138,17 @@ class CandidateIndex:
 
 
 def _best_of_groups(scores: np.ndarray, count: int, groups: np.ndarray, share: int) -> np.ndarray:
-    """The entries with the best scores of at least 0, best first, at most ``share`` of a group; older ones first among
-    equals.
-    """
-    usable = np.flatnonzero(scores >= 0)
-    for wanted in (8 * count, len(usable)):  # all have to be sorted only where a few groups hold the best of them
-        chosen = usable
-        if wanted < len(usable):
-            least = np.partition(scores[usable], -wanted)[-wanted]
-            chosen = usable[scores[usable] >= least]
+    """The numbers of the best scores, best first, at most ``share`` of a group; older ones first among equals."""
+    for wanted in (2 * count, len(scores)):  # all have to be sorted only where a few groups hold the best of them
+        chosen = np.arange(len(scores))
+        if wanted < len(scores):
+            chosen = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
         ranked = chosen[np.argsort(-scores[chosen], kind='stable')]
         order = np.argsort(groups[ranked], kind='stable')
-        sizes = np.unique(groups[ranked], return_counts=True)[1]
+        sorted_groups = groups[ranked[order]]
+        first = np.flatnonzero(np.diff(sorted_groups, prepend=sorted_groups[:1] - 1))
         places = np.empty(len(ranked), np.int64)
-        places[order] = np.arange(len(ranked)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        places[order] = np.arange(len(ranked)) - np.repeat(first, np.diff(first, append=len(ranked)))
         ranked = ranked[places < share]
         if len(ranked) >= count:
             break

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 
 from segvlad_ros.mapping.arrays_v2 import quantizer
-from segvlad_ros.mapping.candidate_index import MAP_REPRESENTATIVES, CandidateIndex
-from segvlad_ros.mapping.representatives import representatives
+from segvlad_ros.mapping.candidate_index import CandidateIndex
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 EXACT_SEGMENTS = 40_000
 """Maps of more segments are searched in their best keyframes. An exact search takes a time that grows with the map
 (benchmark/results/map_search.md), and 2 kB of memory a segment; the three real sets are smaller."""
-CANDIDATES = 64
+CANDIDATES = 48
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
@@ -113,7 +112,7 @@ class SegmentIndex:
         self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self.segments rows are used
         self._starts = np.zeros((1, 1), np.int64)  # likewise: first row of each entry, and one past the last row
         self._entries = 0
-        self._representing: list[np.ndarray] = []
+        self._growing = CandidateIndex()
         self._candidates: CandidateIndex | None = None  # of a large map
 
     @property
@@ -137,21 +136,17 @@ class SegmentIndex:
         :param descriptors: (M, d) float32, what its codes stand for; M may be 0
         """
         descriptors = self._checked(descriptors)
-        representing = representatives(descriptors, MAP_REPRESENTATIVES)[0]
         with self._lock:
-            if self._candidates is not None:
-                self._candidates.add(representing)
-            else:
-                self._representing.append(representing)
+            self._growing.add(descriptors)
+            if self._candidates is None:
                 if not self.dimension:  # all at once, so that nothing is copied later; memory is taken as it is used
                     self._rows = np.empty((self._exact_segments + _SPARE, descriptors.shape[1]), np.float32)
                 self._rows = _appended(self._rows, self.segments, descriptors)
             last = self.segments + len(descriptors)
             self._starts = _appended(self._starts, self._entries + 1, np.array([[last]]))
             self._entries += 1
-            if self._candidates is None and last > self._exact_segments:
-                self._candidates = CandidateIndex(self._representing)
-                self._rows, self._representing = np.empty((0, self.dimension), np.float32), []
+            if self._candidates is None and last > self._exact_segments and self._growing.ready:
+                self._candidates, self._rows = self._growing, np.empty((0, self.dimension), np.float32)
             return self._entries - 1
 
     def descriptors(self, entry: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """The search of a map that is too large to compare with all of it."""
+import threading
+
 import numpy as np
 import pytest
 
 from segvlad_ros.mapping.arrays_v2 import as_stored, quantizer
-from segvlad_ros.mapping.candidate_index import CandidateIndex
+from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.mapping.segment_index import CANDIDATES, OF_ONE_PLACE, SegmentIndex
 
@@ -131,31 +133,96 @@ def test_the_same_map_gives_the_same_answers_however_it_grew(scenes):
 
 
 def test_descriptors_of_a_large_map_are_as_stored(scenes):
-    small, large = indexed(scenes[:50], 10_000), indexed(scenes[:50], 100)
+    small, large = indexed(scenes[:2 * SAMPLE], 10_000), indexed(scenes[:2 * SAMPLE], 100)
     np.testing.assert_allclose(small.descriptors(7), large.descriptors(7), atol=1e-6)
     np.testing.assert_array_equal(large.descriptors(7), as_stored(scenes[7]))
 
 
 def test_keyframes_of_a_large_map_are_compared_as_those_of_a_small_one(scenes):
-    small, large = indexed(scenes[:50], 10_000), indexed([*scenes[:50], scenes[0][:0]], 100)
+    small, large = indexed(scenes[:2 * SAMPLE], 10_000), indexed([*scenes[:2 * SAMPLE], scenes[0][:0]], 100)
     query = scenes[9]
     (similarities, segments), (of_codes, by_codes) = (index.compare(query, [8, 9, 30]) for index in (small, large))
     np.testing.assert_allclose(similarities, of_codes, atol=1e-5)
     np.testing.assert_array_equal(segments, by_codes)
-    assert np.isneginf(large.compare(query, [50, 3])[0][:, 0]).all()
+    assert np.isneginf(large.compare(query, [2 * SAMPLE, 3])[0][:, 0]).all()
 
 
 def test_empty_keyframes_are_no_candidates(scenes):
-    index = indexed([*scenes[:60], np.zeros((0, DIMENSION), np.float32)], exact_segments=500)
-    assert index.entries == 61
-    assert 60 not in index.search(scenes[0], 5)[1]
+    empty = len(scenes) // 2
+    index = indexed([*scenes[:empty], np.zeros((0, DIMENSION), np.float32), *scenes[empty:]], exact_segments=500)
+    assert index.entries == len(scenes) + 1
+    assert empty not in index.search(scenes[0], 5)[1]
 
 
-def test_candidates_of_a_block_boundary_are_found():
+def test_a_map_of_fewer_keyframes_than_the_directions_need_is_compared_with_all_of_it(scenes):
+    few, query = scenes[:2 * SAMPLE - 1], seen_again(np.random.default_rng(7), scenes[5])
+    for one, other in zip(indexed(few, 0).search(query, 5), indexed(few, 10**6).search(query, 5)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_query_without_segments_finds_nothing(scenes):
+    assert indexed(scenes, exact_segments=1000).search(np.zeros((0, DIMENSION), np.float32), 5)[0].shape[0] == 0
+
+
+@pytest.fixture(scope='module')
+def many():
+    """As many small keyframes as fill blocks, and need every stage of the search."""
     rng = np.random.default_rng(6)
-    sketch = [representatives(scene(rng, 6), 8)[0] for _ in range(4200)]
-    index = CandidateIndex(sketch)
-    everything = np.ones(len(sketch), bool)
-    for number in (0, 2047, 2048, 4095, 4096, 4199):
-        best = index.best(sketch[number], 5, everything, np.arange(len(sketch)), 1)
+    return [scene(rng, 6) for _ in range(4200)]
+
+
+@pytest.fixture(scope='module')
+def filled(many):
+    index = CandidateIndex()
+    for rows in many:
+        index.add(rows)
+    return index
+
+
+def test_keyframes_on_both_sides_of_the_end_of_a_block_are_found(many, filled):
+    for number in (0, SAMPLE - 1, SAMPLE, 2 * SAMPLE, 1023, 1024, 2047, 2048, 4095, 4096, 4199):
+        best = filled.best(many[number], 5, np.ones(len(many), bool), np.arange(len(many)), 1)
         assert best[0] == number
+
+
+def test_what_is_not_allowed_and_what_came_later_changes_nothing_else(many, filled):
+    first = 2000
+    index = CandidateIndex()
+    for rows in many[:first]:
+        index.add(rows)
+    allowed = np.arange(first) % 3 > 0
+    asked = (many[7], 20, allowed, np.arange(first), 1)
+    before = index.best(*asked)
+    assert allowed[before].all()
+    np.testing.assert_array_equal(before, filled.best(*asked))
+
+
+def test_every_stage_takes_only_its_share_of_a_group(many, filled):
+    groups = np.minimum(np.arange(len(many)), 20)  # all but twenty are one group
+    best = filled.best(many[3000], 40, np.ones(len(many), bool), groups, 4)
+    assert best[0] == 3000
+    assert np.bincount(groups[best]).max() == 4
+    assert len(best) == 24
+
+
+def test_what_was_added_is_found_while_more_is_added(many):
+    index, failures = CandidateIndex(), []
+    for rows in many[:2 * SAMPLE]:
+        index.add(rows)
+    held = [2 * SAMPLE]
+
+    def search():
+        rng = np.random.default_rng(8)
+        while held[0] < len(many):
+            count = held[0]
+            number = int(rng.integers(count))
+            if index.best(many[number], 3, np.ones(count, bool), np.arange(count), 1)[0] != number:
+                failures.append((number, count))
+
+    searching = threading.Thread(target=search)
+    searching.start()
+    for rows in many[2 * SAMPLE:]:
+        index.add(rows)
+        held[0] += 1
+    searching.join()
+    assert not failures

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.mapping.arrays_v2 import as_stored
+from segvlad_ros.mapping.candidate_index import SAMPLE
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.mapper import Mapper
@@ -305,14 +306,15 @@ def test_loaded_map_answers_as_the_live_one(tmp_path):
 
 
 LARGE = replace(SETTINGS, search=SearchSettings(exact_segments=30))
-"""Of which every map is a large one, that is searched in its best keyframes."""
+PLACES = 2 * SAMPLE
+"""A map of so many is a large one then, that is searched in its best keyframes."""
 
 
 @pytest.fixture
 def written(tmp_path):
-    """The file of a map of twenty places."""
-    PlaceMap.write(tmp_path / 'a.segvlad', (keyframe(seen(number, view=1), number + 1) for number in range(20)), {},
-                   DIMENSION)
+    """The file of a map."""
+    PlaceMap.write(tmp_path / 'a.segvlad', (keyframe(seen(number, view=1), number + 1) for number in range(PLACES)),
+                   {}, DIMENSION)
     return tmp_path / 'a.segvlad'
 
 
@@ -325,7 +327,7 @@ def load(path, settings):
 
 def test_a_large_map_answers_as_a_small_one_loaded_or_live(written):
     asked = [ask(recognizer, range(5, 15)) for recognizer in (
-        load(written, LARGE), map_of(range(20), LARGE), load(written, SETTINGS))]
+        load(written, LARGE), map_of(range(PLACES), LARGE), load(written, SETTINGS))]
     large, live, small = ([(answer.status, answer.reason, answer.candidates[0].entry) for answer in answers]
                           for answers in asked)
     assert large == live == small
@@ -340,19 +342,18 @@ def test_a_keyframe_that_has_gone_from_its_file_is_searched_no_longer(written, s
     with PlaceMap.open(written, read_only=False) as place_map:
         place_map.remove([gone])
     answers = ask(recognizer, [6, 7, 8], independent=True)
-    if settings is LARGE:  # else nothing of it was read: these have no keypoints
-        assert recognizer.entry(gone) is None and recognizer.count == 19
-        assert 'keyframe 8 of session' in caplog.text and 'searched no longer' in caplog.text
-        assert answers[1].status == Status.NO_MATCH_LOW_SCORE
+    assert recognizer.entry(gone) is None and recognizer.count == PLACES - 1
+    assert 'keyframe 8 of session' in caplog.text and 'searched no longer' in caplog.text
+    assert answers[1].status == Status.NO_MATCH_LOW_SCORE
     assert [answers[number].candidates[0].id.index for number in (0, 2)] == [7, 9]
 
 
 def test_a_map_can_be_saved_where_it_was_loaded_from_a_file(written, tmp_path):
     recognizer = load(written, LARGE)
-    recognizer.add(keyframe(seen(30), 31))
+    recognizer.add(keyframe(seen(PLACES), PLACES + 1))
     PlaceMap.write(tmp_path / 'b.segvlad', recognizer.keyframes(), {}, DIMENSION)
     with PlaceMap.open(written) as before, PlaceMap.open(tmp_path / 'b.segvlad', full_check=True) as after:
-        assert after.count == 21
+        assert after.count == PLACES + 1
         for (_, one), (_, other) in zip(before.packed(), after.packed()):
             assert repr(one) == repr(other)
 
