@@ -6,6 +6,8 @@ for. A few that were asked for last are kept, for a robot that is somewhere asks
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,8 +19,8 @@ from segvlad_ros.mapping.map_format import Packed
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 
-# Keyframes that are kept as they were read, some 40 kB each, and unpacked, some 100 kB each.
-_READ, _UNPACKED = 256, 64
+# Keyframes that are kept unpacked, some 100 kB each, and such whose segments' codes are, some 20 kB each.
+_UNPACKED, _CODES = 64, 512
 
 
 class KeyframeGone(SegvladError):
@@ -40,6 +42,24 @@ class Stored(NamedTuple):
     identity: KeyframeId
     keypoints: bool
 
+    def read(self) -> Packed:
+        """What is stored.
+
+        :raises KeyframeGone: it is no longer in its file, or damaged there
+        """
+        try:
+            packed = self.place_map.packed_keyframe(self.row)
+        except map_format.DamagedKeyframe as error:
+            raise KeyframeGone(str(error), self.identity) from None
+        if packed is None or packed.id != self.identity:
+            raise self.gone()
+        return packed
+
+    def gone(self) -> KeyframeGone:
+        """The error that says so."""
+        return KeyframeGone(f'{self.place_map.path}: keyframe {self.identity.index} of session '
+                            f'{self.identity.session_id!r} is no longer in the map', self.identity)
+
 
 class KeyframeStore:
     """Keyframes by their entries, counted from 0 in the order in which they came.
@@ -50,15 +70,17 @@ class KeyframeStore:
     def __init__(self) -> None:
         self._kept: list[Packed | Stored | None] = []
         self._files: dict[PlaceMap, PlaceMap] = {}
-        self._read = lru_cache(_READ)(_read)
         self._unpacked = lru_cache(_UNPACKED)(self._unpack)
+        self._codes: OrderedDict[int, np.ndarray] = OrderedDict()  # of stored ones, those that were asked for last
         self.dimension = 0
 
-    def append(self, keyframe: Keyframe) -> None:
-        """Keep a keyframe in memory; one that no map can hold raises SegvladError."""
+    def append(self, keyframe: Keyframe) -> Packed:
+        """Keep a keyframe in memory, as it is returned; one that no map can hold raises SegvladError."""
         dimension = self.dimension or keyframe.description.descriptors.shape[1]
-        self._kept.append(map_format.pack(keyframe, dimension))
+        packed = map_format.pack(keyframe, dimension)
+        self._kept.append(packed)
         self.dimension = dimension
+        return packed
 
     def append_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> None:
         """Read a keyframe from a map when it is asked for; the map may be closed.
@@ -92,38 +114,43 @@ class KeyframeStore:
         kept = self._kept[entry]
         return kept.keypoints if isinstance(kept, Stored) else kept is not None and kept.arrays.keypoints is not None
 
-    def codes(self, entry: int) -> np.ndarray:
-        """(M, code_bytes) uint8, the segments of one keyframe, see :mod:`~segvlad_ros.mapping.arrays_v2`; M is 0 where
-        it was forgotten.
+    def codes(self, entries: Sequence[int]) -> list[np.ndarray]:
+        """(M, code_bytes) uint8 each, the segments of some keyframes, see :mod:`~segvlad_ros.mapping.arrays_v2`; M is 0
+        where one was forgotten.
 
-        :raises KeyframeGone: it is no longer in its file, or damaged there
+        :raises KeyframeGone: one is no longer in its file
         """
-        packed = self._packed(entry)
-        if packed is None:
-            return np.zeros((0, arrays_v2.quantizer(self.dimension).code_bytes), np.uint8)
-        return arrays_v2.codes(packed.arrays, packed.columns.segment_count, self.dimension)
+        found = {}
+        for entry in entries:
+            kept = self._kept[entry]
+            if isinstance(kept, Packed):
+                found[entry] = arrays_v2.codes(kept.arrays, kept.columns.segment_count, self.dimension)
+            elif kept is None:
+                found[entry] = np.zeros((0, arrays_v2.quantizer(self.dimension).code_bytes), np.uint8)
+            elif entry in self._codes:
+                self._codes.move_to_end(entry)
+                found[entry] = self._codes[entry]
+        found |= self._read_codes([entry for entry in entries if entry not in found])
+        return [found[entry] for entry in entries]
 
-    def _packed(self, entry: int) -> Packed | None:
-        kept = self._kept[entry]
-        return self._read(kept) if isinstance(kept, Stored) else kept
+    def _read_codes(self, entries: Sequence[int]) -> dict[int, np.ndarray]:
+        """Of keyframes that are read from files, a statement a file; their digests were checked when they came."""
+        found = {}
+        for place_map in {self._kept[entry].place_map for entry in entries}:
+            rows = {self._kept[entry].row: entry for entry in entries if self._kept[entry].place_map is place_map}
+            for row, codes in place_map.codes(rows).items():
+                found[rows[row]] = codes
+        for entry in entries:
+            if entry not in found:
+                raise self._kept[entry].gone()
+            self._codes[entry] = found[entry]
+        while len(self._codes) > _CODES:
+            self._codes.popitem(last=False)
+        return found
 
     def _unpack(self, entry: int) -> Keyframe:
-        packed = self._packed(entry)
-        try:
-            with map_format.intact(f'keyframe {packed.id.index} of session {packed.id.session_id!r}'):
-                return replace(map_format.outline(packed), optimized=None, description=arrays_v2.without_descriptors(
-                    packed.arrays, packed.columns.segment_count, packed.columns.keypoint_count))
-        except map_format.DamagedKeyframe as error:
-            raise KeyframeGone(str(error), packed.id) from None
-
-
-def _read(stored: Stored) -> Packed:
-    place_map, row, identity, _ = stored
-    try:
-        packed = place_map.packed_keyframe(row)
-    except map_format.DamagedKeyframe as error:
-        raise KeyframeGone(str(error), identity) from None
-    if packed is None or packed.id != identity:
-        raise KeyframeGone(f'{place_map.path}: keyframe {identity.index} of session {identity.session_id!r} is no '
-                           'longer in the map', identity)
-    return packed
+        kept = self._kept[entry]
+        packed = kept.read() if isinstance(kept, Stored) else kept
+        with map_format.intact(f'keyframe {packed.id.index} of session {packed.id.session_id!r}'):
+            return replace(map_format.outline(packed), optimized=None, description=arrays_v2.without_descriptors(
+                packed.arrays, packed.columns.segment_count, packed.columns.keypoint_count))

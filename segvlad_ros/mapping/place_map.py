@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segvlad_ros.mapping import map_file, map_format
+from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.map_format import Packed
 from segvlad_ros.mapping.packing import unpack_pose
@@ -258,6 +261,17 @@ class PlaceMap:
         """One keyframe as it is stored, None if there is no such row; a damaged one raises SegvladError."""
         with self._reading():
             return self._read(row)
+
+    def codes(self, rows: Iterable[int]) -> dict[int, np.ndarray]:
+        """(M, code_bytes) uint8 by row, the codes of keyframes' segments, which are not compared with their digests; a
+        row that is not there is left out. Only maps of today's format have them.
+        """
+        rows = list(rows)
+        width = quantizer(self.dimension).code_bytes
+        with self._reading():
+            found = self._db.execute(f'SELECT keyframe, codes FROM segments WHERE keyframe IN'
+                                     f' ({", ".join("?" * len(rows))})', rows).fetchall()
+        return {row: np.frombuffer(codes, np.uint8).reshape(-1, width) for row, codes in found}
 
     def reader(self) -> PlaceMap:
         """The same file opened once more, read-only, to read on when this map is closed; it is not checked again."""

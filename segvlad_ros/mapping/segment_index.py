@@ -99,12 +99,13 @@ class SegmentIndex:
     The search of a small map runs on a GPU where faiss-gpu is installed and finds one; that was never tried
     (:func:`_exact_search`).
 
-    :param codes: gives the codes of a keyframe's segments, (M, code_bytes) uint8, whatever the size of the map; see
+    :param codes: gives the codes of some keyframes' segments, (M, code_bytes) uint8 each, of a large map; see
         :func:`~segvlad_ros.mapping.arrays_v2.quantizer`
     :param exact_segments: a larger map is searched in its best keyframes only
     """
 
-    def __init__(self, codes: Callable[[int], np.ndarray], exact_segments: int = EXACT_SEGMENTS) -> None:
+    def __init__(self, codes: Callable[[Sequence[int]], list[np.ndarray]],
+                 exact_segments: int = EXACT_SEGMENTS) -> None:
         faiss = _faiss()
         self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
         self._codes, self._exact_segments = codes, exact_segments
@@ -154,7 +155,7 @@ class SegmentIndex:
         with self._lock:
             if self._candidates is None:
                 return self._rows[slice(*self._starts[entry:entry + 2, 0])]
-        return quantizer(self.dimension).decode(self._codes(entry))
+        return quantizer(self.dimension).decode(self._codes([entry])[0])
 
     def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = (),
                places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,7 +197,7 @@ class SegmentIndex:
             blocks = [rows[starts[entry]:starts[entry + 1]] for entry in entries]
             cosines = [queries @ block.T for block in blocks]
         else:
-            coder, codes = quantizer(self.dimension), [self._codes(entry) for entry in entries]
+            coder, codes = quantizer(self.dimension), self._codes(entries)
             rotated = coder.decode_rotated(np.concatenate([np.zeros((0, coder.code_bytes), np.uint8), *codes]))
             table = coder.rotated(queries) @ rotated.T
             table *= coder.length / np.linalg.norm(rotated, axis=1)

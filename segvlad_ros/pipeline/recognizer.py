@@ -123,8 +123,7 @@ class Recognizer:
             if self.count and rows.shape[1] != self._index.dimension:
                 raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
                                    f'of {self._index.dimension}: describe it with the preset of the map')
-            self._keyframes.append(keyframe)
-            return self._added(keyframe, self._keyframes.codes(len(self._map)))
+            return self._added(keyframe, self._keyframes.append(keyframe))
 
     def add_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> int:
         """Append one keyframe that is read from its map when it is asked for, even when that map has been closed.
@@ -138,13 +137,14 @@ class Recognizer:
             return self.add(unpack(packed, place_map.dimension, where))
         with self._lock, intact(where):
             keyframe = outline(packed)
-            rows = codes(packed.arrays, packed.columns.segment_count, place_map.dimension)
             self._keyframes.append_stored(place_map, row, packed)
-            return self._added(keyframe, rows)
+            return self._added(keyframe, packed)
 
-    def _added(self, keyframe: Keyframe, rows: np.ndarray) -> int:
-        """Search a keyframe that is kept, by the codes of its segments, and follow it."""
-        self._index.add(quantizer(self._keyframes.dimension).decode(rows))
+    def _added(self, keyframe: Keyframe, packed: Packed) -> int:
+        """Search and follow a keyframe that is kept."""
+        dimension = self._keyframes.dimension
+        rows = codes(packed.arrays, packed.columns.segment_count, dimension)
+        self._index.add(quantizer(dimension).decode(rows))
         return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                              self._sights.pop(keyframe.id, ()))
 

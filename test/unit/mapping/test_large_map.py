@@ -36,7 +36,7 @@ class Stored(list):
     """Scenes that were stored, and an index of them."""
 
     def __init__(self, exact_segments):
-        self.index = SegmentIndex(self.__getitem__, exact_segments)
+        self.index = SegmentIndex(lambda entries: [self[entry] for entry in entries], exact_segments)
 
     def add(self, rows):
         self.append(quantizer(DIMENSION).encode(rows))
