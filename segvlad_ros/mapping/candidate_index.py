@@ -33,8 +33,7 @@ class _Stage(NamedTuple):
 
 
 # What is lost by it as the map grows: benchmark/results/map_search.md.
-_STAGES = (_Stage(0, 8, 3072, 1 / 8), _Stage(1, 16, 384, 1 / 64), _Stage(2, 16, 96, 0))
-_LAST = _Stage(2, 32, 0, 0)
+_STAGES = (_Stage(0, 8, 3072, 1 / 8), _Stage(1, 16, 640, 1 / 64), _Stage(2, 32, 0, 0))
 
 
 class CandidateIndex:
@@ -44,6 +43,9 @@ class CandidateIndex:
     """
 
     def __init__(self) -> None:
+        from scipy.linalg import eigh  # takes a moment, which no keyframe is to wait for
+
+        self._eigh = eigh
         self.ready = False
         self._products: np.ndarray | float = 0.0  # of the sample's representatives
         self._sketches: list[_Sketch] = []
@@ -51,13 +53,12 @@ class CandidateIndex:
 
     def add(self, rows: np.ndarray) -> None:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
-        cosines = rows @ rows.T
-        found = [representatives(rows, most, cosines)[0] for most, _ in _SKETCHES]
+        found = [centres for centres, _ in representatives(rows, [most for most, _ in _SKETCHES])]
         self._waiting.append(found)
         if not self._sketches:
             self._products = self._products + found[-1].T @ found[-1]
             if len(self._waiting) == SAMPLE:
-                axes = np.linalg.eigh(self._products)[1][:, ::-1]
+                axes = self._leading(max(directions for _, directions in _SKETCHES))
                 self._sketches = [_Sketch(most, axes[:, :directions]) for most, directions in _SKETCHES]
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
@@ -65,6 +66,11 @@ class CandidateIndex:
                 sketch.append(representing)
         del self._waiting[:2]
         self.ready = not self._waiting
+
+    def _leading(self, count: int) -> np.ndarray:
+        """(d, count) the directions with the largest share of the sample, the largest first."""
+        size = len(self._products)
+        return self._eigh(self._products, subset_by_index=[max(size - count, 0), size - 1])[1][:, ::-1]
 
     def best(self, rows: np.ndarray, count: int, allowed: np.ndarray, groups: np.ndarray, share: int) -> np.ndarray:
         """The keyframes that are most like a query, best first.
@@ -75,17 +81,16 @@ class CandidateIndex:
         :param share: most that are taken of a group, so that one that was seen often does not hide all others
         :return: (C,) int64, at most ``count``
         """
-        entries, cosines = np.flatnonzero(allowed), rows @ rows.T
+        entries = np.flatnonzero(allowed)
+        asked = sorted({stage.asked for stage in _STAGES})
+        queries = dict(zip(asked, representatives(rows, asked)))
         for stage in _STAGES:
             wanted = max(stage.least, int(stage.share * len(allowed)), count)
-            if len(entries) > wanted:
-                scores = self._scores(stage, rows, cosines, entries)
-                entries = np.sort(entries[_best_of_groups(scores, wanted, groups[entries], share)])
-        return entries[_best_of_groups(self._scores(_LAST, rows, cosines, entries), count, groups[entries], share)]
-
-    def _scores(self, stage: _Stage, rows: np.ndarray, cosines: np.ndarray, entries: np.ndarray) -> np.ndarray:
-        query, weights = representatives(rows, stage.asked, cosines)
-        return self._sketches[stage.sketch].scores(query, weights, entries)
+            if len(entries) > wanted or stage is _STAGES[-1]:
+                sketch, query = self._sketches[stage.sketch], queries[stage.asked]
+                best = _best_of_groups(sketch.scores(*query, entries), wanted, groups[entries], share)
+                entries = entries[best if stage is _STAGES[-1] else np.sort(best)]
+        return entries
 
 
 class _Sketch:

@@ -4,41 +4,51 @@ Neighbourhoods overlap, so that most segments of an image say what others say as
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _ITERATIONS = 2
 
 
-def representatives(rows: np.ndarray, most: int, cosines: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def representatives(rows: np.ndarray, most: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Spherical k-means (Dhillon and Modha, Machine Learning 2001), begun with the segment nearest to the mean and then
     always the one farthest from those taken (Gonzalez, Theoretical Computer Science 1985). The same rows give the same.
 
     :param rows: (M, d) float32 unit rows
-    :param cosines: (M, M) float32, of rows with each other, for who has them
-    :return: (R, d) float32 unit rows, R at most ``most`` and M; (R,) float32, how many segments each stands for
+    :param most: how many are wanted, several times; all are found at once
+    :return: for each of them (R, d) float32 unit rows, R at most as many and M; (R,) float32, how many segments each
+        stands for
     """
-    count = min(most, len(rows))
-    if not count:
-        return rows[:0], np.zeros(0, np.float32)
-    if cosines is None:
-        cosines = rows @ rows.T  # all that the rest needs: a centre's products are sums of its members' own
-    chosen = [int(cosines.sum(axis=0).argmax())]
-    nearest = cosines[chosen[0]].copy()
-    while len(chosen) < count:
-        chosen.append(int(nearest.argmin()))
-        np.maximum(nearest, cosines[chosen[-1]], out=nearest)
-    members = np.zeros((count, len(rows)), np.float32)
-    members[np.arange(count), chosen] = 1
+    counts = [min(number, len(rows)) for number in most]
+    cosines = rows @ rows.T  # all that k-means needs: a centre's products are sums of its members' own
+    chosen = _far_apart(cosines, max(counts))
+    members = np.concatenate([np.arange(len(rows)) == chosen[:count, None] for count in counts]).astype(np.float32)
     for _ in range(_ITERATIONS):
-        found = _nearest(members, cosines)
+        found = _nearest(members, cosines, counts)
         members = np.where(found.any(axis=1, keepdims=True), found, members)
     centres = members @ rows
-    lengths = np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-6)
-    return centres / lengths, _nearest(members, cosines).sum(axis=1)
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-6)
+    sizes, edges = _nearest(members, cosines, counts).sum(axis=1), np.cumsum(counts)[:-1]
+    return list(zip(np.split(centres, edges), np.split(sizes, edges)))
 
 
-def _nearest(members: np.ndarray, cosines: np.ndarray) -> np.ndarray:
-    """(R, M) float32, 1 where the centre of such members is the nearest one of a row."""
+def _far_apart(cosines: np.ndarray, count: int) -> np.ndarray:
+    """(count,) int, rows of which each is far from those before it."""
+    chosen = np.zeros(count, np.int64)
+    if count:
+        chosen[0] = cosines.sum(axis=0).argmax()
+        nearest = cosines[chosen[0]].copy()
+    for number in range(1, count):
+        chosen[number] = nearest.argmin()
+        np.maximum(nearest, cosines[chosen[number]], out=nearest)
+    return chosen
+
+
+def _nearest(members: np.ndarray, cosines: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """(R, M) float32, 1 where the centre of such members is the nearest one of a row, of each of several sets."""
     products = members @ cosines
-    lengths = np.sqrt(np.maximum((products * members).sum(axis=1, keepdims=True), 1e-12))
-    return (np.arange(len(members))[:, None] == (products / lengths).argmax(axis=0)).astype(np.float32)
+    products /= np.sqrt(np.maximum(np.einsum('ij,ij->i', products, members), 1e-12))[:, None]
+    edges = np.cumsum([0, *counts])
+    return np.concatenate([np.arange(count)[:, None] == products[first:first + count].argmax(axis=0)
+                           for first, count in zip(edges, counts) if count] or [members]).astype(np.float32)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
 from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import CandidateIndex
 from segvlad_ros.text import one_line
@@ -194,21 +195,13 @@ class SegmentIndex:
         with self._lock:
             rows, starts, candidates = self._rows, self._starts[:self._entries + 1, 0], self._candidates
         if candidates is None:
-            blocks = [rows[starts[entry]:starts[entry + 1]] for entry in entries]
-            cosines = [queries @ block.T for block in blocks]
+            found = [_most_similar(queries @ rows[starts[entry]:starts[entry + 1]].T) for entry in entries]
         else:
-            coder, codes = quantizer(self.dimension), self._codes(entries)
-            rotated = coder.decode_rotated(np.concatenate([np.zeros((0, coder.code_bytes), np.uint8), *codes]))
-            table = coder.rotated(queries) @ rotated.T
-            table *= coder.length / np.linalg.norm(rotated, axis=1)
-            cosines = np.split(table, np.cumsum([len(block) for block in codes])[:-1], axis=1)
-        similarities = np.full((len(queries), len(entries)), -np.inf, np.float32)
-        segments = np.full((len(queries), len(entries)), -1, np.int32)
-        for column, table in enumerate(cosines):
-            if table.size:
-                segments[:, column] = nearest = table.argmax(axis=1)
-                similarities[:, column] = table[np.arange(len(queries)), nearest]
-        return similarities, segments
+            found = _compare_codes(quantizer(self.dimension), queries, self._codes(entries))
+        similarities, segments = np.empty((2, len(entries), len(queries)))
+        for number, (of_it, which) in enumerate(found):
+            similarities[number], segments[number] = of_it, which
+        return similarities.T.astype(np.float32), segments.T.astype(np.int32)
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
                     allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -229,6 +222,26 @@ class SegmentIndex:
         if not np.isfinite(rows).all():
             raise SegvladError('descriptors hold NaN or infinite values')
         return rows
+
+
+def _compare_codes(coder: ScalarQuantizer, queries: np.ndarray, codes: Sequence[np.ndarray],
+                   ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each keyframe's codes the most similar segment to each of (M, d) queries."""
+    if not codes:
+        return []
+    rows = coder.decode_rotated(np.concatenate(codes))
+    cosines = coder.rotated(queries) @ rows.T
+    cosines *= coder.length / np.linalg.norm(rows, axis=1)
+    edges = np.cumsum([0, *map(len, codes)])
+    return [_most_similar(cosines[:, first:last]) for first, last in zip(edges, edges[1:])]
+
+
+def _most_similar(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) float32 and int, the largest value of each row and where it stands; -inf and -1 where there are none."""
+    if not cosines.shape[1]:
+        return np.full(len(cosines), -np.inf, np.float32), np.full(len(cosines), -1)
+    nearest = cosines.argmax(axis=1)
+    return np.take_along_axis(cosines, nearest[:, None], 1)[:, 0], nearest
 
 
 def _appended(table: np.ndarray, used: int, rows: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ class Recognizer:
         :return: its entry number
         """
         rows = keyframe.description.descriptors
-        with self._lock:
+        with self._lock, one_blas_thread():
             if self.count and rows.shape[1] != self._index.dimension:
                 raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
                                    f'of {self._index.dimension}: describe it with the preset of the map')
@@ -173,8 +173,9 @@ class Recognizer:
         """
         loaded = Recognizer(self._settings, self._calibration)
         try:
-            for row, packed in place_map.packed(progress):  # a damaged one ends this before anything has changed
-                loaded.add_stored(place_map, row, packed)
+            with one_blas_thread():
+                for row, packed in place_map.packed(progress):  # a damaged one ends this before anything has changed
+                    loaded.add_stored(place_map, row, packed)
         except BaseException:
             loaded.clear()
             raise

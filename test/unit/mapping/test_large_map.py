@@ -64,24 +64,33 @@ def test_a_few_directions_stand_for_all_segments():
     centres = unit(rng.standard_normal((5, DIMENSION)))
     owners = np.repeat(np.arange(5), (4, 9, 1, 7, 3))
     rows = unit(centres[owners] + 0.02 * rng.standard_normal((24, DIMENSION)))
-    found, sizes = representatives(rows, 5)
+    found, sizes = representatives(rows, [5])[0]
     nearest = (found @ centres.T).argmax(axis=1)
     assert sorted(nearest) == list(range(5))
     np.testing.assert_array_equal(sizes[np.argsort(nearest)], [4, 9, 1, 7, 3])
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+def test_several_numbers_at_once_are_found_as_one_by_one(scenes):
+    for count in (0, 2, 30):
+        rows = scenes[3][:count]
+        for most, (found, sizes) in zip((4, 16, 40), representatives(rows, (4, 16, 40))):
+            alone, alone_sizes = representatives(rows, [most])[0]
+            np.testing.assert_allclose(found, alone, atol=1e-6)
+            np.testing.assert_array_equal(sizes, alone_sizes)
+
+
 @pytest.mark.parametrize('count', [0, 1, 3])
 def test_fewer_segments_than_representatives(count):
     rows = np.eye(DIMENSION, dtype=np.float32)[:count]
-    found, sizes = representatives(rows, 8)
+    found, sizes = representatives(rows, [8])[0]
     assert found.shape == (count, DIMENSION)
     np.testing.assert_array_equal(sizes, np.ones(count))
     np.testing.assert_allclose(found @ rows.T @ (rows @ found.T), np.eye(count), atol=1e-6)
 
 
 def test_equal_segments_have_representatives_that_are_finite():
-    found, sizes = representatives(np.tile(np.eye(1, DIMENSION, dtype=np.float32), (9, 1)), 4)
+    found, sizes = representatives(np.tile(np.eye(1, DIMENSION, dtype=np.float32), (9, 1)), [4])[0]
     assert np.isfinite(found).all()
     assert sizes.sum() == 9
 
