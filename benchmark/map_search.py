@@ -127,7 +127,7 @@ def measure_exact(made: Made, queries: int, data: Path | None) -> dict:
     """Compare every segment with every one, and answer with the keyframes that are most like the query then."""
     wanted = made.wanted[:queries]
     rows = [made.query(number).description.descriptors for number in wanted]
-    found, spent = _best_keyframes(made_map(data, made.folder), made.keyframes, rows)
+    found, spent = best_keyframes(made_map(data, made.folder), made.keyframes, rows)
     recognizer = build_recognizer(load_preset('classic'))
     with PlaceMap.open(made.path) as place_map:
         recognizer.load(place_map)
@@ -149,7 +149,7 @@ class _Known:
         return self._entries[allowed[self._entries]][:count]
 
 
-def _best_keyframes(made: MadeMap, keyframes: int, queries: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+def best_keyframes(made: MadeMap, keyframes: int, queries: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     """(Q, C) entries of the keyframes with the best scores of their own, best first, and the seconds it took."""
     rows, starts = np.concatenate(queries), np.cumsum([0, *map(len, queries)])
     best = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
