@@ -109,7 +109,8 @@ class ScalarQuantizer:
 
 def _groups_of_12_bits(codes: np.ndarray) -> np.ndarray:
     """(M, 2 for each three bytes) uint16, the lowest bits first."""
-    triples = -(-codes.shape[1] // 3)
-    padded = np.pad(codes, ((0, 0), (0, 3 * triples - codes.shape[1])))
-    first, middle, last = (padded[:, byte::3].astype(np.uint16) for byte in range(3))
+    triples, missing = -(-codes.shape[1] // 3), -codes.shape[1] % 3
+    if missing:
+        codes = np.pad(codes, ((0, 0), (0, missing)))
+    first, middle, last = (codes[:, byte::3].astype(np.uint16) for byte in range(3))
     return np.stack([first | (middle & 0x0F) << 8, middle >> 4 | last << 4], axis=2).reshape(len(codes), 2 * triples)

@@ -5,13 +5,14 @@ There is nothing to train again or to rebuild, what is stored is never moved, an
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from segvlad_ros.mapping.representatives import representatives
 
-SAMPLE = 64
+SAMPLE = 128
 """Keyframes that the directions are taken from: the first ones, so that the same map gives the same answers, loaded or
 driven."""
 # Cosine from which a representative speaks for a keyframe.
@@ -48,29 +49,34 @@ class CandidateIndex:
         self._eigh = eigh
         self.ready = False
         self._products: np.ndarray | float = 0.0  # of the sample's representatives
-        self._sketches: list[_Sketch] = []
+        self._axes: np.ndarray | None = None  # the leading directions, once the sample is there
+        self._sketches = [_Sketch(*shape) for shape in _SKETCHES]
         self._waiting: list[list[np.ndarray]] = []  # representatives that are in no sketch yet
 
     def add(self, rows: np.ndarray) -> None:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
         found = [centres for centres, _ in representatives(rows, [most for most, _ in _SKETCHES])]
         self._waiting.append(found)
-        if not self._sketches:
+        if self._axes is None:
             self._products = self._products + found[-1].T @ found[-1]
             if len(self._waiting) == SAMPLE:
-                axes = self._leading(max(directions for _, directions in _SKETCHES))
-                self._sketches = [_Sketch(most, axes[:, :directions]) for most, directions in _SKETCHES]
+                self._axes = self._leading()
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
-            for sketch, representing in zip(self._sketches, several):
-                sketch.append(representing)
+            for sketch, short in zip(self._sketches, self._shortened(several)):
+                sketch.append(short)
         del self._waiting[:2]
         self.ready = not self._waiting
 
-    def _leading(self, count: int) -> np.ndarray:
-        """(d, count) the directions with the largest share of the sample, the largest first."""
-        size = len(self._products)
-        return self._eigh(self._products, subset_by_index=[max(size - count, 0), size - 1])[1][:, ::-1]
+    def _leading(self) -> np.ndarray:
+        """(d, D) float32, the directions with the largest share of the sample, the largest first; zeros beyond d."""
+        size, most = len(self._products), max(directions for _, directions in _SKETCHES)
+        found = self._eigh(self._products, subset_by_index=[max(size - most, 0), size - 1])[1][:, ::-1]
+        return np.pad(found, ((0, 0), (0, most - found.shape[1]))).astype(np.float32)
+
+    def _shortened(self, several: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Representatives of some kinds, (R, d) each, in the leading directions, (R, D)."""
+        return np.split(np.concatenate(several) @ self._axes, np.cumsum([len(rows) for rows in several])[:-1])
 
     def best(self, rows: np.ndarray, count: int, allowed: np.ndarray, groups: np.ndarray, share: int) -> np.ndarray:
         """The keyframes that are most like a query, best first.
@@ -83,7 +89,8 @@ class CandidateIndex:
         """
         entries = np.flatnonzero(allowed)
         asked = sorted({stage.asked for stage in _STAGES})
-        queries = dict(zip(asked, representatives(rows, asked)))
+        found, weights = zip(*representatives(rows, asked))
+        queries = dict(zip(asked, zip(self._shortened(found), weights)))
         for stage in _STAGES:
             wanted = max(stage.least, int(stage.share * len(allowed)), count)
             if len(entries) > wanted or stage is _STAGES[-1]:
@@ -96,35 +103,34 @@ class CandidateIndex:
 class _Sketch:
     """Representatives of every keyframe in a few directions, a byte a value.
 
-    :param representing: R of a keyframe
-    :param directions: (d, D) orthonormal columns
+    :param representing: R of a keyframe, a power of 2
+    :param directions: D of them
     """
 
-    def __init__(self, representing: int, directions: np.ndarray) -> None:
-        self._directions = np.ascontiguousarray(directions, np.float32)
-        self._shape = representing, directions.shape[1]
+    def __init__(self, representing: int, directions: int) -> None:
+        self._shape = representing, directions
         self._blocks: list[np.ndarray] = []  # (N, R, D) int8; each has room for as many as all before it
         self._starts = [0]  # first keyframe of each block, and one past the last that there is room for
         self._count = 0
 
     def append(self, rows: np.ndarray) -> None:
-        """Add a keyframe of (r, d) float32 representatives, r at most R."""
+        """Add a keyframe of (r, at least D) float32 representatives in the leading directions, r at most R."""
         if self._count == self._starts[-1]:
             room = max(self._count, _BLOCK)
             self._blocks.append(np.zeros((room, *self._shape), np.int8))
             self._starts.append(self._count + room)
         if len(rows):  # fewer are repeated
-            codes = np.rint(127 * self._shortened(rows)).astype(np.int8)
+            codes = np.rint(127 * self._unit(rows)).astype(np.int8)
             self._blocks[-1][self._count - self._starts[-2]] = np.resize(codes, self._shape)
         self._count += 1
 
     def scores(self, query: np.ndarray, weights: np.ndarray, entries: np.ndarray) -> np.ndarray:
-        """(C,) float32, how much keyframes are like (Q, d) float32 representatives of a query.
+        """(C,) float32, how much keyframes are like (Q, at least D) float32 representatives of a query.
 
         :param weights: (Q,) float32
         :param entries: (C,) int, ascending
         """
-        query = self._shortened(query).T / 127
+        query = self._unit(query).T / 127
         scores, step = np.empty(len(entries), np.float32), _VALUES // (self._shape[0] * self._shape[1])
         for block, first, last in zip(self._blocks, self._starts, self._starts[1:]):
             begin, end = np.searchsorted(entries, (first, last))
@@ -137,9 +143,9 @@ class _Sketch:
                 scores[at:at + len(codes)] = np.maximum(nearest[:, 0] - _FLOOR, 0) @ weights
         return scores
 
-    def _shortened(self, rows: np.ndarray) -> np.ndarray:
-        short = rows @ self._directions
-        return short / np.maximum(np.linalg.norm(short, axis=1, keepdims=True), 1e-12)
+    def _unit(self, rows: np.ndarray) -> np.ndarray:
+        rows = rows[:, :self._shape[1]]
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _best_of_groups(scores: np.ndarray, count: int, groups: np.ndarray, share: int) -> np.ndarray:

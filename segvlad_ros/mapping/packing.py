@@ -15,17 +15,16 @@ from segvlad_ros.types import CameraModel, Pose, SegvladError
 logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 16
+_KINDS = {bytes: b'b', str: b's', int: b'i', type(None): b'n'}
 
 
 def digest(*values: int | str | bytes | None) -> bytes:
     """BLAKE2b of values with their types and lengths, so that no two different lists look alike."""
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    parts = []
     for value in values:
         data = b'' if value is None else value if isinstance(value, bytes) else str(value).encode()
-        kind = {bytes: b'b', str: b's', int: b'i', type(None): b'n'}[type(value)]
-        state.update(kind + struct.pack('<Q', len(data)))
-        state.update(data)
-    return state.digest()
+        parts += [_KINDS[type(value)], struct.pack('<Q', len(data)), data]
+    return hashlib.blake2b(b''.join(parts), digest_size=DIGEST_BYTES).digest()
 
 
 def pack_pose(pose: Pose) -> bytes:

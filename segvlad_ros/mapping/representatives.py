@@ -18,7 +18,7 @@ def representatives(rows: np.ndarray, most: Sequence[int]) -> list[tuple[np.ndar
     :param rows: (M, d) float32 unit rows
     :param most: how many are wanted, several times; all are found at once
     :return: for each of them (R, d) float32 unit rows, R at most as many and M; (R,) float32, how many segments each
-        stands for
+        was the nearest to
     """
     counts = [min(number, len(rows)) for number in most]
     cosines = rows @ rows.T  # all that k-means needs: a centre's products are sums of its members' own
@@ -29,8 +29,8 @@ def representatives(rows: np.ndarray, most: Sequence[int]) -> list[tuple[np.ndar
         members = np.where(found.any(axis=1, keepdims=True), found, members)
     centres = members @ rows
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-6)
-    sizes, edges = _nearest(members, cosines, counts).sum(axis=1), np.cumsum(counts)[:-1]
-    return list(zip(np.split(centres, edges), np.split(sizes, edges)))
+    edges = np.cumsum(counts)[:-1]
+    return list(zip(np.split(centres, edges), np.split(found.sum(axis=1), edges)))
 
 
 def _far_apart(cosines: np.ndarray, count: int) -> np.ndarray:

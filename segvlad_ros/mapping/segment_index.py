@@ -22,7 +22,7 @@ from segvlad_ros.types import SegvladError
 EXACT_SEGMENTS = 40_000
 """Maps of more segments are searched in their best keyframes. An exact search takes a time that grows with the map
 (benchmark/results/map_search.md), and 2 kB of memory a segment; the three real sets are smaller."""
-CANDIDATES = 48
+CANDIDATES = 32
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
