@@ -86,7 +86,8 @@ class MadeMap:
         for first in range(STAY, size, BLOCK):
             order[first:first + BLOCK] = rng.permutation(order[first:first + BLOCK])
         signs = np.where(np.arange(size) < STAY, 1, rng.choice([-1, 1], size)).astype(np.float32)
-        made = replace(description, descriptors=(description.descriptors @ self._axes)[:, order] * signs)
+        rows = np.ascontiguousarray((description.descriptors @ self._axes)[:, order] * signs)  # as they are described
+        made = replace(description, descriptors=rows)
         if made.keypoints is not None:
             values = rng.permutation(made.keypoints.descriptors.shape[1])
             made = replace(made, keypoints=replace(made.keypoints, descriptors=made.keypoints.descriptors[:, values]))

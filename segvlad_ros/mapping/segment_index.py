@@ -35,6 +35,7 @@ GPU_BYTES = 256 << 20
 """Map rows that are copied to a GPU at a time, and faiss's own scratch memory there: it is shared with the networks."""
 _GPU_NEIGHBOURS = 2048  # most that faiss finds on a GPU
 
+_Compared = dict[int, tuple[np.ndarray, np.ndarray]]
 _Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -114,6 +115,7 @@ class SegmentIndex:
         self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self.segments rows are used
         self._starts = np.zeros((1, 1), np.int64)  # likewise: first row of each entry, and one past the last row
         self._entries = 0
+        self._compared: tuple[np.ndarray | None, _Compared] = None, {}  # the last query, and with what it was compared
         self._growing = CandidateIndex()
         self._candidates: CandidateIndex | None = None  # of a large map
 
@@ -182,6 +184,7 @@ class SegmentIndex:
             return self._search_all(queries, k, rows, starts, allowed)
         groups = np.arange(len(allowed)) if places is None else places
         entries = candidates.best(queries, CANDIDATES, allowed, groups, OF_ONE_PLACE)
+        self._compared = None, {}  # so that an answer does not depend on those before
         return _best_of_each(*self.compare(queries, entries), entries)
 
     def compare(self, descriptors: np.ndarray, entries: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -194,13 +197,19 @@ class SegmentIndex:
         queries, entries = self._checked(descriptors), np.asarray(entries, np.int64).tolist()
         with self._lock:
             rows, starts, candidates = self._rows, self._starts[:self._entries + 1, 0], self._candidates
+            of, known = self._compared
+        if of is not queries:  # what was searched is mostly compared with some of what was found
+            known = {}
+        new = list(dict.fromkeys(entry for entry in entries if entry not in known))
         if candidates is None:
-            found = [_most_similar(queries @ rows[starts[entry]:starts[entry + 1]].T) for entry in entries]
+            found = [_most_similar(queries @ rows[starts[entry]:starts[entry + 1]].T) for entry in new]
         else:
-            found = _compare_codes(quantizer(self.dimension), queries, self._codes(entries))
+            found = _compare_codes(quantizer(self.dimension), queries, self._codes(new))
+        known = known | dict(zip(new, found))
+        self._compared = queries, known
         similarities, segments = np.empty((2, len(entries), len(queries)))
-        for number, (of_it, which) in enumerate(found):
-            similarities[number], segments[number] = of_it, which
+        for number, entry in enumerate(entries):
+            similarities[number], segments[number] = known[entry]
         return similarities.T.astype(np.float32), segments.T.astype(np.int32)
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,

@@ -62,6 +62,18 @@ def test_keyframes_are_compared_one_by_one():
     np.testing.assert_array_equal(segments[:, 2], cosines[:, :3].argmax(axis=1))
     assert np.isneginf(similarities[:, 1]).all() and (segments[:, 1] == -1).all()
     assert index.compare(rows, [])[0].shape == (8, 0)
+    again, which = index.compare(rows[:4], [0, 2, 2])
+    np.testing.assert_array_equal(again, similarities[:, [2, 0, 0]])
+    np.testing.assert_array_equal(which, segments[:, [2, 0, 0]])
+
+
+def test_a_query_that_changes_in_place_is_not_taken_for_the_one_before():
+    index, rows, *_ = build(np.random.default_rng(3), [3, 5])
+    query = rows[:1].copy()
+    index.compare(query, [0])
+    other = rows[1:2].copy()
+    assert index.compare(other, [0])[1][0, 0] == 1
+    assert index.compare(query, [0, 1])[1][0, 0] == 0
 
 
 def test_counts_and_growth():
