@@ -13,6 +13,7 @@ import pytest
 from map_samples import make_keyframe
 from small_disk import on_small_disk
 
+from segvlad_ros.mapping.map_format import FORMAT_VERSION, STATEMENTS
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.types import SegvladError
@@ -20,6 +21,7 @@ from segvlad_ros.types import SegvladError
 FINGERPRINT = {'preset': 'classic'}
 PROLOGUE = textwrap.dedent("""
     import os, sys
+    from contextlib import suppress
     from pathlib import Path
     from map_samples import make_keyframe
     from segvlad_ros.mapping.place_map import PlaceMap
@@ -76,11 +78,13 @@ def test_a_full_disk(disk):
                 print(error)
             assert place_map.count == stored > 5
             refusal(place_map.append, make_keyframe(stored + 1, thumbnail=bytes(20_000)))
+            with suppress(OSError):  # the room that is left
+                (folder / 'crumbs').write_bytes(bytes(600_000))
             assert (place_map.count, place_map.verify()) == (stored, [])
             refusal(place_map.save_snapshot, copy, overwrite=True)
             refusal(PlaceMap.create, folder / 'other.segvlad', {}, 8)
             there = sorted(name for name in os.listdir(folder) if 'journal' not in name)
-            assert there == ['copy.segvlad', 'filler', 'office.segvlad'], there
+            assert there == ['copy.segvlad', 'crumbs', 'filler', 'office.segvlad'], there
             PlaceMap.open(copy, full_check=True).close()
             filler.unlink()
             place_map.append(make_keyframe(stored + 1, thumbnail=bytes(20_000)))
@@ -132,10 +136,11 @@ def test_what_a_power_cut_left_on_a_read_only_disk(disk, path):
 
 def damaged_schemas(whole: bytes):
     """The file with each byte of its tables' texts replaced in turn, so that SQLite quotes it."""
-    first, last = whole.index(b'CREATE TABLE'), whole.rindex(b'CREATE TABLE') + 100
-    for at in range(first, last):
-        for value in (b'\n', b'\x1b', b'\xff', b"'")[at % 4:at % 4 + 1]:
-            yield whole[:at] + value + whole[at + 1:]
+    for statement in STATEMENTS[FORMAT_VERSION].values():
+        first = whole.index(statement.encode())
+        for at in range(first, first + len(statement)):
+            for value in (b'\n', b'\x1b', b'\xff', b"'")[at % 4:at % 4 + 1]:
+                yield whole[:at] + value + whole[at + 1:]
 
 
 @pytest.mark.parametrize('read_only', [True, False])

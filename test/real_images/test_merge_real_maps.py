@@ -61,8 +61,8 @@ def test_the_halves_of_an_office_fit_again(capsys, data, tmp_path):
     with (office / 'poses.csv').open() as file:
         rows = list(csv.DictReader(file))
     half = len(rows) // 2
-    first = office_half(capsys, office, tmp_path, 'first', rows[half - 70:half])
-    later = office_half(capsys, office, tmp_path, 'later', [moved(row) for row in rows[half:half + 70]])
+    first = office_half(capsys, office, tmp_path, 'first', rows[half - 110:half])
+    later = office_half(capsys, office, tmp_path, 'later', [moved(row) for row in rows[half:half + 110]])
     status, out, said = command(capsys, 'merge', first, later, '--output', tmp_path / 'whole.segvlad', '--json')
     assert status == 0, said
     common, piece = json.loads(out)['pieces']
@@ -73,11 +73,11 @@ def test_the_halves_of_an_office_fit_again(capsys, data, tmp_path):
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = TURN.as_matrix(), MOVE
     with PlaceMap.open(tmp_path / 'whole.segvlad', full_check=True) as place_map:
-        assert place_map.count == 140
+        assert place_map.count == 220
         apart = np.array([np.linalg.inv(np.linalg.inv(motion) @ to_matrix(keyframe.pose))
                           @ to_matrix(keyframe.best_pose) for keyframe in place_map.keyframes()
                           if keyframe.id.session_id == session])
-    assert len(apart) == 70
+    assert len(apart) == 110
     assert np.linalg.norm(apart[:, :3, 3], axis=1).max() <= 0.10
     assert np.degrees(angle_of(apart)).max() <= 2.0
 
