@@ -56,13 +56,13 @@ def laps(data, tmp_path_factory):
 
 
 def test_the_halves_of_an_office_fit_again(capsys, data, tmp_path):
-    """The second half begins where the first one ends, and only that and a few views of the room are in both."""
+    """Of every second image; the second half begins where the first one ends, and comes back to a few places."""
     office = data / 'hololens_office'
     with (office / 'poses.csv').open() as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))[::2]
     half = len(rows) // 2
-    first = office_half(capsys, office, tmp_path, 'first', rows[half - 110:half])
-    later = office_half(capsys, office, tmp_path, 'later', [moved(row) for row in rows[half:half + 110]])
+    first = office_half(capsys, office, tmp_path, 'first', rows[:half])
+    later = office_half(capsys, office, tmp_path, 'later', [moved(row) for row in rows[half:]])
     status, out, said = command(capsys, 'merge', first, later, '--output', tmp_path / 'whole.segvlad', '--json')
     assert status == 0, said
     common, piece = json.loads(out)['pieces']
@@ -73,11 +73,11 @@ def test_the_halves_of_an_office_fit_again(capsys, data, tmp_path):
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = TURN.as_matrix(), MOVE
     with PlaceMap.open(tmp_path / 'whole.segvlad', full_check=True) as place_map:
-        assert place_map.count == 220
+        assert place_map.count == len(rows)
         apart = np.array([np.linalg.inv(np.linalg.inv(motion) @ to_matrix(keyframe.pose))
                           @ to_matrix(keyframe.best_pose) for keyframe in place_map.keyframes()
                           if keyframe.id.session_id == session])
-    assert len(apart) == 110
+    assert len(apart) == len(rows) - half
     assert np.linalg.norm(apart[:, :3, 3], axis=1).max() <= 0.10
     assert np.degrees(angle_of(apart)).max() <= 2.0
 
