@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 from made_maps import FLOOR
 from map_search import best_keyframes, made_map
-from tables import command_line, heading, table, write_results
+from tables import command_line, heading, page, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.candidate_index import CandidateIndex
@@ -118,9 +118,8 @@ def as_markdown(report: dict, where: dict) -> str:
              f'{report["exactly_right"]} of {report["queries"]} queries that an exact search answers rightly. Lost: '
              'per cent of these for which the right keyframe is not among so many that are handed on. One thread, but '
              'for building the indices of faiss, which were trained on a part of the map itself.')
-    return '\n'.join([*heading('Which keyframes are worth a look', 'candidate_search.py', where, about),
-                      *table(('search', *(f'lost at {count}' for count in HANDED_ON), 'ms p50', 'built in s',
-                              'kB a keyframe'), rows)]) + '\n'
+    return page(heading('Which keyframes are worth a look', 'candidate_search.py', where, about),
+                ('search', *(f'lost at {count}' for count in HANDED_ON), 'ms p50', 'built in s', 'kB a keyframe'), rows)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.serialization import serialize_message
-from tables import RESULTS, command_line, heading, table, write_results
+from tables import RESULTS, command_line, heading, page, write_results
 from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.evaluation.measure import machine
@@ -166,13 +166,12 @@ def measure(count: int) -> dict[str, float]:
                     **other_steps(count, place_map)}
 
 
-def page(where: dict, steps: dict[str, list[float]], before: dict[str, list[float]]) -> str:
+def as_markdown(where: dict, steps: dict[str, list[float]], before: dict[str, list[float]]) -> str:
     """The table."""
     rows = [[name, *(f'{value:.3g}' for value in values), f'{values[-1] / max(values[0], 0.05):.1f}',
              f'{before[name][-1]:.3g}' if name in before else ''] for name, values in steps.items()]
-    return '\n'.join([*heading('map_growth', 'map_growth.py', where, __doc__.split('\n\n')[-1].replace('\n', ' ')),
-                      *table(['step, ms of process time', *(f'{size:,}' for size in SIZES), 'ratio', 'before, 10,000'],
-                             rows), ''])
+    return page(heading('map_growth', 'map_growth.py', where, __doc__.split('\n\n')[-1].replace('\n', ' ')),
+                ['step, ms of process time', *(f'{size:,}' for size in SIZES), 'ratio', 'before, 10,000'], rows)
 
 
 def main() -> None:
@@ -186,7 +185,7 @@ def main() -> None:
     steps = {name: [sizes[name] for sizes in measured] for name in measured[0]}
     file = RESULTS / f'{BEFORE}.json'
     before = json.loads(file.read_text())['steps'] if file.is_file() else {}
-    write_results('map_growth', where, {'sizes': SIZES, 'steps': steps}, page(where, steps, before))
+    write_results('map_growth', where, {'sizes': SIZES, 'steps': steps}, as_markdown(where, steps, before))
 
 
 if __name__ == '__main__':

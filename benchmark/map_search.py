@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from drives import Recorder, arrays_of, real_trials, simulated_trials, with_arrays
 from made_maps import FLOOR, MadeMap, true_pairs
-from tables import heading, table
+from tables import heading, page
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -224,14 +224,14 @@ def as_markdown(report: dict) -> str:
              f'{row["recall_at_1_of_exact_queries"]:.4f} / {row["exact_recall_at_1"]:.4f} ({row["exact_queries"]})',
              f'{row["exact_score_recall_at_1"]:.3f}', f'{row["resident_mb"]:.0f}',
              f'{row["bytes_per_keyframe"] / 1e3:.1f}', f'{row["load_s"]:.1f}') for row in report['sizes']]
-    return '\n'.join([
-        *heading('The search of a growing map', 'map_search.py', report['machine'],
-                 f'Preset `{report["preset"]}`, maps made of {report["images"]} images (made_maps.py), single queries. '
-                 'Exact search compares all queries at once, block by block, on as many threads as there are cores; '
-                 'its time is the mean of a query.'),
-        *table(('segments', 'keyframes', 'answer ms p50 / p95', 'search and vote ms', 'exact search ms',
-                'recall@1 (queries)', 'of exact queries / exact answer', 'best by score alone', 'RssAnon MB',
-                'kB a keyframe on disk', 'loaded in s'), rows)]) + '\n'
+    return page(
+        heading('The search of a growing map', 'map_search.py', report['machine'],
+                f'Preset `{report["preset"]}`, maps made of {report["images"]} images (made_maps.py), single queries. '
+                'Exact search compares all queries at once, block by block, on as many threads as there are cores; '
+                'its time is the mean of a query.'),
+        ('segments', 'keyframes', 'answer ms p50 / p95', 'search and vote ms', 'exact search ms', 'recall@1 (queries)',
+         'of exact queries / exact answer', 'best by score alone', 'RssAnon MB', 'kB a keyframe on disk',
+         'loaded in s'), rows)
 
 
 def plot(report: dict, path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from made_maps import MadeMap
 from map_search import Made, made_map, make
-from tables import command_line, heading, table, write_results
+from tables import command_line, heading, page, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -91,8 +91,8 @@ def as_markdown(row: dict, where: dict) -> str:
              f'another: {row["wrong_ids"]} wrong identities; recall@1 {row["recall_at_1_loaded"]:.3f} of what was '
              f'loaded and {row["recall_at_1_added"]:.3f} of what had just been added. Times include waiting for the '
              'other thread.')
-    return '\n'.join([*heading('A map that grows while it is searched', 'map_under_load.py', where, about),
-                      *table(('', 'p50 ms', 'p95 ms', 'longest ms'), rows)]) + '\n'
+    return page(heading('A map that grows while it is searched', 'map_under_load.py', where, about),
+                ('', 'p50 ms', 'p95 ms', 'longest ms'), rows)
 
 
 def main() -> None:

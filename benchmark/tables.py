@@ -36,6 +36,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]
     return [_row(columns), '|---' * len(columns) + '|', *map(_row, rows)]
 
 
+def page(head: list[str], columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A page of one table below its :func:`heading`."""
+    return '\n'.join([*head, *table(columns, rows)]) + '\n'
+
+
 def _row(cells: Iterable[object]) -> str:
     return f'| {" | ".join(map(str, cells))} |'
 

@@ -3,7 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose
+
+
+def as_stored(rows: np.ndarray) -> np.ndarray:
+    """(M, d) float32 descriptors as a map hands them back."""
+    coder = quantizer(rows.shape[1])
+    return coder.decode(coder.encode(rows))
 
 
 def make_keyframe(

@@ -44,12 +44,6 @@ def quantizer(dimension: int) -> ScalarQuantizer:
     return ScalarQuantizer(dimension, BITS)
 
 
-def as_stored(rows: np.ndarray) -> np.ndarray:
-    """(M, d) float32 descriptors as a map hands them back, so that a live keyframe scores like a loaded one."""
-    coder = quantizer(rows.shape[1])
-    return coder.decode(coder.encode(rows))
-
-
 def pack(description: PlaceDescription, dimension: int) -> ArraysV2:
     """The columns of a description; arrays that do not fit each other or the map raise SegvladError."""
     count = len(description)
@@ -62,8 +56,8 @@ def pack(description: PlaceDescription, dimension: int) -> ArraysV2:
     if count and (min(boxes.min(), pixels.min()) < 0 or boxes.max() > 0xFFFF or pixels.max() > 0xFFFFFFFF):
         raise SegvladError('segments with boxes or areas that no image has cannot be stored')
     return ArraysV2(quantizer(dimension).encode(rows).tobytes(), boxes.astype('<u2').tobytes(),
-                  pixels.astype('<u4').tobytes(),
-                  None if description.keypoints is None else pack_keypoints(description.keypoints))
+                    pixels.astype('<u4').tobytes(),
+                    None if description.keypoints is None else pack_keypoints(description.keypoints))
 
 
 def sizes_problem(sizes: tuple[int | None, ...], segments: int, points: int, dimension: int) -> str:

@@ -43,14 +43,11 @@ class Stored(NamedTuple):
     keypoints: bool
 
     def read(self) -> Packed:
-        """What is stored.
+        """What is stored; a damaged one raises DamagedKeyframe.
 
-        :raises KeyframeGone: it is no longer in its file, or damaged there
+        :raises KeyframeGone: it is no longer in its file
         """
-        try:
-            packed = self.place_map.packed_keyframe(self.row)
-        except map_format.DamagedKeyframe as error:
-            raise KeyframeGone(str(error), self.identity) from None
+        packed = self.place_map.packed_keyframe(self.row)
         if packed is None or packed.id != self.identity:
             raise self.gone()
         return packed
@@ -150,7 +147,11 @@ class KeyframeStore:
 
     def _unpack(self, entry: int) -> Keyframe:
         kept = self._kept[entry]
-        packed = kept.read() if isinstance(kept, Stored) else kept
-        with map_format.intact(f'keyframe {packed.id.index} of session {packed.id.session_id!r}'):
-            return replace(map_format.outline(packed), optimized=None, description=arrays_v2.without_descriptors(
-                packed.arrays, packed.columns.segment_count, packed.columns.keypoint_count))
+        identity = kept.identity if isinstance(kept, Stored) else kept.id
+        try:
+            packed = kept.read() if isinstance(kept, Stored) else kept
+            with map_format.intact(f'keyframe {identity.index} of session {identity.session_id!r}'):
+                return replace(map_format.outline(packed), optimized=None, description=arrays_v2.without_descriptors(
+                    packed.arrays, packed.columns.segment_count, packed.columns.keypoint_count))
+        except map_format.DamagedKeyframe as error:
+            raise KeyframeGone(str(error), identity) from None

@@ -88,7 +88,7 @@ class Mapper:
         """
         description = self._describer.describe(frame.rgb, frame.depth)
         rows = description.descriptors.reshape(-1, self._describer.dimension)  # (0, d) of a rejected image too
-        description = replace(description, descriptors=as_stored(rows))
+        description = replace(description, descriptors=as_sent(rows))
         begin = time.perf_counter()
         picture = thumbnail(frame.rgb)
         timings = {**description.timings, 'thumbnail': time.perf_counter() - begin}
@@ -97,8 +97,8 @@ class Mapper:
                         frame.camera_model, frame.base_from_camera, picture)
 
 
-def as_stored(descriptors: np.ndarray) -> np.ndarray:
-    """Descriptors as the map file and a message hand them back, so that a live keyframe scores like a loaded one.
+def as_sent(descriptors: np.ndarray) -> np.ndarray:
+    """Descriptors as a message hands them back, so that a keyframe has the same codes in every process.
 
     :param descriptors: (M, d) float32 unit rows
     :return: rounded to float16 and normalised again; float32

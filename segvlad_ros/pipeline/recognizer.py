@@ -135,8 +135,9 @@ class Recognizer:
         where = f'{place_map.path}: keyframe row {row}'
         if place_map.version != FORMAT_VERSION:
             return self.add(unpack(packed, place_map.dimension, where))
-        with self._lock, intact(where):
+        with intact(where):
             keyframe = outline(packed)
+        with self._lock:
             self._keyframes.append_stored(place_map, row, packed)
             return self._added(keyframe, packed)
 

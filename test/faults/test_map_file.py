@@ -14,16 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from map_samples import make_keyframe
+from map_samples import as_stored, make_keyframe
 from old_maps import write_old_map
 
-from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import OptimizedPose, SegvladError
 
 WRITER = textwrap.dedent("""
     import sys
-    from map_samples import make_keyframe
+    from map_samples import as_stored, make_keyframe
     from segvlad_ros.mapping.place_map import PlaceMap
     with PlaceMap.open(sys.argv[1], read_only=False) as place_map:
         index = place_map.last_index(0, 'session')
@@ -244,7 +243,7 @@ def test_full_disk(tmp_path):
     path = tmp_path / 'map.segvlad'
     program = textwrap.dedent("""
         import resource, signal, sys
-        from map_samples import make_keyframe
+        from map_samples import as_stored, make_keyframe
         from segvlad_ros.mapping.place_map import PlaceMap
         from segvlad_ros.types import SegvladError
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

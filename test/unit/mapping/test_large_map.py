@@ -3,8 +3,9 @@ import threading
 
 import numpy as np
 import pytest
+from map_samples import as_stored
 
-from segvlad_ros.mapping.arrays_v2 import as_stored, quantizer
+from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.mapping.segment_index import CANDIDATES, OF_ONE_PLACE, SegmentIndex

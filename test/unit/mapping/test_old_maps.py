@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from map_samples import make_keyframe
+from map_samples import as_stored, make_keyframe
 from old_maps import write_old_map
 
 from segvlad_ros.cli import main
-from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import OptimizedPose, SegvladError
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from map_samples import make_keyframe
+from map_samples import as_stored, make_keyframe
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
-from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.map_file import COPY_BATCH, copying
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, Keypoints, OptimizedPose, PlaceDescription, Pose, SegvladError

@@ -7,10 +7,10 @@ from itertools import islice
 import numpy as np
 import pytest
 from drives import simulated_frames
+from map_samples import as_stored
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.geometry import angle_of, exponential, from_matrix, to_matrix
-from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.map_merge import merge_maps
 from segvlad_ros.pipeline.mapper import Mapper

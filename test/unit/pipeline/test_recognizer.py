@@ -6,8 +6,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from map_samples import as_stored
 
-from segvlad_ros.mapping.arrays_v2 import as_stored
 from segvlad_ros.mapping.candidate_index import SAMPLE
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
