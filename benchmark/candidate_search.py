@@ -38,7 +38,7 @@ def cascade(keyframes: list[np.ndarray]) -> tuple[Search, float]:
     for rows in keyframes:
         index.add(rows.astype(np.float32))
     allowed, groups = np.ones(len(keyframes), bool), np.arange(len(keyframes))
-    size = sum(int(np.prod(sketch._shape)) for sketch in index._sketches)
+    size = sum(sketch.bytes for sketch in index._sketches)
     return lambda rows: index.best(rows, max(HANDED_ON), allowed, groups, 1), size
 
 

@@ -1,7 +1,9 @@
-"""How many threads the small matrices of an answer are multiplied on: one."""
+"""How threads share what they must not use at once, and the cores."""
 from __future__ import annotations
 
 import sys
+import threading
+from collections import deque
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
@@ -25,3 +27,49 @@ def _libraries(modules: int) -> ThreadpoolController:
     :param modules: how many are imported
     """
     return ThreadpoolController()
+
+
+class FairLock(AbstractContextManager):
+    """A reentrant lock that goes to the thread that has waited longest.
+
+    Who leaves a ``threading.RLock`` and enters it again at once mostly finds it free, and keeps the others waiting: a
+    keyframe that was to be added waited for 587 ms where answers of 70 ms followed each other (measured).
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[tuple[int, threading.Lock]] = deque()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> FairLock:
+        me = threading.get_ident()
+        with self._guard:
+            if self._owner in (None, me):
+                self._owner, self._depth = me, self._depth + 1
+                return self
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append((me, turn))
+        try:
+            turn.acquire()  # until whoever leaves hands over
+        except BaseException:  # a signal's, in the main thread
+            with self._guard:
+                waiting = (me, turn) in self._waiting
+                if waiting:
+                    self._waiting.remove((me, turn))
+            if not waiting:
+                self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._depth -= 1
+            if self._depth:
+                return
+            self._owner = None
+            if self._waiting:
+                self._owner, turn = self._waiting.popleft()
+                self._depth = 1
+                turn.release()

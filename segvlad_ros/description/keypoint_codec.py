@@ -23,6 +23,7 @@ _BEGIN, _STAND = (18, 46, 80), np.array((6, 31, 61, 99), np.uint8)
 _PER_BYTE = 4
 _LEVEL_OF = np.searchsorted(_BEGIN, np.arange(256), side='right').astype(np.uint8)
 _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
+_VALUES_OF_BYTE = _STAND[np.arange(256)[:, None] >> _SHIFTS & 3]
 
 
 def pack_keypoints(keypoints: Keypoints) -> bytes:
@@ -70,8 +71,8 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
                                                           sizes))
     positions = places.reshape(count, 2) * 2.0 ** -exponent - 0.5
     depths = halves.astype(np.float32) if known else np.full(count, np.nan, np.float32)
-    levels = (levels[:, None] >> _SHIFTS & 3).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
-    return Keypoints(positions.astype(np.float32), _STAND[levels[:, :width]], depths)
+    descriptors = _VALUES_OF_BYTE.take(levels, axis=0).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
+    return Keypoints(positions.astype(np.float32), descriptors[:, :width], depths)
 
 
 def _inflated(packed: bytes) -> bytes:

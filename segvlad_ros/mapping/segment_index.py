@@ -22,7 +22,7 @@ from segvlad_ros.types import SegvladError
 EXACT_SEGMENTS = 40_000
 """Maps of more segments are searched in their best keyframes. An exact search takes a time that grows with the map
 (benchmark/results/map_search.md), and 2 kB of memory a segment; the three real sets are smaller."""
-CANDIDATES = 32
+CANDIDATES = 24
 """Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
@@ -240,17 +240,22 @@ def _compare_codes(coder: ScalarQuantizer, queries: np.ndarray, codes: Sequence[
         return []
     rows = coder.decode_rotated(np.concatenate(codes))
     cosines = coder.rotated(queries) @ rows.T
-    cosines *= coder.length / np.linalg.norm(rows, axis=1)
+    cosines *= coder.length / np.sqrt(np.einsum('ij,ij->i', rows, rows))
     edges = np.cumsum([0, *map(len, codes)])
-    return [_most_similar(cosines[:, first:last]) for first, last in zip(edges, edges[1:])]
+    # one beside the other, all as wide as the widest, they are gone through in a fraction of the time
+    table = np.full((len(queries), len(codes), max(map(len, codes))), -np.inf, np.float32)
+    for number, (first, last) in enumerate(zip(edges, edges[1:])):
+        table[:, number, :last - first] = cosines[:, first:last]
+    return list(zip(*(found.T for found in _most_similar(table))))
 
 
 def _most_similar(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) float32 and int, the largest value of each row and where it stands; -inf and -1 where there are none."""
-    if not cosines.shape[1]:
-        return np.full(len(cosines), -np.inf, np.float32), np.full(len(cosines), -1)
-    nearest = cosines.argmax(axis=1)
-    return np.take_along_axis(cosines, nearest[:, None], 1)[:, 0], nearest
+    """float32 and int, the largest value along the last axis and where it stands; -inf and -1 where there are none."""
+    if not cosines.shape[-1]:
+        return np.full(cosines.shape[:-1], -np.inf, np.float32), np.full(cosines.shape[:-1], -1)
+    nearest = cosines.argmax(axis=-1)
+    largest = np.take_along_axis(cosines, nearest[..., None], -1)[..., 0]
+    return largest, np.where(np.isneginf(largest), -1, nearest)
 
 
 def _appended(table: np.ndarray, used: int, rows: np.ndarray) -> np.ndarray:

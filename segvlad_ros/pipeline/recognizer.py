@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -24,7 +23,7 @@ from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
 from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online, vote_weights
-from segvlad_ros.threads import one_blas_thread
+from segvlad_ros.threads import FairLock, one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ class Recognizer:
     def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None) -> None:
         self._settings = settings
         self._calibration = calibration
-        self._lock = threading.RLock()
+        self._lock = FairLock()
         self._forget_map()
 
     @property

@@ -172,7 +172,7 @@ class Inquiry:
 
     def _geometry(self, entry: int) -> Geometry | None:
         if entry not in self._geometries:
-            self._geometries[entry] = self._verifier.verify(self._view, entry, self._likeness(entry).pairs())
+            self._geometries[entry] = self._verifier.verify(self._view, entry, self._likeness(entry).matched())
         return self._geometries[entry]
 
     def _likeness(self, entry: int) -> Likeness:

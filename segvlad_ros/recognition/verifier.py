@@ -1,7 +1,6 @@
 """Geometric verification of a query against keyframes of the map."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from segvlad_ros.geometry import from_matrix
 from segvlad_ros.mapping.keyframe_store import KeyframeStore
 from segvlad_ros.mapping.searched_map import SearchedMap
-from segvlad_ros.types import Pose, SegmentMatch
+from segvlad_ros.types import Pose
 from segvlad_ros.verification.scale import with_odometry_depths
 from segvlad_ros.verification.verify import Geometry, VerificationSettings, provability, verify
 from segvlad_ros.verification.view import View
@@ -33,16 +32,19 @@ class Verifier:
         self._keyframes, self._settings = keyframes, settings
         self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, searched, keyframes))
 
-    def verify(self, query: View | None, entry: int, pairs: Sequence[SegmentMatch]) -> Geometry | None:
-        """Compare a query with a map entry; None where one of the two has no keypoints."""
+    def verify(self, query: View | None, entry: int, segments: np.ndarray) -> Geometry | None:
+        """Compare a query with a map entry; None where one of the two has no keypoints.
+
+        :param segments: (E, 2) int, matched segments of the two
+        """
         match = View.of(self._keyframes.keyframe(entry))
         if query is None or match is None:
             return None
-        geometry = verify(query, match, pairs, self._settings)
+        geometry = verify(query, match, segments, self._settings)
         if not geometry.proven or geometry.scale_source or match.scale_source or match.camera_model is None:
             return geometry
         scaled = self._with_depths(entry)
-        metric = verify(query, scaled, pairs, self._settings) if scaled.scale_source else geometry
+        metric = verify(query, scaled, segments, self._settings) if scaled.scale_source else geometry
         return metric if metric.proven or metric.refuted else geometry
 
     def provability(self, query: View, entry: int) -> float:

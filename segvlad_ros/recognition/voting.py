@@ -115,11 +115,16 @@ class Likeness:
         """By the cosine of each query segment with the most similar one of the keyframe, and which one that is."""
         return cls(vote_weights(similarities, floor), segments, similarities)
 
-    def pairs(self) -> tuple[SegmentMatch, ...]:
-        """The segment pairs that have a weight, the most similar first."""
+    def matched(self) -> np.ndarray:
+        """(E, 2) int64, the segments of query and keyframe that have a weight, the most similar first."""
         voting = np.flatnonzero(self.weights)
         rows = voting[np.argsort(-self.similarities[voting], kind='stable')]
-        return tuple(map(SegmentMatch, rows.tolist(), self.segments[rows].tolist(), self.similarities[rows].tolist()))
+        return np.column_stack([rows, self.segments[rows]])
+
+    def pairs(self) -> tuple[SegmentMatch, ...]:
+        """These, with their cosines."""
+        matched = self.matched()
+        return tuple(map(SegmentMatch, *matched.T.tolist(), self.similarities[matched[:, 0]].tolist()))
 
 
 class FeedbackWeights:

@@ -8,14 +8,13 @@ flat or the camera hardly moved, a 'homography'. Only depths give a metric pose 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from segvlad_ros.geometry import adjoint, angle_of, from_tangent, to_matrix
 from segvlad_ros.settings import setting
-from segvlad_ros.types import Pose, SegmentMatch
+from segvlad_ros.types import Pose
 from segvlad_ros.verification import two_view
 from segvlad_ros.verification.absolute_pose import metric_pose
 from segvlad_ros.verification.view import Correspondences, View, find_correspondences, normalised, same_segments
@@ -131,13 +130,13 @@ class Geometry:
         return len(self.pairs)
 
 
-def verify(query: View, match: View, evidence: Sequence[SegmentMatch] = (),
+def verify(query: View, match: View, segments: np.ndarray | None = None,
            settings: VerificationSettings = VerificationSettings()) -> Geometry:
     """Test whether a match found by segments also holds point by point.
 
-    :param evidence: pairs of matched segments; correspondences are first sought inside them
+    :param segments: (E, 2) int, matched segments of query and match; correspondences are first sought inside them
     """
-    inside = same_segments(query, match, evidence) if evidence else None
+    inside = None if segments is None else same_segments(query, match, segments)
     pairs = find_correspondences(query.keypoints, match.keypoints, inside, settings.max_ratio)
     if len(pairs) < settings.min_metric_inliers:
         return Geometry('too_few_correspondences', f'{len(pairs)} points of the two images correspond, at least '

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose, SegmentMatch
+from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose
 
 # Standard deviation of a depth camera's depth, as a share of it.
 DEPTH_ERROR = 0.02
@@ -42,6 +42,17 @@ class View:
         source = 'depth' if np.isfinite(keypoints.depths).any() else ''
         return cls(keypoints, description.boxes, keyframe.camera_model, keyframe.base_from_camera, source,
                    np.full(len(keypoints.depths), DEPTH_ERROR))
+
+    @cached_property
+    def in_boxes(self) -> np.ndarray:
+        """(P, M) float32, 1 where a keypoint lies in the box of a segment."""
+        begin = self.boxes[:, :2].astype(np.float32)  # exact: pixels of no image reach 2**24
+        end = begin + self.boxes[:, 2:].astype(np.float32)
+        inside = np.ones((len(self.keypoints.positions), len(self.boxes)), bool)
+        for axis in (0, 1):
+            along = self.keypoints.positions[:, axis, None]
+            inside &= (along >= begin[:, axis]) & (along < end[:, axis])
+        return inside.astype(np.float32)
 
     @property
     def size(self) -> np.ndarray:
@@ -109,8 +120,8 @@ def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray 
     # SIFT describes a corner once for each of its orientations; that is one point, not several witnesses
     order = np.argsort(distances[rows, columns], kind='stable')
     for keypoints, numbers in ((query, rows), (match, columns)):
-        pixels = np.round(keypoints.positions[numbers[order]]).astype(np.int64)
-        order = order[np.sort(np.unique(pixels, axis=0, return_index=True)[1])]
+        column, row = np.round(keypoints.positions[numbers[order]]).astype(np.int64).T
+        order = order[np.sort(np.unique(column << 32 | row, return_index=True)[1])]
     return Correspondences(rows[order], columns[order])
 
 
@@ -123,18 +134,13 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return squares - 2 * (first @ second.T)
 
 
-def same_segments(query: View, match: View, evidence: Sequence[SegmentMatch]) -> np.ndarray:
-    """Which pairs of keypoints lie in the boxes of a pair of matched segments: (P, Q) bool."""
-    pairs = np.array([(pair.query_segment, pair.match_segment) for pair in evidence], np.int64).reshape(-1, 2)
-    in_query = _in_boxes(query.keypoints.positions, query.boxes[pairs[:, 0]])
-    in_match = _in_boxes(match.keypoints.positions, match.boxes[pairs[:, 1]])
-    return in_query.astype(np.float32) @ in_match.astype(np.float32).T > 0
+def same_segments(query: View, match: View, segments: np.ndarray) -> np.ndarray:
+    """Which pairs of keypoints lie in the boxes of a pair of matched segments.
 
-
-def _in_boxes(positions: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(P, E) bool"""
-    begin, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    return ((positions[:, None] >= begin) & (positions[:, None] < end)).all(axis=2)
+    :param segments: (E, 2) int, matched segments of query and match
+    :return: (P, Q) bool
+    """
+    return query.in_boxes[:, segments[:, 0]] @ match.in_boxes[:, segments[:, 1]].T > 0
 
 
 def _mutual(distances: np.ndarray, max_ratio: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,19 @@
-"""Matrices so small are multiplied on one thread: a second one only spins (OpenCV 5 brought OpenBLAS to an answer)."""
+"""Matrices so small are multiplied on one thread: a second one only spins (OpenCV 5 brought OpenBLAS to an answer).
+
+Locks go to those who wait.
+"""
+import subprocess
+import sys
+import threading
+import time
+
 import numpy as np
+import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from segvlad_ros.pipeline import recognizer as recognizer_module
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.threads import FairLock
 from segvlad_ros.types import Keyframe, KeyframeId
 
 
@@ -25,3 +35,94 @@ def test_a_description_and_an_answer_use_one_blas_thread(monkeypatch):
         recognizer.add(Keyframe(KeyframeId(0, 'map', 1, 10 ** 9), description))
         recognizer.recognize(Keyframe(KeyframeId(0, 'query', 1, 2 * 10 ** 9), description), exclude_recent=False)
     assert seen == {'described': {1}, 'answered': {1}}
+
+
+def started(*functions):
+    threads = [threading.Thread(target=function, daemon=True) for function in functions]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def joined(threads):
+    for thread in threads:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_fair_lock_goes_to_who_waits():
+    """Not to the thread that leaves it and asks again at once."""
+    lock, order, asked = FairLock(), [], threading.Event()
+
+    def patient():
+        asked.set()
+        with lock:
+            order.append('patient')
+
+    with lock:
+        threads = started(patient)
+        assert asked.wait(10)
+        deadline = time.monotonic() + 10
+        while not lock._waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+    with lock:
+        order.append('hasty')
+    joined(threads)
+    assert order == ['patient', 'hasty']
+
+
+def test_a_fair_lock_lets_its_owner_in_again_and_nobody_else():
+    lock, inside, most = FairLock(), [0], [0]
+
+    def work():
+        for _ in range(300):
+            with lock, lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                with lock:
+                    inside[0] -= 1
+
+    joined(started(work, work, work))
+    assert most == [1]
+    assert inside == [0]
+
+
+def test_a_fair_lock_is_free_after_an_error():
+    lock = FairLock()
+    with pytest.raises(ValueError, match='inside'), lock:
+        raise ValueError('inside')
+    joined(started(lambda: lock.__enter__().__exit__(None, None, None)))
+
+
+def test_whom_a_signal_ends_waits_for_a_fair_lock_no_longer(tmp_path):
+    """Ctrl-C while the main thread waits: the lock goes on to the next, and the process ends."""
+    program = tmp_path / 'waits.py'
+    program.write_text("""import os, signal, threading, time
+from segvlad_ros.threads import FairLock
+
+lock, held, leave = FairLock(), threading.Event(), threading.Event()
+
+def holder():
+    with lock:
+        held.set()
+        leave.wait(20)
+
+def interrupt():
+    while not lock._waiting:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=holder).start()
+held.wait(20)
+threading.Thread(target=interrupt).start()
+try:
+    with lock:
+        print('entered')
+except KeyboardInterrupt:
+    print('interrupted', len(lock._waiting))
+leave.set()
+with lock:
+    print('free')
+""")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split('\n')[:2] == ['interrupted 0', 'free'], done.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.geometry import compose, distance, from_matrix, identity, inverse, relative, rotation_angle, to_matrix
-from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, SegmentMatch
+from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription
 from segvlad_ros.verification.scale import with_odometry_depths
 from segvlad_ros.verification.verify import VerificationSettings, verify
 from segvlad_ros.verification.view import View
@@ -302,7 +302,7 @@ def test_points_on_one_line_are_no_error():
 def test_evidence_of_segments_is_used():
     scene = Scene(14)
     query, match = scene.view(QUERY, strangers=40), scene.view(MATCH, seed=2)
-    found = verify(query, match, [SegmentMatch(0, 0, 0.9)])
+    found = verify(query, match, np.array([[0, 0]]))
     assert found.proven
     assert errors(found.query_pose_in_match)[0] < 0.02
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.types import Keypoints, SegmentMatch
+from segvlad_ros.types import Keypoints
 from segvlad_ros.verification.view import View, find_correspondences, same_segments, squared_distances
 
 
@@ -46,7 +46,7 @@ def test_matched_segments_tell_doubles_apart():
     match = View(keypoints(np.concatenate([left, right]), np.concatenate([descriptors, descriptors])),
                  np.array([[0, 0, 300, 600], [400, 0, 300, 600]], np.int32))
     assert len(find_correspondences(query.keypoints, match.keypoints)) == 0
-    inside = same_segments(query, match, [SegmentMatch(0, 1, 0.9)])
+    inside = same_segments(query, match, np.array([[0, 1]]))
     pairs = find_correspondences(query.keypoints, match.keypoints, inside)
     assert len(pairs) == 20
     assert inside[pairs.query, pairs.match].all()
@@ -56,7 +56,7 @@ def test_matched_segments_tell_doubles_apart():
 def test_what_segments_leave_over_is_sought_in_the_whole_image():
     descriptors, positions = looks(40), places(40)
     view = View(keypoints(positions, descriptors), np.array([[0, 0, 300, 600]], np.int32))
-    inside = same_segments(view, view, [SegmentMatch(0, 0, 0.9)])
+    inside = same_segments(view, view, np.array([[0, 0]]))
     pairs = find_correspondences(view.keypoints, view.keypoints, inside)
     assert len(pairs) == 40
     assert np.array_equal(pairs.match, pairs.query)
