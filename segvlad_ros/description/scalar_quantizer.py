@@ -95,7 +95,11 @@ class ScalarQuantizer:
         :return: (M, d) float32, rows of :attr:`length`
         :raises SegvladError: codes of another length
         """
-        return unit_rows(self.unrotated(self.decode_rotated(codes))) * np.float32(self.length)
+        return self.unrotated(self.seen(codes))
+
+    def seen(self, codes: np.ndarray) -> np.ndarray:
+        """What stands for the rows where these are :meth:`rotated`, (M, d) float32 of :attr:`length`."""
+        return unit_rows(self.decode_rotated(codes)) * np.float32(self.length)
 
     def decode_rotated(self, codes: np.ndarray) -> np.ndarray:
         """What faiss's index sees: (M, d) float32, rotated, and within 8 % of unit length."""

@@ -3,6 +3,9 @@
 The index is derived data: it is filled from the map file or from live keyframes and never stored. Each added keyframe
 is an *entry*, numbered from 0; its segments stay together, so that leaving out keyframes leaves a few runs of rows.
 Of a large map it holds what finds the best keyframes, and asks for the codes of their segments.
+
+All descriptors, those of queries too, are here as codes see them, rotated: cosines are the same, and nothing has to be
+rotated back.
 """
 from __future__ import annotations
 
@@ -158,7 +161,7 @@ class SegmentIndex:
         with self._lock:
             if self._candidates is None:
                 return self._rows[slice(*self._starts[entry:entry + 2, 0])]
-        return quantizer(self.dimension).decode(self._codes([entry])[0])
+        return quantizer(self.dimension).seen(self._codes([entry])[0])
 
     def search(self, descriptors: np.ndarray, k: int, excluded: Iterable[int] = (),
                places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -235,11 +238,11 @@ class SegmentIndex:
 
 def _compare_codes(coder: ScalarQuantizer, queries: np.ndarray, codes: Sequence[np.ndarray],
                    ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each keyframe's codes the most similar segment to each of (M, d) queries."""
+    """Of each keyframe's codes the most similar segment to each of (M, d) rotated queries."""
     if not codes:
         return []
     rows = coder.decode_rotated(np.concatenate(codes))
-    cosines = coder.rotated(queries) @ rows.T
+    cosines = queries @ rows.T
     cosines *= coder.length / np.sqrt(np.einsum('ij,ij->i', rows, rows))
     edges = np.cumsum([0, *map(len, codes)])
     # one beside the other, all as wide as the widest, they are gone through in a fraction of the time

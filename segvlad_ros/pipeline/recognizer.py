@@ -109,8 +109,8 @@ class Recognizer:
         """All keyframes of the searched map, whole, in the order of their entries."""
         for entry in self.entries:
             keyframe = self.keyframe(entry)
-            yield replace(keyframe, description=replace(keyframe.description,
-                                                        descriptors=self._index.descriptors(entry)))
+            rows = quantizer(self._keyframes.dimension).unrotated(self._index.descriptors(entry))
+            yield replace(keyframe, description=replace(keyframe.description, descriptors=rows))
 
     def add(self, keyframe: Keyframe) -> int:
         """Append one keyframe to the searched map.
@@ -144,7 +144,7 @@ class Recognizer:
         """Search and follow a keyframe that is kept."""
         dimension = self._keyframes.dimension
         rows = codes(packed.arrays, packed.columns.segment_count, dimension)
-        self._index.add(quantizer(dimension).decode(rows))
+        self._index.add(quantizer(dimension).seen(rows))
         return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
                              self._sights.pop(keyframe.id, ()))
 
@@ -243,7 +243,7 @@ class Recognizer:
                     excluded |= self._map.outside(sessions)
                 try:
                     answer = self._refused(query, excluded) or self._answer(
-                        Query(query, mark, independent, self._map.newest(query.id, excluded)), excluded, top_k)
+                        self._query(query, mark, independent, excluded), excluded, top_k)
                     break
                 except KeyframeGone as gone:  # nothing has been learnt from the query yet
                     logger.warning('%s; it is searched no longer', gone)
@@ -262,10 +262,15 @@ class Recognizer:
                                f'all {self.count} keyframes of the map are too recent or not to be searched')
         return None
 
+    def _query(self, keyframe: Keyframe, mark: OdometryMark | None, independent: bool, excluded: np.ndarray) -> Query:
+        rows = keyframe.description.descriptors
+        return Query(keyframe, quantizer(rows.shape[1]).rotated(rows), mark, independent,
+                     self._map.newest(keyframe.id, excluded))
+
     def _answer(self, query: Query, excluded: np.ndarray, top_k: int) -> Recognition:
         """Search, vote, gather evidence, decide, learn."""
         clock = Stopwatch()
-        votes = self._vote(query.keyframe.description.descriptors, excluded, clock)
+        votes = self._vote(query.rows, excluded, clock)
         inquiry = Inquiry(query, votes, self._witnesses, self._settings.vote.floor)
         shortlist = inquiry.shortlist(top_k)
         if not shortlist:

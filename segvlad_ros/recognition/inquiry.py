@@ -35,12 +35,14 @@ _COMPARED = 2
 class Query:
     """A keyframe that is asked about.
 
+    :ivar rows: (M, d) float32, its descriptors as the index has them
     :ivar mark: where it lies on its odometry, None where that is not known or not asked
     :ivar single: it belongs to no sequence
     :ivar newest: the youngest keyframe of its own session that was searched; None if there is none
     """
 
     keyframe: Keyframe
+    rows: np.ndarray
     mark: OdometryMark | None = None
     single: bool = False
     newest: int | None = None
@@ -181,6 +183,6 @@ class Inquiry:
         return self._likenesses[entry]
 
     def _compare(self, entries: list[int]) -> None:
-        tables = self._index.compare(self._query.keyframe.description.descriptors, entries)
+        tables = self._index.compare(self._query.rows, entries)
         for entry, similarities, segments in zip(entries, *(table.T for table in tables)):
             self._likenesses[entry] = Likeness.of(similarities, segments, self._floor)
