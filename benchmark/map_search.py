@@ -133,7 +133,7 @@ def measure_exact(made: Made, queries: int, data: Path | None) -> dict:
         recognizer.load(place_map)
     right = []
     for number, entries in zip(wanted, found):
-        recognizer._index._candidates = _Known(entries)
+        recognizer._known.index._candidates = _Known(entries)
         right.append(_is(_answer(recognizer, made.query(number)), number))
     return {'exact_right': right, 'exact_ms_p50': 1e3 * spent / len(wanted), 'exact_queries': len(wanted),
             'exact_score_recall_at_1': float(np.mean([entries[0] == number for number, entries in zip(wanted, found)]))}

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -10,21 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segvlad_ros.mapping.arrays_v2 import codes, quantizer
-from segvlad_ros.mapping.keyframe_store import KeyframeGone, KeyframeStore
-from segvlad_ros.mapping.map_format import FORMAT_VERSION, NO_ARRAYS, Packed, intact, outline, unpack
+from segvlad_ros.mapping.arrays_v2 import quantizer
+from segvlad_ros.mapping.keyframe_store import KeyframeGone
+from segvlad_ros.mapping.known_keyframes import KnownKeyframes
+from segvlad_ros.mapping.map_format import FORMAT_VERSION, Packed, intact, outline, unpack
 from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
 from segvlad_ros.mapping.places import Sight
 from segvlad_ros.mapping.searched_map import SearchedMap
-from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.pipeline.stopwatch import Stopwatch
 from segvlad_ros.recognition.decision import decide
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses
 from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
+from segvlad_ros.recognition.poll import poll
 from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import FeedbackWeights, Votes, vote_online, vote_weights
+from segvlad_ros.recognition.voting import FeedbackWeights, vote_weights
 from segvlad_ros.threads import FairLock, one_blas_thread
-from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, Status
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Recognizer:
     @property
     def entries(self) -> list[int]:
         """The keyframes of the searched map; removed ones have left theirs."""
-        return np.flatnonzero(~self._map.removed).tolist()
+        return self._known.entries
 
     @property
     def places(self) -> np.ndarray:
@@ -72,7 +73,7 @@ class Recognizer:
     @property
     def segments(self) -> int:
         """Segments in the searched map."""
-        return self._index.segments
+        return self._known.index.segments
 
     @property
     def ids(self) -> list[KeyframeId]:
@@ -85,17 +86,15 @@ class Recognizer:
         :param entry: ``Candidate.entry``
         :raises KeyframeGone: it was removed, or can no longer be read from its map
         """
-        keyframe = self._keyframes.keyframe(entry)
-        if keyframe is None:
-            identity = self._map.identity(entry)
-            raise KeyframeGone(f'keyframe {identity.index} of session {identity.session_id!r} was removed', identity)
-        return replace(keyframe, optimized=self._map.optimized(entry))
+        return self._known.keyframe(entry)
 
     def outlines(self) -> Iterator[Keyframe]:
         """All keyframes of the searched map, in the order of their entries, with their poses and nothing else."""
-        for entry in self.entries:
-            yield Keyframe(self._map.identity(entry), NO_ARRAYS, pose=self._map.pose(entry),
-                           optimized=self._map.optimized(entry))
+        return self._known.outlines()
+
+    def keyframes(self) -> Iterator[Keyframe]:
+        """All keyframes of the searched map, whole, in the order of their entries."""
+        return map(self._known.whole, self.entries)
 
     def identity(self, entry: int) -> KeyframeId:
         """Which keyframe it is, or was."""
@@ -105,24 +104,13 @@ class Recognizer:
         """The entry of a keyframe; None if it is not in the searched map."""
         return self._map.entry(identity)
 
-    def keyframes(self) -> Iterator[Keyframe]:
-        """All keyframes of the searched map, whole, in the order of their entries."""
-        for entry in self.entries:
-            keyframe = self.keyframe(entry)
-            rows = quantizer(self._keyframes.dimension).unrotated(self._index.descriptors(entry))
-            yield replace(keyframe, description=replace(keyframe.description, descriptors=rows))
-
     def add(self, keyframe: Keyframe) -> int:
         """Append one keyframe to the searched map.
 
         :return: its entry number
         """
-        rows = keyframe.description.descriptors
         with self._lock, one_blas_thread():
-            if self.count and rows.shape[1] != self._index.dimension:
-                raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {rows.shape[1]} values, the map '
-                                   f'of {self._index.dimension}: describe it with the preset of the map')
-            return self._added(keyframe, self._keyframes.append(keyframe))
+            return self._find(keyframe, self._known.keep(keyframe))
 
     def add_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> int:
         """Append one keyframe that is read from its map when it is asked for, even when that map has been closed.
@@ -137,16 +125,12 @@ class Recognizer:
         with intact(where):
             keyframe = outline(packed)
         with self._lock:
-            self._keyframes.append_stored(place_map, row, packed)
-            return self._added(keyframe, packed)
+            self._known.store.append_stored(place_map, row, packed)
+            return self._find(keyframe, packed)
 
-    def _added(self, keyframe: Keyframe, packed: Packed) -> int:
-        """Search and follow a keyframe that is kept."""
-        dimension = self._keyframes.dimension
-        rows = codes(packed.arrays, packed.columns.segment_count, dimension)
-        self._index.add(quantizer(dimension).seen(rows))
-        return self._map.add(keyframe, self._tracks.mark(keyframe.id, keyframe.pose),
-                             self._sights.pop(keyframe.id, ()))
+    def _find(self, keyframe: Keyframe, packed: Packed) -> int:
+        mark = self._tracks.mark(keyframe.id, keyframe.pose)
+        return self._known.find(keyframe, packed, mark, self._sights.pop(keyframe.id, ()))
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out of the searched map, for good; those not in it are passed over.
@@ -154,15 +138,13 @@ class Recognizer:
         :return: how many were taken out
         """
         with self._lock:
-            gone = [entry for identity in ids if (entry := self._map.remove(identity)) is not None]
-            for entry in gone:
-                self._keyframes.forget(entry)
-            return len(gone)
+            return self._known.remove(ids)
 
     def alike(self, entry: int, others: Iterable[int]) -> list[float]:
         """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
+        index = self._known.index
         with self._lock, one_blas_thread():
-            similarities = self._index.compare(self._index.descriptors(entry), list(others))[0]
+            similarities = index.compare(index.descriptors(entry), list(others))[0]
             return vote_weights(similarities, self._settings.vote.floor).mean(axis=0).tolist()
 
     def load(self, place_map: PlaceMap, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
@@ -180,14 +162,14 @@ class Recognizer:
             loaded.clear()
             raise
         with self._lock:
-            self._keyframes.close()
+            self._known.close()
             self._take_map(loaded)
             return self.count
 
     def clear(self) -> None:
         """Empty the searched map."""
         with self._lock:
-            self._keyframes.close()
+            self._known.close()
             self._forget_map()
 
     def reset_short_term(self) -> None:
@@ -255,7 +237,7 @@ class Recognizer:
         """The answer where nothing can be searched."""
         if query.description.rejected or not len(query.description):
             return Recognition(Status.QUERY_REJECTED, query.description.rejected or 'the image has no segments')
-        if not self._index.segments or self._map.removed.all():
+        if not self.segments or self._map.removed.all():
             return Recognition(Status.MAP_EMPTY, 'the map has no keyframes yet')
         if excluded.all():
             return Recognition(Status.MAP_ONLY_RECENT,
@@ -270,7 +252,8 @@ class Recognizer:
     def _answer(self, query: Query, excluded: np.ndarray, top_k: int) -> Recognition:
         """Search, vote, gather evidence, decide, learn."""
         clock = Stopwatch()
-        votes = self._vote(query.rows, excluded, clock)
+        votes = poll(self._known, query.rows, excluded, self._feedback.weights(len(self._map)),
+                     neighbours=self._settings.search.neighbours, floor=self._settings.vote.floor, lap=clock.lap)
         inquiry = Inquiry(query, votes, self._witnesses, self._settings.vote.floor)
         shortlist = inquiry.shortlist(top_k)
         if not shortlist:
@@ -279,7 +262,7 @@ class Recognizer:
             return Recognition(Status.NO_MATCH_LOW_SCORE, 'no segment of the map is similar to any of the image',
                                timings=clock.seconds)
         clock.lap('compare')
-        best, others = self._examine(inquiry, shortlist)
+        best, others = inquiry.examined(shortlist, self._settings.geometry, self._settings.decision)
         clock.lap('verify')
         best, same = inquiry.compared(best, self._settings.decision.max_ambiguity)
         if self._calibration is not None:
@@ -294,47 +277,6 @@ class Recognizer:
         clock.lap('report')
         return Recognition(status, f'{self._name(best)}: {reason}', candidates, timings=clock.seconds,
                            evidence=best)
-
-    def _vote(self, rows: np.ndarray, excluded: np.ndarray, clock: Stopwatch) -> Votes:
-        """One vote a segment and place; a place seen a hundred times must not hide all others, so look past it."""
-        neighbours, floor = self._settings.search.neighbours, self._settings.vote.floor
-        found = self._index.search(rows, neighbours, np.flatnonzero(excluded), self._map.places)[:2]
-        clock.lap('search')
-        weights = self._feedback.weights(len(self._map))
-        votes = vote_online(*found, self._map.places, floor, weights)
-        clock.lap('vote')
-        if not votes.scores.any():
-            return votes
-        near = self._map.around(int(votes.best_keyframes[votes.ranked_places()[0]]))
-        full = (found[0][:, -1] > floor) & near[found[1]].all(axis=1)
-        if not full.any():
-            return votes
-        beyond = self._index.search(rows[full], neighbours, np.flatnonzero(excluded | near), self._map.places)[:2]
-        clock.lap('search')
-        more = [np.full((len(rows), beyond[0].shape[1]), empty) for empty in (-np.inf, -1)]
-        for table, values in zip(more, beyond):
-            table[full] = values
-        joined = np.hstack([found[0], more[0].astype(np.float32)]), np.hstack([found[1], more[1].astype(np.int64)])
-        votes = vote_online(*joined, self._map.places, floor, weights)
-        clock.lap('vote')
-        return votes
-
-    def _examine(self, inquiry: Inquiry, shortlist: list[Evidence]) -> tuple[Evidence, list[Evidence]]:
-        """The candidate to believe, if any, and the others: the first one that geometry proves and odometry allows,
-        else the best that odometry allows, else the best.
-        """
-        limits, tried = self._settings, []
-        for number, evidence in enumerate(shortlist):
-            asked = number < limits.geometry.candidates and evidence.score >= limits.decision.min_proven_score
-            tried.append(inquiry.verified(evidence) if asked else inquiry.weighed(evidence))
-            if tried[-1].proven and not tried[-1].support.contradiction:
-                break
-            if number + 1 >= max(limits.geometry.candidates, 1):
-                break
-        allowed = [evidence for evidence in tried if not evidence.support.contradiction]
-        best = next((evidence for evidence in allowed if evidence.proven), (allowed or tried)[0])
-        rest = [evidence for evidence in (*tried, *shortlist[len(tried):]) if evidence is not best]
-        return best, rest
 
     def _learn(self, query: Query, best: Evidence | None, inquiry: Inquiry, matched: bool = False,
                same: Collection[int] = ()) -> None:
@@ -369,32 +311,19 @@ class Recognizer:
             left_out |= self._map.last_frames(query.id, exclude_frames)
         return left_out
 
+    @property
+    def _map(self) -> SearchedMap:
+        return self._known.searched
+
     def _forget_map(self) -> None:
         settings = self._settings
-        self._keyframes = KeyframeStore()
-        self._index = SegmentIndex(self._keyframes.codes, settings.search.exact_segments)
-        self._map = SearchedMap(settings.places, settings.odometry)
+        self._known = KnownKeyframes(SearchedMap(settings.places, settings.odometry), settings.search.exact_segments)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
-        self._witnesses = Witnesses(self._map, self._keyframes, self._index, self._hypotheses,
-                                    Verifier(self._map, self._keyframes, settings.geometry))
+        self._witnesses = Witnesses(self._known, self._hypotheses, Verifier(self._known, settings.geometry))
         self._feedback = FeedbackWeights()
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
 
     def _take_map(self, other: Recognizer) -> None:
-        for name in ('_keyframes', '_index', '_map', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
+        for name in ('_known', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
             setattr(self, name, getattr(other, name))
-
-
-class Stopwatch:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._begin = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """What has passed since the last lap belongs to this stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._begin
-        self._begin = now

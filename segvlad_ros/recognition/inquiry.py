@@ -8,16 +8,15 @@ from functools import cache
 import numpy as np
 
 from segvlad_ros.geometry import to_matrix
-from segvlad_ros.mapping.keyframe_store import KeyframeStore
+from segvlad_ros.mapping.known_keyframes import KnownKeyframes
 from segvlad_ros.mapping.odometry import Motion, OdometryMark
-from segvlad_ros.mapping.searched_map import SearchedMap
-from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.recognition.evidence import Evidence
 from segvlad_ros.recognition.hypotheses import Hypotheses, Support, place_motion
 from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import Likeness, Votes
 from segvlad_ros.types import Keyframe
-from segvlad_ros.verification.verify import Geometry
+from segvlad_ros.verification.verify import Geometry, VerificationSettings
 from segvlad_ros.verification.view import View
 
 # Keyframes that are compared with the query segment by segment to find the best, however many are to be reported: the
@@ -52,9 +51,7 @@ class Query:
 class Witnesses:
     """Who is asked about a query."""
 
-    searched: SearchedMap
-    keyframes: KeyframeStore
-    index: SegmentIndex
+    known: KnownKeyframes
     hypotheses: Hypotheses
     verifier: Verifier
 
@@ -67,7 +64,7 @@ class Inquiry:
 
     def __init__(self, query: Query, votes: Votes, witnesses: Witnesses, floor: float) -> None:
         self._query, self._votes, self._floor = query, votes, floor
-        self._map, self._keyframes, self._index = witnesses.searched, witnesses.keyframes, witnesses.index
+        self._known, self._map = witnesses.known, witnesses.known.searched
         self._hypotheses, self._verifier = witnesses.hypotheses, witnesses.verifier
         self._view = View.of(query.keyframe)
         self._place_weights = cache(votes.weights)
@@ -81,6 +78,24 @@ class Inquiry:
         self._compare(ranked)
         return [evidence for part in (ranked[:SHORTLIST], ranked[SHORTLIST:])
                 for evidence in sorted(map(self._alike, part), key=lambda evidence: -evidence.score)]
+
+    def examined(self, shortlist: list[Evidence], geometry: VerificationSettings,
+                 decision: DecisionSettings) -> tuple[Evidence, list[Evidence]]:
+        """The candidate to believe, if any, and the others: the first one that geometry proves and odometry allows,
+        else the best that odometry allows, else the best.
+        """
+        tried: list[Evidence] = []
+        for number, evidence in enumerate(shortlist):
+            asked = number < geometry.candidates and evidence.score >= decision.min_proven_score
+            tried.append(self.verified(evidence) if asked else self.weighed(evidence))
+            if tried[-1].proven and not tried[-1].support.contradiction:
+                break
+            if number + 1 >= max(geometry.candidates, 1):
+                break
+        allowed = [evidence for evidence in tried if not evidence.support.contradiction]
+        best = next((evidence for evidence in allowed if evidence.proven), (allowed or tried)[0])
+        rest = [evidence for evidence in (*tried, *shortlist[len(tried):]) if evidence is not best]
+        return best, rest
 
     def verified(self, evidence: Evidence) -> Evidence:
         """The evidence with what geometry and odometry say."""
@@ -164,7 +179,7 @@ class Inquiry:
     def _rivals(self, evidence: Evidence, places: np.ndarray) -> np.ndarray:
         """Those of some places that may stand as doubles of a proven candidate, whatever geometry says of others."""
         best_keyframes = self._votes.best_keyframes[places]
-        blind = [not self._keyframes.has_keypoints(entry) for entry in best_keyframes.tolist()]
+        blind = [not self._known.store.has_keypoints(entry) for entry in best_keyframes.tolist()]
         return places[np.array(blind, bool) | self._map.known_apart(evidence.entry, best_keyframes)]
 
     def _support(self, entry: int, motion: Motion, proven: bool) -> Support:
@@ -183,6 +198,6 @@ class Inquiry:
         return self._likenesses[entry]
 
     def _compare(self, entries: list[int]) -> None:
-        tables = self._index.compare(self._query.rows, entries)
+        tables = self._known.index.compare(self._query.rows, entries)
         for entry, similarities, segments in zip(entries, *(table.T for table in tables)):
             self._likenesses[entry] = Likeness.of(similarities, segments, self._floor)

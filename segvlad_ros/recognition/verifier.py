@@ -7,6 +7,7 @@ import numpy as np
 
 from segvlad_ros.geometry import from_matrix
 from segvlad_ros.mapping.keyframe_store import KeyframeStore
+from segvlad_ros.mapping.known_keyframes import KnownKeyframes
 from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Pose
 from segvlad_ros.verification.scale import with_odometry_depths
@@ -28,9 +29,9 @@ class Verifier:
     only for views that are proven to show the query's place without them.
     """
 
-    def __init__(self, searched: SearchedMap, keyframes: KeyframeStore, settings: VerificationSettings) -> None:
-        self._keyframes, self._settings = keyframes, settings
-        self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, searched, keyframes))
+    def __init__(self, known: KnownKeyframes, settings: VerificationSettings) -> None:
+        self._keyframes, self._settings = known.store, settings
+        self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, known.searched, known.store))
 
     def verify(self, query: View | None, entry: int, segments: np.ndarray) -> Geometry | None:
         """Compare a query with a map entry; None where one of the two has no keypoints.

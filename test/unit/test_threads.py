@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from segvlad_ros.pipeline import recognizer as recognizer_module
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.recognition import poll as poll_module
 from segvlad_ros.threads import FairLock
 from segvlad_ros.types import Keyframe, KeyframeId
 
@@ -26,8 +26,8 @@ def test_a_description_and_an_answer_use_one_blas_thread(monkeypatch):
     describer = build_describer(preset)
     describer.find_keypoints = lambda rgb, depth: seen.update(described=blas_threads())
     recognizer = build_recognizer(preset)
-    vote = recognizer_module.vote_online
-    monkeypatch.setattr(recognizer_module, 'vote_online',
+    vote = poll_module.vote_online
+    monkeypatch.setattr(poll_module, 'vote_online',
                         lambda *values: (seen.update(answered=blas_threads()), vote(*values))[1])
     rgb = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     with threadpool_limits(2, user_api='blas'):
