@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from nav_msgs.msg import Path
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -17,7 +16,7 @@ from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.keyframe_input import KeyframeInput
-from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.input.path_input import PathInput
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory
@@ -35,7 +34,7 @@ from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
 from segvlad_ros.ros.output.status import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
-from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition, SegvladError, Status
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Pose, Recognition, SegvladError, Status
 
 
 class Localizer(SegvladNode):
@@ -70,7 +69,7 @@ class Localizer(SegvladNode):
         self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
-        self._optimized = self._follow_path()
+        self._path = PathInput(self, lambda: self._places.recognizer.ids, self._move)
         if parameters['source'] == 'images':
             self._places.describer.warm_up()
             self.images = ImageInput(self)
@@ -89,18 +88,16 @@ class Localizer(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
-        self._back_end = [
-            qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
-                          qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group),
-            qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                          callback_group=self.sensor_group, raw=True)]
+        self._feedback = qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+                                       qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
+        self._path.open()
         if self._input is not None:
             self._input.open()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
-        for subscription in self._back_end:
-            self.destroy_subscription(subscription)
+        self.destroy_subscription(self._feedback)
+        self._path.close()
         if self._input is not None:
             self._input.close()
 
@@ -172,7 +169,7 @@ class Localizer(SegvladNode):
             self._added(keyframe)
 
     def _added(self, keyframe: Keyframe) -> None:
-        self._optimized.add(keyframe.id)
+        self._path.add(keyframe.id)
         self._markers.place(keyframe.id, self._shown(keyframe))
 
     def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
@@ -236,7 +233,7 @@ class Localizer(SegvladNode):
             place_map.close()
         self._maps = []
         self._places.recognizer.clear()
-        self._optimized = self._follow_path()  # another map's keyframes have not moved yet
+        self._path.restart()
         self._match_markers.clear()
         self._markers.forget()
         if self._input is not None and self._input.follower is not None:
@@ -255,23 +252,7 @@ class Localizer(SegvladNode):
     def _learn(self, feedback: LoopClosureFeedback, accepted: bool) -> None:
         self._places.recognizer.feedback(from_keyframe_id(feedback.query), from_keyframe_id(feedback.match), accepted)
 
-    def _follow_path(self) -> OptimizedPath:
-        return OptimizedPath(lambda: self._places.recognizer.ids)
-
-    def _take_path(self, path: bytes) -> None:
-        self.post('optimized_path', lambda: self._optimize(path), newest=True)
-
-    def _optimize(self, path: bytes) -> None:
-        waited = self._optimized.waiting
-        self._optimized.take(path)
-        if not waited:
-            self._move_some()
-
-    def _move_some(self) -> None:
-        """Move some keyframes, and the others after what else is to be done."""
-        moved = self._optimized.moved()
-        if self._optimized.waiting:
-            self.worker.go_on(self._move_some)
+    def _move(self, moved: dict[KeyframeId, OptimizedPose]) -> None:
         self._places.recognizer.update_poses(moved)
         for keyframe, pose in moved.items():
             self._markers.place(keyframe, pose.map_from_base)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from nav_msgs.msg import Path
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.growth import Growth
@@ -16,7 +15,7 @@ from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
-from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.input.path_input import PathInput
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.fleet_link import FleetLink
@@ -67,6 +66,7 @@ class MapBuilder(SegvladNode):
         self._fleet = FleetLink.of(parameters)
         name = parameters['map'] or self._directory.unused_name()
         self._retention = node_retention(parameters)
+        self._path = PathInput(self, self._stored_ids, self._store_poses)
         self._use(*self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
 
@@ -80,16 +80,16 @@ class MapBuilder(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
-        self._path = qos.subscribe(self, Path, 'optimized_path', self._take_path, qos.reliable(1),
-                                   callback_group=self.sensor_group, raw=True)
+        self._path.open()
         self._feedback = None if self._keeper is None else qos.subscribe(
             self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
             qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
-        for subscription in filter(None, (self._path, self._feedback)):
-            self.destroy_subscription(subscription)
+        self._path.close()
+        if self._feedback is not None:
+            self.destroy_subscription(self._feedback)
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`; only a keyframe that was stored shows that the disk has room again."""
@@ -99,7 +99,7 @@ class MapBuilder(SegvladNode):
             return False
         kept = self._store(keyframe)
         if kept.stored:
-            self._optimized.add(keyframe.id)
+            self._path.add(keyframe.id)
             self._markers.place(keyframe.id, keyframe.pose)
         self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint, passed_over=not kept.stored))
         self._tell_removed(kept.removed)
@@ -181,8 +181,8 @@ class MapBuilder(SegvladNode):
         self._places.mapper.new_session()
         self._growth, self._keeper = Growth(place_map.used_bytes), keeper
         self._markers.forget()
-        self._optimized = OptimizedPath(place_map.ids)
         previous, self._map = self._map, place_map
+        self._path.restart()
         if self._fleet is not None:
             self._fleet.send(place_map)
         if previous is not None:
@@ -196,32 +196,11 @@ class MapBuilder(SegvladNode):
         """Write another map from now on; it was opened, and checked, while mapping went on."""
         self.on_worker(lambda: self._use(place_map, keeper), otherwise=place_map.close)
 
-    def _take_path(self, path: bytes) -> None:
-        self.post('optimized_path', lambda: self._optimize(path), newest=True)
-
-    def _optimize(self, path: bytes) -> bool:
-        waited = self._optimized.waiting
-        self._optimized.take(path)
-        return not waited and self._move_some()
-
-    def _move_some(self) -> bool:
-        """Store the poses of some keyframes, and those of the others after what else is to be done.
-
-        :return: whether some have moved
-        """
-        moved = self._optimized.moved()
-        if self._optimized.waiting:
-            self.worker.go_on(self._move_some)
-        if moved:
-            self._store_poses(moved)
-        return bool(moved)
+    def _stored_ids(self) -> list[KeyframeId]:
+        return self._map.ids()
 
     def _store_poses(self, moved: dict[KeyframeId, OptimizedPose]) -> None:
-        try:
-            self._map.update_poses(moved)
-        except SegvladError:
-            self._optimized = OptimizedPath(self._map.ids)  # the next path tells them again
-            raise
+        self._map.update_poses(moved)
         if self._keeper is not None:
             self._keeper.recognizer.update_poses(moved)
         for keyframe, pose in moved.items():
@@ -274,7 +253,7 @@ class MapBuilder(SegvladNode):
     def _remove(self, request: RemoveKeyframes.Request) -> int:
         ids = keyframes_to_remove(request, self._map)
         removed = self._map.remove(ids) if self._keeper is None else self._keeper.remove(ids)
-        self._optimized = OptimizedPath(self._map.ids)
+        self._path.restart()
         self._tell_removed(ids)
         return removed
 
