@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from segvlad_ros.mapping.columns import Columns
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
 from segvlad_ros.mapping.places import EXTENT, Places, PlaceSettings, Sight
 from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, OptimizedPose, Pose, SessionKey
@@ -35,7 +36,7 @@ class SearchedMap:
 
     def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
         self._settings, self._drift = places, drift
-        self._table = np.zeros(64, _FACTS)
+        self._table = Columns(_FACTS)
         self._removed = 0
         self._identities: list[KeyframeId] = []
         self._optimized: dict[int, OptimizedPose] = {}
@@ -76,11 +77,10 @@ class SearchedMap:
 
     def pose(self, entry: int) -> Pose | None:
         """As it was measured, without its covariance."""
-        facts = self._table[entry]
-        if facts['measured_frame'] < 0:
+        frame, values = self._table['measured_frame'][entry], self._table['measured'][entry].copy()
+        if frame < 0:
             return None
-        values = facts['measured'].copy()
-        return Pose(values[:3], values[3:], list(self._frames)[facts['measured_frame']])
+        return Pose(values[:3], values[3:], list(self._frames)[frame])
 
     def optimized(self, entry: int) -> OptimizedPose | None:
         """What a back-end has made of its pose last, None where there is none."""
@@ -102,20 +102,20 @@ class SearchedMap:
         """
         entry = len(self)
         if entry == len(self._table):
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+            self._table.grow()
         self._identities.append(keyframe.id)
         self._marks.append(mark)
         self._entries[keyframe.id.key] = entry
-        facts = self._table[entry]
-        facts['session'] = session = self._sessions.setdefault(keyframe.id.session, len(self._sessions))
-        facts['index'], facts['stamp_ns'] = keyframe.id.index, keyframe.id.stamp_ns
-        facts['run'] = facts['frame'] = facts['measured_frame'] = -1
+        facts = self._table
+        facts['session'][entry] = session = self._sessions.setdefault(keyframe.id.session, len(self._sessions))
+        facts['index'][entry], facts['stamp_ns'][entry] = keyframe.id.index, keyframe.id.stamp_ns
+        facts['run'][entry] = facts['frame'][entry] = facts['measured_frame'][entry] = -1
         if keyframe.pose is not None:
-            facts['measured'][:3], facts['measured'][3:] = keyframe.pose.translation, keyframe.pose.quaternion
-            facts['measured_frame'] = self._frames.setdefault(keyframe.pose.frame, len(self._frames))
+            facts['measured'][entry] = *keyframe.pose.translation, *keyframe.pose.quaternion
+            facts['measured_frame'][entry] = self._frames.setdefault(keyframe.pose.frame, len(self._frames))
         if mark is not None:
-            facts['run'], facts['length_m'], facts['moment'] = mark.run, mark.length_m, mark.moment
-            facts['position'] = mark.base[:3, 3]
+            facts['run'][entry], facts['length_m'][entry], facts['moment'][entry] = mark.run, mark.length_m, mark.moment
+            facts['position'][entry] = mark.base[:3, 3]
         if keyframe.optimized is not None:
             self._set_optimized(entry, keyframe.optimized)
         if session == len(self._of_session):
@@ -176,13 +176,15 @@ class SearchedMap:
 
     def known_apart(self, entry: int, others: Sequence[int]) -> np.ndarray:
         """(len(others),) bool, keyframes that odometry or a back-end knows to lie beyond a scene's reach."""
-        here, there = self._table[entry], self._table[np.asarray(others, np.int64)]
-        error = position_error(there['length_m'] - here['length_m'], there['position'],
-                               there['moment'] - here['moment'], self._drift)
-        odometry = np.linalg.norm(there['position'] - here['position'], axis=1) - 3 * error
-        optimized = np.linalg.norm(there['optimized'] - here['optimized'], axis=1)
-        one_frame = (there['frame'] == here['frame']) & (here['frame'] >= 0)
-        one_run = (there['run'] == here['run']) & (here['run'] >= 0)
+        facts, others = self._table, np.asarray(others, np.int64)
+
+        def differing(name: str) -> np.ndarray:
+            return facts[name][others] - facts[name][entry]
+
+        error = position_error(differing('length_m'), facts['position'][others], differing('moment'), self._drift)
+        odometry = np.linalg.norm(differing('position'), axis=1) - 3 * error
+        optimized = np.linalg.norm(differing('optimized'), axis=1)
+        one_frame, one_run = ((differing(name) == 0) & (facts[name][entry] >= 0) for name in ('frame', 'run'))
         apart = np.where(one_frame, optimized, np.where(one_run, odometry, 0.0))
         return apart > self._settings.near_distance_m
 
@@ -253,23 +255,25 @@ class SearchedMap:
 
     def _settle(self, entry: int, seen: Sequence[Sight]) -> None:
         """Give a new keyframe a place: that of a keyframe that showed the same scene, else a near one, else its own."""
-        facts = self._table[entry]
+        facts = self._table
         sights = [(sight.entry, self._length(sight)) for sight in seen]
         near = list(self._near_in_session(entry))
-        facts['via'], facts['offset'] = -1, 0.0
+        facts['via'][entry], facts['offset'][entry] = -1, 0.0
         # a match lies to any side of the keyframe that it shows: what it adds is no way that leads on from the founder
         for candidates, joined in ((sights, max), (near, sum)):
-            away = ((joined((length, self._table['offset'][other])), other) for other, length in candidates)
+            away = ((joined((length, facts['offset'][other])), other) for other, length in candidates)
             length, other = min(away, key=lambda item: item[0], default=(np.inf, -1))
             if length <= EXTENT:
-                facts['via'], facts['offset'], facts['place'] = other, length, self._table['place'][other]
-                self._places.join(int(facts['place']), entry)
+                place = int(facts['place'][other])
+                facts['via'][entry], facts['offset'][entry] = other, length
+                self._places.join(place, entry)
                 break
         else:
-            facts['place'] = self._places.found(entry)
+            place = self._places.found(entry)
+        facts['place'][entry] = place
         for other, length in near:
-            self._places.connect(int(facts['place']), int(self._table['place'][other]),
-                                 length + facts['offset'] + self._table['offset'][other])
+            self._places.connect(place, int(facts['place'][other]),
+                                 length + facts['offset'][entry] + facts['offset'][other])
         for sight in seen:
             self.link(entry, sight)
 
@@ -278,19 +282,19 @@ class SearchedMap:
 
         What odometry may be wrong by counts as distance, so that it connects over short ways only.
         """
-        facts = self._table[entry]
-        session = self._of_session[facts['session']]
+        facts = self._table
+        session = self._of_session[facts['session'][entry]]
         at = bisect_left(session, entry)
         others = np.array(session[max(0, at - _WINDOW):at] + session[at + 1:at + _WINDOW], np.int64)
         if not len(others):
             return
-        table = self._table[others]
-        apart = np.abs(table['index'] - facts['index']) / self._settings.near_keyframes
-        if facts['run'] >= 0:
-            error = position_error(facts['length_m'] - table['length_m'], facts['position'],
-                                   facts['moment'] - table['moment'], self._drift)
-            metres = np.linalg.norm(facts['position'] - table['position'], axis=1) + error
-            apart = np.where(table['run'] == facts['run'],
+        apart = np.abs(facts['index'][others] - facts['index'][entry]) / self._settings.near_keyframes
+        if facts['run'][entry] >= 0:
+            position = facts['position'][others]
+            error = position_error(facts['length_m'][entry] - facts['length_m'][others], facts['position'][entry],
+                                   facts['moment'][entry] - facts['moment'][others], self._drift)
+            metres = np.linalg.norm(facts['position'][entry] - position, axis=1) + error
+            apart = np.where(facts['run'][others] == facts['run'][entry],
                              np.minimum(apart, metres / self._settings.near_distance_m), apart)
         close = apart <= 1.0
         yield from zip(others[close].tolist(), apart[close].tolist())

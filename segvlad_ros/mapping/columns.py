@@ -1,0 +1,24 @@
+"""Numbers of many things, by name."""
+from __future__ import annotations
+
+import numpy as np
+
+
+class Columns:
+    """Arrays of one length that grow together. Each lies in memory by itself: going through one reads no other.
+
+    :param kinds: a structured type, whose fields name the columns
+    """
+
+    def __init__(self, kinds: np.dtype) -> None:
+        self._arrays = {name: np.zeros((64, *kinds[name].shape), kinds[name].base) for name in kinds.names}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def grow(self) -> None:
+        """Make room for as many rows again, of zeros."""
+        self._arrays = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._arrays.items()}
