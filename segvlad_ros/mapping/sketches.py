@@ -6,6 +6,7 @@ a sketch may be searched while one thread adds more.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,7 @@ class Signs(Sketch):
 
         super().__init__(representing, directions, bits // 8, np.uint8)
         self._count_differing, self._pointer = faiss.hammings, faiss.swig_ptr
-        drawn = np.random.default_rng(0).standard_normal((bits, directions))
-        self._rotation = np.linalg.qr(drawn)[0].T.astype(np.float32)
+        self._rotation = _rotation(directions, bits)
         self._speaking = np.maximum(np.cos(np.pi * np.arange(bits + 1) / bits) - _FLOOR, 0).astype(np.float32)
 
     def _codes(self, rows: np.ndarray) -> np.ndarray:
@@ -138,6 +138,12 @@ class Values(Sketch):
             half = nearest.shape[1] // 2
             nearest = np.maximum(nearest[:, :half], nearest[:, half:])
         return np.maximum(nearest[:, 0] - _FLOOR, 0) @ weights
+
+
+@lru_cache(maxsize=4)
+def _rotation(directions: int, bits: int) -> np.ndarray:
+    """(D, bits) float32, orthonormal rows drawn at random, the same every time."""
+    return np.linalg.qr(np.random.default_rng(0).standard_normal((bits, directions)))[0].T.astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
