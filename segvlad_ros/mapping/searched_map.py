@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from segvlad_ros.mapping.columns import Columns
+from segvlad_ros.mapping.growing_columns import GrowingColumns
 from segvlad_ros.mapping.odometry import Motion, OdometryMark, OdometrySettings, between, position_error
 from segvlad_ros.mapping.places import EXTENT, Places, PlaceSettings, Sight
 from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, OptimizedPose, Pose, SessionKey
@@ -36,7 +36,7 @@ class SearchedMap:
 
     def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
         self._settings, self._drift = places, drift
-        self._table = Columns(_FACTS)
+        self._table = GrowingColumns(_FACTS)
         self._removed = 0
         self._identities: list[KeyframeId] = []
         self._optimized: dict[int, OptimizedPose] = {}

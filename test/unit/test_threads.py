@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,10 +95,7 @@ def test_a_fair_lock_is_free_after_an_error():
     joined(started(lambda: lock.__enter__().__exit__(None, None, None)))
 
 
-def test_whom_a_signal_ends_waits_for_a_fair_lock_no_longer(tmp_path):
-    """Ctrl-C while the main thread waits: the lock goes on to the next, and the process ends."""
-    program = tmp_path / 'waits.py'
-    program.write_text("""import os, signal, threading, time
+INTERRUPTED = """import os, signal, threading, time
 from segvlad_ros.threads import FairLock
 
 lock, held, leave = FairLock(), threading.Event(), threading.Event()
@@ -123,6 +121,11 @@ except KeyboardInterrupt:
 leave.set()
 with lock:
     print('free')
-""")
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+"""
+
+
+def test_whom_a_signal_ends_waits_for_a_fair_lock_no_longer():
+    """Ctrl-C while the main thread waits: the lock goes on to the next, and the process ends."""
+    done = subprocess.run([sys.executable, '-c', INTERRUPTED], cwd=Path(__file__).parents[2], capture_output=True,
+                          text=True, timeout=60, check=True)
     assert done.stdout.split('\n')[:2] == ['interrupted 0', 'free'], done.stderr

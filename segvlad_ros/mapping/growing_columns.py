@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 
-class Columns:
+class GrowingColumns:
     """Arrays of one length that grow together. Each lies in memory by itself: going through one reads no other.
 
     :param kinds: a structured type, whose fields name the columns
