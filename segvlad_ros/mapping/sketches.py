@@ -1,6 +1,6 @@
 """What a large map keeps of every keyframe to find the best ones: representatives, shortened.
 
-Signs are compared many times faster than values are multiplied, values say more. What is stored is never moved, so that
+Signs are compared faster than values are multiplied, values say more. What is stored is never moved, so that
 a sketch may be searched while one thread adds more.
 """
 from __future__ import annotations
