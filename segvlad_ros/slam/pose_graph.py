@@ -17,7 +17,7 @@ from segvlad_ros.types import Pose
 FRAME = 'map'
 ODOMETRY_PROBABILITY = 1 - 1e-6  # closures less likely than this by odometry alone are not even tried
 INLIER_WEIGHT = 0.5  # least weight of a closure that bends the path
-OUTLIER_SHARE = 0.1  # all closures are compared anew when so many new ones do not fit, as a share of the inliers
+FRESH_SHARE = 0.1  # where some contradict, all are compared anew after so many new ones, as a share of the inliers
 MAX_WAITING = 1000
 
 
@@ -76,7 +76,7 @@ class PoseGraph:
         self._steps: dict[tuple[int, int], Any] = {}
         self._judged: dict[int, Judgement] = {}
         self._inliers: set[int] = set()
-        self._new_outliers = 0
+        self._fresh = 0  # closures since all were compared
 
     @property
     def nodes(self) -> int:
@@ -207,18 +207,23 @@ class PoseGraph:
                 self._set_aside(number, f'the optimiser failed on it: {one_line(error, 120)}')
 
     def _judge(self) -> None:
-        """Believe the new closures that fit what is known; where that does not come out, compare all anew."""
+        """Believe the new closures that fit what is known; where that does not come out, compare all anew.
+
+        A closure that was refused may be a true one whose fellows come later: while there is such a one, new closures
+        are a reason to compare all, even if each of them fits.
+        """
         fresh = self._loops.keys() - self._judged.keys()
         fitting = {number for number in self._loops.keys() - self._inliers
                    if self._agrees(number) or (number in fresh and self._fits(number))}
         inliers = self._inliers | fitting
-        self._new_outliers += len(fresh - inliers)
+        self._fresh += len(fresh)
         if fitting:
             self._solve(inliers)
-        if self._new_outliers > OUTLIER_SHARE * len(inliers) or not all(map(self._agrees, inliers)):
-            self._new_outliers = 0
-            inliers = self._select(sorted(
-                number for number in self._loops if self._is_possible(number) or self._agrees(number)))
+        comparable = {number for number in self._loops if self._is_possible(number) or self._agrees(number)}
+        due = comparable - inliers and self._fresh > FRESH_SHARE * len(inliers)
+        if due or not all(map(self._agrees, inliers)):
+            self._fresh = 0
+            inliers = self._select(sorted(comparable))
             self._solve(inliers)
             agreeing = set(filter(self._agrees, inliers))  # the selection was on a smaller graph
             if agreeing != inliers:
