@@ -52,11 +52,12 @@ class NodeCommand:
         """The command line, with the running interpreter."""
         remaps = [word for name, target in self.remaps.items() for word in ('-r', f'{name}:={target}')]
         parameters = [word for name, value in self.parameters.items() for word in ('-p', f'{name}:={value}')]
-        return [sys.executable, '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args', *remaps, *parameters]
+        return [sys.executable, '-X', 'faulthandler', '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args', *remaps,
+                *parameters]
 
 
 class NodeProcesses:
-    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``.
+    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``, also where one hangs that does not end.
 
     :param commands: what to start
     :param logs: folder of the logs
@@ -82,7 +83,7 @@ class NodeProcesses:
             try:
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.send_signal(signal.SIGABRT)  # faulthandler logs where each thread is
                 process.wait()
 
     def check(self) -> None:

@@ -81,8 +81,8 @@ class NodeProcess:
 
     def __init__(self, executable: str, namespace: str, log: Path, parameters: dict, remappings: dict, *,
                  prefix: Sequence[str] = ()) -> None:
-        command = [*prefix, sys.executable, '-m', f'segvlad_ros.nodes.{executable}', '--ros-args',
-                   '-r', f'__ns:={namespace}']
+        command = [*prefix, sys.executable, '-X', 'faulthandler', '-m', f'segvlad_ros.nodes.{executable}',
+                   '--ros-args', '-r', f'__ns:={namespace}']
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else f'{value!r}' if value == '' else str(value)
             command += ['-p', f'{name}:={text}']
@@ -107,7 +107,8 @@ class NodeProcess:
         try:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)  # faulthandler logs where each thread is
+            self.process.wait(DEADLINE_S)
             pytest.fail(f'{self.name} did not end; it said:\n{self.text()}')
 
     def kill(self) -> None:

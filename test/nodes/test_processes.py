@@ -40,4 +40,5 @@ def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
         for command in commands:
             Robot(peer, Started(command.name)).running()
         nodes.check()
-    assert [process.returncode for process in processes.values()] == [0, 0]
+    said = '\n'.join(log.read_text() for log in sorted(tmp_path.glob('*.log')))
+    assert [process.returncode for process in processes.values()] == [0, 0], said
