@@ -57,7 +57,8 @@ class NodeCommand:
 
 
 class NodeProcesses:
-    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``, also where one hangs that does not end.
+    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``, also where one
+    hangs that does not end.
 
     :param commands: what to start
     :param logs: folder of the logs
