@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
@@ -49,8 +50,9 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         if rclpy.ok():  # else the signal came first, and nothing of ROS can be made any more
             raise
     finally:
-        for number in SIGNALS:  # a node that is already ending, of itself or by a signal, must not be stopped half-way
-            signal.signal(number, signal.SIG_IGN)
+        # A node that is already ending, of itself or by a signal, must not be stopped half-way. Ignored at once, a
+        # signal that another thread has just caught would be complained of by CPython.
+        _handle_signals(lambda _number, _frame: None)
         if executor is not None:
             # a thread that the signal kept from being registered would be waited for at exit, for ever; Jazzy's own
             # shutdown() leaves the pool alone
@@ -59,6 +61,7 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+        _handle_signals(signal.SIG_IGN)  # to the end of the process, when CPython leaves no handler of its own
     return status
 
 
@@ -75,8 +78,12 @@ def _stop_at_first_signal() -> None:
         if not stopping:
             stopping = True
             raise _Stop
+    _handle_signals(stop)
+
+
+def _handle_signals(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
     for number in SIGNALS:
-        signal.signal(number, stop)
+        signal.signal(number, handler)
 
 
 def _start(node: SegvladNode) -> bool:
