@@ -29,7 +29,7 @@ class _Stage(NamedTuple):
 
 
 # What is lost by it as the map grows: benchmark/results/map_search.md.
-_STAGES = _Stage(0, 8, 20), _Stage(1, 16, 6), _Stage(2, 16, 1), _Stage(2, 32, 0)
+_STAGES = _Stage(0, 8, 40), _Stage(1, 8, 20), _Stage(2, 16, 6), _Stage(3, 16, 1), _Stage(3, 32, 0)
 
 
 class CandidateIndex:
@@ -45,12 +45,14 @@ class CandidateIndex:
         self.ready = False
         self._products: np.ndarray | float = 0.0  # of the sample's representatives
         self._axes: np.ndarray | None = None  # the leading directions, once the sample is there
-        self._sketches = Values(4, 64, np.float32), Signs(16, 224, 512), Values(32, 192, np.int8)
+        self._sketches = (Signs(4, 96, 256), Values(4, 64, np.float32), Signs(16, 224, 512),
+                          Values(32, 192, np.int8))
         self._waiting: list[list[np.ndarray]] = []  # representatives that are in no sketch yet
 
     def add(self, rows: np.ndarray) -> None:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
-        found = [centres for centres, _ in representatives(rows, [sketch.representing for sketch in self._sketches])]
+        wanted = sorted({sketch.representing for sketch in self._sketches})
+        found = [centres for centres, _ in representatives(rows, wanted)]
         self._waiting.append(found)
         if self._axes is None:
             self._products = self._products + found[-1].T @ found[-1]
@@ -58,8 +60,9 @@ class CandidateIndex:
                 self._axes = self._leading()
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
-            for sketch, short in zip(self._sketches, self._shortened(several)):
-                sketch.append(short)
+            short = dict(zip(wanted, self._shortened(several)))
+            for sketch in self._sketches:
+                sketch.append(short[sketch.representing])
         del self._waiting[:2]
         self.ready = not self._waiting
 
@@ -93,24 +96,36 @@ class CandidateIndex:
             wanted = max(int(stage.going_on * len(allowed) ** 0.5), count)
             if len(entries) > wanted or stage is _STAGES[-1]:
                 scores = self._sketches[stage.sketch].scores(*queries[stage.asked], entries)
-                best = _best_of_groups(scores, wanted, groups[entries], share)
-                entries = entries[best if stage is _STAGES[-1] else np.sort(best)]
-        return entries
+                best = best_of_groups(scores, wanted, groups[entries], share)
+                entries, scores = entries[best], scores[best]
+        return entries[np.argsort(-scores, kind='stable')]
 
 
-def _best_of_groups(scores: np.ndarray, count: int, groups: np.ndarray, share: int) -> np.ndarray:
-    """The numbers of the best scores, best first, at most ``share`` of a group; older ones first among equals."""
-    for wanted in (2 * count, len(scores)):  # all have to be sorted only where a few groups hold the best of them
-        chosen = np.arange(len(scores))
-        if wanted < len(scores):
-            chosen = np.flatnonzero(scores >= np.partition(scores, -wanted)[-wanted])
-        ranked = chosen[np.argsort(-scores[chosen], kind='stable')]
-        order = np.argsort(groups[ranked], kind='stable')
-        sorted_groups = groups[ranked[order]]
-        first = np.flatnonzero(np.diff(sorted_groups, prepend=sorted_groups[:1] - 1))
-        places = np.empty(len(ranked), np.int64)
-        places[order] = np.arange(len(ranked)) - np.repeat(first, np.diff(first, append=len(ranked)))
-        ranked = ranked[places < share]
-        if len(ranked) >= count:
+def best_of_groups(scores: np.ndarray, count: int, groups: np.ndarray, share: int) -> np.ndarray:
+    """The numbers of the best scores, ascending, at most ``share`` of a group; older ones first among equals."""
+    for wanted in (count, 2 * count, len(scores)):  # all have to be looked at only where few groups hold the best
+        chosen = _best(scores, wanted)
+        chosen = chosen[_within_share(scores[chosen], groups[chosen], share)]
+        if len(chosen) >= count:
             break
-    return ranked[:count]
+    return chosen[_best(scores[chosen], count)]
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """The numbers of the best scores, ascending; older ones first among equals."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    least = np.partition(scores, -count)[-count]
+    chosen = scores > least
+    chosen[np.flatnonzero(scores == least)[:count - np.count_nonzero(chosen)]] = True
+    return np.flatnonzero(chosen)
+
+
+def _within_share(scores: np.ndarray, groups: np.ndarray, share: int) -> np.ndarray:
+    """(C,) bool, those that have fewer than ``share`` better ones, or older ones among equals, in their group."""
+    within = np.ones(len(scores), bool)
+    crowded = np.flatnonzero(np.bincount(groups)[groups] > share)
+    ranked = crowded[np.lexsort((-scores[crowded], groups[crowded]))]
+    late = ranked[share:]
+    within[late[groups[late] == groups[ranked[:-share]]]] = False
+    return within

@@ -86,12 +86,11 @@ class Signs(Sketch):
     :param bits: signs of a representative, at least D; faiss counts 512 at most fast
     """
 
-    _at_once = 2048
-
     def __init__(self, representing: int, directions: int, bits: int) -> None:
         import faiss
 
         super().__init__(representing, directions, bits // 8, np.uint8)
+        self._at_once = (1 << 14) // representing
         self._count_differing, self._pointer = faiss.hammings, faiss.swig_ptr
         self._rotation = _rotation(directions, bits)
         self._speaking = np.maximum(np.cos(np.pi * np.arange(bits + 1) / bits) - _FLOOR, 0).astype(np.float32)

@@ -6,7 +6,7 @@ import pytest
 from map_samples import as_stored
 
 from segvlad_ros.mapping.arrays_v2 import quantizer
-from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex
+from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex, best_of_groups
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.mapping.segment_index import CANDIDATES, OF_ONE_PLACE, SegmentIndex
 
@@ -215,6 +215,19 @@ def test_every_stage_takes_only_its_share_of_a_group(many, filled):
     assert best[0] == 3000
     assert np.bincount(groups[best]).max() == 4
     assert len(best) == 24
+
+
+def test_the_best_of_groups_are_those_of_the_definition():
+    rng = np.random.default_rng(5)
+    for _ in range(500):
+        number, share, count = rng.integers(0, 60), rng.integers(1, 5), rng.integers(1, 30)
+        scores, groups = rng.integers(0, 12, number).astype(np.float32), rng.integers(0, rng.integers(1, 20), number)
+        wanted, taken = [], {}
+        for best in np.argsort(-scores, kind='stable'):
+            if taken.setdefault(groups[best], 0) < share:
+                taken[groups[best]] += 1
+                wanted.append(best)
+        np.testing.assert_array_equal(best_of_groups(scores, count, groups, share), np.sort(wanted[:count]))
 
 
 def test_what_was_added_is_found_while_more_is_added(many):
