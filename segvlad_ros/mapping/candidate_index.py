@@ -29,7 +29,7 @@ class _Stage(NamedTuple):
 
 
 # What is lost by it as the map grows: benchmark/results/map_search.md.
-_STAGES = _Stage(0, 8, 40), _Stage(1, 8, 20), _Stage(2, 16, 6), _Stage(3, 16, 1), _Stage(3, 32, 0)
+_STAGES = _Stage(0, 8, 40), _Stage(1, 8, 20), _Stage(2, 16, 5.5), _Stage(3, 16, 0.75), _Stage(3, 32, 0)
 
 
 class CandidateIndex:
