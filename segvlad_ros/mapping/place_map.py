@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.mapping import map_file, map_format
+from segvlad_ros.mapping import map_copy, map_file, map_format
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.map_reader import MapReader, Progress, Session
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, SegvladError
@@ -139,7 +139,7 @@ class PlaceMap(MapReader):
         if path.exists() and path.samefile(self.path):
             raise SegvladError(f'{path}: is the map itself; give the snapshot another name')
         with map_file.published(path, overwrite) as temporary, reporting(path):
-            map_file.copy(self.path, temporary)
+            map_copy.copy(self.path, temporary)
 
     def convert(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
         """Write the map in the newest format, whole or not at all, as the same map; this file stays as it is.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.geometry import rotation_angle
-from segvlad_ros.mapping import map_file
+from segvlad_ros.mapping import map_copy, map_file
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, KeyframeKey, Pose, SegvladError
 
@@ -179,7 +179,7 @@ def _chosen(place_map: PlaceMap, keyframes: Sequence[PlacedKeyframe], removed: l
 
 def _write_without(place_map: PlaceMap, path: Path, gone: Iterable[KeyframeId]) -> int:
     """Bytes of the map without some keyframes."""
-    map_file.copy(place_map.path, path)
+    map_copy.copy(place_map.path, path)
     with PlaceMap.open(path, read_only=False) as pruned:
         pruned.remove(gone)
     map_file.compact(path)

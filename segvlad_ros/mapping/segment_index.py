@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
 from segvlad_ros.description.scalar_quantizer import ScalarQuantizer
 from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import CandidateIndex
-from segvlad_ros.text import one_line
+from segvlad_ros.mapping.exact_search import ExactSearch
 from segvlad_ros.types import SegvladError
 
 EXACT_SEGMENTS = 20_000
@@ -31,79 +29,14 @@ CANDIDATES = 24
 OF_ONE_PLACE = 4
 """... of which so many show one place at most."""
 _SPARE = 1024  # segments of the keyframe that makes a map a large one
-_BLAS_FROM = 20
-"""faiss is to multiply matrices from this little work on. It did so by itself up to 1.14; the default of 1.15 (128000)
-searches 60 queries among 20000 segments in 150 ms of CPU time instead of 21."""
-
-GPU_BYTES = 256 << 20
-"""Map rows that are copied to a GPU at a time, and faiss's own scratch memory there: it is shared with the networks."""
-_GPU_NEIGHBOURS = 2048  # most that faiss finds on a GPU
 
 _Compared = dict[int, tuple[np.ndarray, np.ndarray]]
-_Search = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-
-
-def _faiss():
-    try:
-        import faiss
-    except ImportError as error:
-        raise SegvladError(f'faiss cannot be imported ({error}); install it: pip install faiss-cpu') from error
-    faiss.cvar.distance_compute_blas_threshold = min(faiss.cvar.distance_compute_blas_threshold, _BLAS_FROM)
-    return faiss
-
-
-@contextmanager
-def _one_thread(faiss):
-    """Keep this thread's searches on one core.
-
-    faiss's threads wait by spinning: with two of them on two cores that have other work, the same search took 10 times
-    longer than with one (measured, 300 ms against 30).
-    """
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
-
-
-def uses_gpu(faiss: Any) -> bool:
-    """Whether this faiss was built for a GPU and finds one."""
-    return hasattr(faiss, 'StandardGpuResources') and faiss.get_num_gpus() > 0
-
-
-def _exact_search(faiss: Any) -> _Search:
-    """(queries, rows, k) -> inner products (M, k) and row numbers (M, k), best first, on the GPU if there is one.
-
-    The GPU's part has never been run: no machine with faiss-gpu was at hand where it was written.
-    """
-    def on_cpu(queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        with _one_thread(faiss):
-            return faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
-
-    if not uses_gpu(faiss):
-        return on_cpu
-    resources, lock = faiss.StandardGpuResources(), threading.Lock()  # resources serve one thread at a time
-    resources.setTempMemory(GPU_BYTES)
-
-    def on_gpu(queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if k > _GPU_NEIGHBOURS:
-            return on_cpu(queries, rows, k)
-        try:
-            with lock:
-                return faiss.knn_gpu(resources, queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError as error:  # of which an allocation that fails is the likely one
-            raise SegvladError(f'faiss failed on the GPU ({one_line(error, 160)}); free its memory, or install '
-                               'faiss-cpu') from error
-
-    return on_gpu
 
 
 class SegmentIndex:
     """Cosine similarity of query segments to the segments of the map. Thread-safe.
 
-    The search of a small map runs on a GPU where faiss-gpu is installed and finds one; that was never tried
-    (:func:`_exact_search`).
+    The search of a small map runs on a GPU where faiss-gpu is installed and finds one.
 
     :param codes: gives the codes of some keyframes' segments, (M, code_bytes) uint8 each, of a large map; see
         :func:`~segvlad_ros.mapping.arrays_v2.quantizer`
@@ -112,8 +45,7 @@ class SegmentIndex:
 
     def __init__(self, codes: Callable[[Sequence[int]], list[np.ndarray]],
                  exact_segments: int = EXACT_SEGMENTS) -> None:
-        faiss = _faiss()
-        self._nearest, self._on_gpu = _exact_search(faiss), uses_gpu(faiss)
+        self._exact = ExactSearch()
         self._codes, self._exact_segments = codes, exact_segments
         self._lock = threading.RLock()
         self._rows = np.empty((0, 0), np.float32)  # of a small map; the first self.segments rows are used
@@ -218,12 +150,7 @@ class SegmentIndex:
 
     def _search_all(self, queries: np.ndarray, k: int, rows: np.ndarray, starts: np.ndarray,
                     allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
-        runs = _allowed_runs(starts, allowed) if len(queries) else []
-        for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if self._on_gpu and len(rows) else 0):
-            more, at = self._nearest(queries, rows[first:last], min(k, last - first))
-            parts.append((more, at + first))
-        similarities, found = _best(k, *(np.hstack(tables) for tables in zip(*parts)))
+        similarities, found = self._exact.best(queries, rows, _allowed_runs(starts, allowed), k)
         owners = np.where(found < 0, -1, np.searchsorted(starts, found, side='right') - 1)
         segments = np.where(found < 0, -1, found - starts[owners])
         return similarities, owners, segments.astype(np.int32)
@@ -292,19 +219,3 @@ def _allowed_runs(starts: np.ndarray, allowed: np.ndarray) -> list[tuple[int, in
     edges = np.flatnonzero(np.diff(allowed, prepend=0, append=0))
     return [(int(starts[first]), int(starts[last])) for first, last in edges.reshape(-1, 2)
             if starts[last] > starts[first]]
-
-
-def split_runs(runs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
-    """The same rows in ranges of at most this many; 0 leaves them whole."""
-    if not most:
-        return runs
-    return [(start, min(start + most, last)) for first, last in runs for start in range(first, last, most)]
-
-
-def _best(k: int, similarities: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of several lists, best first; among equals, which faiss gives in any order, the earlier row first."""
-    if similarities.shape[1] > 4 * k:  # a full sort of many lists takes longer than the search
-        chosen = np.argpartition(-similarities, 2 * k, axis=1)[:, :2 * k]
-        similarities, found = np.take_along_axis(similarities, chosen, 1), np.take_along_axis(found, chosen, 1)
-    order = np.lexsort((found, -similarities), axis=1)[:, :k]
-    return np.take_along_axis(similarities, order, 1), np.take_along_axis(found, order, 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from map_samples import as_stored, make_keyframe
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
-from segvlad_ros.mapping.map_file import COPY_BATCH, copying
+from segvlad_ros.mapping.map_copy import COPY_BATCH, copying
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, Keypoints, OptimizedPose, PlaceDescription, Pose, SegvladError
 

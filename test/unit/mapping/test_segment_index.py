@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvlad_ros.mapping.segment_index import SegmentIndex, split_runs, uses_gpu
+from segvlad_ros.mapping.exact_search import split_runs, uses_gpu
+from segvlad_ros.mapping.segment_index import SegmentIndex
 from segvlad_ros.types import SegvladError
 
 
