@@ -190,6 +190,7 @@ class StatusReporter:
         self.failure = self.problem = self.last_error = self._loading = ''
         self._active_since_s = math.nan
         self._silence_reported = False
+        self._publishing = threading.Lock()
         self._publisher = node.create_publisher(SegVladStatus, '~/status', qos.latched())
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', qos.reliable())
         node.create_timer(PERIOD_S, self._tick, clock=node.steady_clock)
@@ -225,10 +226,11 @@ class StatusReporter:
         node = self._node
         if not node.context.ok():
             return
-        state, message = self._state()
-        self._publisher.publish(to_status(
-            node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state, message=message,
-            model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
+        with self._publishing:  # several threads tell; an older state must not go out behind a newer one
+            state, message = self._state()
+            self._publisher.publish(to_status(
+                node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state,
+                message=message, model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
 
     def _state(self) -> tuple[int, str]:
         node, worker = self._node, self._node.worker
