@@ -18,6 +18,15 @@ from segvlad_ros.types import CellGrid, Masks, SegvladError
 SETTINGS = SamGridSettings(points_per_side=16, iou_threshold=0.8, stability_threshold=0.8, nms_threshold=0.95)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """Threads change how sums are rounded, and random networks have masks right at a threshold."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope='module')
 def pair() -> tuple[SamSegmenter, SamSegmenter]:
     """Grid and stock on the same network."""
