@@ -56,9 +56,18 @@ class NodeCommand:
                 *parameters]
 
 
+def abort(process: subprocess.Popen) -> None:
+    """End a node that hangs; it logs where each of its threads is, if it still can."""
+    process.send_signal(signal.SIGABRT)  # for faulthandler, see :meth:`NodeCommand.line`
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class NodeProcesses:
-    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``, also where one
-    hangs that does not end.
+    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``.
 
     :param commands: what to start
     :param logs: folder of the logs
@@ -84,8 +93,7 @@ class NodeProcesses:
             try:
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGABRT)  # faulthandler logs where each thread is
-                process.wait()
+                abort(process)
 
     def check(self) -> None:
         """See that all nodes run.

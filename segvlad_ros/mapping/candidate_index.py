@@ -47,12 +47,12 @@ class CandidateIndex:
         self._axes: np.ndarray | None = None  # the leading directions, once the sample is there
         self._sketches = (Signs(4, 96, 256), Values(4, 64, np.float32), Signs(16, 224, 512),
                           Values(32, 192, np.int8))
+        self._counts = sorted({sketch.representing for sketch in self._sketches})
         self._waiting: list[list[np.ndarray]] = []  # representatives that are in no sketch yet
 
     def add(self, rows: np.ndarray) -> None:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
-        wanted = sorted({sketch.representing for sketch in self._sketches})
-        found = [centres for centres, _ in representatives(rows, wanted)]
+        found = [centres for centres, _ in representatives(rows, self._counts)]
         self._waiting.append(found)
         if self._axes is None:
             self._products = self._products + found[-1].T @ found[-1]
@@ -60,7 +60,7 @@ class CandidateIndex:
                 self._axes = self._leading()
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
-            short = dict(zip(wanted, self._shortened(several)))
+            short = dict(zip(self._counts, self._shortened(several)))
             for sketch in self._sketches:
                 sketch.append(short[sketch.representing])
         del self._waiting[:2]

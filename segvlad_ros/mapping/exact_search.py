@@ -76,7 +76,8 @@ class ExactSearch:
         """
         parts = [(np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64))]
         runs = runs if len(queries) else ()
-        for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if self._resources and len(rows) else 0):
+        on_gpu = self._resources is not None and len(rows)
+        for first, last in split_runs(runs, GPU_BYTES // rows[0].nbytes if on_gpu else 0):
             more, at = self._nearest(queries, rows[first:last], min(k, last - first))
             parts.append((more, at + first))
         return _best(k, *(np.hstack(tables) for tables in zip(*parts)))

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from segvlad_ros.cli.processes import NodeCommand, abort
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output.conversions import to_time
 
@@ -81,13 +81,9 @@ class NodeProcess:
 
     def __init__(self, executable: str, namespace: str, log: Path, parameters: dict, remappings: dict, *,
                  prefix: Sequence[str] = ()) -> None:
-        command = [*prefix, sys.executable, '-X', 'faulthandler', '-m', f'segvlad_ros.nodes.{executable}',
-                   '--ros-args', '-r', f'__ns:={namespace}']
-        for name, value in parameters.items():
-            text = str(value).lower() if isinstance(value, bool) else f'{value!r}' if value == '' else str(value)
-            command += ['-p', f'{name}:={text}']
-        for source, target in remappings.items():
-            command += ['-r', f'{source}:={target}']
+        texts = {name: str(value).lower() if isinstance(value, bool) else f'{value!r}' if value == '' else str(value)
+                 for name, value in parameters.items()}
+        command = [*prefix, *NodeCommand(executable, {'__ns': namespace, **remappings}, texts).line()]
         self.name = f'{namespace}/{executable}'
         self.log = log
         with log.open('wb') as output:
@@ -107,8 +103,7 @@ class NodeProcess:
         try:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # faulthandler logs where each thread is
-            self.process.wait(DEADLINE_S)
+            abort(self.process)
             pytest.fail(f'{self.name} did not end; it said:\n{self.text()}')
 
     def kill(self) -> None:

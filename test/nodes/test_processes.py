@@ -1,12 +1,16 @@
 """Nodes started without `ros2 launch`, as the demo does."""
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 from node_harness import DEADLINE_S, Robot
 
+from segvlad_ros.cli import processes as node_processes
 from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes
 from segvlad_ros.types import Pose, SegvladError
 
@@ -42,3 +46,17 @@ def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
         nodes.check()
     said = '\n'.join(log.read_text() for log in sorted(tmp_path.glob('*.log')))
     assert [process.returncode for process in processes.values()] == [0, 0], said
+
+
+@pytest.mark.parametrize('stopped', [False, True])
+def test_a_node_that_hangs_is_ended_and_says_where_if_it_can(stopped, monkeypatch):
+    monkeypatch.setattr(node_processes, 'END_S', 1.0)
+    code = 'import time; print("ready", flush=True); time.sleep(60)'
+    hanging = subprocess.Popen([sys.executable, '-X', 'faulthandler', '-c', code], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert hanging.stdout.readline() == 'ready\n'
+    if stopped:
+        hanging.send_signal(signal.SIGSTOP)
+    node_processes.abort(hanging)
+    assert hanging.returncode == (-signal.SIGKILL if stopped else -signal.SIGABRT)
+    assert ('line 1 in <module>' in hanging.communicate()[1]) is not stopped
