@@ -141,16 +141,16 @@ class MapBuilder(SegvladNode):
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""
-        place_map = self._map
+        place_map, takers = self._map, self._keyframes.get_subscription_count()
         if place_map is None:
-            return MapFacts()
+            return MapFacts(keyframe_subscribers=takers)
         try:
             size = place_map.bytes
         except OSError:  # somebody has moved the file; what is stored from now on says so
             size = 0
         keeper, each = self._keeper, self._growth.size // place_map.count if place_map.count else 0
         return MapFacts(place_map.map_id, place_map.count, place_map.segments, size, each, self._growth.per_hour,
-                        () if keeper is None else tuple(keeper.evicted))
+                        () if keeper is None else tuple(keeper.evicted), takers)
 
     def diagnose_more(self) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""

@@ -121,6 +121,7 @@ class Peer:
 
     def __init__(self, context, namespace: str) -> None:
         self.namespace = namespace
+        self._context, self._others = context, []
         self.node = rclpy.create_node('peer', namespace=namespace, context=context)
         self.received: dict[str, list] = {}
         self._changed = threading.Condition()
@@ -134,7 +135,14 @@ class Peer:
         """Stop spinning."""
         self._executor.shutdown()
         self._thread.join(DEADLINE_S)
-        self.node.destroy_node()
+        for node in (self.node, *self._others):
+            node.destroy_node()
+
+    def another(self, name: str):
+        """One more node, which the same thread spins."""
+        self._others.append(rclpy.create_node(name, namespace=self.namespace, context=self._context))
+        self._executor.add_node(self._others[-1])
+        return self._others[-1]
 
     def listen(self, kind, topic: str, qos=10) -> list:
         """Collect the messages of a topic."""

@@ -39,16 +39,11 @@ def indices(ids, before=0):
     return [identity.index - before for identity in ids]
 
 
-def connect(builder, localizer, camera, seconds=0.0):
-    """Send dark images, which nobody stores, until the follower hears of them; returns how many it took."""
-    for attempt in range(1, 30):
-        builder.send(camera, image_message(np.zeros((360, 480, 3), np.uint8), seconds + attempt / 100))
-        try:
-            localizer.peer.wait(lambda: localizer.matches, 'an answer', deadline_s=2.0)
-            return attempt
-        except AssertionError:
-            continue
-    raise AssertionError(localizer.node.text())
+def connect(builder, localizer, camera, seconds=0.5):
+    """Once the follower is found, let it answer a dark image, which nobody stores; returns its index."""
+    builder.status(lambda s: s.keyframe_subscribers == 2, 'the follower, and us')
+    builder.send(camera, image_message(np.zeros((360, 480, 3), np.uint8), seconds))
+    return localizer.answer(1).query.index
 
 
 def answer_to(localizer, index):

@@ -14,7 +14,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from segvlad_ros.io.bags import read_messages
-from segvlad_ros.msg import SegVladStatus
+from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
 from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.simulation.robot import IMAGE_TOPIC, ODOMETRY_TOPIC, SimulatedRobot, write_bag
 from segvlad_ros.simulation.scenario import load_scenario
@@ -63,8 +63,8 @@ def _as_many(received, expected):
     return len(received) >= len(expected)
 
 
-def active_status(images_received=0):
-    return SegVladStatus(state=SegVladStatus.LOCALIZING, images_received=images_received)
+def active_status(images_received=0, **fields):
+    return SegVladStatus(state=SegVladStatus.LOCALIZING, images_received=images_received, **fields)
 
 
 def test_everything_is_published_in_order_with_a_clock(bag, play, peer, namespace):
@@ -137,6 +137,29 @@ def test_no_image_goes_out_before_the_one_before_is_dealt_with(bag, play, peer, 
     heartbeat.cancel()
     assert status == 0, errors
     assert log == ['image', 'done'] * 6
+
+
+def test_no_image_goes_out_before_keyframes_reach_who_takes_them(bag, play, peer):
+    """A keyframe from before the map_builder has found the localizer would be waited for in vain."""
+    maker, taker = peer.another('maker'), peer.another('taker')
+    images = peer.listen(CompressedImage, 'image/compressed', 100)
+    log = []
+    maker.create_subscription(CompressedImage, 'image/compressed', lambda image: log.append('image'), 100)
+    taker.create_subscription(PlaceDescriptor, 'maker/keyframes', log.append, 10)
+    said = [node.create_publisher(SegVladStatus, '~/status', LATCHED) for node in (maker, taker)]
+
+    def say(subscribers):
+        for publisher, takers in zip(said, (subscribers, 0)):
+            publisher.publish(active_status(log.count('image'), keyframe_subscribers=takers))
+
+    heartbeat = maker.create_timer(0.1, lambda: say(int('found' in log)))
+    playing = play(bag, '--paced')
+    peer.wait(lambda: maker.count_publishers('image/compressed'), 'the player')
+    taker.create_timer(3.0, lambda: log.append('found'))  # longer than it would wait for anything else
+    status, _, errors = ended(playing)
+    heartbeat.cancel()
+    assert status == 0, errors
+    assert log[0] == 'found' and len(images) == 6
 
 
 def test_a_node_that_never_answers_is_reported_not_waited_for_forever(bag, play, peer):

@@ -246,13 +246,16 @@ class Pacer:
             return False
         if not paced:
             return True
-        images, takers = self._subscribers(self._image_topic), []
+        images, takers, found = self._subscribers(self._image_topic), [], True
         for maker in images:
-            for taker in self._subscribers(f'{maker.name}/keyframes'):
+            topic = f'{maker.name}/keyframes'
+            for taker in self._subscribers(topic):
                 taker.maker = maker
                 takers.append(taker)
+            # its keyframes are lost on those that it has not found, though we have
+            found &= maker.active and maker.status.keyframe_subscribers >= self._node.count_subscribers(topic)
         self._waited = images + takers
-        return (bool(images) and all(consumer.active for consumer in self._waited)
+        return (bool(images) and found and all(consumer.active for consumer in self._waited)
                 and self._required <= {consumer.name for consumer in self._waited})
 
     def _discover(self) -> None:

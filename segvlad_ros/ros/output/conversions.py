@@ -313,6 +313,7 @@ def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> interfaces.
         keyframes_evicted=counts.keyframes_evicted,
         images_received=counts.images_received, images_dropped=counts.images_dropped,
         images_rejected=counts.images_rejected, keyframes_processed=counts.keyframes_processed,
+        keyframe_subscribers=facts.keyframe_subscribers,
         matches_published=counts.matches_published, stages=list(stages),
         stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
         **fields)

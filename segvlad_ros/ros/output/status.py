@@ -164,6 +164,7 @@ class MapFacts:
     :ivar bytes_per_keyframe: 0 if unknown
     :ivar bytes_per_hour: what it has grown by over the last hour of images, NaN if unknown
     :ivar evicted: the last keyframes that had to make room, the newest last
+    :ivar keyframe_subscribers: who takes its keyframes as they are made
     """
 
     map_id: str = ''
@@ -173,6 +174,7 @@ class MapFacts:
     bytes_per_keyframe: int = 0
     bytes_per_hour: float = math.nan
     evicted: tuple[KeyframeId, ...] = ()
+    keyframe_subscribers: int = 0
 
 
 class StatusReporter:
@@ -335,7 +337,8 @@ def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> Di
         'bytes': facts.bytes, 'bytes a keyframe': facts.bytes_per_keyframe, 'bytes an hour': facts.bytes_per_hour,
         'keyframes explained by the map': snapshot.counts.keyframes_explained,
         'keyframes without room': snapshot.counts.keyframes_refused,
-        'keyframes evicted': snapshot.counts.keyframes_evicted, 'matches published': snapshot.counts.matches_published,
+        'keyframes evicted': snapshot.counts.keyframes_evicted,
+        'keyframe subscribers': facts.keyframe_subscribers, 'matches published': snapshot.counts.matches_published,
         'last match age [s]': snapshot.match_age_s})
 
 
