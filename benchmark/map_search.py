@@ -25,7 +25,7 @@ from tables import heading, page
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.mapping.segment_index import CANDIDATES
+from segvlad_ros.mapping.segment_index import looked_at
 from segvlad_ros.pipeline.presets import build_recognizer, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.recognition.voting import vote_weights
@@ -164,7 +164,7 @@ def best_keyframes(made: MadeMap, keyframes: int, queries: Sequence[np.ndarray])
             for one, other in zip(starts, starts[1:])])
         numbers = np.tile(np.arange(first, first + len(block)), (len(queries), 1))
         both, entries = np.hstack([best[0], scores]), np.hstack([best[1], numbers])
-        order = np.argsort(-both, axis=1, kind='stable')[:, :CANDIDATES]
+        order = np.argsort(-both, axis=1, kind='stable')[:, :looked_at(keyframes)]
         best = np.take_along_axis(both, order, 1), np.take_along_axis(entries, order, 1)
         spent += time.perf_counter() - begin
     return best[1], spent

@@ -25,11 +25,12 @@ class _Stage(NamedTuple):
 
     sketch: int
     asked: int  # representatives of the query
-    going_on: float  # times the square root of the map's keyframes
+    going_on: float  # times the map's keyframes to the power of _GROWTH
 
 
-# What is lost by it as the map grows: benchmark/results/map_search.md.
-_STAGES = _Stage(0, 8, 40), _Stage(1, 8, 20), _Stage(2, 16, 5.5), _Stage(3, 16, 0.75), _Stage(3, 32, 0)
+# What is lost by them as the map grows: benchmark/results/map_search.md.
+_STAGES = _Stage(0, 8, 2.4), _Stage(1, 8, 1.2), _Stage(2, 16, 0.33), _Stage(3, 16, 0.033), _Stage(3, 32, 0)
+_GROWTH = 0.8
 
 
 class CandidateIndex:
@@ -93,7 +94,7 @@ class CandidateIndex:
         found, weights = zip(*representatives(rows, asked))
         queries = dict(zip(asked, zip(self._shortened(found), weights)))
         for stage in _STAGES:
-            wanted = max(int(stage.going_on * len(allowed) ** 0.5), count)
+            wanted = max(int(stage.going_on * len(allowed) ** _GROWTH), count)
             if len(entries) > wanted or stage is _STAGES[-1]:
                 scores = self._sketches[stage.sketch].scores(*queries[stage.asked], entries)
                 best = best_of_groups(scores, wanted, groups[entries], share)

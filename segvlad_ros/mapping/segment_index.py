@@ -24,13 +24,16 @@ EXACT_SEGMENTS = 20_000
 """Maps of more segments are searched in their best keyframes. An exact search takes a time that grows with the map
 (benchmark/results/map_search.md), and 2 kB of memory a segment; of the real sets hololens_office is larger, and is
 recognised no worse for it (benchmark/results/shipped.md)."""
-CANDIDATES = 24
-"""Keyframes whose segments are compared then ..."""
 OF_ONE_PLACE = 4
-"""... of which so many show one place at most."""
+"""Keyframes of a large map whose segments are compared, at most, that show one place."""
 _SPARE = 1024  # segments of the keyframe that makes a map a large one
 
 _Compared = dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def looked_at(keyframes: int) -> int:
+    """In how many of its keyframes a large map is searched: 24 up to 10,000, 38 of 100,000."""
+    return int(24 * max(1.0, keyframes / 10_000) ** 0.2)
 
 
 class SegmentIndex:
@@ -119,7 +122,7 @@ class SegmentIndex:
         if candidates is None:
             return self._search_all(queries, k, rows, starts, allowed)
         groups = np.arange(len(allowed)) if places is None else places
-        entries = candidates.best(queries, CANDIDATES, allowed, groups, OF_ONE_PLACE)
+        entries = candidates.best(queries, looked_at(len(allowed)), allowed, groups, OF_ONE_PLACE)
         self._compared = None, {}  # so that an answer does not depend on those before
         return _best_of_each(*self.compare(queries, entries), entries)
 

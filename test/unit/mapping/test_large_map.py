@@ -8,7 +8,7 @@ from map_samples import as_stored
 from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex, best_of_groups
 from segvlad_ros.mapping.representatives import representatives
-from segvlad_ros.mapping.segment_index import CANDIDATES, OF_ONE_PLACE, SegmentIndex
+from segvlad_ros.mapping.segment_index import OF_ONE_PLACE, SegmentIndex, looked_at
 
 DIMENSION = 64
 
@@ -107,7 +107,7 @@ def test_a_large_map_finds_what_an_exact_search_finds(scenes):
 def test_similarities_are_those_of_an_exact_search_as_far_as_codes_go(scenes):
     large, query = indexed(scenes, exact_segments=1000), seen_again(np.random.default_rng(3), scenes[77])
     similarities, owners, segments = large.search(query, 50)
-    assert similarities.shape == (30, CANDIDATES)
+    assert similarities.shape == (30, looked_at(len(scenes)))
     exact = np.array([[row @ scenes[owner][segment] for row, owner, segment in zip(query, *pair)]
                       for pair in zip(owners.T, segments.T)]).T
     assert np.sqrt(np.mean((similarities - exact) ** 2)) < 0.03
@@ -128,7 +128,7 @@ def test_a_place_that_was_seen_often_does_not_hide_the_others(scenes):
     places = np.array([*range(100), *[50] * 200])
     large = indexed(often, exact_segments=1000)
     owners = large.search(seen_again(rng, scenes[50]), 50, places=places)[1][0]
-    assert len(owners) == CANDIDATES
+    assert len(owners) == looked_at(len(often))
     assert np.bincount(places[owners]).max() == OF_ONE_PLACE
 
 
