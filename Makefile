@@ -55,8 +55,8 @@ benchmark-gpu:  ## SAM ViT-H + DINOv2 ViT-g at full size on a CUDA GPU, by stage
 	@VENV=$(VENV) .ci/setup dev deep
 	$(BIN)/python benchmark/gpu_keyframe.py --device cuda
 
-gpu: setup  ## replace faiss-cpu by faiss-gpu in .venv
-	$(BIN)/pip uninstall -y faiss-cpu && $(BIN)/pip install faiss-gpu-cu12
+gpu: setup  ## replace faiss-cpu by one for NVIDIA GPUs in .venv (Python 3.11 and later)
+	$(BIN)/pip uninstall -y faiss-cpu && $(BIN)/pip install faiss-cuda==1.14.3.post0
 
 clean:  ## remove what was built, .venv included
 	rm -rf build install log dist *.egg-info $(VENV) .venv-compat .pytest_cache .ruff_cache segvlad_ros/*.so segvlad_ros/msg segvlad_ros/srv

@@ -1,15 +1,21 @@
 """faiss's exact search, on the GPU if there is one, on one core else."""
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
+
+logger = logging.getLogger(__name__)
 
 _BLAS_FROM = 20
 """faiss is to multiply matrices from this little work on. It did so by itself up to 1.14; the default of 1.15 (128000)
@@ -18,6 +24,12 @@ searches 60 queries among 20000 segments in 150 ms of CPU time instead of 21."""
 GPU_BYTES = 256 << 20
 """Map rows that are copied to a GPU at a time, and faiss's own scratch memory there: it is shared with the networks."""
 _GPU_NEIGHBOURS = 2048  # most that faiss finds on a GPU
+_SEARCH_ON_GPU = """
+import faiss, numpy
+row = numpy.ones((1, 8), numpy.float32)
+faiss.knn_gpu(faiss.StandardGpuResources(), row, row, 1, metric=faiss.METRIC_INNER_PRODUCT)
+"""
+_TRIAL_S = 60
 
 
 def _faiss():
@@ -44,15 +56,36 @@ def _one_thread(faiss):
         faiss.omp_set_num_threads(threads)
 
 
-def uses_gpu(faiss: Any) -> bool:
-    """Whether this faiss was built for a GPU and finds one."""
+def finds_gpu(faiss: Any) -> bool:
+    """Whether this faiss was built for GPUs and finds one."""
     return hasattr(faiss, 'StandardGpuResources') and faiss.get_num_gpus() > 0
+
+
+def uses_gpu(faiss: Any) -> bool:
+    """Whether this faiss finds a GPU and can search on it."""
+    return finds_gpu(faiss) and ends_well(_SEARCH_ON_GPU)
+
+
+@lru_cache
+def ends_well(program: str) -> bool:
+    """Whether a Python program ends well in a process of its own; a warning says what of faiss it is about if not.
+
+    Without code for the GPU's architecture faiss does not raise, it aborts: faiss-gpu-cu12 1.14.1.post1 did on an H100.
+    """
+    try:
+        tried = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                               timeout=_TRIAL_S, check=False)
+        status, words = tried.returncode, tried.stderr.strip().splitlines() or ['(no output)']
+    except subprocess.TimeoutExpired:
+        status, words = -1, [f'no answer within {_TRIAL_S} s']
+    if status:
+        logger.warning('this faiss cannot search on the GPU that it finds (%s): segments are searched on the CPU; '
+                       'install a faiss that was built for this GPU, such as faiss-cuda', one_line(words[-1], 160))
+    return not status
 
 
 class ExactSearch:
     """The nearest of some rows by inner product. Thread-safe.
-
-    On a GPU it has never been run: no machine with faiss-gpu was at hand where this was written.
 
     :raises SegvladError: faiss is not installed
     """

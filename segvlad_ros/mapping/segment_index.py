@@ -39,7 +39,7 @@ def looked_at(keyframes: int) -> int:
 class SegmentIndex:
     """Cosine similarity of query segments to the segments of the map. Thread-safe.
 
-    The search of a small map runs on a GPU where faiss-gpu is installed and finds one.
+    The search of a small map runs on a GPU where a faiss for GPUs is installed and finds one.
 
     :param codes: gives the codes of some keyframes' segments, (M, code_bytes) uint8 each, of a large map; see
         :func:`~segvlad_ros.mapping.arrays_v2.quantizer`

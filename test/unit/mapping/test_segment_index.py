@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segvlad_ros.mapping.exact_search import split_runs, uses_gpu
+from segvlad_ros.mapping.exact_search import ends_well, finds_gpu, split_runs, uses_gpu
 from segvlad_ros.mapping.segment_index import SegmentIndex
 from segvlad_ros.types import SegvladError
 
@@ -114,8 +114,17 @@ def test_the_process_keeps_its_threads():
     ({}, False), ({'get_num_gpus': lambda: 0}, False),
     ({'StandardGpuResources': object, 'get_num_gpus': lambda: 0}, False),
     ({'StandardGpuResources': object, 'get_num_gpus': lambda: 2}, True)])
-def test_a_gpu_is_used_where_faiss_supports_and_finds_one(parts, expected):
-    assert uses_gpu(SimpleNamespace(**parts)) is expected
+def test_a_gpu_is_tried_where_faiss_supports_and_finds_one(parts, expected):
+    assert finds_gpu(SimpleNamespace(**parts)) is expected
+
+
+def test_a_faiss_that_aborts_on_the_gpu_is_found_out_and_outlived(caplog):
+    """As faiss does that has no code for the GPU's architecture."""
+    assert ends_well('import faiss')
+    assert not caplog.records
+    assert not ends_well('import os, sys; print("no kernel image", file=sys.stderr, flush=True); os.abort()')
+    [record] = caplog.records
+    assert 'no kernel image' in record.message and 'faiss-cuda' in record.message
 
 
 @pytest.mark.skipif(hasattr(faiss, 'StandardGpuResources'), reason='this faiss is built for a GPU')
