@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 MAX_BYTES = 4_000_000_000
@@ -209,3 +210,29 @@ def load_pickle(source: str | Path | bytes, allowed: Collection[str],
         raise SegvladError(f'{what}: {error}') from None
     except Exception as error:  # damaged pickles raise nearly anything
         raise SegvladError(f'{what}: is no sound pickle ({type(error).__name__})') from error
+
+
+def load_npy(path: str | Path) -> np.ndarray:
+    """Read a ``.npy`` file; one of objects, which is a pickle inside, without executing anything.
+
+    :raises SegvladError: naming the file, when it is missing or damaged
+    """
+    path = Path(path)
+    try:
+        with path.open('rb') as file:
+            version = np.lib.format.read_magic(file)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+                np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(file)
+            if not dtype.hasobject:
+                return np.load(path, allow_pickle=False)
+            found = load_pickle(file.read(MAX_BYTES), NUMPY | CONTAINERS)
+        if not isinstance(found, np.ndarray) or found.shape != shape:
+            raise SegvladError('holds no array of the shape that it claims')
+        return found
+    except OSError as error:
+        raise SegvladError(f'{path}: cannot be read ({error.strerror or error})') from None
+    except SegvladError as error:
+        raise SegvladError(f'{path}: {error}') from None
+    except (ValueError, EOFError) as error:
+        raise SegvladError(f'{path}: is no sound .npy file ({one_line(error, 80)})') from None
