@@ -10,15 +10,6 @@ import pytest
 VOCABULARIES = check.DEFAULT.parent / 'vocabulary'
 
 
-@pytest.fixture(scope='module')
-def golden():
-    if not check.DEFAULT.is_dir():
-        if os.environ.get('CI'):
-            pytest.fail(f'the golden data is missing: {check.DEFAULT}')
-        pytest.skip(f'the golden data is not on this machine ({check.DEFAULT})')
-    return check.DEFAULT
-
-
 def assert_passed(results):
     results = list(results)
     assert len(results) > 10

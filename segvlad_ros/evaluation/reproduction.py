@@ -1,0 +1,147 @@
+"""The paper's place recognition on extracted images, step by step: descriptors, PCA, search, vote, recall.
+
+Numbers of images are positions in natural order (segvlad-spec.md 1). What of the reference is a mistake in a product
+and a fact in its figures is kept: neighbourhoods of two and three segments, votes scaled over the whole query set.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segvlad_ros.description.arrays import unit_rows
+from segvlad_ros.description.pca import PcaFit
+from segvlad_ros.description.projection import Projection
+from segvlad_ros.description.segments import neighbours, segments_from_masks
+from segvlad_ros.description.vlad import merge_neighbours, segment_vlad
+from segvlad_ros.description.vocabulary import Vocabulary
+from segvlad_ros.evaluation.reference_voting import vote_reference
+from segvlad_ros.mapping.exact_search import ExactSearch
+from segvlad_ros.types import CellGrid, FeatureGrid, Masks, Segments
+
+RANKS = 5
+NEIGHBOURS = 50
+"""Map segments that vote; the reference asks for 200 and uses these."""
+PCA_DIMENSION, PCA_SEGMENTS = 1024, 50_000
+_SEED = 42
+
+
+@dataclass(frozen=True)
+class ExtractedImage:
+    """What the networks have made of an image.
+
+    :ivar masks: None where only the whole image is described
+    """
+
+    features: FeatureGrid
+    masks: Masks | None = None
+
+
+@dataclass(frozen=True)
+class SegmentRows:
+    """The segments of many images.
+
+    :ivar rows: (S, d) float32 unit rows
+    :ivar images: (S,) int64, the number of the image of each, ascending
+    """
+
+    rows: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def of(cls, tables: Iterable[np.ndarray]) -> SegmentRows:
+        """Of the (M, d) rows of each image, in order."""
+        kept = [np.asarray(table, np.float32) for table in tables]
+        return cls(np.concatenate(kept), np.repeat(np.arange(len(kept)), [len(table) for table in kept]))
+
+
+class Descriptors:
+    """Describes extracted images.
+
+    :param grid: cells that masks are brought to
+    :param order: hops that are described together; None: the whole image
+    """
+
+    def __init__(self, grid: CellGrid, vocabulary: Vocabulary, order: int | None) -> None:
+        self._grid, self._vocabulary, self._order = grid, vocabulary, order
+
+    def of(self, image: ExtractedImage, projection: Projection | None = None) -> np.ndarray:
+        """(M, d) float32 unit rows; none for an image without segments."""
+        features = image.features.features
+        if self._order is None:
+            incidence = np.ones((1, len(features)), bool)
+        else:
+            incidence = merged(segments_from_masks(image.masks, self._grid), self._order)
+        rows = segment_vlad(features, incidence, self._vocabulary)
+        return (rows if projection is None else unit_rows(projection.apply(rows))).astype(np.float32)
+
+
+def merged(segments: Segments, order: int) -> np.ndarray:
+    """(M, N) bool, the cells of each segment and its neighbours; where the reference stops, on a line, as robots do."""
+    from scipy.spatial import QhullError
+
+    if not order:
+        return segments.incidence
+    try:
+        adjacent = neighbours(segments.centroids, order, 'reference')
+    except QhullError:
+        adjacent = neighbours(segments.centroids, order)
+    return merge_neighbours(segments.incidence, adjacent)
+
+
+def fit_pca(tables: Iterable[np.ndarray], counts: Sequence[int], dimension: int = PCA_DIMENSION,
+            segments: int = PCA_SEGMENTS) -> Projection:
+    """The whitened PCA of a sample of the references' segments (segvlad-spec.md 8).
+
+    :param tables: (M, p) rows of each reference
+    :param counts: their lengths, known beforehand
+    :param segments: about as many are taken, the same share of every image
+    """
+    share, generator, fit = min(1.0, segments / max(sum(counts), 1)), np.random.default_rng(_SEED), PcaFit(dimension)
+    for table in tables:
+        fit.add(table[generator.permutation(len(table))[:int(len(table) * share)]])
+        if fit.count >= segments:
+            break
+    return fit.finish()
+
+
+def ranked_images(references: SegmentRows, queries: SegmentRows, count: int, rule: str = 'weighted') -> np.ndarray:
+    """The images that the segments of each query vote for.
+
+    :param count: queries, of which the last ones may have no segments
+    :param rule: see :func:`~segvlad_ros.evaluation.reference_voting.vote_reference`
+    :return: (count, RANKS) int64, -1 where fewer images were hit
+    """
+    found = [_nearest(references, part) for part in _parts(queries.rows)]
+    similarities, images = (np.concatenate(tables) for tables in zip(*found))
+    ranked = np.full((count, RANKS), -1, np.int64)
+    voted = vote_reference(similarities, images, queries.images, rule, RANKS)
+    ranked[:len(voted)] = voted
+    return ranked
+
+
+def nearest_images(references: SegmentRows, queries: SegmentRows) -> np.ndarray:
+    """(Q, RANKS) int64, the nearest images where each has one row (segvlad-spec.md 11)."""
+    return _nearest(references, queries.rows, RANKS)[1]
+
+
+def _nearest(references: SegmentRows, rows: np.ndarray, count: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the cosine, as the reference's similarity is, and the image, (n, k) each."""
+    everything = [(0, len(references.rows))]
+    cosines, found = ExactSearch().best(rows, references.rows, everything, min(count, len(references.rows)))
+    return 2 * cosines, references.images[found]
+
+
+def _parts(rows: np.ndarray, length: int = 4096) -> Iterator[np.ndarray]:
+    return (rows[first:first + length] for first in range(0, max(len(rows), 1), length))
+
+
+def recall(ranked: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:
+    """(RANKS,) float64, the share of the queries with a true place that have one among the first 1, 2, ... images.
+
+    :param ranked: (Q, RANKS), numbers of references, -1 for none
+    :param truth: for each query the numbers of the references that show its place
+    """
+    hits = np.array([np.isin(row, true) & (row >= 0) for row, true in zip(ranked, truth) if len(true)])
+    return np.maximum.accumulate(hits, axis=1).mean(axis=0) if len(hits) else np.full(ranked.shape[1], np.nan)

@@ -1,0 +1,14 @@
+import os
+
+import check
+import pytest
+
+
+@pytest.fixture(scope='module')
+def golden():
+    """Folder of the reference's outputs."""
+    if not check.DEFAULT.is_dir():
+        if os.environ.get('CI'):
+            pytest.fail(f'the golden data is missing: {check.DEFAULT}')
+        pytest.skip(f'the golden data is not on this machine ({check.DEFAULT})')
+    return check.DEFAULT
