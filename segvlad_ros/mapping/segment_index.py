@@ -32,8 +32,8 @@ _Compared = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
 def looked_at(keyframes: int) -> int:
-    """In how many of its keyframes a large map is searched: 24 up to 10,000, 38 of 100,000."""
-    return int(24 * max(1.0, keyframes / 10_000) ** 0.2)
+    """In how many of its keyframes a large map is searched: 32 up to 10,000, 40 of 100,000."""
+    return int(32 * max(1.0, keyframes / 10_000) ** 0.1)
 
 
 class SegmentIndex:
