@@ -103,7 +103,8 @@ setup(
         "deep": ["torch>=2.4", "torchvision>=0.19", "segment-anything==1.0", "timm>=1.0.9"],
         "slam": ["gtsam>=4.3"],
         "fleet": ["pymilvus==3.0.2", "milvus-lite==3.2.2"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "matplotlib>=3.8"],
+        "reproduce": ["h5py>=3.10"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "matplotlib>=3.8", "h5py>=3.10"],
     },
     entry_points={"console_scripts": [
         "segvlad = segvlad_ros.cli:main",

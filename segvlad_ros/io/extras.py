@@ -31,6 +31,14 @@ def import_fleet(module: str) -> ModuleType:
     return _import_extra(module, 'fleet')
 
 
+def import_reproduce(module: str) -> ModuleType:
+    """Import a module of the extra ``reproduce`` (h5py).
+
+    :raises SegvladError: naming the extra, where the module is not installed
+    """
+    return _import_extra(module, 'reproduce')
+
+
 def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)

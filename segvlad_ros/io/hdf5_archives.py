@@ -1,0 +1,143 @@
+"""Features and masks of a data set in HDF5 files, as the research code lays them out (segvlad-spec.md 1).
+
+Features: ``<image>/ift_dino`` (1, D, rows, cols) float32. Masks: ``<image>/masks/<j>/`` with ``segmentation`` (h, w)
+bool, ``predicted_iou``, ``stability_score``, ``area``, ``bbox`` (x, y, width, height), ``point_coords`` and
+``crop_box``.
+
+A file may come from anybody: what lies in another file is refused, and sizes are checked before memory is taken.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from segvlad_ros.io.extras import import_reproduce
+from segvlad_ros.io.images import natural_key
+from segvlad_ros.text import one_line
+from segvlad_ros.types import FeatureGrid, Masks, SegvladError
+
+MAX_BYTES = 1 << 30
+"""Largest feature map, and largest mask, of one image."""
+_MAX_MASKS = 20_000
+
+
+class Hdf5Archive:
+    """One file, open; a context manager.
+
+    :param path: of the file
+    :param mode: 'r' reads, 'w' writes a new one
+    :raises SegvladError: h5py is missing, or the file is no HDF5
+    """
+
+    def __init__(self, path: str | Path, mode: str = 'r') -> None:
+        self._h5, self._path = import_reproduce('h5py'), Path(path)
+        try:
+            self._file = self._h5.File(path, mode)
+        except OSError as error:
+            raise SegvladError(f'{path}: is no HDF5 file that can be opened ({one_line(error, 120)})') from None
+
+    def __enter__(self) -> Hdf5Archive:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The images in natural order."""
+        with self._reading('/'):
+            return sorted(self._file, key=natural_key)
+
+    def features(self, name: str) -> FeatureGrid:
+        """The features of an image.
+
+        :raises SegvladError: there are none, or they are no (1, D, rows, cols) table of finite numbers
+        """
+        with self._reading(name):
+            table = self._array(self._group(self._file, name), 'ift_dino')
+        if table.ndim != 4 or len(table) != 1 or not np.issubdtype(table.dtype, np.floating):
+            raise self._wrong(name, f'ift_dino is {table.dtype} of shape {table.shape}, not float32 (1, D, rows, cols)')
+        _, depth, rows, cols = table.shape
+        features = np.ascontiguousarray(table.reshape(depth, rows * cols).T, np.float32)
+        if not np.isfinite(features).all():
+            raise self._wrong(name, 'ift_dino holds values that are not finite')
+        return FeatureGrid(features, rows, cols)
+
+    def masks(self, name: str) -> Masks:
+        """The masks of an image in the order in which they were found.
+
+        :raises SegvladError: there are none, or they are no boolean images of one size
+        """
+        found, quality = [], []
+        with self._reading(name):
+            group = self._group(self._group(self._file, name), 'masks')
+            if len(group) > _MAX_MASKS:
+                raise self._wrong(name, f'has {len(group)} masks, {_MAX_MASKS} at most are read')
+            for number in sorted(group, key=natural_key):
+                one = self._group(group, number)
+                found.append(self._array(one, 'segmentation'))
+                quality.append(float(self._array(one, 'predicted_iou')) if 'predicted_iou' in one else 1.0)
+        for number, mask in enumerate(found):
+            if mask.ndim != 2 or mask.dtype != bool or mask.shape != found[0].shape:
+                raise self._wrong(name, f'mask {number} is {mask.dtype} of shape {mask.shape}, not bool (h, w) as the '
+                                  'first')
+        return Masks(np.stack(found) if found else np.zeros((0, 1, 1), bool), np.array(quality, np.float32))
+
+    def add_features(self, name: str, grid: FeatureGrid) -> None:
+        """Write the features of an image."""
+        table = np.asarray(grid.features, np.float32).T.reshape(1, -1, grid.rows, grid.cols)
+        self._file.create_group(name).create_dataset('ift_dino', data=table, chunks=True)
+
+    def add_masks(self, name: str, masks: Masks, points: Sequence[tuple[float, float]] | None = None) -> None:
+        """Write the masks of an image.
+
+        :param points: where each was asked for, pixels; None: unknown, written as its box's centre
+        """
+        group = self._file.create_group(name).create_group('masks')
+        for number, (mask, quality) in enumerate(zip(masks.masks, masks.quality)):
+            rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+            box = [columns[0], rows[0], columns[-1] - columns[0], rows[-1] - rows[0]] if len(rows) else [0, 0, 0, 0]
+            point = (box[0] + box[2] / 2, box[1] + box[3] / 2) if points is None else points[number]
+            for key, value in {
+                    'segmentation': np.asarray(mask, bool), 'area': int(np.count_nonzero(mask)), 'bbox': box,
+                    'predicted_iou': float(quality), 'point_coords': [list(map(float, point))],
+                    'stability_score': float('nan'), 'crop_box': [0, 0, mask.shape[1], mask.shape[0]]}.items():
+                group.create_dataset(f'{number}/{key}', data=value)
+
+    def _group(self, parent: Any, name: str) -> Any:
+        return self._member(parent, name, self._h5.Group, 'group')
+
+    def _array(self, parent: Any, name: str) -> np.ndarray:
+        dataset = self._member(parent, name, self._h5.Dataset, 'array')
+        if dataset.external or dataset.is_virtual:
+            raise self._wrong(dataset.name, 'lies in another file: copy it into this one')
+        if dataset.dtype.hasobject or dataset.size is None or dataset.size * dataset.dtype.itemsize > MAX_BYTES:
+            raise self._wrong(dataset.name, f'is {dataset.dtype} of shape {dataset.shape}: more than {MAX_BYTES >> 20} '
+                              'MB, or no numbers')
+        return dataset[()]
+
+    def _member(self, parent: Any, name: str, kind: type, what: str) -> Any:
+        """What lies in a group under a name, if it lies in this file."""
+        if isinstance(parent.get(name, getlink=True), (self._h5.ExternalLink, self._h5.SoftLink)):
+            raise self._wrong(name, 'is a link: copy what it names into this file')
+        member = parent.get(name)
+        if not isinstance(member, kind):
+            raise self._wrong(f'{parent.name.rstrip("/")}/{name}', f'there is no such {what}')
+        return member
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except SegvladError:
+            raise
+        except Exception as error:  # h5py raises nearly anything on a damaged file
+            raise self._wrong(name, f'cannot be read ({one_line(error, 120)})') from None
+
+    def _wrong(self, name: str, problem: str) -> SegvladError:
+        return SegvladError(f'{self._path}: {name}: {problem}')
