@@ -29,6 +29,7 @@ COMMANDS = {
     'evaluate': 'measure recognition on images or on a bag',
     'calibrate': 'learn the probability of a match from your own bags or images',
     'fit': 'make a vocabulary or a projection from your own images',
+    'reproduce': "run the paper's experiments on its data sets",
     'fleet': 'share places between robots: serve a database, send a map, ask',
     'weights': 'list, fetch and verify model weights',
     'benchmark': 'measure the time of every stage on this machine',

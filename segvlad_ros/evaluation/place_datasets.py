@@ -4,7 +4,8 @@ The folders are those of the research code: ``DATA/<name>/<references>`` and ``D
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import numpy as np
 from segvlad_ros.evaluation import dataset_truth
 from segvlad_ros.evaluation.dataset_truth import Rule
 from segvlad_ros.io.images import list_images
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import CellGrid, SegvladError
 
+CELL = 14
+"""Side of a DINOv2 patch, pixels."""
 SIDES = ('r', 'q')
 """References and queries, as file names of the research code call them."""
 
@@ -30,6 +33,7 @@ class PlaceDataset:
     :ivar recall: recall@1 and @5 in per cent, best SegVLAD variant of the paper, and which that is
     :ivar source: where to ask for it
     :ivar full_size_masks: whether it is segmented at ``size`` and not at half of it
+    :ivar other_archives: by kind and side, names that the authors' archives have beside :meth:`archives`
     """
 
     name: str
@@ -42,12 +46,18 @@ class PlaceDataset:
     recall: str = ''
     size: tuple[int, int] = (640, 480)
     full_size_masks: bool = False
+    other_archives: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def mask_size(self) -> tuple[int, int]:
         """Width and height that are segmented, pixels."""
         width, height = self.size
         return self.size if self.full_size_masks else (width // 2, height // 2)
+
+    @property
+    def grid(self) -> CellGrid:
+        """The cells of its features."""
+        return CellGrid(*self.size, CELL)
 
     def folder(self, data: Path) -> Path:
         """Of this data set."""
@@ -66,6 +76,16 @@ class PlaceDataset:
                                    f'its queries in {self.queries} (segvlad reproduce list)')
             found.append(list_images(folder))
         return found[0], found[1]
+
+    def archives(self, kind: str, side: str) -> list[str]:
+        """Names that a file of features or masks may have.
+
+        :param kind: 'dino', 'dinoNV' (of the fine-tuned network) or 'masks'
+        :param side: of :data:`SIDES`
+        """
+        width = (self.mask_size if kind == 'masks' else self.size)[0]
+        other = self.other_archives.get(f'{side}_{kind}')
+        return [f'{self.name}_{side}_{kind}_{width}.h5', *([other] if other else [])]
 
     def true_references(self, data: Path) -> list[np.ndarray]:
         """For every query the numbers of the references that show its place; none where it has no true place."""
@@ -91,24 +111,30 @@ DATASETS = {dataset.name: dataset for dataset in (
                  'FineT, domain vocabulary: 91.8 / 96.4'),
     PlaceDataset('pitts', 'pitts30k/images/test/database', 'pitts30k/images/test/queries', 'urban',
                  dataset_truth.pittsburgh, 'pitts30k/images/test/database.npy and queries.npy', ANYLOC,
-                 'FineT, map vocabulary: 93.1 / 96.8'),
+                 'FineT, map vocabulary: 93.1 / 96.8', other_archives={
+                     f'{side}_{kind}': f'pitts30k_{side}_{ending}.h5' for side in SIDES
+                     for kind, ending in (('dino', 'dino_640'), ('masks', 'masks'))}),
     PlaceDataset('AmsterTime', 'new', 'old', 'urban', dataset_truth.same_number, '',
-                 'https://github.com/seyrankhademi/AmsterTime', 'FineT, map vocabulary: 60.2 / 78.2', (256, 256), True),
+                 'https://github.com/seyrankhademi/AmsterTime', 'FineT, map vocabulary: 60.2 / 78.2', (256, 256), True,
+                 {'r_masks': 'AmsterTime_new_masks.h5', 'q_masks': 'AmsterTime_old_masks.h5'}),
     PlaceDataset('VPAir', 'reference_views', 'queries', 'aerial', dataset_truth.vpair, 'vpair_gt.npy', ANYLOC,
                  'PreT, domain vocabulary: 69.8 / 83.7', (800, 600)),
 )}
 
 
-def place_dataset(name: str, data: Path) -> PlaceDataset:
+def place_dataset(name: str, data: Path, size: tuple[int, int] | None = None) -> PlaceDataset:
     """One of :data:`DATASETS`, else a folder of one's own with ``references`` and ``queries``.
 
     :param data: folder of the data sets
+    :param size: of a folder of one's own, else as the data set has it
     :raises SegvladError: neither
     """
     if name in DATASETS:
+        if size is not None and size != DATASETS[name].size:
+            raise SegvladError(f'{name} is evaluated at {DATASETS[name].size[0]}x{DATASETS[name].size[1]} pixels')
         return DATASETS[name]
     own = PlaceDataset(name, 'references', 'queries', '', dataset_truth.own_folder,
-                       'truth.csv, or @east@north@ in the names', '')
+                       'truth.csv, or @east@north@ in the names', '', size=size or (640, 480))
     if not (own.folder(data) / own.references).is_dir():
         raise SegvladError(f'no data set {name!r}: choose one of {", ".join(DATASETS)}, or make a folder '
                            f'{own.folder(data)} with the folders references and queries')

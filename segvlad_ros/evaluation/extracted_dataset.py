@@ -1,0 +1,51 @@
+"""Features and masks that were extracted from a data set: the archives in its folder ``out``."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from segvlad_ros.evaluation.place_datasets import SIDES, PlaceDataset
+from segvlad_ros.evaluation.reproduction import ExtractedImage
+from segvlad_ros.io.hdf5_archives import Hdf5Archive
+from segvlad_ros.types import SegvladError
+
+
+class ExtractedDataset:
+    """Reads one data set, image by image.
+
+    :param data: folder of the data sets
+    :param finetuned: features of the fine-tuned network
+    :param masks: whether segments are described, and not the whole image
+    :ivar folder: of the archives
+    :raises SegvladError: an archive is missing, or holds other images than the data set
+    """
+
+    def __init__(self, dataset: PlaceDataset, data: Path, *, finetuned: bool = False, masks: bool = True) -> None:
+        self.dataset, self.folder = dataset, dataset.folder(data) / 'out'
+        self.names = {side: [path.name for path in paths] for side, paths in zip(SIDES, dataset.images(data))}
+        kinds = {'features': 'dinoNV' if finetuned else 'dino'} | ({'masks': 'masks'} if masks else {})
+        self._paths = {(side, what): self._found(side, kind) for side in SIDES for what, kind in kinds.items()}
+        for (side, _), path in self._paths.items():
+            with Hdf5Archive(path) as archive:
+                missing = sorted(set(self.names[side]) - set(archive.names))
+                if missing:
+                    raise SegvladError(f'{path}: does not hold {missing[0]} and {len(missing) - 1} other images of '
+                                       f'{dataset.name}: extract them anew')
+
+    def images(self, side: str) -> Iterator[ExtractedImage]:
+        """All references ('r') or queries ('q') in natural order."""
+        with ExitStack() as stack:
+            archives = {what: stack.enter_context(Hdf5Archive(path))
+                        for (of, what), path in self._paths.items() if of == side}
+            for name in self.names[side]:
+                masks = archives['masks'].masks(name) if 'masks' in archives else None
+                yield ExtractedImage(archives['features'].features(name), masks)
+
+    def _found(self, side: str, kind: str) -> Path:
+        names = self.dataset.archives(kind, side)
+        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        if path is None:
+            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}: extract features and masks first, or '
+                               "place the authors' archives there")
+        return path
