@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_json, progress
+from segvlad_ros.cli.options import add_json, add_preset, chosen_preset, progress
 from segvlad_ros.evaluation.experiments import EXPERIMENTS, VOCABULARIES, PaperExperiment, experiment
 from segvlad_ros.types import SegvladError
 
@@ -26,21 +26,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                  'paper says')
     evaluating = actions.add_parser('evaluate', help='recall of one experiment, from features and masks that were '
                                     'extracted before')
-    evaluating.add_argument('--dataset', required=True, metavar='NAME',
-                            help='a name of "segvlad reproduce list", or a folder of your own')
     evaluating.add_argument('--experiment', required=True, metavar='NAME', help='a name of "segvlad reproduce list"')
     evaluating.add_argument('--vocabulary', choices=VOCABULARIES, default='domain',
                             help='words of the kind of place, or of the data set itself (%(default)s)')
-    evaluating.add_argument('--finetuned', action='store_true', help='features and words of the fine-tuned network')
     evaluating.add_argument('--rule', choices=RULES, default='weighted', help='how segments vote (%(default)s)')
     evaluating.add_argument('--centres', type=Path, metavar='FILE|DIR', help='the words: a file, or a folder as the '
                             "authors' cache/vocabulary/dinov2_vitg14/l31_value_c32; default: DATA/vocabulary")
     evaluating.add_argument('--pca-dimension', type=int, default=1024, metavar='D',
                             help='of the PCA, where it has to be fitted (%(default)s)')
-    evaluating.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
+    extracting = actions.add_parser('extract', help='features and masks of all images; goes on where it was stopped')
+    extracting.add_argument('--what', choices=('features', 'masks', 'both'), default='both', help='(%(default)s)')
+    add_preset(extracting)
+    for action in (evaluating, extracting):
+        action.add_argument('--dataset', required=True, metavar='NAME',
+                            help='a name of "segvlad reproduce list", or a folder of your own')
+        action.add_argument('--finetuned', action='store_true', help='of the fine-tuned network')
+        action.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
     for action in (listing, evaluating):
-        action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
         add_json(action)
+    for action in (listing, evaluating, extracting):
+        action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -53,7 +58,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    return _list(args) if args.action == 'list' else _evaluate(args)
+    return {'list': _list, 'extract': _extract, 'evaluate': _evaluate}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -85,6 +90,29 @@ def _list(args: argparse.Namespace) -> int:
     return OK
 
 
+def _extract(args: argparse.Namespace) -> int:
+    from segvlad_ros.evaluation.extracted_dataset import store_folder
+    from segvlad_ros.evaluation.extraction import extract, image_work
+    from segvlad_ros.evaluation.place_datasets import SIDES, place_dataset
+    from segvlad_ros.io.extraction_store import ExtractionStore
+
+    preset, dataset = chosen_preset(args), place_dataset(args.dataset, args.data, args.size)
+    kinds = {'features': 'dinoNV' if args.finetuned else 'dino', 'masks': 'masks'}
+    images, out = dict(zip(SIDES, dataset.images(args.data))), dataset.folder(args.data) / 'out'
+    for what in kinds if args.what == 'both' else (args.what,):
+        there = next((out / name for side in SIDES for name in dataset.archives(kinds[what], side)
+                      if (out / name).is_file()), None)
+        if there:
+            raise SegvladError(f'{there} is there already and would be taken: move it away to extract anew')
+        made = {side: store_folder(dataset, out, kinds[what], side) for side in SIDES}
+        work = image_work(what, preset, dataset, args.device)
+        for side in SIDES:
+            store = ExtractionStore(made[side])
+            done = list(progress(extract(images[side], work, store), f'{what} {side}', len(images[side])))
+            print(f'{made[side]}: {sum(done)} images extracted, {len(done) - sum(done)} were there')
+    return OK
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
     from segvlad_ros.evaluation.place_datasets import place_dataset
@@ -93,7 +121,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     row, dataset = experiment(args.experiment), place_dataset(args.dataset, args.data, args.size)
     truth = dataset.true_references(args.data)
     extracted = ExtractedDataset(dataset, args.data, finetuned=args.finetuned, masks=row.order is not None)
-    descriptors = Descriptors(dataset.grid, _vocabulary(args, dataset.domain), row.order)
+    descriptors = Descriptors(dataset.size, _vocabulary(args, dataset.domain), row.order)
     projection = _projection(args, row, extracted, descriptors) if row.pca else None
 
     def rows_of(side: str, title: str) -> SegmentRows:

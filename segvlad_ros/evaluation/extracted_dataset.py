@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segvlad_ros.evaluation.place_datasets import SIDES, PlaceDataset
 from segvlad_ros.evaluation.reproduction import ExtractedImage
+from segvlad_ros.io.extraction_store import ExtractionStore
 from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import SegvladError
 
@@ -27,16 +28,16 @@ class ExtractedDataset:
         kinds = {'features': 'dinoNV' if finetuned else 'dino'} | ({'masks': 'masks'} if masks else {})
         self._paths = {(side, what): self._found(side, kind) for side in SIDES for what, kind in kinds.items()}
         for (side, _), path in self._paths.items():
-            with Hdf5Archive(path) as archive:
-                missing = sorted(set(self.names[side]) - set(archive.names))
+            with _opened(path) as archive:
+                missing = [name for name in self.names[side] if not archive.holds(name)]
                 if missing:
                     raise SegvladError(f'{path}: does not hold {missing[0]} and {len(missing) - 1} other images of '
-                                       f'{dataset.name}: extract them anew')
+                                       f'{dataset.name}: extract them (segvlad reproduce extract)')
 
     def images(self, side: str) -> Iterator[ExtractedImage]:
         """All references ('r') or queries ('q') in natural order."""
         with ExitStack() as stack:
-            archives = {what: stack.enter_context(Hdf5Archive(path))
+            archives = {what: stack.enter_context(_opened(path))
                         for (of, what), path in self._paths.items() if of == side}
             for name in self.names[side]:
                 masks = archives['masks'].masks(name) if 'masks' in archives else None
@@ -45,7 +46,19 @@ class ExtractedDataset:
     def _found(self, side: str, kind: str) -> Path:
         names = self.dataset.archives(kind, side)
         path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        own = store_folder(self.dataset, self.folder, kind, side)
+        if path is None and own.is_dir():
+            path = own
         if path is None:
-            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}: extract features and masks first, or '
-                               "place the authors' archives there")
+            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}, nor a folder {own.name}: extract '
+                               "(segvlad reproduce extract), or place the authors' archives there")
         return path
+
+
+def store_folder(dataset: PlaceDataset, folder: Path, kind: str, side: str) -> Path:
+    """Where extraction keeps features or masks; arguments as of :meth:`PlaceDataset.archives`."""
+    return folder / Path(dataset.archives(kind, side)[0]).stem
+
+
+def _opened(path: Path) -> Hdf5Archive | ExtractionStore:
+    return ExtractionStore(path) if path.is_dir() else Hdf5Archive(path)
