@@ -1,7 +1,7 @@
 """Features and masks that were extracted from a data set: the archives in its folder ``out``."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -34,12 +34,13 @@ class ExtractedDataset:
                     raise SegvladError(f'{path}: does not hold {missing[0]} and {len(missing) - 1} other images of '
                                        f'{dataset.name}: extract them (segvlad reproduce extract)')
 
-    def images(self, side: str) -> Iterator[ExtractedImage]:
-        """All references ('r') or queries ('q') in natural order."""
+    def images(self, side: str, numbers: Iterable[int] | None = None) -> Iterator[ExtractedImage]:
+        """References ('r') or queries ('q') in natural order: those with some numbers, or all."""
+        names = self.names[side]
         with ExitStack() as stack:
             archives = {what: stack.enter_context(_opened(path))
                         for (of, what), path in self._paths.items() if of == side}
-            for name in self.names[side]:
+            for name in names if numbers is None else (names[number] for number in numbers):
                 masks = archives['masks'].masks(name) if 'masks' in archives else None
                 yield ExtractedImage(archives['features'].features(name), masks)
 

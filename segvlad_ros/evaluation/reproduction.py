@@ -24,6 +24,7 @@ RANKS = 5
 NEIGHBOURS = 50
 """Map segments that vote; the reference asks for 200 and uses these."""
 PCA_DIMENSION, PCA_SEGMENTS = 1024, 50_000
+_MANY_IMAGES, _SHARE_OF_MANY = 2000, 0.3
 _SEED = 42
 
 
@@ -100,6 +101,24 @@ def merged(segments: Segments, order: int) -> np.ndarray:
     except QhullError:
         adjacent = neighbours(segments.centroids, order)
     return merge_neighbours(segments.incidence, adjacent)
+
+
+def vocabulary_images(count: int) -> list[int]:
+    """Numbers of the references whose cells become words: all, or of a large set a share (segvlad-spec.md 12.2)."""
+    if count <= _MANY_IMAGES:
+        return list(range(count))
+    chosen = np.random.default_rng(_SEED).choice(count, int(_SHARE_OF_MANY * count), replace=False)
+    return np.sort(chosen).tolist()
+
+
+def vocabulary_cells(image: ExtractedImage, count: int) -> np.ndarray:
+    """(n, D) cells of one of these: all, or of a large set every second one in both directions.
+
+    :param count: references of the data set
+    """
+    grid = image.features
+    cells = grid.features.reshape(grid.rows, grid.cols, -1)
+    return (cells if count <= _MANY_IMAGES else cells[::2, ::2]).reshape(-1, cells.shape[2])
 
 
 def fit_pca(tables: Iterable[np.ndarray], counts: Sequence[int], dimension: int = PCA_DIMENSION,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from segvlad_ros.cli import OK, USAGE, main
-from segvlad_ros.evaluation.place_datasets import place_dataset
 
 IMAGES = 24
 SIZE = '240x174'
@@ -86,30 +85,34 @@ def test_what_no_longer_fits_is_made_anew(data, capsys):
     damaged = next((data / 'poster' / 'out').glob('poster_q_dino_240/*/*.npz'))
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert main(command(data, 'extract', '--preset', 'classic', '--set', 'segmenter.min_size=50')) == OK
-    counts = [int(line.split(': ')[1].split()[0]) for line in capsys.readouterr().out.splitlines()]
+    counts = [int(line.split(': ')[1].split()[0]) for line in capsys.readouterr().err.splitlines()]
     assert counts == [1, 1, IMAGES, IMAGES]  # features of the references and queries, then all masks
 
 
-def test_the_extracted_images_are_evaluated(data, capsys):
-    assert main(command(data, 'extract', '--preset', 'classic')) == OK
-    capsys.readouterr()
-    preset_words = place_dataset('poster', data).folder(data) / 'words.npz'
-    assert main(['fit', 'vocabulary', str(data / 'poster' / 'references'), '--words', '8', '--output',
-                 str(preset_words)]) == OK
-    capsys.readouterr()
-    assert main(command(data, 'evaluate', '--experiment', 'exp5_global_SegLoc_VLAD_o1', '--centres', str(preset_words),
-                        '--json')) == OK
-    report = json.loads(capsys.readouterr().out)
+def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, capsys):
+    arguments = command(data, 'run', '--preset', 'classic', '--experiment', 'exp5_global_SegLoc_VLAD_o1',
+                        '--vocabulary', 'map', '--words', '8', '--json')
+    assert main(arguments) == OK
+    first = capsys.readouterr()
+    report = json.loads(first.out)
     assert report['queries'] == IMAGES and report['recall'][0] > 0.8
+    assert first.err.count(f'{IMAGES} images extracted') == 4 and '8 words' in first.err
+    assert main(arguments) == OK
+    again = capsys.readouterr()
+    assert json.loads(again.out) == report
+    assert again.err.count(f'{IMAGES} were there') == 4 and 'words' not in again.err
+
+
+def test_an_image_that_was_not_extracted_is_named(data, capsys):
+    assert main(command(data, 'extract', '--preset', 'classic')) == OK
     (data / 'poster' / 'references' / 'new@0@0@.png').write_bytes(b'')
-    assert main(command(data, 'evaluate', '--experiment', 'exp5_global_SegLoc_VLAD_o1', '--centres',
-                        str(preset_words))) == USAGE
-    assert 'does not hold' in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(command(data, 'vocabulary', '--words', '8')) == USAGE
+    assert 'does not hold new@0@0@.png' in capsys.readouterr().err
 
 
 def test_a_damaged_image_is_named(data, capsys):
     image = data / 'poster' / 'queries' / '@12@0@0@.png'
     image.write_bytes(image.read_bytes()[:50])
     assert main(command(data, 'extract', '--preset', 'classic', '--what', 'masks')) == USAGE
-    error = capsys.readouterr().err
-    assert str(image) in error and error.strip().count('\n') == 0
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'segvlad reproduce: {image}: ')
