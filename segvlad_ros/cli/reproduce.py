@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_json, progress
+from segvlad_ros.cli.options import add_json, add_preset, chosen_preset, progress, whole
 from segvlad_ros.evaluation.experiments import EXPERIMENTS, VOCABULARIES, PaperExperiment, experiment
+from segvlad_ros.evaluation.extracted_dataset import store_folder
+from segvlad_ros.evaluation.place_datasets import DATASETS, SIDES, PlaceDataset, place_dataset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -17,30 +21,52 @@ if TYPE_CHECKING:
     from segvlad_ros.evaluation.reproduction import Descriptors
 
 
+_ACTIONS = {
+    'list': 'data sets and experiments: what is needed, what is there, what the paper says',
+    'run': 'all of it: extract what is not there, make the words, fit the PCA, evaluate',
+    'extract': 'features and masks of all images; goes on where it was stopped',
+    'vocabulary': "words of the data set's own references, from extracted features",
+    'evaluate': 'recall of one experiment, from what was extracted before',
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
+    number = whole(1, 'a whole number of 1 or more')
+    chosen = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    actions = {name: chosen.add_parser(name, help=what) for name, what in _ACTIONS.items()}
+    for name, action in actions.items():
+        action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
+        if name in ('list', 'evaluate', 'run'):
+            add_json(action)
+        if name == 'list':
+            continue
+        action.add_argument('--dataset', required=True, metavar='NAME',
+                            help='a name of "segvlad reproduce list", or a folder of your own')
+        action.add_argument('--finetuned', action='store_true', help='features, and words, of the fine-tuned network')
+        action.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
+    actions['extract'].add_argument('--what', choices=('features', 'masks', 'both'), default='both',
+                                    help='(%(default)s)')
+    for name in ('extract', 'run'):
+        add_preset(actions[name])
+    for name in ('vocabulary', 'run'):
+        actions[name].add_argument('--words', type=number, default=32, metavar='K', help='of a vocabulary that is '
+                                   'made here (%(default)s)')
+    for name in ('evaluate', 'run'):
+        _add_experiment(actions[name], number)
+
+
+def _add_experiment(action: argparse.ArgumentParser, number: Callable[[str], int]) -> None:
     from segvlad_ros.evaluation.reference_voting import RULES
 
-    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
-    listing = actions.add_parser('list', help='data sets and experiments: what is needed, what is there, what the '
-                                 'paper says')
-    evaluating = actions.add_parser('evaluate', help='recall of one experiment, from features and masks that were '
-                                    'extracted before')
-    evaluating.add_argument('--dataset', required=True, metavar='NAME',
-                            help='a name of "segvlad reproduce list", or a folder of your own')
-    evaluating.add_argument('--experiment', required=True, metavar='NAME', help='a name of "segvlad reproduce list"')
-    evaluating.add_argument('--vocabulary', choices=VOCABULARIES, default='domain',
-                            help='words of the kind of place, or of the data set itself (%(default)s)')
-    evaluating.add_argument('--finetuned', action='store_true', help='features and words of the fine-tuned network')
-    evaluating.add_argument('--rule', choices=RULES, default='weighted', help='how segments vote (%(default)s)')
-    evaluating.add_argument('--centres', type=Path, metavar='FILE|DIR', help='the words: a file, or a folder as the '
-                            "authors' cache/vocabulary/dinov2_vitg14/l31_value_c32; default: DATA/vocabulary")
-    evaluating.add_argument('--pca-dimension', type=int, default=1024, metavar='D',
-                            help='of the PCA, where it has to be fitted (%(default)s)')
-    evaluating.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
-    for action in (listing, evaluating):
-        action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
-        add_json(action)
+    action.add_argument('--experiment', required=True, metavar='NAME', help='a name of "segvlad reproduce list"')
+    action.add_argument('--vocabulary', choices=VOCABULARIES, default='domain',
+                        help='words of the kind of place, or of the data set itself (%(default)s)')
+    action.add_argument('--rule', choices=RULES, default='weighted', help='how segments vote (%(default)s)')
+    action.add_argument('--centres', type=Path, metavar='FILE|DIR', help='the words: a file, or a folder as the '
+                        "authors' cache/vocabulary/dinov2_vitg14/l31_value_c32; default: DATA/vocabulary")
+    action.add_argument('--pca-dimension', type=number, default=1024, metavar='D',
+                        help='of the PCA, where it has to be fitted (%(default)s)')
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -53,12 +79,22 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    return _list(args) if args.action == 'list' else _evaluate(args)
+    return {'list': _list, 'run': _run, 'extract': _extract, 'vocabulary': _make_words,
+            'evaluate': _evaluate}[args.action](args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    row, dataset = experiment(args.experiment), place_dataset(args.dataset, args.data, args.size)
+    dataset.true_references(args.data)  # found out before long work
+    for what in ('features', 'masks') if row.order is not None else ('features',):
+        if _authors_archive(args, dataset, what) is None:
+            _extract(argparse.Namespace(**vars(args), what=what))
+    if args.vocabulary == 'map' and not _words_file(args, dataset).is_file():
+        _make_words(args)
+    return _evaluate(args)
 
 
 def _list(args: argparse.Namespace) -> int:
-    from segvlad_ros.evaluation.place_datasets import DATASETS
-
     rows = []
     for dataset in DATASETS.values():
         try:
@@ -85,15 +121,64 @@ def _list(args: argparse.Namespace) -> int:
     return OK
 
 
-def _evaluate(args: argparse.Namespace) -> int:
+def _extract(args: argparse.Namespace) -> int:
+    from segvlad_ros.evaluation.extraction import extract, image_work
+    from segvlad_ros.io.extraction_store import ExtractionStore
+
+    preset, dataset = chosen_preset(args), place_dataset(args.dataset, args.data, args.size)
+    images = dict(zip(SIDES, dataset.images(args.data)))
+    for what in ('features', 'masks') if args.what == 'both' else (args.what,):
+        if there := _authors_archive(args, dataset, what):
+            raise SegvladError(f'{there} is there already and would be taken: move it away to extract anew')
+        work = image_work(what, preset, dataset, args.device)
+        for side in SIDES:
+            folder = store_folder(dataset, dataset.folder(args.data) / 'out', _kind(args, what), side)
+            done = list(progress(extract(images[side], work, ExtractionStore(folder)), f'{what} {side}',
+                                 len(images[side])))
+            print(f'{folder}: {sum(done)} images extracted, {len(done) - sum(done)} were there', file=sys.stderr)
+    return OK
+
+
+def _kind(args: argparse.Namespace, what: str) -> str:
+    """Of features or masks, as files are named."""
+    return what if what == 'masks' else 'dinoNV' if args.finetuned else 'dino'
+
+
+def _authors_archive(args: argparse.Namespace, dataset: PlaceDataset, what: str) -> Path | None:
+    out = dataset.folder(args.data) / 'out'
+    return next((out / name for side in SIDES for name in dataset.archives(_kind(args, what), side)
+                 if (out / name).is_file()), None)
+
+
+def _make_words(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from segvlad_ros.description.vocabulary import fit_vocabulary
     from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
-    from segvlad_ros.evaluation.place_datasets import place_dataset
+    from segvlad_ros.evaluation.reproduction import vocabulary_cells, vocabulary_images
+
+    dataset = place_dataset(args.dataset, args.data, args.size)
+    extracted = ExtractedDataset(dataset, args.data, finetuned=args.finetuned, masks=False)
+    count = len(extracted.names['r'])
+    chosen = vocabulary_images(count)
+    cells = np.concatenate([vocabulary_cells(image, count) for image in progress(
+        extracted.images('r', chosen), 'vocabulary', len(chosen))])
+    path = args.data / 'vocabulary' / _words_of(args, args.dataset) / 'c_centers.npz'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fit_vocabulary(cells, args.words).save(path)
+    print(f'{path}: {args.words} words from {len(cells)} cells of {len(chosen)} images', file=sys.stderr)
+    return OK
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from segvlad_ros.description.vocabulary import load_vocabulary
+    from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
     from segvlad_ros.evaluation.reproduction import Descriptors, SegmentRows, nearest_images, ranked_images, recall
 
     row, dataset = experiment(args.experiment), place_dataset(args.dataset, args.data, args.size)
     truth = dataset.true_references(args.data)
     extracted = ExtractedDataset(dataset, args.data, finetuned=args.finetuned, masks=row.order is not None)
-    descriptors = Descriptors(dataset.grid, _vocabulary(args, dataset.domain), row.order)
+    descriptors = Descriptors(dataset.size, load_vocabulary(_words_file(args, dataset)), row.order)
     projection = _projection(args, row, extracted, descriptors) if row.pca else None
 
     def rows_of(side: str, title: str) -> SegmentRows:
@@ -121,16 +206,21 @@ def _as_text(report: dict[str, Any]) -> str:
             f'recall{shares}{paper}')
 
 
-def _vocabulary(args: argparse.Namespace, domain: str) -> Any:
-    from segvlad_ros.description.vocabulary import load_vocabulary
+def _words_of(args: argparse.Namespace, name: str) -> str:
+    return name + ('NVFinetuned' if args.finetuned else '')
 
+
+def _words_file(args: argparse.Namespace, dataset: PlaceDataset) -> Path:
     where = args.centres or args.data / 'vocabulary'
-    if where.is_dir():
-        name = domain if args.vocabulary == 'domain' else args.dataset
-        if not name:
-            raise SegvladError(f'{args.dataset} is of no domain of the paper: give the words as --centres FILE')
-        where = where / (name + ('NVFinetuned' if args.finetuned else '')) / 'c_centers.pt'
-    return load_vocabulary(where)
+    if where.is_file() or args.centres and not where.is_dir():
+        return where
+    name = dataset.domain if args.vocabulary == 'domain' else args.dataset
+    if not name:
+        raise SegvladError(f'{args.dataset} is of no domain of the paper: give the words as --centres FILE, or take '
+                           '--vocabulary map')
+    folder = where / _words_of(args, name)
+    return next((folder / file for file in ('c_centers.pt', 'c_centers.npz') if (folder / file).is_file()),
+                folder / 'c_centers.pt')
 
 
 def _projection(args: argparse.Namespace, row: PaperExperiment, extracted: ExtractedDataset,

@@ -1,12 +1,13 @@
 """Features and masks that were extracted from a data set: the archives in its folder ``out``."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from segvlad_ros.evaluation.place_datasets import SIDES, PlaceDataset
 from segvlad_ros.evaluation.reproduction import ExtractedImage
+from segvlad_ros.io.extraction_store import ExtractionStore
 from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import SegvladError
 
@@ -27,25 +28,38 @@ class ExtractedDataset:
         kinds = {'features': 'dinoNV' if finetuned else 'dino'} | ({'masks': 'masks'} if masks else {})
         self._paths = {(side, what): self._found(side, kind) for side in SIDES for what, kind in kinds.items()}
         for (side, _), path in self._paths.items():
-            with Hdf5Archive(path) as archive:
-                missing = sorted(set(self.names[side]) - set(archive.names))
+            with _opened(path) as archive:
+                missing = [name for name in self.names[side] if not archive.holds(name)]
                 if missing:
                     raise SegvladError(f'{path}: does not hold {missing[0]} and {len(missing) - 1} other images of '
-                                       f'{dataset.name}: extract them anew')
+                                       f'{dataset.name}: extract them (segvlad reproduce extract)')
 
-    def images(self, side: str) -> Iterator[ExtractedImage]:
-        """All references ('r') or queries ('q') in natural order."""
+    def images(self, side: str, numbers: Iterable[int] | None = None) -> Iterator[ExtractedImage]:
+        """References ('r') or queries ('q') in natural order: those with some numbers, or all."""
+        names = self.names[side]
         with ExitStack() as stack:
-            archives = {what: stack.enter_context(Hdf5Archive(path))
+            archives = {what: stack.enter_context(_opened(path))
                         for (of, what), path in self._paths.items() if of == side}
-            for name in self.names[side]:
+            for name in names if numbers is None else (names[number] for number in numbers):
                 masks = archives['masks'].masks(name) if 'masks' in archives else None
                 yield ExtractedImage(archives['features'].features(name), masks)
 
     def _found(self, side: str, kind: str) -> Path:
         names = self.dataset.archives(kind, side)
         path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        own = store_folder(self.dataset, self.folder, kind, side)
+        if path is None and own.is_dir():
+            path = own
         if path is None:
-            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}: extract features and masks first, or '
-                               "place the authors' archives there")
+            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}, nor a folder {own.name}: extract '
+                               "(segvlad reproduce extract), or place the authors' archives there")
         return path
+
+
+def store_folder(dataset: PlaceDataset, folder: Path, kind: str, side: str) -> Path:
+    """Where extraction keeps features or masks; arguments as of :meth:`PlaceDataset.archives`."""
+    return folder / Path(dataset.archives(kind, side)[0]).stem
+
+
+def _opened(path: Path) -> Hdf5Archive | ExtractionStore:
+    return ExtractionStore(path) if path.is_dir() else Hdf5Archive(path)

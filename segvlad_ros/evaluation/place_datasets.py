@@ -13,10 +13,8 @@ import numpy as np
 from segvlad_ros.evaluation import dataset_truth
 from segvlad_ros.evaluation.dataset_truth import Rule
 from segvlad_ros.io.images import list_images
-from segvlad_ros.types import CellGrid, SegvladError
+from segvlad_ros.types import SegvladError
 
-CELL = 14
-"""Side of a DINOv2 patch, pixels."""
 SIDES = ('r', 'q')
 """References and queries, as file names of the research code call them."""
 
@@ -53,11 +51,6 @@ class PlaceDataset:
         """Width and height that are segmented, pixels."""
         width, height = self.size
         return self.size if self.full_size_masks else (width // 2, height // 2)
-
-    @property
-    def grid(self) -> CellGrid:
-        """The cells of its features."""
-        return CellGrid(*self.size, CELL)
 
     def folder(self, data: Path) -> Path:
         """Of this data set."""

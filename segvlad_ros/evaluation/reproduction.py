@@ -18,12 +18,13 @@ from segvlad_ros.description.vlad import merge_neighbours, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.reference_voting import vote_reference
 from segvlad_ros.mapping.exact_search import ExactSearch
-from segvlad_ros.types import CellGrid, FeatureGrid, Masks, Segments
+from segvlad_ros.types import CellGrid, FeatureGrid, Masks, Segments, SegvladError
 
 RANKS = 5
 NEIGHBOURS = 50
 """Map segments that vote; the reference asks for 200 and uses these."""
 PCA_DIMENSION, PCA_SEGMENTS = 1024, 50_000
+_MANY_IMAGES, _SHARE_OF_MANY = 2000, 0.3
 _SEED = 42
 
 
@@ -59,12 +60,12 @@ class SegmentRows:
 class Descriptors:
     """Describes extracted images.
 
-    :param grid: cells that masks are brought to
+    :param size: width and height that features were taken at, pixels
     :param order: hops that are described together; None: the whole image
     """
 
-    def __init__(self, grid: CellGrid, vocabulary: Vocabulary, order: int | None) -> None:
-        self._grid, self._vocabulary, self._order = grid, vocabulary, order
+    def __init__(self, size: tuple[int, int], vocabulary: Vocabulary, order: int | None) -> None:
+        self._size, self._vocabulary, self._order = size, vocabulary, order
 
     def of(self, image: ExtractedImage, projection: Projection | None = None) -> np.ndarray:
         """(M, d) float32 unit rows; none for an image without segments."""
@@ -72,9 +73,21 @@ class Descriptors:
         if self._order is None:
             incidence = np.ones((1, len(features)), bool)
         else:
-            incidence = merged(segments_from_masks(image.masks, self._grid), self._order)
+            incidence = merged(segments_from_masks(image.masks, grid_of(image.features, self._size)), self._order)
         rows = segment_vlad(features, incidence, self._vocabulary)
         return (rows if projection is None else unit_rows(projection.apply(rows))).astype(np.float32)
+
+
+def grid_of(features: FeatureGrid, size: tuple[int, int]) -> CellGrid:
+    """The grid on which the features of an image of some size lie.
+
+    :raises SegvladError: on none: they are of another size
+    """
+    grid = CellGrid(*size, size[0] // features.cols)
+    if (grid.rows, grid.cols) != (features.rows, features.cols):
+        raise SegvladError(f'features of {features.rows} x {features.cols} cells are not those of an image of '
+                           f'{size[0]}x{size[1]} pixels')
+    return grid
 
 
 def merged(segments: Segments, order: int) -> np.ndarray:
@@ -88,6 +101,24 @@ def merged(segments: Segments, order: int) -> np.ndarray:
     except QhullError:
         adjacent = neighbours(segments.centroids, order)
     return merge_neighbours(segments.incidence, adjacent)
+
+
+def vocabulary_images(count: int) -> list[int]:
+    """Numbers of the references whose cells become words: all, or of a large set a share (segvlad-spec.md 12.2)."""
+    if count <= _MANY_IMAGES:
+        return list(range(count))
+    chosen = np.random.default_rng(_SEED).choice(count, int(_SHARE_OF_MANY * count), replace=False)
+    return np.sort(chosen).tolist()
+
+
+def vocabulary_cells(image: ExtractedImage, count: int) -> np.ndarray:
+    """(n, D) cells of one of these: all, or of a large set every second one in both directions.
+
+    :param count: references of the data set
+    """
+    grid = image.features
+    cells = grid.features.reshape(grid.rows, grid.cols, -1)
+    return (cells if count <= _MANY_IMAGES else cells[::2, ::2]).reshape(-1, cells.shape[2])
 
 
 def fit_pca(tables: Iterable[np.ndarray], counts: Sequence[int], dimension: int = PCA_DIMENSION,

@@ -47,6 +47,11 @@ class Hdf5Archive:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
+    def holds(self, name: str) -> bool:
+        """Whether an image is there."""
+        with self._reading(name):
+            return name in self._file
+
     @property
     def names(self) -> list[str]:
         """The images in natural order."""

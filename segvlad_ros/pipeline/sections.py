@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,11 +199,18 @@ class Preset(RecognitionSettings):
 
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
+        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary)
+
+    def section_digest(self, section: str) -> str:
+        """Likewise, of all in one section that changes what it makes of an image: 'features' or 'segmenter'."""
+        return self._named((section,))['digest']
+
+    def _named(self, sections: Iterable[str], **more: Any) -> dict[str, Any]:
         named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}
-        for section in DESCRIPTION_SECTIONS:
+        for section in sections:
             named.update(flatten(getattr(self, section), section))
         named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
-        named['vocabulary'] = self.vocabulary
+        named.update(more)
         for name, value in named.items():
             if isinstance(value, Path):
                 named[name] = f'sha256:{sha256_of(existing_file(value, name))}'

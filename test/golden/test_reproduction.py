@@ -13,7 +13,7 @@ from segvlad_ros.evaluation.reproduction import (
     ranked_images,
     recall,
 )
-from segvlad_ros.types import CellGrid, Masks
+from segvlad_ros.types import Masks
 
 
 @pytest.fixture(scope='module')
@@ -34,8 +34,7 @@ def images(toy):
 @pytest.fixture(scope='module')
 def describing(toy):
     def of(order):
-        grid = CellGrid(*map(int, toy['cfg_wh']), check.CELL)
-        return Descriptors(grid, Vocabulary(toy['centers']), order)
+        return Descriptors(tuple(map(int, toy['cfg_wh'])), Vocabulary(toy['centers']), order)
     return of
 
 

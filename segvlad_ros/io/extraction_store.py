@@ -1,0 +1,88 @@
+"""Features and masks of any number of images: a small file each, written whole or not at all.
+
+A file says what it was made of, so that work that was stopped goes on where it was, and what no longer fits is made
+anew. The files of one store lie in up to 4096 folders.
+"""
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from segvlad_ros.text import one_line
+from segvlad_ros.types import FeatureGrid, Masks, SegvladError
+
+
+class ExtractionStore:
+    """One folder; read like :class:`~segvlad_ros.io.hdf5_archives.Hdf5Archive`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+
+    def __enter__(self) -> ExtractionStore:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing is open between calls."""
+
+    def holds(self, name: str) -> bool:
+        """Whether an image is there."""
+        return self._file(name).is_file()
+
+    def made_of(self, name: str) -> str:
+        """The digest that was given with an image, '' where it is missing or damaged."""
+        try:
+            return str(self._read(name)['made_of'])
+        except (SegvladError, KeyError):
+            return ''
+
+    def features(self, name: str) -> FeatureGrid:
+        """The features of an image.
+
+        :raises SegvladError: it is missing or damaged
+        """
+        arrays = self._read(name)
+        rows, cols = arrays['grid'].tolist()
+        return FeatureGrid(arrays['features'], rows, cols)
+
+    def masks(self, name: str) -> Masks:
+        """The masks of an image; raises as :meth:`features`."""
+        arrays = self._read(name)
+        count, height, width = arrays['shape'].tolist()
+        pixels = np.unpackbits(arrays['masks'], axis=1, count=height * width).view(bool)
+        return Masks(pixels.reshape(count, height, width), arrays['quality'])
+
+    def add_features(self, name: str, grid: FeatureGrid, made_of: str = '') -> None:
+        """Write the features of an image."""
+        self._write(name, made_of, features=np.asarray(grid.features, np.float32),
+                    grid=np.array([grid.rows, grid.cols]))
+
+    def add_masks(self, name: str, masks: Masks, made_of: str = '') -> None:
+        """Write the masks of an image."""
+        pixels = np.asarray(masks.masks, bool)
+        self._write(name, made_of, masks=np.packbits(pixels.reshape(len(pixels), -1), axis=1),
+                    shape=np.array(pixels.shape), quality=np.asarray(masks.quality, np.float32))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / hashlib.blake2b(name.encode()).hexdigest()[:3] / f'{name}.npz'
+
+    def _read(self, name: str) -> dict[str, np.ndarray]:
+        path = self._file(name)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return dict(archive)
+        except FileNotFoundError:
+            raise SegvladError(f'{path}: not there: extract it') from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise SegvladError(f'{path}: damaged ({one_line(error, 80)}); extract it anew') from None
+
+    def _write(self, name: str, made_of: str, **arrays: np.ndarray) -> None:
+        path = self._file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f'.{name}.partial')
+        with partial.open('wb') as file:
+            np.savez(file, made_of=np.array(made_of), **arrays)
+        partial.replace(path)

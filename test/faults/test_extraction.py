@@ -1,0 +1,118 @@
+"""`segvlad reproduce extract`: stopped at any moment, it goes on where it was, and the result is the same."""
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from segvlad_ros.cli import OK, USAGE, main
+
+IMAGES = 24
+SIZE = '240x174'
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of one's own: a long poster, photographed piece by piece, twice."""
+    rng = np.random.default_rng(3)
+    poster = cv2.resize(rng.integers(0, 256, (22, 400, 3), dtype=np.uint8), (3200, 174), interpolation=cv2.INTER_CUBIC)
+    for folder, offset, noise in (('references', 0, 0), ('queries', 12, 8)):
+        (tmp_path / 'poster' / folder).mkdir(parents=True)
+        for number in range(IMAGES):
+            piece = poster[:, offset + 100 * number:][:, :240]
+            piece = np.clip(piece + rng.normal(0, noise, piece.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / 'poster' / folder / f'@{100 * number + offset}@0@{number}@.png'), piece)
+    return tmp_path
+
+
+def command(data, action, *more):
+    return ['reproduce', action, '--data', str(data), '--dataset', 'poster', '--size', SIZE, *more]
+
+
+def extracted(data):
+    """All that was extracted, and when."""
+    return {path.relative_to(data): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in (data / 'poster' / 'out').rglob('[!.]*.npz')}
+
+
+def kill_and_resume(data, kills):
+    """Kill the extraction at random moments of its work, then let it end; no finished image is made again."""
+    rng, finished = np.random.default_rng(kills), {}
+    for _ in range(kills):
+        process = subprocess.Popen([sys.executable, '-m', 'segvlad_ros.cli',
+                                    *command(data, 'extract', '--preset', 'classic')], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(extracted(data)) <= len(finished) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before, finished = finished, extracted(data)
+        assert before.items() <= finished.items()
+    assert main(command(data, 'extract', '--preset', 'classic')) == OK
+    assert finished.items() <= extracted(data).items()
+    assert len(extracted(data)) == 4 * IMAGES
+    assert not [*(data / 'poster' / 'out').rglob('.*')]
+    return {path: content for path, (content, _) in extracted(data).items()}
+
+
+def check_kills(data, kills):
+    result = kill_and_resume(data, kills)
+    for path in result:
+        (data / path).unlink()
+    assert main(command(data, 'extract', '--preset', 'classic')) == OK
+    assert {path: content for path, (content, _) in extracted(data).items()} == result
+
+
+def test_killed_at_random_moments_it_resumes_to_the_same_bytes(data):
+    check_kills(data, 4)
+
+
+@pytest.mark.long
+def test_killed_at_twenty_random_moments_it_resumes_to_the_same_bytes(data):
+    check_kills(data, 20)
+
+
+def test_what_no_longer_fits_is_made_anew(data, capsys):
+    assert main(command(data, 'extract', '--preset', 'classic')) == OK
+    capsys.readouterr()
+    image = next((data / 'poster' / 'references').iterdir())
+    cv2.imwrite(str(image), np.full((174, 240, 3), 90, np.uint8))
+    damaged = next((data / 'poster' / 'out').glob('poster_q_dino_240/*/*.npz'))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert main(command(data, 'extract', '--preset', 'classic', '--set', 'segmenter.min_size=50')) == OK
+    counts = [int(line.split(': ')[1].split()[0]) for line in capsys.readouterr().err.splitlines()]
+    assert counts == [1, 1, IMAGES, IMAGES]  # features of the references and queries, then all masks
+
+
+def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, capsys):
+    arguments = command(data, 'run', '--preset', 'classic', '--experiment', 'exp5_global_SegLoc_VLAD_o1',
+                        '--vocabulary', 'map', '--words', '8', '--json')
+    assert main(arguments) == OK
+    first = capsys.readouterr()
+    report = json.loads(first.out)
+    assert report['queries'] == IMAGES and report['recall'][0] > 0.8
+    assert first.err.count(f'{IMAGES} images extracted') == 4 and '8 words' in first.err
+    assert main(arguments) == OK
+    again = capsys.readouterr()
+    assert json.loads(again.out) == report
+    assert again.err.count(f'{IMAGES} were there') == 4 and 'words' not in again.err
+
+
+def test_an_image_that_was_not_extracted_is_named(data, capsys):
+    assert main(command(data, 'extract', '--preset', 'classic')) == OK
+    (data / 'poster' / 'references' / 'new@0@0@.png').write_bytes(b'')
+    capsys.readouterr()
+    assert main(command(data, 'vocabulary', '--words', '8')) == USAGE
+    assert 'does not hold new@0@0@.png' in capsys.readouterr().err
+
+
+def test_a_damaged_image_is_named(data, capsys):
+    image = data / 'poster' / 'queries' / '@12@0@0@.png'
+    image.write_bytes(image.read_bytes()[:50])
+    assert main(command(data, 'extract', '--preset', 'classic', '--what', 'masks')) == USAGE
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'segvlad reproduce: {image}: ')
