@@ -25,12 +25,14 @@ class _Stage(NamedTuple):
 
     sketch: int
     asked: int  # representatives of the query
-    going_on: float  # times the map's keyframes to the power of _GROWTH
+    going_on: int  # of a map of _USUAL keyframes
 
 
 # What is lost by them as the map grows: benchmark/results/map_search.md.
-_STAGES = _Stage(0, 8, 2.4), _Stage(1, 8, 1.2), _Stage(2, 16, 0.3), _Stage(3, 16, 0.033), _Stage(3, 32, 0)
-_GROWTH = 0.8
+_STAGES = _Stage(0, 8, 3800), _Stage(1, 8, 1900), _Stage(2, 16, 475), _Stage(3, 16, 52), _Stage(3, 32, 0)
+_USUAL = 10_000
+# Powers of a map's size by which more, or fewer, go on in a larger, or a smaller, one.
+_GROWTH, _SHRINKAGE = 0.8, 0.5
 
 
 class CandidateIndex:
@@ -93,8 +95,9 @@ class CandidateIndex:
         asked = sorted({stage.asked for stage in _STAGES})
         found, weights = zip(*representatives(rows, asked))
         queries = dict(zip(asked, zip(self._shortened(found), weights)))
+        size = len(allowed) / _USUAL
         for stage in _STAGES:
-            wanted = max(int(stage.going_on * len(allowed) ** _GROWTH), count)
+            wanted = max(int(stage.going_on * size ** (_GROWTH if size > 1 else _SHRINKAGE)), count)
             if len(entries) > wanted or stage is _STAGES[-1]:
                 scores = self._sketches[stage.sketch].scores(*queries[stage.asked], entries)
                 best = best_of_groups(scores, wanted, groups[entries], share)
