@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from segvlad_ros.cli import OK
 from segvlad_ros.cli.options import add_json, add_preset, chosen_preset, progress, whole
 from segvlad_ros.evaluation.experiments import EXPERIMENTS, VOCABULARIES, PaperExperiment, experiment
-from segvlad_ros.evaluation.extracted_dataset import store_folder
+from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset, store_folder
 from segvlad_ros.evaluation.place_datasets import DATASETS, SIDES, PlaceDataset, place_dataset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.projection import Projection
-    from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
     from segvlad_ros.evaluation.reproduction import Descriptors
 
 
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                     help='(%(default)s)')
     for name in ('extract', 'run'):
         add_preset(actions[name])
-    for name in ('vocabulary', 'run'):
+    for name in ('vocabulary', 'evaluate', 'run'):
         actions[name].add_argument('--words', type=number, default=32, metavar='K', help='of a vocabulary that is '
                                    'made here (%(default)s)')
     for name in ('evaluate', 'run'):
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    row, dataset = experiment(args.experiment), place_dataset(args.dataset, args.data, args.size)
+    row, dataset = experiment(args.experiment), _dataset(args)
     dataset.true_references(args.data)  # found out before long work
     for what in ('features', 'masks') if row.order is not None else ('features',):
         if _authors_archive(args, dataset, what) is None:
@@ -92,6 +91,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.vocabulary == 'map' and not _words_file(args, dataset).is_file():
         _make_words(args)
     return _evaluate(args)
+
+
+def _dataset(args: argparse.Namespace) -> PlaceDataset:
+    return place_dataset(args.dataset, args.data, args.size)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -125,7 +128,7 @@ def _extract(args: argparse.Namespace) -> int:
     from segvlad_ros.evaluation.extraction import extract, image_work
     from segvlad_ros.io.extraction_store import ExtractionStore
 
-    preset, dataset = chosen_preset(args), place_dataset(args.dataset, args.data, args.size)
+    preset, dataset = chosen_preset(args), _dataset(args)
     images = dict(zip(SIDES, dataset.images(args.data)))
     for what in ('features', 'masks') if args.what == 'both' else (args.what,):
         if there := _authors_archive(args, dataset, what):
@@ -154,16 +157,14 @@ def _make_words(args: argparse.Namespace) -> int:
     import numpy as np
 
     from segvlad_ros.description.vocabulary import fit_vocabulary
-    from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
     from segvlad_ros.evaluation.reproduction import vocabulary_cells, vocabulary_images
 
-    dataset = place_dataset(args.dataset, args.data, args.size)
-    extracted = ExtractedDataset(dataset, args.data, finetuned=args.finetuned, masks=False)
+    extracted = ExtractedDataset(_dataset(args), args.data, finetuned=args.finetuned, masks=False)
     count = len(extracted.names['r'])
     chosen = vocabulary_images(count)
     cells = np.concatenate([vocabulary_cells(image, count) for image in progress(
         extracted.images('r', chosen), 'vocabulary', len(chosen))])
-    path = args.data / 'vocabulary' / _words_of(args, args.dataset) / 'c_centers.npz'
+    path = _own_words(args)
     path.parent.mkdir(parents=True, exist_ok=True)
     fit_vocabulary(cells, args.words).save(path)
     print(f'{path}: {args.words} words from {len(cells)} cells of {len(chosen)} images', file=sys.stderr)
@@ -172,10 +173,9 @@ def _make_words(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from segvlad_ros.description.vocabulary import load_vocabulary
-    from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
     from segvlad_ros.evaluation.reproduction import Descriptors, SegmentRows, nearest_images, ranked_images, recall
 
-    row, dataset = experiment(args.experiment), place_dataset(args.dataset, args.data, args.size)
+    row, dataset = experiment(args.experiment), _dataset(args)
     truth = dataset.true_references(args.data)
     extracted = ExtractedDataset(dataset, args.data, finetuned=args.finetuned, masks=row.order is not None)
     descriptors = Descriptors(dataset.size, load_vocabulary(_words_file(args, dataset)), row.order)
@@ -218,23 +218,30 @@ def _words_file(args: argparse.Namespace, dataset: PlaceDataset) -> Path:
     if not name:
         raise SegvladError(f'{args.dataset} is of no domain of the paper: give the words as --centres FILE, or take '
                            '--vocabulary map')
-    folder = where / _words_of(args, name)
-    return next((folder / file for file in ('c_centers.pt', 'c_centers.npz') if (folder / file).is_file()),
-                folder / 'c_centers.pt')
+    authors = where / _words_of(args, name) / 'c_centers.pt'
+    return authors if authors.is_file() or args.vocabulary == 'domain' else _own_words(args)
+
+
+def _own_words(args: argparse.Namespace) -> Path:
+    """The file of words of a data set's own references: features that were extracted anew have other words."""
+    extracted = ExtractedDataset(_dataset(args), args.data, finetuned=args.finetuned, masks=False)
+    return (args.data / 'vocabulary' / _words_of(args, args.dataset)
+            / f'c_centers.{extracted.digest(str(args.words))}.npz')
 
 
 def _projection(args: argparse.Namespace, row: PaperExperiment, extracted: ExtractedDataset,
                 descriptors: Descriptors) -> Projection:
-    """The fitted PCA beside the archives, else one of the references' segments, which is kept there."""
+    """A PCA that lies beside the archives, else one of the references' segments, which is kept there."""
     from segvlad_ros.description.projection import load_projection
     from segvlad_ros.evaluation.reproduction import fit_pca
 
-    path = extracted.folder / row.pca_file(args.dataset, args.vocabulary, args.finetuned)
-    for found in (path, path.with_suffix('.npz')):
-        if found.is_file():
-            return load_projection(found)
-    counts = [len(image.masks) for image in extracted.images('r')]
+    given = extracted.folder / row.pca_file(args.dataset, args.vocabulary, args.finetuned)
+    own = given.with_suffix(f'.{extracted.digest(descriptors.vocabulary_digest, str(args.pca_dimension))}.npz')
+    for path in (given, given.with_suffix('.npz'), own):
+        if path.is_file():
+            return load_projection(path)
+    counts = extracted.mask_counts('r')
     tables = (descriptors.of(image) for image in progress(extracted.images('r'), 'PCA', len(counts)))
     projection = fit_pca(tables, counts, args.pca_dimension)
-    projection.save(path.with_suffix('.npz'))
+    projection.save(own)
     return projection

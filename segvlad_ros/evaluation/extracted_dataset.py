@@ -1,6 +1,7 @@
 """Features and masks that were extracted from a data set: the archives in its folder ``out``."""
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,6 +44,24 @@ class ExtractedDataset:
             for name in names if numbers is None else (names[number] for number in numbers):
                 masks = archives['masks'].masks(name) if 'masks' in archives else None
                 yield ExtractedImage(archives['features'].features(name), masks)
+
+    def mask_counts(self, side: str) -> list[int]:
+        """The number of masks of each image."""
+        with _opened(self._paths[side, 'masks']) as archive:
+            return [len(archive.masks(name)) for name in self.names[side]]
+
+    def digest(self, *more: str) -> str:
+        """Of what the references were extracted from, and of more: names what is made of them.
+
+        A file of the authors' counts by its size and time.
+        """
+        said = [*more]
+        for (side, what), path in sorted(self._paths.items()):
+            if side == 'r' and path.is_dir():
+                said += [what, *map(ExtractionStore(path).made_of, self.names[side])]
+            elif side == 'r':
+                said += [what, str(path.stat().st_size), str(path.stat().st_mtime_ns)]
+        return hashlib.blake2b('\n'.join(said).encode(), digest_size=6).hexdigest()
 
     def _found(self, side: str, kind: str) -> Path:
         names = self.dataset.archives(kind, side)

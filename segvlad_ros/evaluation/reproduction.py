@@ -5,6 +5,7 @@ and a fact in its figures is kept: neighbourhoods of two and three segments, vot
 """
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,11 @@ class Descriptors:
 
     def __init__(self, size: tuple[int, int], vocabulary: Vocabulary, order: int | None) -> None:
         self._size, self._vocabulary, self._order = size, vocabulary, order
+
+    @property
+    def vocabulary_digest(self) -> str:
+        """Of the words."""
+        return hashlib.sha256(self._vocabulary.centres.tobytes()).hexdigest()
 
     def of(self, image: ExtractedImage, projection: Projection | None = None) -> np.ndarray:
         """(M, d) float32 unit rows; none for an image without segments."""

@@ -33,10 +33,10 @@ class ExtractionStore:
         return self._file(name).is_file()
 
     def made_of(self, name: str) -> str:
-        """The digest that was given with an image, '' where it is missing or damaged."""
+        """The digest that was given with an image, '' where it is missing or cut off; nothing else is read."""
         try:
-            return str(self._read(name)['made_of'])
-        except (SegvladError, KeyError):
+            return str(self._read(name, 'made_of')['made_of'])
+        except SegvladError:
             return ''
 
     def features(self, name: str) -> FeatureGrid:
@@ -44,13 +44,13 @@ class ExtractionStore:
 
         :raises SegvladError: it is missing or damaged
         """
-        arrays = self._read(name)
+        arrays = self._read(name, 'features', 'grid')
         rows, cols = arrays['grid'].tolist()
         return FeatureGrid(arrays['features'], rows, cols)
 
     def masks(self, name: str) -> Masks:
         """The masks of an image; raises as :meth:`features`."""
-        arrays = self._read(name)
+        arrays = self._read(name, 'masks', 'shape', 'quality')
         count, height, width = arrays['shape'].tolist()
         pixels = np.unpackbits(arrays['masks'], axis=1, count=height * width).view(bool)
         return Masks(pixels.reshape(count, height, width), arrays['quality'])
@@ -69,15 +69,15 @@ class ExtractionStore:
     def _file(self, name: str) -> Path:
         return self._folder / hashlib.blake2b(name.encode()).hexdigest()[:3] / f'{name}.npz'
 
-    def _read(self, name: str) -> dict[str, np.ndarray]:
+    def _read(self, name: str, *arrays: str) -> dict[str, np.ndarray]:
         path = self._file(name)
         try:
             with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
+                return {array: archive[array] for array in arrays}
         except FileNotFoundError:
             raise SegvladError(f'{path}: not there: extract it') from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise SegvladError(f'{path}: damaged ({one_line(error, 80)}); extract it anew') from None
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise SegvladError(f'{path}: damaged ({one_line(error, 80)}): remove it and extract anew') from None
 
     def _write(self, name: str, made_of: str, **arrays: np.ndarray) -> None:
         path = self._file(name)

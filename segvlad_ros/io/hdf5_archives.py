@@ -48,9 +48,9 @@ class Hdf5Archive:
         self._file.close()
 
     def holds(self, name: str) -> bool:
-        """Whether an image is there."""
+        """Whether an image is there, in this file."""
         with self._reading(name):
-            return name in self._file
+            return self._links_here(self._file, name)
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +86,8 @@ class Hdf5Archive:
             for number in sorted(group, key=natural_key):
                 one = self._group(group, number)
                 found.append(self._array(one, 'segmentation'))
-                quality.append(float(self._array(one, 'predicted_iou')) if 'predicted_iou' in one else 1.0)
+                rated = self._links_here(one, 'predicted_iou')
+                quality.append(float(self._array(one, 'predicted_iou')) if rated else 1.0)
         for number, mask in enumerate(found):
             if mask.ndim != 2 or mask.dtype != bool or mask.shape != found[0].shape:
                 raise self._wrong(name, f'mask {number} is {mask.dtype} of shape {mask.shape}, not bool (h, w) as the '
@@ -125,6 +126,10 @@ class Hdf5Archive:
             raise self._wrong(dataset.name, f'is {dataset.dtype} of shape {dataset.shape}: more than {MAX_BYTES >> 20} '
                               'MB, or no numbers')
         return dataset[()]
+
+    def _links_here(self, parent: Any, name: str) -> bool:
+        """Unlike ``name in parent``, which opens the file that a link names."""
+        return isinstance(parent.get(name, getlink=True), self._h5.HardLink)
 
     def _member(self, parent: Any, name: str, kind: type, what: str) -> Any:
         """What lies in a group under a name, if it lies in this file."""

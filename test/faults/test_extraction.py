@@ -101,6 +101,8 @@ def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, 
     again = capsys.readouterr()
     assert json.loads(again.out) == report
     assert again.err.count(f'{IMAGES} were there') == 4 and 'words' not in again.err
+    assert main([*arguments, '--set', 'features.min_gradient=2.0']) == OK  # other features, other words
+    assert '8 words' in capsys.readouterr().err
 
 
 def test_an_image_that_was_not_extracted_is_named(data, capsys):

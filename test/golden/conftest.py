@@ -1,6 +1,7 @@
 import os
 
 import check
+import numpy as np
 import pytest
 
 
@@ -12,3 +13,9 @@ def golden():
             pytest.fail(f'the golden data is missing: {check.DEFAULT}')
         pytest.skip(f'the golden data is not on this machine ({check.DEFAULT})')
     return check.DEFAULT
+
+
+@pytest.fixture(scope='module')
+def toy(golden):
+    """The reference's own map."""
+    return np.load(golden / 'golden_map.npz')

@@ -1,5 +1,6 @@
 """`segvlad reproduce` on the reference's own map, laid out as a data set with the archives of the research code."""
 import json
+import os
 
 import check
 import numpy as np
@@ -11,11 +12,6 @@ from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import Masks
 
 pytest.importorskip('h5py')
-
-
-@pytest.fixture(scope='module')
-def toy(golden):
-    return np.load(golden / 'golden_map.npz')
 
 
 @pytest.fixture(scope='module')
@@ -62,9 +58,25 @@ def test_anyloc_needs_no_masks(toy, data, capsys):
 
 
 def test_a_missing_pca_is_fitted_and_kept(data, capsys):
-    assert evaluate(data, 'exp10_global_SegLoc_VLAD_PCA_o2', '--pca-dimension', '16') == OK
-    assert 'recall@1' in capsys.readouterr().out
-    assert (data / 'toy/out/toy_r_fitted_pca_model_order2.npz').is_file()
+    arguments = 'exp10_global_SegLoc_VLAD_PCA_o2', '--pca-dimension', '16'
+    assert evaluate(data, *arguments) == OK
+    first = capsys.readouterr().out
+    assert 'recall@1' in first
+    [kept] = (data / 'toy/out').glob('toy_r_fitted_pca_model_order2.*.npz')
+    before = kept.stat().st_mtime_ns
+    assert evaluate(data, *arguments) == OK
+    assert (capsys.readouterr().out, kept.stat().st_mtime_ns) == (first, before)
+
+
+def test_a_pca_of_other_words_or_features_is_not_taken(toy, data, capsys):
+    others = data / 'others.npy'
+    np.save(others, np.roll(toy['centers'], 1, axis=0))
+    arguments = 'exp9_global_SegLoc_VLAD_PCA_o1', '--pca-dimension', '16'
+    assert evaluate(data, *arguments) == evaluate(data, *arguments, '--centres', str(others)) == OK
+    masks = data / 'toy/out/toy_r_masks_120.h5'
+    os.utime(masks, ns=(1, 1))  # as one that was exchanged
+    assert evaluate(data, *arguments) == OK
+    assert len([*(data / 'toy/out').glob('toy_r_fitted_pca_model_order1.*.npz')]) == 3
 
 
 @pytest.mark.parametrize(('arguments', 'problem'), [

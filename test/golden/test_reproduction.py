@@ -17,11 +17,6 @@ from segvlad_ros.types import Masks
 
 
 @pytest.fixture(scope='module')
-def toy(golden):
-    return np.load(golden / 'golden_map.npz')
-
-
-@pytest.fixture(scope='module')
 def images(toy):
     def of(side):
         counts = toy[f'{side}/n_seg']

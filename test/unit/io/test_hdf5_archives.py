@@ -74,6 +74,8 @@ def test_what_lies_in_another_file_is_refused(tmp_path):
     for name, match in (('image', 'is a link'), ('link', 'is a link'), ('soft', 'is a link'),
                         ('raw', 'lies in another file'), ('virtual', 'lies in another file')):
         refused(path, lambda archive, name=name: archive.features(name), match)
+    with Hdf5Archive(path) as archive:
+        assert archive.holds('link') and not archive.holds('image')
 
 
 def test_other_contents_are_one_line(tmp_path):
