@@ -173,22 +173,27 @@ def progress(values: Iterable, title: str, total: int | None = None) -> Iterator
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Likewise, for what tells how far it is: the callable takes what is done, and of how much, None if unknown."""
+def progress_bar(title: str) -> Iterator[Callable[..., None]]:
+    """Likewise, for what tells how far it is.
+
+    The callable takes what is done, of how much, None if unknown, and what else there is to say.
+    """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         with tqdm(desc=title, file=sys.stderr, leave=False) as bar:
-            def draw(done: int, total: int | None) -> None:
+            def draw(done: int, total: int | None, more: str = '') -> None:
                 bar.total = total
+                bar.set_postfix_str(more, refresh=False)
                 bar.update(done - bar.n)
             yield draw
         return
     shown = time.monotonic()
 
-    def say(done: int, total: int | None) -> None:
+    def say(done: int, total: int | None, more: str = '') -> None:
         nonlocal shown
         if time.monotonic() - shown >= _PROGRESS_S:
             shown = time.monotonic()
-            print(f'{title}: {done}' + ('' if total is None else f' of {total}'), file=sys.stderr, flush=True)
+            print(f'{title}: {done}' + ('' if total is None else f' of {total}') + (more and f', {more}'),
+                  file=sys.stderr, flush=True)
     yield say

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segvlad_ros.cli import OK
+from segvlad_ros.cli import OK, reproduce_train
 from segvlad_ros.cli.options import add_json, add_preset, chosen_preset, progress, whole
 from segvlad_ros.evaluation.experiments import EXPERIMENTS, VOCABULARIES, PaperExperiment, experiment
 from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset, store_folder
@@ -26,6 +26,7 @@ _ACTIONS = {
     'extract': 'features and masks of all images; goes on where it was stopped',
     'vocabulary': "words of the data set's own references, from extracted features",
     'evaluate': 'recall of one experiment, from what was extracted before',
+    'train': 'the fine-tuned network, from GSV-Cities; goes on where it was stopped',
 }
 
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
         if name in ('list', 'evaluate', 'run'):
             add_json(action)
-        if name == 'list':
+        if name in ('list', 'train'):
             continue
         action.add_argument('--dataset', required=True, metavar='NAME',
                             help='a name of "segvlad reproduce list", or a folder of your own')
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ('vocabulary', 'evaluate', 'run'):
         actions[name].add_argument('--words', type=number, default=32, metavar='K', help='of a vocabulary that is '
                                    'made here (%(default)s)')
+    reproduce_train.add_arguments(actions['train'])
     for name in ('evaluate', 'run'):
         _add_experiment(actions[name], number)
 
@@ -79,7 +81,7 @@ def _size(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     return {'list': _list, 'run': _run, 'extract': _extract, 'vocabulary': _make_words,
-            'evaluate': _evaluate}[args.action](args)
+            'evaluate': _evaluate, 'train': reproduce_train.run}[args.action](args)
 
 
 def _run(args: argparse.Namespace) -> int:

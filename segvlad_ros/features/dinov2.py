@@ -52,9 +52,9 @@ class Dinov2Extractor:
         torch = import_deep('torch')
         found = architecture(weights)
         self.dimension = found.dimension
-        self.device = _checked_device(device)
+        self.device = checked_device(device)
         self._dtype = getattr(torch, _one_of('precision', precision, PRECISIONS))
-        self._network = _Network(weights, found, _one_of('facet', facet, FACETS), block, heads)
+        self._network = Dinov2Network(weights, found, _one_of('facet', facet, FACETS), block, heads)
         self._network.module.to(self.device, self._dtype)
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
         self._stream = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
@@ -83,25 +83,27 @@ class Dinov2Extractor:
         stream = torch.cuda.stream(self._stream) if self._stream else nullcontext()
         # PyTorch may round convolutions to TF32 by default; the reference's numbers are float32.
         with stream, torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            features = self._network(self._prepared(pixels), self._position_embedding(rows, cols))[0].float()
+            images = network_input(pixels, self.device).to(self._dtype)
+            features = self._network(images, self._position_embedding(rows, cols))[0].float()
             if reader:  # their memory must not go to the next image while this one is still being described
                 features.record_stream(reader)
         if self._stream:
             self._stream.synchronize()
         return FeatureGrid(features if self._stream else features.numpy(), rows, cols)
 
-    def _prepared(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(1, h, w, 3) uint8 to the network's input."""
-        torch = import_deep('torch')
-        levels = pixels.to(self.device).permute(0, 3, 1, 2).float() / 255
-        mean, deviation = (torch.tensor(values, device=self.device)[:, None, None] for values in (_MEAN, _DEVIATION))
-        return ((levels - mean) / deviation).to(self._dtype)
-
     def _position_embedding(self, rows: int, cols: int) -> torch.Tensor:
         if (rows, cols) not in self._positions:
             embedding = resampled_positions(self._network.positions, rows, cols)
             self._positions[rows, cols] = embedding.to(self.device, self._dtype)
         return self._positions[rows, cols]
+
+
+def network_input(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """(B, h, w, 3) uint8 RGB to (B, 3, h, w) float32 on a device (segvlad-spec.md 2.3)."""
+    torch = import_deep('torch')
+    levels = pixels.to(device).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _DEVIATION))
+    return (levels - mean) / deviation
 
 
 def resampled_positions(positions: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
@@ -120,8 +122,13 @@ def resampled_positions(positions: torch.Tensor, rows: int, cols: int) -> torch.
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-class _Network:
-    """Patch embedding, the blocks that are needed, and the readout of the facet."""
+class Dinov2Network:
+    """Patch embedding, the blocks that are needed, and the readout of the facet; frozen as it is made.
+
+    :ivar module: all parameters but the position embeddings
+    :ivar positions: (1, 1 + side^2, D) float32, see :func:`resampled_positions`
+    :ivar names: of the parameters of ``module``, where they have one in the weights
+    """
 
     def __init__(self, weights: Mapping[str, Any], found: Architecture, facet: str, block: int,
                  heads: int | None) -> None:
@@ -147,6 +154,7 @@ class _Network:
         norm = f'blocks.{block}.norm1' if facet in QKV_FACETS else 'norm'
         if facet != 'token':
             state |= {f'norm.{name}': f'{prefix}{norm}.{name}' for name in ('weight', 'bias')}
+        self.names = dict(state)
         values = {ours: _tensor(weights[official]) for ours, official in state.items()}
         if facet in QKV_FACETS:
             part = slice(width * QKV_FACETS.index(facet), width * (QKV_FACETS.index(facet) + 1))
@@ -200,7 +208,11 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _checked_device(name: str) -> torch.device:
+def checked_device(name: str) -> torch.device:
+    """The device of a name.
+
+    :raises SegvladError: it is none, or not there
+    """
     torch = import_deep('torch')
     try:
         device = torch.device(name)

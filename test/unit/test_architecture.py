@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / 'segvlad_ros'
 ROOMS = ['text', 'types', 'geometry', 'threads', 'io', 'settings', 'segmentation', 'features', 'description', 'mapping',
-         'verification', 'recognition', 'pipeline', 'slam', 'fleet', 'evaluation', 'simulation', 'ros', 'nodes', 'cli']
+         'verification', 'recognition', 'pipeline', 'slam', 'fleet', 'evaluation', 'training', 'simulation', 'ros',
+         'nodes', 'cli']
 ROS_MODULES = {'rclpy', 'std_msgs', 'sensor_msgs', 'geometry_msgs', 'nav_msgs', 'message_filters', 'cv_bridge',
                'tf2_ros', 'diagnostic_msgs', 'visualization_msgs', 'lifecycle_msgs', 'builtin_interfaces'}
 GENERATED = {'msg', 'srv'}
