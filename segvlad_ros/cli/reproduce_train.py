@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cities', nargs='+', default=(), metavar='CITY', help='of DATA/gsv_cities (all)')
     parser.add_argument('--validation', metavar='NAME', help='a data set, or a folder of your own, on which each epoch '
                         f'is measured; the best is kept as {BEST}')
-    parser.add_argument('--places', type=number, default=settings.places, metavar='P',
+    parser.add_argument('--places', type=whole(2, 'a whole number of 2 or more'), default=settings.places, metavar='P',
                         help=f'of a batch, {settings.images} images each (%(default)s)')
     parser.add_argument('--epochs', type=number, default=settings.epochs, metavar='N', help='(%(default)s)')
     parser.add_argument('--seed', type=whole(0, 'a whole number'), default=settings.seed, help='(%(default)s)')

@@ -1,7 +1,9 @@
 """What runs on a GPU answers as the CPU does, from several threads, and says in one line what it lacks."""
 from __future__ import annotations
 
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import faiss
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from gpu_keyframe import mask_agreement
 from small_dinov2 import small_dinov2
+from small_gsv_cities import save_gsv_cities
 from small_models import image_at, real_image, save_preset, small_sam
 
 from segvlad_ros.features.dinov2 import Dinov2Extractor
@@ -18,6 +21,11 @@ from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import build_describer, load_preset
 from segvlad_ros.segmentation.sam import SamSegmenter
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
+from segvlad_ros.training.batches import image_of_side
+from segvlad_ros.training.fine_tuning import FineTuning
+from segvlad_ros.training.gsv_cities import street_places
+from segvlad_ros.training.place_network import PlaceNetwork
+from segvlad_ros.training.training_settings import TrainingSettings
 from segvlad_ros.types import CellGrid, Masks, SegvladError
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='this machine has no GPU')
@@ -109,6 +117,30 @@ def test_a_full_gpu_is_said_in_one_line_and_survived(preset_file, frames):
         torch.cuda.set_per_process_memory_fraction(1.0)
     again = describer.describe(frames[0])
     np.testing.assert_allclose(again.descriptors, want.descriptors, atol=1e-5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('pytorch_metric_learning') is None, reason='needs the extra "train"')
+def test_fine_tuning_in_mixed_precision_can_be_stopped_and_is_the_same_each_time(tmp_path):
+    places = street_places(save_gsv_cities(tmp_path / 'gsv_cities'))
+    settings = TrainingSettings(places=3, side=112, clusters=8, epochs=12, learning_rate=3e-4)
+    before, states = small_dinov2(width=128, depth=6), []
+    for stops in ([], [9]):
+        folder = tmp_path / f'stops{len(stops)}'
+        for count in (*stops, 2 * settings.epochs):
+            network = PlaceNetwork(before, settings.trained_blocks, settings.clusters, 'cuda')
+            run = FineTuning(network, places, settings, folder)
+            steps = list(islice(run.steps(), count))
+        assert steps[-1].number == 24
+        states.append(torch.load(folder / 'last.ckpt', weights_only=True)['state_dict'])
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    changed = {name[len('backbone.model.'):] for name, value in states[0].items() if name.startswith('backbone.')
+               and not torch.equal(value, before[name[len('backbone.model.'):]])}
+    assert changed == {name for name in before if name.startswith(('blocks.2', 'blocks.3', 'blocks.4', 'blocks.5',
+                                                                   'norm.'))}
+    rgb = np.array(image_of_side(places[0].folder / places[0].images[0], 112))
+    features = Dinov2Extractor(states[0], 'patches', 0).extract(rgb).features
+    with torch.no_grad():
+        assert cosines(features, network.cells(torch.from_numpy(rgb)[None])[0].cpu().numpy()).min() > 0.999
 
 
 @pytest.mark.skipif(not uses_gpu(faiss), reason='faiss was not built for a GPU')

@@ -3,6 +3,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,9 +289,13 @@ def test_a_wrong_layout_is_one_line(cities, tmp_path, damage, problem):
     assert '\n' not in str(refusal.value)
 
 
+def arguments(cities, weights) -> list[str]:
+    return ['reproduce', 'train', '--data', str(cities.parent), '--weights', str(weights), '--places', '3',
+            '--epochs', '1', '--workers', '0']
+
+
 def train(cities, weights, *more) -> int:
-    return main(['reproduce', 'train', '--data', str(cities.parent), '--weights', str(weights), '--places', '3',
-                 '--epochs', '1', '--workers', '0', *more])
+    return main([*arguments(cities, weights), *more])
 
 
 def test_the_command_trains_validates_and_says_how_to_use_it(cities, tmp_path, capsys):
@@ -311,6 +319,33 @@ def test_the_command_trains_validates_and_says_how_to_use_it(cities, tmp_path, c
     assert train(cities, weights, '--output', str(output), '--seed', '9') == USAGE
     error = capsys.readouterr().err
     assert 'other settings' in error and error.count('\n') == 1
+
+
+@pytest.mark.long
+def test_killed_at_random_moments_it_resumes_to_the_same_bytes(cities, tmp_path):
+    weights, generator = tmp_path / 'backbone.pth', np.random.default_rng(0)
+    torch.save(random_dinov2(5, WIDTH, DEPTH), weights)
+    folders = [tmp_path / 'whole', tmp_path / 'killed']
+    more = ['--epochs', '40', '--output']
+    assert train(cities, weights, *more, str(folders[0])) == OK
+    for kill in range(10):
+        process = subprocess.Popen([sys.executable, '-m', 'segvlad_ros.cli', *arguments(cities, weights), *more,
+                                    str(folders[1])], stdout=subprocess.DEVNULL)
+        deadline, before = time.monotonic() + 120, kept(folders[1])
+        while kept(folders[1]) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert kept(folders[1]) is not None, kill
+    assert train(cities, weights, *more, str(folders[1])) == OK
+    assert same(*map(state_of, folders))
+    assert [path.name for path in folders[1].iterdir()] == [LAST]
+
+
+def kept(folder) -> int | None:
+    """When its checkpoint was written."""
+    return (folder / LAST).stat().st_mtime_ns if (folder / LAST).exists() else None
 
 
 @pytest.mark.parametrize(('more', 'problem'), [
