@@ -101,7 +101,9 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    return {'list': _list, 'run': _run, 'extract': _extract, 'vocabulary': _vocabulary, 'pca': _pca,
+    from segvlad_ros.cli.reproduce_list import show
+
+    return {'list': show, 'run': _run, 'extract': _extract, 'vocabulary': _vocabulary, 'pca': _pca,
             'evaluate': _evaluate}[args.action](args)
 
 
@@ -124,33 +126,6 @@ def _evaluation(args: argparse.Namespace) -> PaperEvaluation:
     said = vars(args)
     given = ('vocabulary', 'finetuned', 'centres', 'words', 'pca_dimension')
     return PaperEvaluation(_dataset(args), args.data, progress, **{name: said[name] for name in given if name in said})
-
-
-def _list(args: argparse.Namespace) -> int:
-    rows = []
-    for dataset in DATASETS.values():
-        try:
-            references, queries = map(len, dataset.images(args.data))
-            dataset.true_references(args.data)
-            state, problem = f'{references} references, {queries} queries', ''
-        except SegvladError as error:
-            state, problem = 'not complete', str(error)
-        rows.append({'name': dataset.name, 'state': state, 'problem': problem, 'references': dataset.references,
-                     'queries': dataset.queries, 'truth': dataset.needs, 'size': list(dataset.size),
-                     'domain': dataset.domain, 'paper': dataset.recall, 'source': dataset.source})
-    if args.json:
-        print(json.dumps({'datasets': rows, 'experiments': [vars(row) for row in EXPERIMENTS.values()]}, indent=1))
-        return OK
-    for row in rows:
-        print(f'{row["name"]:11} {row["state"]}; paper, recall@1 / @5: {row["paper"]}')
-        if row['problem']:
-            needed = [row['references'], row['queries'], *([row['truth']] if row['truth'] else [])]
-            print(f'{"":11} {row["problem"]}\n{"":11} needed in {args.data / row["name"]}: {", ".join(needed)}\n'
-                  f'{"":11} ask for it: {row["source"]}')
-    print('\nexperiment                          neighbours  PCA')
-    for row in EXPERIMENTS.values():
-        print(f'{row.name:35} {"whole image" if row.order is None else row.order!s:11} {"1024" if row.pca else "-"}')
-    return OK
 
 
 def _extract(args: argparse.Namespace) -> int:

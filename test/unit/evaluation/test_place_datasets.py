@@ -1,4 +1,6 @@
 """The paper's data sets on miniatures in their own layouts."""
+import pickle
+
 import numpy as np
 import pytest
 from place_miniatures import MINIATURES, with_utm, write_images
@@ -55,3 +57,24 @@ def test_a_folder_of_ones_own_has_a_table_or_names_with_coordinates(tmp_path):
 def test_a_name_that_is_no_data_set_is_told_what_there_is(tmp_path):
     with pytest.raises(SegvladError, match=r"no data set 'nope': choose one of baidu, 17places.* or make a folder"):
         place_dataset('nope', tmp_path)
+
+
+@pytest.mark.parametrize('protocol', range(6))
+@pytest.mark.parametrize('form', [np.asfortranarray, lambda table: [*table], lambda table: table.astype('>f4'),
+                                  lambda table: [(np.float64(x), np.float64(y)) for x, y in table],
+                                  lambda table: tuple(map(list, table.tolist()))],
+                         ids=['Fortran', 'list of arrays', 'big-endian', 'NumPy scalars', 'tuple of lists'])
+def test_coordinates_of_inside_out_may_be_pickled_in_any_plain_form(tmp_path, form, protocol):
+    expected = MINIATURES['InsideOut'](tmp_path / 'InsideOut', np.random.default_rng(5))
+    for path in (tmp_path / 'InsideOut').glob('*.pkl'):
+        path.write_bytes(pickle.dumps(form(np.array(pickle.loads(path.read_bytes()))), protocol))
+    found = DATASETS['InsideOut'].true_references(tmp_path)
+    assert [numbers.tolist() for numbers in found] == expected
+
+
+def test_coordinates_of_inside_out_execute_nothing(tmp_path):
+    MINIATURES['InsideOut'](tmp_path / 'InsideOut', np.random.default_rng(5))
+    (tmp_path / 'InsideOut' / 'gps_q_new.pkl').write_bytes(b'cposix\nsystem\n(S"touch ' + bytes(tmp_path) + b'/x"\ntR.')
+    with pytest.raises(SegvladError, match=r'gps_q_new\.pkl: it asks for posix\.system, which is not allowed'):
+        DATASETS['InsideOut'].true_references(tmp_path)
+    assert not (tmp_path / 'x').exists()
