@@ -8,6 +8,11 @@ from segvlad_ros.types import SegvladError
 VOCABULARIES = ('domain', 'map')
 """Words of a kind of place (indoor, urban, aerial), or of the data set's own references."""
 
+FINETUNED = 'NVFinetuned'
+"""End of the names of words that are of the fine-tuned network."""
+AUTHORS_WORDS = 'cache/vocabulary/dinov2_vitg14/l31_value_c32'
+"""Folder of the research code with a folder for each vocabulary."""
+
 
 @dataclass(frozen=True)
 class PaperExperiment:

@@ -64,15 +64,20 @@ class ExtractedDataset:
         return hashlib.blake2b('\n'.join(said).encode(), digest_size=6).hexdigest()
 
     def _found(self, side: str, kind: str) -> Path:
-        names = self.dataset.archives(kind, side)
-        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
-        own = store_folder(self.dataset, self.folder, kind, side)
-        if path is None and own.is_dir():
-            path = own
+        path = extracted_path(self.dataset, self.folder.parents[1], kind, side)
         if path is None:
-            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}, nor a folder {own.name}: extract '
-                               "(segvlad reproduce extract), or place the authors' archives there")
+            names = self.dataset.archives(kind, side)
+            raise SegvladError(f'{self.folder}: holds no {" or ".join(names)}, nor a folder {Path(names[0]).stem}: '
+                               "extract (segvlad reproduce extract), or place the authors' archives there")
         return path
+
+
+def extracted_path(dataset: PlaceDataset, data: Path, kind: str, side: str) -> Path | None:
+    """The authors' archive of features or masks, else our folder of them, if there is one; see :meth:`archives`."""
+    out = dataset.folder(data) / 'out'
+    archives = [out / name for name in dataset.archives(kind, side)]
+    own = store_folder(dataset, out, kind, side)
+    return next((path for path in archives if path.is_file()), own if own.is_dir() else None)
 
 
 def store_folder(dataset: PlaceDataset, folder: Path, kind: str, side: str) -> Path:

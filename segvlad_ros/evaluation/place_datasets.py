@@ -30,6 +30,7 @@ class PlaceDataset:
     :ivar needs: what the truth is read from, for people
     :ivar recall: recall@1 and @5 in per cent, best SegVLAD variant of the paper, and which that is
     :ivar source: where to ask for it
+    :ivar licence: as its owners' page says, for people; '' where none is stated there
     :ivar full_size_masks: whether it is segmented at ``size`` and not at half of it
     :ivar other_archives: by kind and side, names that the authors' archives have beside :meth:`archives`
     """
@@ -41,6 +42,7 @@ class PlaceDataset:
     truth: Rule
     needs: str
     source: str
+    licence: str = ''
     recall: str = ''
     size: tuple[int, int] = (640, 480)
     full_size_masks: bool = False
@@ -86,32 +88,40 @@ class PlaceDataset:
 
 
 ANYLOC = 'https://github.com/AnyLoc/AnyLoc/issues/34'
+BOX = 'https://universityofadelaide.box.com/s/199q2lpvy3psm5qgfagvh25r9c51ey6b'
+MSLS = {'needs': 'msls_val_*.npy of https://github.com/AnyLoc/Revisit-Anything, dataloaders/msls_npy_files, here or in '
+                 'msls_npy_files beside the data set',
+        'source': 'https://www.mapillary.com/dataset/places: its validation set, images of one city',
+        'licence': 'accepted when registering'}
 DATASETS = {dataset.name: dataset for dataset in (
     PlaceDataset('baidu', 'training_images_undistort', 'query_images_undistort', 'indoor',
                  dataset_truth.camera_centres, 'training_gt/*.camera, query_gt/*.camera', ANYLOC,
-                 'PreT, map vocabulary: 80.4 / 94.0'),
-    PlaceDataset('17places', 'ref', 'query', 'indoor', dataset_truth.neighbouring_frames, '', ANYLOC,
-                 'PreT: 95.3 / 98.0'),
+                 recall='PreT, map vocabulary: 80.4 / 94.0'),
+    PlaceDataset('17places', 'ref', 'query', 'indoor', dataset_truth.neighbouring_frames, '',
+                 f'{BOX}: 17places_only_dataset.zip (61 MB), or 17places_full.zip (10.3 GB) with features and masks',
+                 recall='PreT: 95.3 / 98.0'),
     PlaceDataset('InsideOut', 'ref_images', 'query_images', 'urban', dataset_truth.inside_out,
-                 'gps_db_correct.pkl, gps_q_new.pkl', 'its authors', 'FineT, map vocabulary: 7.2 / 17.2'),
+                 'gps_db_correct.pkl, gps_q_new.pkl', 'the authors of Revisit Anything',
+                 recall='FineT, map vocabulary: 7.2 / 17.2'),
     PlaceDataset('SFXL', 'database', 'queries', 'urban', dataset_truth.utm_names, '',
-                 'https://github.com/gmberton/CosPlace', 'FineT, map vocabulary: 95.6 / 98.2', (512, 512)),
-    PlaceDataset('mslsSF', 'database', 'query', 'urban', dataset_truth.san_francisco, 'msls_val_*.npy, here or in '
-                 'msls_npy_files beside the data set', 'https://www.mapillary.com/dataset/places',
-                 'FineT, domain vocabulary: 93.4 / 97.1'),
-    PlaceDataset('mslsCPH', 'database', 'query', 'urban', dataset_truth.copenhagen, 'msls_val_*.npy, here or in '
-                 'msls_npy_files beside the data set', 'https://www.mapillary.com/dataset/places',
-                 'FineT, domain vocabulary: 91.8 / 96.4'),
+                 'https://github.com/gmberton/CosPlace: its form; the validation set',
+                 recall='FineT, map vocabulary: 95.6 / 98.2', size=(512, 512)),
+    PlaceDataset('mslsSF', 'database', 'query', 'urban', dataset_truth.san_francisco, **MSLS,
+                 recall='FineT, domain vocabulary: 93.4 / 97.1'),
+    PlaceDataset('mslsCPH', 'database', 'query', 'urban', dataset_truth.copenhagen, **MSLS,
+                 recall='FineT, domain vocabulary: 91.8 / 96.4'),
     PlaceDataset('pitts', 'pitts30k/images/test/database', 'pitts30k/images/test/queries', 'urban',
                  dataset_truth.pittsburgh, 'pitts30k/images/test/database.npy and queries.npy', ANYLOC,
-                 'FineT, map vocabulary: 93.1 / 96.8', other_archives={
+                 recall='FineT, map vocabulary: 93.1 / 96.8', other_archives={
                      f'{side}_{kind}': f'pitts30k_{side}_{ending}.h5' for side in SIDES
                      for kind, ending in (('dino', 'dino_640'), ('masks', 'masks'))}),
     PlaceDataset('AmsterTime', 'new', 'old', 'urban', dataset_truth.same_number, '',
-                 'https://github.com/seyrankhademi/AmsterTime', 'FineT, map vocabulary: 60.2 / 78.2', (256, 256), True,
-                 {'r_masks': 'AmsterTime_new_masks.h5', 'q_masks': 'AmsterTime_old_masks.h5'}),
-    PlaceDataset('VPAir', 'reference_views', 'queries', 'aerial', dataset_truth.vpair, 'vpair_gt.npy', ANYLOC,
-                 'PreT, domain vocabulary: 69.8 / 83.7', (800, 600)),
+                 'https://doi.org/10.4121/19580806', recall='FineT, map vocabulary: 60.2 / 78.2', size=(256, 256),
+                 full_size_masks=True,
+                 other_archives={'r_masks': 'AmsterTime_new_masks.h5', 'q_masks': 'AmsterTime_old_masks.h5'}),
+    PlaceDataset('VPAir', 'reference_views', 'queries', 'aerial', dataset_truth.vpair, 'vpair_gt.npy',
+                 f'{ANYLOC}, or the form of https://github.com/AerVisLoc/vpair',
+                 'academic use only, commercial use is prohibited', 'PreT, domain vocabulary: 69.8 / 83.7', (800, 600)),
 )}
 
 

@@ -6,7 +6,7 @@ and a fact in its figures is kept: neighbourhoods of two and three segments, vot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,13 @@ from segvlad_ros.mapping.exact_search import ExactSearch
 from segvlad_ros.types import CellGrid, FeatureGrid, Masks, Segments, SegvladError
 
 RANKS = 5
-NEIGHBOURS = 50
-"""Map segments that vote; the reference asks for 200 and uses these."""
+NEIGHBOURS, SAVED_NEIGHBOURS = 50, 200
+"""Map segments that vote; the reference asks for 200, saves them, and uses these."""
 PCA_DIMENSION, PCA_SEGMENTS = 1024, 50_000
 _MANY_IMAGES, _SHARE_OF_MANY = 2000, 0.3
 _SEED = 42
+_SEARCHED = 4096
+"""Query segments that are searched at a time."""
 
 
 @dataclass(frozen=True)
@@ -143,35 +145,52 @@ def fit_pca(tables: Iterable[np.ndarray], counts: Sequence[int], dimension: int 
     return fit.finish()
 
 
-def ranked_images(references: SegmentRows, queries: SegmentRows, count: int, rule: str = 'weighted') -> np.ndarray:
+@dataclass(frozen=True)
+class Retrieved:
+    """The map segments that are nearest to each query segment.
+
+    :ivar similarities: (S, k) float32, ``2 - squared distance`` of unit rows: twice their cosine; the nearest first
+    :ivar segments: (S, k) int64, rows of the map
+    """
+
+    similarities: np.ndarray
+    segments: np.ndarray
+
+
+def nearest_segments(references: SegmentRows, queries: SegmentRows, count: int = NEIGHBOURS) -> Retrieved:
+    """The exact search of the paper, on all cores: nothing else runs beside an experiment.
+
+    :param count: k, or all rows of a smaller map
+    """
+    everything, count, search = [(0, len(references.rows))], min(count, len(references.rows)), ExactSearch(threads=0)
+    parts = [search.best(queries.rows[first:first + _SEARCHED], references.rows, everything, count)
+             for first in range(0, max(len(queries.rows), 1), _SEARCHED)]
+    cosines, found = (np.concatenate(tables) for tables in zip(*parts))
+    return Retrieved(2 * cosines, found)
+
+
+def ranked_images(retrieved: Retrieved, map_images: np.ndarray, query_images: np.ndarray, count: int,
+                  rule: str = 'weighted') -> np.ndarray:
     """The images that the segments of each query vote for.
 
+    :param map_images, query_images: the number of the image of each segment of the map, and of the queries
     :param count: queries, of which the last ones may have no segments
     :param rule: see :func:`~segvlad_ros.evaluation.reference_voting.vote_reference`
     :return: (count, RANKS) int64, -1 where fewer images were hit
     """
-    found = [_nearest(references, part) for part in _parts(queries.rows)]
-    similarities, images = (np.concatenate(tables) for tables in zip(*found))
     ranked = np.full((count, RANKS), -1, np.int64)
-    voted = vote_reference(similarities, images, queries.images, rule, RANKS)
+    voted = vote_reference(retrieved.similarities[:, :NEIGHBOURS], map_images[retrieved.segments[:, :NEIGHBOURS]],
+                           query_images, rule, RANKS)
     ranked[:len(voted)] = voted
     return ranked
 
 
-def nearest_images(references: SegmentRows, queries: SegmentRows) -> np.ndarray:
-    """(Q, RANKS) int64, the nearest images where each has one row (segvlad-spec.md 11)."""
-    return _nearest(references, queries.rows, RANKS)[1]
-
-
-def _nearest(references: SegmentRows, rows: np.ndarray, count: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """Twice the cosine, as the reference's similarity is, and the image, (n, k) each."""
-    everything = [(0, len(references.rows))]
-    cosines, found = ExactSearch().best(rows, references.rows, everything, min(count, len(references.rows)))
-    return 2 * cosines, references.images[found]
-
-
-def _parts(rows: np.ndarray, length: int = 4096) -> Iterator[np.ndarray]:
-    return (rows[first:first + length] for first in range(0, max(len(rows), 1), length))
+def nearest_images(retrieved: Retrieved, map_images: np.ndarray) -> np.ndarray:
+    """(Q, RANKS) int64, the nearest images where each has one row (segvlad-spec.md 11); -1 where there are fewer."""
+    ranked = np.full((len(retrieved.segments), RANKS), -1, np.int64)
+    nearest = map_images[retrieved.segments[:, :RANKS]]
+    ranked[:, :nearest.shape[1]] = nearest
+    return ranked
 
 
 def recall(ranked: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""faiss's exact search, on the GPU if there is one, on one core else."""
+"""faiss's exact search, on the GPU if there is one, on one core else, or on all."""
 from __future__ import annotations
 
 import logging
@@ -42,18 +42,14 @@ def _faiss():
 
 
 @contextmanager
-def _one_thread(faiss):
-    """Keep this thread's searches on one core.
-
-    faiss's threads wait by spinning: with two of them on two cores that have other work, the same search took 10 times
-    longer than with one (measured, 300 ms against 30).
-    """
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+def _threads(faiss, number: int):
+    """Keep this thread's searches on some cores; 0 leaves them as many as faiss takes."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number or before)
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(threads)
+        faiss.omp_set_num_threads(before)
 
 
 def finds_gpu(faiss: Any) -> bool:
@@ -87,11 +83,15 @@ def ends_well(program: str) -> bool:
 class ExactSearch:
     """The nearest of some rows by inner product. Thread-safe.
 
+    faiss's threads wait by spinning: with two of them on two cores that have other work, the same search took 10 times
+    longer than with one (measured, 300 ms against 30).
+
+    :param threads: of a search on the CPU; 0: as many as there are cores, for work that has them to itself
     :raises SegvladError: faiss is not installed
     """
 
-    def __init__(self) -> None:
-        self._faiss = _faiss()
+    def __init__(self, threads: int = 1) -> None:
+        self._faiss, self._threads = _faiss(), threads
         self._resources, self._lock = None, threading.Lock()
         if uses_gpu(self._faiss):
             self._resources = self._faiss.StandardGpuResources()
@@ -118,7 +118,7 @@ class ExactSearch:
     def _nearest(self, queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         faiss = self._faiss
         if self._resources is None or k > _GPU_NEIGHBOURS:
-            with _one_thread(faiss):
+            with _threads(faiss, self._threads):
                 return faiss.knn(queries, rows, k, metric=faiss.METRIC_INNER_PRODUCT)
         try:
             with self._lock:  # resources serve one thread at a time

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.evaluation.place_datasets import PlaceDataset
-from segvlad_ros.evaluation.reproduction import SegmentRows, nearest_images, recall
+from segvlad_ros.evaluation.reproduction import RANKS, SegmentRows, nearest_images, nearest_segments, recall
 from segvlad_ros.io.extras import import_deep
 from segvlad_ros.training.batches import image_of_side
 from segvlad_ros.training.place_network import PlaceNetwork
@@ -29,7 +29,8 @@ class RecallValidation:
         """Shares from 0 to 1."""
         references, queries = (SegmentRows.of(self._vectors(network, paths))
                                for paths in (self._references, self._queries))
-        return recall(nearest_images(references, queries), self._truth).tolist()
+        nearest = nearest_segments(references, queries, RANKS)
+        return recall(nearest_images(nearest, references.images), self._truth).tolist()
 
     def _vectors(self, network: PlaceNetwork, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         torch = import_deep('torch')

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -61,7 +62,9 @@ def evaluated(data, experiment, capsys, *more):
 @pytest.mark.parametrize('experiment', EXPERIMENTS)
 def test_every_experiment_has_its_twin(data, experiment, capsys):
     report = evaluated(data, experiment, capsys, '--finetuned')
-    assert report['finetuned']
+    assert 'vocabulary/officeNVFinetuned/' in report['words']
+    assert (report['pca'] is not None) == EXPERIMENTS[experiment].pca
+    assert report['pca'] is None or '_map_dinoNV.' in report['pca']
     assert report['queries'] == 6
     assert 0 <= report['recall'][0] <= report['recall'][-1] <= 1
 
@@ -105,6 +108,13 @@ def test_recall_is_computed_from_the_features_and_words_of_the_twin(data, capsys
              for name, query in zip(names[1], queries)]
     report = evaluated(data, 'exp1_global_Anyloc', capsys, '--finetuned')
     assert report['recall'] == pytest.approx([np.mean(np.array(ranks) < rank) for rank in range(1, 6)])
+
+
+def test_saved_results_of_a_twin_are_counted_again(data, capsys):
+    report = evaluated(data, 'exp0_global_SegLoc_VLAD_PCA_o3', capsys, '--finetuned', '--save-results')
+    assert any('officeNVFinetuned' in path.name for path in Path(report['results']).rglob('*'))
+    assert reproduce('evaluate', data, '--results', report['results'], '--finetuned', '--json') == OK
+    assert json.loads(capsys.readouterr().out)['recall'] == report['recall']
 
 
 def test_the_whole_command_finds_the_features_of_the_checkpoint_there(data, capsys):

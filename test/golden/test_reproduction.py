@@ -10,6 +10,7 @@ from segvlad_ros.evaluation.reproduction import (
     SegmentRows,
     fit_pca,
     nearest_images,
+    nearest_segments,
     ranked_images,
     recall,
 )
@@ -35,7 +36,8 @@ def describing(toy):
 
 def evaluated(descriptors, images, truth, rule='weighted', projection=None):
     references, queries = (SegmentRows.of(descriptors.of(image, projection) for image in images[side]) for side in 'rq')
-    ranked = ranked_images(references, queries, len(images['q']), rule)
+    retrieved = nearest_segments(references, queries)
+    ranked = ranked_images(retrieved, references.images, queries.images, len(images['q']), rule)
     return references, ranked, recall(ranked, truth)
 
 
@@ -66,7 +68,7 @@ def test_our_pca_of_the_same_sample_gives_the_recall_of_the_reference(toy, image
 def test_the_whole_image_ranks_as_anyloc(toy, images, describing):
     references, queries = (SegmentRows.of(describing(None).of(image) for image in images[side]) for side in 'rq')
     np.testing.assert_allclose(references.rows, toy['anyloc/desc_r'], atol=1e-5)
-    ranked = nearest_images(references, queries)
+    ranked = nearest_images(nearest_segments(references, queries), references.images)
     np.testing.assert_array_equal(ranked, toy['anyloc/top5'])
     truth = [np.flatnonzero(row) for row in toy['gt']]
     np.testing.assert_allclose(100 * recall(ranked, truth), toy['anyloc/recall_pct'])
