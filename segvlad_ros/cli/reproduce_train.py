@@ -44,11 +44,13 @@ def run(args: argparse.Namespace) -> int:
 
     settings = TrainingSettings(places=args.places, epochs=args.epochs, seed=args.seed)
     places = street_places(args.data / 'gsv_cities', args.cities, settings.images)
-    validate = args.validation and RecallValidation(place_dataset(args.validation, args.data), args.data, settings.side)
+    validate = None
+    if args.validation:
+        validate = RecallValidation(place_dataset(args.validation, args.data), args.data, settings.side)
     weights = args.weights or default_folder() / entry_named(_BEGIN).file
     network = PlaceNetwork(load_weights(weights), settings.trained_blocks, settings.clusters, args.device)
     folder = args.output or args.data / 'models/DnV2_NV'
-    tuning = FineTuning(network, places, settings, folder, origin=sha256_of(weights), validate=validate or None,
+    tuning = FineTuning(network, places, settings, folder, origin=sha256_of(weights), validate=validate,
                         workers=args.workers)
     if tuning.done:
         print(f'{folder / LAST}: {tuning.done} of {tuning.total} steps are done', file=sys.stderr)

@@ -162,6 +162,43 @@ def test_netvlad_is_the_sum_of_shared_residuals(places, tmp_path):
     np.testing.assert_allclose(vector, (sums / np.linalg.norm(sums)).ravel(), atol=2e-5)
 
 
+def test_the_loss_is_that_of_multi_similarity(places, tmp_path):
+    """Wang et al., 2019, equations 8 to 11 with the constants of segvlad-spec.md 14, anchor by anchor in float64."""
+    network, run = tuning(places, tmp_path)
+    [(pixels, numbers), *_] = load_batches(places, batch_plan(places, SMALL, 0), SMALL, 0)
+    with torch.no_grad():
+        vectors = network.describe(pixels).double().numpy()
+    cosines, same_place, losses = vectors @ vectors.T, np.equal.outer(*2 * (numbers.numpy(),)), []
+    for anchor, row in enumerate(cosines):
+        positives, negatives = row[same_place[anchor] & (np.arange(len(row)) != anchor)], row[~same_place[anchor]]
+        hard_positives = positives[positives < negatives.max() + 0.1]
+        hard_negatives = negatives[negatives > positives.min() - 0.1]
+        losses.append(np.log(1 + np.exp(-hard_positives).sum()) + np.log(1 + np.exp(50 * hard_negatives).sum()) / 50)
+    assert next(run.steps()).loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_the_learning_rate_falls_to_a_fifth_within_4000_steps():
+    rates = [TrainingSettings().rate(step) for step in (0, 1000, 4000, 9000)]
+    assert rates == pytest.approx([6e-5, 4.8e-5, 1.2e-5, 1.2e-5])
+
+
+def test_the_rate_of_the_step_is_the_one_that_is_applied(places, tmp_path):
+    """The first step of Adam moves a weight by the rate, as far as its gradient is not tiny."""
+    for rate in (1e-3, 1e-5):
+        settings = replace(SMALL, learning_rate=rate)
+        network, run = tuning(places, tmp_path / str(rate), settings)
+        before = network.state()['aggregator.centroids'].clone()
+        next(run.steps())
+        moved = (network.state()['aggregator.centroids'] - before).abs()
+        assert moved.max().item() == pytest.approx(rate, rel=0.02)
+
+
+def test_a_missing_extra_is_named(places, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pytorch_metric_learning.losses', None)
+    with pytest.raises(SegvladError, match='install the extra "train"'):
+        tuning(places, tmp_path)
+
+
 @pytest.mark.parametrize('stop', [1, 2, 3])
 def test_a_stopped_training_goes_on_to_the_same_bytes(places, trained, tmp_path, monkeypatch, stop):
     folder, _, whole = trained
