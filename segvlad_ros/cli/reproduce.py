@@ -30,6 +30,7 @@ _ACTIONS = {
     'extract': 'features and masks of all images; goes on where it was stopped',
     'vocabulary': "words of the data set's own references, from extracted features",
     'pca': "the projection of an experiment's segments, from extracted features and masks",
+    'miniature': 'a small data set of the simulated building, to try all this on',
     'evaluate': 'recall of one experiment, from what was extracted before, or from saved results',
     'train': 'the fine-tuned network, from GSV-Cities; goes on where it was stopped',
 }
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument('--data', required=True, type=Path, metavar='DATA', help='folder of the data sets')
         if name in ('list', 'evaluate', 'run'):
             add_json(action)
-        if name in ('list', 'train'):
+        if name in ('list', 'miniature', 'train'):
             continue
         action.add_argument('--dataset', required=True, metavar='NAME',
                             help='a name of "segvlad reproduce list", or a folder of your own')
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.cli.reproduce_list import show
 
     return {'list': show, 'run': _run, 'extract': _extract, 'vocabulary': _vocabulary, 'pca': _pca,
-            'evaluate': _evaluate, 'train': reproduce_train.run}[args.action](args)
+            'miniature': _miniature, 'evaluate': _evaluate, 'train': reproduce_train.run}[args.action](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -157,6 +158,16 @@ def _authors_archive(args: argparse.Namespace, dataset: PlaceDataset, what: str)
     out = dataset.folder(args.data) / 'out'
     return next((out / name for side in SIDES for name in dataset.archives(_kind(args, what), side)
                  if (out / name).is_file()), None)
+
+
+def _miniature(args: argparse.Namespace) -> int:
+    from segvlad_ros.simulation.image_set import write_image_set
+
+    folder = args.data / 'miniature'
+    write_image_set(folder, lambda numbers: progress(numbers, 'images'))
+    print(f'{folder}: now "segvlad reproduce run --data {args.data} --dataset miniature --preset classic '
+          '--vocabulary map --experiment exp5_global_SegLoc_VLAD_o1"')
+    return OK
 
 
 def _vocabulary(args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ Images go where it says "needed". Everything else has two ways:
   (Dataframes/CITY.csv, Images/CITY/*.jpg; https://www.kaggle.com/datasets/amaralibey/gsv-cities).
 The smallest start is 17places with its features and masks (no GPU):
   segvlad reproduce evaluate --data {data} --dataset 17places --experiment exp0_global_SegLoc_VLAD_PCA_o3
+or, without any of it, rendered images and features that need no weights: segvlad reproduce miniature --data {data}
 """
 
 
