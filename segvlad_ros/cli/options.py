@@ -73,8 +73,16 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
     """Where a bag's inputs and its truth are, and what its messages cannot say of themselves."""
     add_bag_inputs(parser)
-    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
-                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose', metavar='TOPIC',
+                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped, Odometry, or NavSatFix '
+                             '(positions only) (%(default)s)')
+    for name, unit, default, what in (
+            ('true-distance', 'm', 1.0, 'a match is true up to this distance between the true poses'),
+            ('true-angle', 'deg', 40.0, 'and up to this angle'),
+            ('ignored-distance', 'm', 3.5, 'beyond the true limits, up to this distance'),
+            ('ignored-angle', 'deg', 60.0, 'and this angle, it counts neither way')):
+        parser.add_argument(f'--{name}-{unit}', type=float, default=default, metavar=unit.upper(),
+                            help=f'{what} (%(default)g)')
 
 
 def add_bag_inputs(parser: argparse.ArgumentParser) -> None:

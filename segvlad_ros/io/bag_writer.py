@@ -100,6 +100,15 @@ class BagWriter:
         """A PoseStamped in ``pose.frame``."""
         self._write_stamped(topic, bags.POSE_STAMPED, stamp_ns, pose.frame, self._pose(pose))
 
+    def write_fix(self, topic: str, stamp_ns: int, degrees: np.ndarray, sigma_m: float = 0.0) -> None:
+        """A NavSatFix of a receiver that does not know its height; ``degrees``: latitude and longitude.
+
+        :param sigma_m: standard deviation that it claims, 0: none
+        """
+        status = self._types['sensor_msgs/msg/NavSatStatus'](0, 1)
+        self._write_stamped(topic, bags.NAV_SAT_FIX, stamp_ns, 'gps', status, *map(float, degrees), float('nan'),
+                            np.eye(3).ravel() * sigma_m ** 2, 2 if sigma_m else 0)
+
     def write_static_transform(self, stamp_ns: int, parent_from_child: Pose, child_frame_id: str) -> None:
         """One transform on ``/tf_static``, latched; ``parent_from_child.frame`` is the parent."""
         types = self._types

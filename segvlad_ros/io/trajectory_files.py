@@ -100,8 +100,7 @@ def read_times(path: Path, count: int) -> list[int]:
     stamps: list[int] = []
     for number, line in data_lines(path):
         where = f'{path}:{number}'
-        seconds, = parsed_numbers([line], where)
-        stamps.append(round(seconds * 1e9))
+        stamps.append(parsed_stamp(line, where, 0))
         if len(stamps) > 1 and stamps[-1] <= stamps[-2]:
             raise SegvladError(f'{where}: the stamp {line.strip()[:40]} is not later than the one before')
     if len(stamps) != count:
@@ -148,14 +147,17 @@ def parsed_pose(values: np.ndarray, where: str) -> Pose:
         raise SegvladError(f'{where}: {error}') from None
 
 
-def parsed_stamp(text: str, where: str) -> int:
-    """Nanoseconds of seconds, exactly, or of a whole number of nanoseconds."""
+def parsed_stamp(text: str, where: str, least: int = 1) -> int:
+    """Nanoseconds of seconds, exactly, or of a whole number of nanoseconds.
+
+    :param least: nanoseconds; 0 is what ROS takes for an unknown stamp
+    """
     text = text.strip()
     try:
         seconds = Decimal(text)
         nanoseconds = int(seconds if text.isdecimal() and len(text) >= _NANOSECOND_DIGITS else seconds * 10**9)
     except (InvalidOperation, ValueError, OverflowError):
         raise SegvladError(f'{where}: {text[:40]!r} is no stamp in seconds') from None
-    if not 0 < nanoseconds < _MAX_STAMP_NS:
-        raise SegvladError(f'{where}: the stamp {text[:40]} is not above 0 and below {_MAX_STAMP_NS / 1e9:.0f} s')
+    if not least <= nanoseconds < _MAX_STAMP_NS:
+        raise SegvladError(f'{where}: the stamp {text[:40]} is not {"above" if least else "at least"} 0 and below {_MAX_STAMP_NS / 1e9:.0f} s')
     return nanoseconds
