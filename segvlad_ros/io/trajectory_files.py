@@ -159,5 +159,6 @@ def parsed_stamp(text: str, where: str, least: int = 1) -> int:
     except (InvalidOperation, ValueError, OverflowError):
         raise SegvladError(f'{where}: {text[:40]!r} is no stamp in seconds') from None
     if not least <= nanoseconds < _MAX_STAMP_NS:
-        raise SegvladError(f'{where}: the stamp {text[:40]} is not {"above" if least else "at least"} 0 and below {_MAX_STAMP_NS / 1e9:.0f} s')
+        raise SegvladError(f'{where}: the stamp {text[:40]} is not {"above" if least else "at least"} 0 and below '
+                           f'{_MAX_STAMP_NS / 1e9:.0f} s')
     return nanoseconds
