@@ -30,6 +30,9 @@ def add_truth_of_days(parser: argparse.ArgumentParser) -> None:
                       help='localise in this map, as a localizer does, instead of closing loops')
     days.add_argument('--map-bag', type=Path, action='append', default=[], metavar='BAG',
                       help='localise in the map that map_builder would make of this bag; may be repeated')
+    parser.add_argument('--follow', action='store_true',
+                        help="add the bag's keyframes to that map, as a localizer does that follows a map_builder, and "
+                             'close loops among them, too')
     parser.add_argument('--map-truth', type=Path, action='append', default=[], metavar='BAG|FILE',
                         help=f"true poses of the map's keyframes: {kinds}, or the map, if a back-end has given it "
                              'poses; once for each session; default: the bags of --map-bag')
@@ -75,7 +78,8 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
             truth = read_true_poses(args.ground_truth or args.bag, _settings(args, args.ground_truth_topic),
                                     image_stamps=frames.stamps,
                                     origin=None if known_map is None else known_map.truths[0].origin)
-            evaluation = BagEvaluation(frames, truth, places, limits, known_map=known_map, trusted=args.same_frame)
+            evaluation = BagEvaluation(frames, truth, places, limits, known_map=known_map, follow=args.follow,
+                                       trusted=args.same_frame)
         if drives:
             build_map(known_map.path, places, (progress(drive, f'map of {drive.path.name}', drive.total)
                                                for drive in drives))
@@ -87,8 +91,8 @@ def _known_map(args: argparse.Namespace, folder: Path, drives: Sequence[FrameRea
     from segvlad_ros.evaluation.known_map import KnownMap
 
     if args.map is None and not drives:
-        if args.map_truth or args.map_truth_topic:
-            raise SegvladError('--map-truth is of a map: give --map or --map-bag')
+        if args.map_truth or args.map_truth_topic or args.follow:
+            raise SegvladError('--map-truth, --map-truth-topic and --follow are of a map: give --map or --map-bag')
         return None
     if args.map is not None and not args.map_truth:
         raise SegvladError(f'{args.map}: where its keyframes truly are is not known, for odometry is no truth: give '

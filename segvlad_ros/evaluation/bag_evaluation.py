@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from segvlad_ros.evaluation.known_map import KnownMap
 from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
+from segvlad_ros.evaluation.true_entries import TrueEntries
 from segvlad_ros.evaluation.true_poses import TruePoses, check_one_clock
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, relative
@@ -30,30 +31,32 @@ class BagEvaluation:
 
     Without a map, as mapping and loop closing do together: a keyframe then becomes part of the map, and is a revisit
     when an earlier one outside the exclusion window lies within the true limits. With one, as a localizer does that has
-    loaded it: the map stays as it is.
+    loaded it: the map stays as it is, unless it follows the bag's keyframes, too.
 
     :param frames: of the bag
     :param truth: of the bag's keyframes; those without are not counted
     :param places: whose gate chooses the keyframes; what it holds is forgotten
     :param limits: where a truth tells no orientation, only those of the distance count
     :param known_map: to localise in
+    :param follow: add the bag's keyframes to that map, as a localizer does that follows a map_builder
     :param trusted: the truths of map and bag are in one frame whatever they call it
     :raises SegvladError: truth by another clock than the images, or in another frame than that of the map
     """
 
     def __init__(self, frames: FrameReader, truth: TruePoses, places: PlaceRecognizer, limits: PoseLimits | None = None,
-                 *, known_map: KnownMap | None = None, trusted: bool = False) -> None:
+                 *, known_map: KnownMap | None = None, follow: bool = False, trusted: bool = False) -> None:
         self._frames, self._truth, self._places, self._map = frames, truth, places, known_map
+        self._grows = follow or known_map is None
         check_one_clock(frames, truth)
         if known_map is not None:
             known_map.check(truth, trusted)
         self._oriented = truth.oriented and (known_map is None or known_map.oriented)
         limits = limits or PoseLimits()
         self._limits = limits if self._oriented else limits.by_distance()
+        self._true = TrueEntries(self._limits)
         self._costs = Costs()
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
-        self._poses: list[Pose | None] = []
         self._pictures: dict[str, bytes] = {}
         self._closures: list[ClosureError] = []
 
@@ -84,7 +87,8 @@ class BagEvaluation:
         self._places.mapper.new_session()
         for entry, (keyframe, pose) in enumerate(self._map.load(self._places)):
             self._names.append(f'map {entry:05d} at {keyframe.id.stamp_ns} ns')
-            self._poses.append(pose)
+            self._true.add(keyframe, pose)
+        self._map_unknown = self._true.unknown
 
     def _take(self, keyframe: Keyframe) -> None:
         self._costs.described(keyframe)
@@ -94,36 +98,37 @@ class BagEvaluation:
         place = None
         if pose is not None:
             usable = ~self._places.recognizer.excluded(keyframe, True)
-            place = truth_of_pose(pose, self._poses, usable, self._limits)
+            place = self._true.truth(keyframe, pose, usable)
         answer = self._places.recognize(keyframe, exclude_recent=True, top_k=top_k(len(place.ignored) if place else 0))
         self._costs.recognized(keyframe, answer)
         if place is not None:
             self._outcomes.append(Outcome(name, answer, place))
             self._measure(answer, pose)
-        if self._map is not None:
-            self._look_at_matches(keyframe, answer, place)
-        elif not keyframe.description.rejected:
+        self._look_at_matches(keyframe, answer, place)
+        if self._grows and not keyframe.description.rejected:
             self._places.add(keyframe)
             self._names.append(name)
-            self._poses.append(pose)
+            self._true.add(keyframe, pose)
 
     def _look_at_matches(self, query: Keyframe, answer: Recognition, place: PlaceTruth | None) -> None:
-        """Keep the pictures of what a report shows of the map.
+        """Keep the pictures of what a report shows of a loaded map.
 
         :raises SegvladError: the match is the query: the map was made of this bag
         """
         best = [candidate.entry for candidate in answer.candidates[:1]]
         for entry in {*best, *(sorted(place.true)[:1] if place else ())}:
-            found = self._places.recognizer.keyframe(entry)
-            self._pictures[self._names[entry]] = found.thumbnail
-            if (found.id.stamp_ns, found.thumbnail) == (query.id.stamp_ns, query.thumbnail):
+            name = self._names[entry]
+            if name not in self._pictures:
+                self._pictures[name] = self._places.recognizer.keyframe(entry).thumbnail
+            stamp_ns = self._places.recognizer.identity(entry).stamp_ns
+            if (stamp_ns, self._pictures[name]) == (query.id.stamp_ns, query.thumbnail):
                 raise SegvladError(f'{self._frames.path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
                                    'which was made of this bag: every image would find itself')
 
     def _measure(self, answer: Recognition, pose: Pose) -> None:
         """Compare the pose of a loop closure with the truth."""
         best = answer.candidates[0] if answer.status == Status.MATCHED else None
-        match = None if best is None else self._poses[best.entry]
+        match = None if best is None else self._true[best.entry]
         if match is not None and best.query_pose_in_match is not None and self._oriented:
             self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
 
@@ -134,7 +139,7 @@ class BagEvaluation:
             judged |= {'true_angle_deg': None, 'ignored_angle_deg': None}
         if self._map is not None:
             judged |= {'map_poses': [truth.name for truth in self._map.truths],
-                       'map_keyframes_without_truth': sum(pose is None for pose in self._poses)}
+                       'map_keyframes_without_truth': self._map_unknown}
         return judged
 
 
