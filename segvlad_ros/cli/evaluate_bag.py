@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,11 @@ def closing_loops(args: argparse.Namespace, places: PlaceRecognizer, bag: Path) 
     """Drive through a bag as mapping and loop closing do together; ``args`` has what :func:`add_bag_topics` adds."""
     from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
     from segvlad_ros.evaluation.true_poses import read_true_poses
-    from segvlad_ros.io.bag_frames import read_frames
     from segvlad_ros.io.bag_storage import warnings_held_back
 
-    topics, inputs = bag_inputs(args)
-    limits = pose_limits(args)
     with warnings_held_back():
         truth = read_true_poses(bag, _settings(args, args.ground_truth_topic))
-        evaluation = BagEvaluation(read_frames(bag, topics, inputs), truth, places, limits)
+        evaluation = BagEvaluation(_drives(args, bag), truth, places, pose_limits(args))
     return evaluation.run(progress)
 
 
@@ -64,33 +62,43 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
     """Close loops in the bag, or localise it in a map of another day."""
     from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
     from segvlad_ros.evaluation.true_poses import read_true_poses
-    from segvlad_ros.io.bag_frames import read_frames
     from segvlad_ros.io.bag_storage import warnings_held_back
     from segvlad_ros.pipeline.map_build import build_map
 
-    topics, inputs = bag_inputs(args)
     limits = pose_limits(args)
     with tempfile.TemporaryDirectory() as folder:
         with warnings_held_back():  # all that can be refused is, before long work begins
-            drives = [read_frames(bag, topics, inputs) for bag in args.map_bag]
-            known_map = _known_map(args, Path(folder), drives)
-            frames = read_frames(args.bag, topics, inputs)
+            mapped = [_drives(args, bag) for bag in args.map_bag]
+            known_map = _known_map(args, Path(folder), mapped)
+            drives = _drives(args, args.bag)
             truth = read_true_poses(args.ground_truth or args.bag, _settings(args, args.ground_truth_topic),
-                                    image_stamps=frames.stamps,
+                                    image_stamps=_in_order(drives),
                                     origin=None if known_map is None else known_map.truths[0].origin)
-            evaluation = BagEvaluation(frames, truth, places, limits, known_map=known_map, follow=args.follow,
+            evaluation = BagEvaluation(drives, truth, places, limits, known_map=known_map, follow=args.follow,
                                        trusted=args.same_frame)
-        if drives:
+        if mapped:
             build_map(known_map.path, places, (progress(drive, f'map of {drive.path.name}', drive.total)
-                                               for drive in drives))
+                                               for drive in chain(*mapped)))
         return evaluation.run(progress)
 
 
-def _known_map(args: argparse.Namespace, folder: Path, drives: Sequence[FrameReader]) -> KnownMap | None:
-    """The map to localise in, with its truth; of ``drives`` it will be built in a folder."""
+def _drives(args: argparse.Namespace, bag: Path) -> list[FrameReader]:
+    """The frames of a bag, of each camera."""
+    from segvlad_ros.io.bag_frames import read_frames
+
+    return [read_frames(bag, topics, settings) for topics, settings in bag_inputs(args)]
+
+
+def _in_order(drives: Sequence[FrameReader]) -> list[int] | None:
+    """Stamps of the images, of which a KITTI file may have a line each; of several cameras it cannot."""
+    return drives[0].stamps if len(drives) == 1 else None
+
+
+def _known_map(args: argparse.Namespace, folder: Path, mapped: Sequence[Sequence[FrameReader]]) -> KnownMap | None:
+    """The map to localise in, with its truth; of the drives of bags it will be built in a folder."""
     from segvlad_ros.evaluation.known_map import KnownMap
 
-    if args.map is None and not drives:
+    if args.map is None and not mapped:
         if args.map_truth or args.map_truth_topic or args.follow:
             raise SegvladError('--map-truth, --map-truth-topic and --follow are of a map: give --map or --map-bag')
         return None
@@ -98,24 +106,25 @@ def _known_map(args: argparse.Namespace, folder: Path, drives: Sequence[FrameRea
         raise SegvladError(f'{args.map}: where its keyframes truly are is not known, for odometry is no truth: give '
                            '--map-truth the bag that it was made of, or a TUM file of its poses')
     sources = args.map_truth or args.map_bag
-    if drives and len(sources) != len(drives):
-        raise SegvladError(f'{len(sources)} --map-truth for {len(drives)} --map-bag: give one for each, in order')
+    if mapped and len(sources) != len(mapped):
+        raise SegvladError(f'{len(sources)} --map-truth for {len(mapped)} --map-bag: give one for each, in order')
     truths = []
     for number, source in enumerate(sources):
-        truths.append(_map_truth(args, source, drives[number] if drives else None,
+        truths.append(_map_truth(args, source, mapped[number] if mapped else (),
                                  truths[0].origin if truths else None))
     return KnownMap(args.map or folder / 'map.segvlad', truths)
 
 
-def _map_truth(args: argparse.Namespace, source: Path, drive: FrameReader | None, origin: np.ndarray | None) -> Truth:
+def _map_truth(args: argparse.Namespace, source: Path, drives: Sequence[FrameReader],
+               origin: np.ndarray | None) -> Truth:
     from segvlad_ros.evaluation.known_map import optimized_truth
     from segvlad_ros.evaluation.true_poses import check_one_clock, read_true_poses
 
     if args.map is not None and source.resolve() == args.map.resolve():
         return optimized_truth(args.map)
     settings = _settings(args, args.map_truth_topic or args.ground_truth_topic)
-    truth = read_true_poses(source, settings, image_stamps=None if drive is None else drive.stamps, origin=origin)
-    if drive is not None:
+    truth = read_true_poses(source, settings, image_stamps=_in_order(drives), origin=origin)
+    for drive in drives:
         check_one_clock(drive, truth)
     return truth
 

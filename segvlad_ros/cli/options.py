@@ -87,7 +87,8 @@ def add_bag_topics(parser: argparse.ArgumentParser) -> None:
 
 def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
-    parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
+    parser.add_argument('--image-topic', action='append', metavar='TOPIC',
+                        help='raw or compressed (default: the only colour topic of the bag); once for each camera')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
                         help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
@@ -100,14 +101,16 @@ def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     add_image_bits(parser)
 
 
-def bag_inputs(args: argparse.Namespace) -> tuple[BagTopics, InputSettings]:
-    """What :func:`add_bag_inputs`'s options say."""
+def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]]:
+    """What :func:`add_bag_inputs`'s options say of each camera; several are called by their topics."""
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 
-    return (BagTopics(image=args.image_topic, odom=args.odom_topic),
-            InputSettings(base_frame=args.base_frame, rectified=args.rectified,
-                          ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits))
+    images = list(dict.fromkeys(args.image_topic or [None]))
+    return [(BagTopics(image=image, odom=args.odom_topic),
+             InputSettings(camera='' if len(images) == 1 else image, base_frame=args.base_frame,
+                           rectified=args.rectified, ignore_frame_ids=args.ignore_frame_ids,
+                           image_bits=args.image_bits)) for image in images]
 
 
 def whole(least: int, what: str) -> Callable[[str], int]:

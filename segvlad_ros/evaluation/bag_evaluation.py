@@ -31,29 +31,35 @@ class BagEvaluation:
 
     Without a map, as mapping and loop closing do together: a keyframe then becomes part of the map, and is a revisit
     when an earlier one outside the exclusion window lies within the true limits. With one, as a localizer does that has
-    loaded it: the map stays as it is, unless it follows the bag's keyframes, too.
+    loaded it: the map stays as it is, unless it follows the bag's keyframes, too. Each camera is asked about by itself,
+    as by a localizer of its own, and only with a map.
 
-    :param frames: of the bag
+    :param drives: the frames of one bag, of each camera
     :param truth: of the bag's keyframes; those without are not counted
     :param places: whose gate chooses the keyframes; what it holds is forgotten
     :param limits: where a truth tells no orientation, only those of the distance count
     :param known_map: to localise in
     :param follow: add the bag's keyframes to that map, as a localizer does that follows a map_builder
     :param trusted: the truths of map and bag are in one frame whatever they call it
-    :raises SegvladError: truth by another clock than the images, or in another frame than that of the map
+    :raises SegvladError: truth by another clock than the images, or in another frame than that of the map; several
+        cameras where one is asked for
     """
 
-    def __init__(self, frames: FrameReader, truth: TruePoses, places: PlaceRecognizer, limits: PoseLimits | None = None,
-                 *, known_map: KnownMap | None = None, follow: bool = False, trusted: bool = False) -> None:
-        self._frames, self._truth, self._places, self._map = frames, truth, places, known_map
-        self._grows = follow or known_map is None
-        check_one_clock(frames, truth)
+    def __init__(self, drives: Sequence[FrameReader], truth: TruePoses, places: PlaceRecognizer,
+                 limits: PoseLimits | None = None, *, known_map: KnownMap | None = None, follow: bool = False,
+                 trusted: bool = False) -> None:
+        self._drives, self._truth, self._places, self._map = drives, truth, places, known_map
+        self._path, self._grows = drives[0].path, follow or known_map is None
+        for frames in drives:
+            check_one_clock(frames, truth)
         if known_map is not None:
             known_map.check(truth, trusted)
+        if len(drives) > 1:
+            self._check_several()
         self._oriented = truth.oriented and (known_map is None or known_map.oriented)
         limits = limits or PoseLimits()
         self._limits = limits if self._oriented else limits.by_distance()
-        self._true = TrueEntries(self._limits)
+        self._true = TrueEntries(self._limits, len(drives) > 1)
         self._costs = Costs()
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
@@ -66,25 +72,38 @@ class BagEvaluation:
         :param progress: wraps an iteration, with a title and the number of items
         :raises SegvladError: damaged bag, or no truth for any keyframe
         """
-        if self._map is None:
-            self._places.clear('bag')
-        else:
-            self._load_map()
-        for frame in progress(self._frames, 'images', self._frames.total):
-            keyframe = self._places.process(frame)
-            if keyframe is not None:
-                self._take(keyframe)
+        for frames in self._drives:
+            if self._map is None:
+                self._places.clear('bag')
+            else:
+                self._load_map()
+            for frame in progress(frames, 'images', frames.total):
+                keyframe = self._places.process(frame)
+                if keyframe is not None:
+                    self._take(keyframe)
         if not self._outcomes:
-            raise SegvladError(f'{self._frames.path}: no keyframe has a true pose in {self._truth.name}; '
-                               f'{self._frames.frames} images were read, {len(self._costs.segments)} became keyframes')
+            raise SegvladError(f'{self._path}: no keyframe has a true pose in {self._truth.name}; '
+                               f'{sum(frames.frames for frames in self._drives)} images were read, '
+                               f'{len(self._costs.segments)} became keyframes')
         if self._map is not None and not any(outcome.truth.true for outcome in self._outcomes):
             logger.warning('%s: no keyframe was taken within %g m of one of the map: the bag is of another place, or '
-                           'the two truths are not in one frame', self._frames.path, self._limits.true_distance_m)
+                           'the two truths are not in one frame', self._path, self._limits.true_distance_m)
         return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
                           self._closures, len(self._costs.segments) - len(self._outcomes), self._judged_by())
 
+    def _check_several(self) -> None:
+        """See that several cameras can be judged."""
+        if self._grows:
+            raise SegvladError(f'{self._path}: several cameras are only localised in a finished map (--map or '
+                               '--map-bag, without --follow); close loops of one at a time')
+        for truth in (self._truth, *self._map.truths):
+            if isinstance(truth, TruePoses) and truth.of_camera:
+                raise SegvladError(f'{truth.name} is of a camera, and there are several: give poses of the base '
+                                   '(--ground-truth-of base)')
+
     def _load_map(self) -> None:
         self._places.mapper.new_session()
+        self._names, self._true = [], TrueEntries(self._limits, len(self._drives) > 1)
         for entry, (keyframe, pose) in enumerate(self._map.load(self._places)):
             self._names.append(f'map {entry:05d} at {keyframe.id.stamp_ns} ns')
             self._true.add(keyframe, pose)
@@ -92,7 +111,7 @@ class BagEvaluation:
 
     def _take(self, keyframe: Keyframe) -> None:
         self._costs.described(keyframe)
-        name = f'{keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'
+        name = f'{keyframe.id.camera} {keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'.lstrip()
         self._pictures[name] = keyframe.thumbnail
         pose = self._truth.of(keyframe)
         place = None
@@ -122,7 +141,7 @@ class BagEvaluation:
                 self._pictures[name] = self._places.recognizer.keyframe(entry).thumbnail
             stamp_ns = self._places.recognizer.identity(entry).stamp_ns
             if (stamp_ns, self._pictures[name]) == (query.id.stamp_ns, query.thumbnail):
-                raise SegvladError(f'{self._frames.path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
+                raise SegvladError(f'{self._path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
                                    'which was made of this bag: every image would find itself')
 
     def _measure(self, answer: Recognition, pose: Pose) -> None:

@@ -19,10 +19,11 @@ class TrueEntries:
     nothing of what the front camera sees, wherever the base is.
 
     :param limits: when two poses show one place
+    :param several: the queries are of several cameras
     """
 
-    def __init__(self, limits: PoseLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: PoseLimits, several: bool = False) -> None:
+        self._limits, self._several = limits, several
         self._poses: list[Pose | None] = []
         self._views: list[Pose | None] = []
         self._mounts: list[Pose] = []
@@ -55,11 +56,12 @@ class TrueEntries:
         :raises SegvladError: there are several cameras, and nobody knows where that of the query sits
         """
         mount = query.base_from_camera
-        if len(self._mounts) < 2 and all(mount is None or _same(mount, known) for known in self._mounts):
+        several = self._several or len(self._mounts) > 1
+        if several and mount is None:
+            raise SegvladError(f'there are several cameras, and nothing tells where {query.frame_id!r} sits and which '
+                               'way it looks: record /tf_static')
+        if not several and all(mount is None or _same(mount, known) for known in self._mounts):
             return truth_of_pose(pose, self._poses, usable, self._limits)
-        if mount is None:
-            raise SegvladError(f'the map is of several cameras, and nothing tells where {query.frame_id!r} sits and '
-                               'which way it looks: record /tf_static')
         return truth_of_pose(compose(pose, mount), self._views, usable, self._limits)
 
 

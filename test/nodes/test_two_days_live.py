@@ -59,7 +59,7 @@ def offline(days, map_file, follow):
         map_file = days / f'of_the_bag_{follow}.segvlad'
         build_map(map_file, places, [read_frames(days / 'monday', settings=settings)])
     evaluation = BagEvaluation(
-        read_frames(days / 'friday', settings=settings), read_true_poses(days / 'friday'), places,
+        [read_frames(days / 'friday', settings=settings)], read_true_poses(days / 'friday'), places,
         known_map=KnownMap(map_file, [read_true_poses(days / 'monday')]), follow=follow)
     return evaluation.run(lambda values, title, total: values).outcomes
 

@@ -157,7 +157,7 @@ def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shif
 
 def bag_numbers(path, preset_file, topics=None):
     places = PlaceRecognizer(preset_file, gate=KeyframeGate())
-    evaluation = BagEvaluation(read_frames(path, topics), read_true_poses(path), places)
+    evaluation = BagEvaluation([read_frames(path, topics)], read_true_poses(path), places)
     return summarize(evaluation.run(lambda values, title, total: values), places.preset)
 
 

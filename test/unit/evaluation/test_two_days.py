@@ -207,8 +207,9 @@ def test_optimised_poses_of_a_map_are_truth_if_asked_for(tmp_path, days, preset_
     images.mkdir()
     for place in range(12):
         cv2.imwrite(str(images / f'{place:02d}.png'), scene(place, view=place)[..., ::-1])
-    poses.write_text('image,tx,ty,tz,qx,qy,qz,qw\n' + ''.join(
-        f'{place:02d}.png,{place},0,0,0,0,0,1\n' for place in range(12)))
+    turn = ','.join(map(str, MOUNT.quaternion))
+    poses.write_text('image,tx,ty,tz,qx,qy,qz,qw\n' + ''.join(  # of the camera, which is the base of such a map
+        f'{place:02d}.png,{place + MOUNT.translation[0]},0,0.2,{turn}\n' for place in range(12)))
     assert main(['map', 'build', 'images', str(images), '--poses', str(poses), '--output', str(surveyed), '--preset',
                  str(preset_file), '--all-images']) == 0
     numbers = evaluate(days[1], '--map', surveyed, '--map-truth', surveyed)
