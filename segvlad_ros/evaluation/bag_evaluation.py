@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from segvlad_ros.evaluation.frame_check import MeasuredMatch, frames_apart
 from segvlad_ros.evaluation.known_map import KnownMap
 from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
@@ -65,6 +66,7 @@ class BagEvaluation:
         self._names: list[str] = []
         self._pictures: dict[str, bytes] = {}
         self._closures: list[ClosureError] = []
+        self._measured: list[MeasuredMatch] = []
 
     def run(self, progress: Progress) -> Evaluation:
         """Read the bag from its beginning to its end.
@@ -85,9 +87,8 @@ class BagEvaluation:
             raise SegvladError(f'{self._path}: no keyframe has a true pose in {self._truth.name}; '
                                f'{sum(frames.frames for frames in self._drives)} images were read, '
                                f'{len(self._costs.segments)} became keyframes')
-        if self._map is not None and not any(outcome.truth.true for outcome in self._outcomes):
-            logger.warning('%s: no keyframe was taken within %g m of one of the map: the bag is of another place, or '
-                           'the two truths are not in one frame', self._path, self._limits.true_distance_m)
+        if self._map is not None:
+            self._say_what_is_odd()
         return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
                           self._closures, len(self._costs.segments) - len(self._outcomes), self._judged_by())
 
@@ -150,6 +151,15 @@ class BagEvaluation:
         match = None if best is None else self._true[best.entry]
         if match is not None and best.query_pose_in_match is not None and self._oriented:
             self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
+            self._measured.append(MeasuredMatch(match, best.query_pose_in_match, pose))
+
+    def _say_what_is_odd(self) -> None:
+        """Warn of truths that are hardly in one frame."""
+        if apart := frames_apart(self._measured, self._limits.ignored_distance_m):
+            logger.warning('%s: %s', self._path, apart)
+        elif not any(outcome.truth.true for outcome in self._outcomes):
+            logger.warning('%s: no keyframe was taken within %g m of one of the map: the bag is of another place, or '
+                           'the two truths are not in one frame', self._path, self._limits.true_distance_m)
 
     def _judged_by(self) -> dict[str, object]:
         """What the numbers rest on."""
