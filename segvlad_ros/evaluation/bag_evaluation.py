@@ -84,7 +84,7 @@ class BagEvaluation:
                 if keyframe is not None:
                     self._take(keyframe)
         if not self._outcomes:
-            raise SegvladError(f'{self._path}: no keyframe has a true pose in {self._truth.name}; '
+            raise SegvladError(f'{self._path}: no keyframe has a pose in {self._truth.name}; '
                                f'{sum(frames.frames for frames in self._drives)} images were read, '
                                f'{len(self._costs.segments)} became keyframes')
         if self._map is not None:

@@ -65,7 +65,8 @@ class KnownMap:
         known = [(truth, pose) for truth in self.truths if (pose := truth.of(keyframe)) is not None]
         if len(known) > 1:
             raise SegvladError(f'{self.path}: {known[0][0].name} and {known[1][0].name} both cover the keyframe at '
-                               f'{as_time(keyframe.id.stamp_ns)}: give one truth for each session')
+                               f'{as_time(keyframe.id.stamp_ns)}; give one truth for each session, and of sessions '
+                               'whose clocks overlap one at a time')
         return known[0][1] if known else None
 
     def _nothing_known(self, keyframes: Sequence[Keyframe]) -> str:
@@ -77,7 +78,7 @@ class KnownMap:
         covered = np.concatenate([truth.stamps for truth in self.truths if isinstance(truth, TruePoses)])
         names = ' and '.join(truth.name for truth in self.truths)
         return (spans_apart('its keyframes', stamps, names, covered)
-                or f'{names} has no true pose at the stamp of any keyframe')
+                or f'{names} has no pose at the stamp of any keyframe')
 
 
 def optimized_truth(path: Path) -> OptimizedTruth:

@@ -139,13 +139,13 @@ def read_true_poses(path: str | Path, settings: TruthSettings = TruthSettings(),
     path = Path(path)
     if _is_text(path):
         return _of_file(path, settings, image_stamps)
-    topic, name = settings.topic, f'the truth on {settings.topic}'
+    topic = settings.topic
     if any(each.name == topic and each.msgtype == NAV_SAT_FIX for each in bag_info(path).topics):
         return _of_fixes(path, settings, origin)
     stamps, poses = read_poses(path, topic)
     if not poses:
         raise SegvladError(f'{path}: no message on {topic} is a pose (NaN, or a rotation that is none)')
-    return TruePoses(name, stamps, poses, of_camera=bool(settings.of_camera))
+    return TruePoses(_name(path, settings), stamps, poses, of_camera=bool(settings.of_camera))
 
 
 def _is_text(path: Path) -> bool:
@@ -185,7 +185,11 @@ def _of_fixes(path: Path, settings: TruthSettings, origin: np.ndarray | None) ->
     origin = fixes.degrees[good][0] if origin is None else origin
     frame = f'metres east and north of {origin[0]:.7f} {origin[1]:.7f}'
     poses = [Pose(np.array([*place, 0.0]), _UPRIGHT, frame) for place in east_north(fixes.degrees[good], origin)]
-    return TruePoses(f'the truth on {settings.topic}', fixes.stamps[good], poses, oriented=False, origin=origin)
+    return TruePoses(_name(path, settings), fixes.stamps[good], poses, oriented=False, origin=origin)
+
+
+def _name(path: Path, settings: TruthSettings) -> str:
+    return f'the truth on {settings.topic} of {path.name}'
 
 
 def _metres(settings: TruthSettings) -> str:

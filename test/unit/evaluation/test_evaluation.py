@@ -222,7 +222,7 @@ def test_truth_of_another_clock_is_refused_in_one_line(capsys, tmp_path, preset_
     path = write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_shift_s=1_700_000_000)
     assert main(['evaluate', 'bag', str(path), '--preset', str(preset_file), '--json']) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert 'the truth on /ground_truth/pose (2023-11-14 22:13:21 UTC' in line
+    assert 'the truth on /ground_truth/pose of run (2023-11-14 22:13:21 UTC' in line
     assert 'the images on /camera/image_raw (1.000 s to 24.000 s) do not meet' in line
 
 
@@ -256,6 +256,7 @@ def test_late_images_change_no_number(tmp_path, preset_file):
                 if message.topic == '/camera/image_raw' else message for message in messages]
         write_mcap(tmp_path / f'{name}.mcap', late)
         numbers[name] = bag_numbers(tmp_path / f'{name}.mcap', preset_file)
+        assert numbers[name].pop('truth')['poses'] == f'the truth on /ground_truth/pose of {name}.mcap'
         del numbers[name]['ms_per_image']
     assert numbers['late'] == numbers['run']
     assert numbers['run']['images'] == 24

@@ -100,8 +100,9 @@ def test_a_map_of_monday_and_its_bag_give_the_same_numbers(days, map_file, evalu
     assert of_map['recall@1'] == of_map['precision'] == 1.0
     assert of_map['statuses'] == {'MATCHED': 5, 'NO_MATCH_LOW_SCORE': 2, 'NO_MATCH_TEMPORAL': 2}
     assert of_map['truth'] == {
-        'poses': f'the truth on {TOPIC}', 'true_distance_m': 1.0, 'true_angle_deg': 40.0, 'ignored_distance_m': 3.5,
-        'ignored_angle_deg': 60.0, 'map_poses': [f'the truth on {TOPIC}'], 'map_keyframes_without_truth': 0}
+        'poses': f'the truth on {TOPIC} of friday', 'map_poses': [f'the truth on {TOPIC} of monday'],
+        'map_keyframes_without_truth': 0, 'true_distance_m': 1.0, 'true_angle_deg': 40.0, 'ignored_distance_m': 3.5,
+        'ignored_angle_deg': 60.0}
 
 
 def independently_true(xs, mapped=MAPPED, limit=1.0):
@@ -245,6 +246,15 @@ def test_frames_that_differ_or_begin_anew_are_refused(tmp_path, days, evaluate, 
     assert 'odom begins anew with each run' in line
     two = write_day(tmp_path / 'two', FRIDAY, SEEN, lambda x: [('write_pose', TOPIC, at(x, f'map{x > 6}'))])
     assert 'in several frames, mapFalse and mapTrue' in refusal(two, '--map-bag', monday)
+
+
+@pytest.mark.parametrize(('option', 'says'), [
+    ('--map-truth', 'no-such'), ('--ground-truth', 'no-such'), ('--map-bag', 'no-such'), ('--map', 'no-such'),
+    ('--map-truth', 'small.yaml: 1 values in its first line are no pose'), ('--map-truth', 'words.npz')])
+def test_a_source_that_is_none_is_named(folder, days, map_file, refusal, option, says):  # noqa: PLR0917
+    known = {} if option == '--map-bag' else {'--map': map_file, '--map-truth': days[0]}
+    options = {**known, option: folder / says.partition(':')[0]}
+    assert says in refusal(days[1], *(word for pair in options.items() for word in pair))
 
 
 def test_clocks_apart_are_refused(tmp_path, days, map_file, refusal):
