@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import bag_inputs, progress
+from segvlad_ros.cli.options import bag_inputs, pose_limits, progress
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from segvlad_ros.evaluation.known_map import KnownMap
     from segvlad_ros.evaluation.measured import Evaluation
     from segvlad_ros.evaluation.true_poses import Truth, TruthSettings
-    from segvlad_ros.evaluation.truth import PoseLimits
     from segvlad_ros.io.bag_frames import FrameReader
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
@@ -69,7 +68,7 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
     with tempfile.TemporaryDirectory() as folder:
         with warnings_held_back():  # all that can be refused is, before long work begins
             mapped = [_drives(args, bag) for bag in args.map_bag]
-            known_map = _known_map(args, Path(folder), mapped)
+            known_map = _known_map(args, places, Path(folder), mapped)
             drives = _drives(args, args.bag)
             truth = read_true_poses(args.ground_truth or args.bag, _settings(args, args.ground_truth_topic),
                                     image_stamps=_in_order(drives),
@@ -94,17 +93,22 @@ def _in_order(drives: Sequence[FrameReader]) -> list[int] | None:
     return drives[0].stamps if len(drives) == 1 else None
 
 
-def _known_map(args: argparse.Namespace, folder: Path, mapped: Sequence[Sequence[FrameReader]]) -> KnownMap | None:
+def _known_map(args: argparse.Namespace, places: PlaceRecognizer, folder: Path,
+               mapped: Sequence[Sequence[FrameReader]]) -> KnownMap | None:
     """The map to localise in, with its truth; of the drives of bags it will be built in a folder."""
     from segvlad_ros.evaluation.known_map import KnownMap
+    from segvlad_ros.mapping.place_map import PlaceMap
 
     if args.map is None and not mapped:
-        if args.map_truth or args.map_truth_topic or args.follow:
-            raise SegvladError('--map-truth, --map-truth-topic and --follow are of a map: give --map or --map-bag')
+        if args.map_truth or args.map_truth_topic or args.follow or args.same_frame:
+            raise SegvladError('--map-truth, --map-truth-topic, --same-frame and --follow are of a map: give --map or '
+                               '--map-bag')
         return None
     if args.map is not None and not args.map_truth:
         raise SegvladError(f'{args.map}: where its keyframes truly are is not known, for odometry is no truth: give '
                            '--map-truth the bag that it was made of, or a TUM file of its poses')
+    if args.map is not None:
+        PlaceMap.open(args.map, fingerprint=places.preset.fingerprint()).close()
     sources = args.map_truth or args.map_bag
     if mapped and len(sources) != len(mapped):
         raise SegvladError(f'{len(sources)} --map-truth for {len(mapped)} --map-bag: give one for each, in order')
@@ -112,7 +116,9 @@ def _known_map(args: argparse.Namespace, folder: Path, mapped: Sequence[Sequence
     for number, source in enumerate(sources):
         truths.append(_map_truth(args, source, mapped[number] if mapped else (),
                                  truths[0].origin if truths else None))
-    return KnownMap(args.map or folder / 'map.segvlad', truths)
+    if args.map is not None:
+        return KnownMap(args.map, truths, str(args.map))
+    return KnownMap(folder / 'map.segvlad', truths, f'the map of {", ".join(bag.name for bag in args.map_bag)}')
 
 
 def _map_truth(args: argparse.Namespace, source: Path, drives: Sequence[FrameReader],
@@ -127,13 +133,6 @@ def _map_truth(args: argparse.Namespace, source: Path, drives: Sequence[FrameRea
     for drive in drives:
         check_one_clock(drive, truth)
     return truth
-
-
-def pose_limits(args: argparse.Namespace) -> PoseLimits:
-    """What :func:`add_bag_topics`'s options of the limits say."""
-    from segvlad_ros.evaluation.truth import PoseLimits
-
-    return PoseLimits(args.true_distance_m, args.true_angle_deg, args.ignored_distance_m, args.ignored_angle_deg)
 
 
 def _settings(args: argparse.Namespace, topic: str) -> TruthSettings:

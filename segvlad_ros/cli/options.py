@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from segvlad_ros.io.frame_assembler import InputSettings
 
 _PROGRESS_S = 5.0
+_LIMITS = {
+    'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
+    'true_angle_deg': 'and up to this angle between them (%(default)g)',
+    'ignored_distance_m': 'one that is not counts neither way up to this distance (%(default)g)',
+    'ignored_angle_deg': 'and up to this angle (%(default)g); beyond, it is false',
+}
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
@@ -71,18 +79,19 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """Where a bag's inputs and its truth are, and what its messages cannot say of themselves."""
+    """Where a bag's inputs and its truth are, the limits of truth, and what messages cannot say of themselves."""
     add_bag_inputs(parser)
     parser.add_argument('--ground-truth-topic', default='/ground_truth/pose', metavar='TOPIC',
                         help='true poses of the base: PoseStamped, PoseWithCovarianceStamped, Odometry, or NavSatFix '
                              '(positions only) (%(default)s)')
-    for name, unit, default, what in (
-            ('true-distance', 'm', 1.0, 'a match is true up to this distance between the true poses'),
-            ('true-angle', 'deg', 40.0, 'and up to this angle'),
-            ('ignored-distance', 'm', 3.5, 'beyond the true limits, up to this distance'),
-            ('ignored-angle', 'deg', 60.0, 'and this angle, it counts neither way')):
-        parser.add_argument(f'--{name}-{unit}', type=float, default=default, metavar=unit.upper(),
-                            help=f'{what} (%(default)g)')
+    for limit in fields(PoseLimits):
+        parser.add_argument(f'--{limit.name.replace("_", "-")}', type=float, default=limit.default,
+                            metavar=limit.name.rpartition('_')[2].upper(), help=_LIMITS[limit.name])
+
+
+def pose_limits(args: argparse.Namespace) -> PoseLimits:
+    """The limits of truth that :func:`add_bag_topics`'s options say."""
+    return PoseLimits(**{limit.name: getattr(args, limit.name) for limit in fields(PoseLimits)})
 
 
 def add_bag_inputs(parser: argparse.ArgumentParser) -> None:

@@ -29,10 +29,12 @@ class KnownMap:
     A map itself holds odometry, which begins anew with each session and is no truth.
 
     :ivar truths: each keyframe is known to at most one of them
+    :ivar name: what a sentence calls the map
     """
 
     path: Path
     truths: Sequence[Truth]
+    name: str
 
     def check(self, truth: Truth, trusted: bool) -> None:
         """See that all truths are in one frame, see :func:`~segvlad_ros.evaluation.true_poses.check_one_frame`."""
@@ -55,16 +57,16 @@ class KnownMap:
         poses = [self._pose(keyframe) for keyframe in keyframes]
         unknown = sum(pose is None for pose in poses)
         if unknown == len(poses):
-            raise SegvladError(f'{self.path}: {self._nothing_known(keyframes)}')
+            raise SegvladError(f'{self.name}: {self._nothing_known(keyframes)}')
         if unknown:
-            logger.warning('%s: %d of %d keyframes have no true pose; matches with them count neither way', self.path,
+            logger.warning('%s: %d of %d keyframes have no true pose; matches with them count neither way', self.name,
                            unknown, len(poses))
         return zip(keyframes, poses)
 
     def _pose(self, keyframe: Keyframe) -> Pose | None:
         known = [(truth, pose) for truth in self.truths if (pose := truth.of(keyframe)) is not None]
         if len(known) > 1:
-            raise SegvladError(f'{self.path}: {known[0][0].name} and {known[1][0].name} both cover the keyframe at '
+            raise SegvladError(f'{self.name}: {known[0][0].name} and {known[1][0].name} both cover the keyframe at '
                                f'{as_time(keyframe.id.stamp_ns)}; give one truth for each session, and of sessions '
                                'whose clocks overlap one at a time')
         return known[0][1] if known else None

@@ -60,7 +60,7 @@ def offline(days, map_file, follow):
         build_map(map_file, places, [read_frames(days / 'monday', settings=settings)])
     evaluation = BagEvaluation(
         [read_frames(days / 'friday', settings=settings)], read_true_poses(days / 'friday'), places,
-        known_map=KnownMap(map_file, [read_true_poses(days / 'monday')]), follow=follow)
+        known_map=KnownMap(map_file, [read_true_poses(days / 'monday')], 'office'), follow=follow)
     return evaluation.run(lambda values, title, total: values).outcomes
 
 

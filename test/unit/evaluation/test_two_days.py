@@ -224,7 +224,8 @@ def test_optimised_poses_of_a_map_are_truth_if_asked_for(tmp_path, days, preset_
 def test_a_map_without_truth_is_refused(days, map_file, refusal):
     line = refusal(days[1], '--map', map_file)
     assert 'odometry is no truth' in line and '--map-truth' in line
-    assert 'give --map or --map-bag' in refusal(days[1], '--map-truth', days[0])
+    for option in (['--map-truth', days[0]], ['--follow'], ['--same-frame'], ['--map-truth-topic', TOPIC]):
+        assert 'give --map or --map-bag' in refusal(days[1], *option)
 
 
 def test_truth_of_some_keyframes_is_said_and_the_others_count_neither_way(tmp_path, days, map_file, evaluate, caplog):
@@ -244,6 +245,7 @@ def test_frames_that_differ_or_begin_anew_are_refused(tmp_path, days, evaluate, 
     assert evaluate(other, '--map-bag', monday, '--same-frame')['recall@1'] == 1.0
     line = refusal(friday, '--map-bag', monday, '--ground-truth-topic', '/odom')
     assert 'odom begins anew with each run' in line
+    assert evaluate(monday, '--ground-truth-topic', '/odom')['queries'] == 12  # of one run it is a truth that drifts
     two = write_day(tmp_path / 'two', FRIDAY, SEEN, lambda x: [('write_pose', TOPIC, at(x, f'map{x > 6}'))])
     assert 'in several frames, mapFalse and mapTrue' in refusal(two, '--map-bag', monday)
 
