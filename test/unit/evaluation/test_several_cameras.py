@@ -37,7 +37,7 @@ def write_day(path, day, xs, yaw_deg=0, transforms=True):
             for camera, turned in YAW_DEG.items():
                 number = x + 100 * ((yaw_deg + turned) % 360 == 180)
                 bag.write_image(f'/{camera}/image_raw', stamp, camera, scene(number, view=day + second + turned))
-    return path
+    return path / f'{path.name}.mcap'
 
 
 @pytest.fixture(scope='module')
@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def map_file(folder):
     path = folder / 'both.segvlad'
-    assert main(['map', 'build', 'bag', str(folder / 'monday'), *TOPICS, '--preset', str(folder / 'small.yaml'),
-                 '--output', str(path)]) == 0
+    monday, preset = str(folder / 'monday/monday.mcap'), str(folder / 'small.yaml')
+    assert main(['map', 'build', 'bag', monday, *TOPICS, '--preset', preset, '--output', str(path)]) == 0
     return path
 
 
@@ -70,7 +70,7 @@ def evaluate(capsys, folder):
 @pytest.mark.parametrize('yaw_deg', [0, 180])  # on the way back the rear camera sees what the front camera saw
 def test_each_camera_is_localised_in_the_map_of_both(tmp_path, folder, map_file, evaluate, yaw_deg):
     friday = write_day(tmp_path / 'friday', FRIDAY, [2, 3, 4, 5, 6, 40], yaw_deg)
-    known = ['--map', map_file, '--map-truth', folder / 'monday']
+    known = ['--map', map_file, '--map-truth', folder / 'monday/monday.mcap']
     both = evaluate(friday, *known, *TOPICS)
     assert (both['map_keyframes'], both['queries'], both['queries_with_place']) == (16, 12, 10)
     assert both['recall@1'] == 1.0
@@ -78,15 +78,15 @@ def test_each_camera_is_localised_in_the_map_of_both(tmp_path, folder, map_file,
     for name in ('queries', 'queries_with_place', 'accepted', 'ignored'):
         assert both[name] == sum(numbers[name] for numbers in alone)
     assert [numbers['recall@1'] for numbers in alone] == [1.0, 1.0]
-    of_bag = evaluate(friday, '--map-bag', folder / 'monday', *TOPICS)
+    of_bag = evaluate(friday, '--map-bag', folder / 'monday/monday.mcap', *TOPICS)
     assert {**of_bag, 'ms_per_image': 0} == {**both, 'ms_per_image': 0}
 
 
 def test_what_cannot_be_judged_is_refused(tmp_path, folder, map_file, evaluate):
     friday = write_day(tmp_path / 'friday', FRIDAY, [2, 3, 4])
-    assert 'name the one to use' in evaluate(friday, '--map-bag', folder / 'monday', status=2)
+    assert 'name the one to use' in evaluate(friday, '--map-bag', folder / 'monday/monday.mcap', status=2)
     assert 'close loops of one at a time' in evaluate(friday, *TOPICS, status=2)
-    known = ['--map', map_file, '--map-truth', folder / 'monday']
+    known = ['--map', map_file, '--map-truth', folder / 'monday/monday.mcap']
     assert 'close loops of one at a time' in evaluate(friday, *known, *TOPICS, '--follow', status=2)
     assert 'is of a camera, and there are several' in evaluate(friday, *known, *TOPICS, '--ground-truth-of', 'camera',
                                                                status=2)

@@ -41,7 +41,7 @@ def write_day(path, day, xs, truth=lambda x: [('write_pose', TOPIC, at(x))]):
             for method, topic, *value in truth(x):
                 getattr(bag, method)(topic, stamp, *value)
             bag.write_image('/camera/image_raw', stamp, 'camera', scene(int(x), view=day + second))
-    return path
+    return path / f'{path.name}.mcap'
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +100,7 @@ def test_a_map_of_monday_and_its_bag_give_the_same_numbers(days, map_file, evalu
     assert of_map['recall@1'] == of_map['precision'] == 1.0
     assert of_map['statuses'] == {'MATCHED': 5, 'NO_MATCH_LOW_SCORE': 2, 'NO_MATCH_TEMPORAL': 2}
     assert of_map['truth'] == {
-        'poses': f'the truth on {TOPIC} of friday', 'map_poses': [f'the truth on {TOPIC} of monday'],
+        'poses': f'the truth on {TOPIC} of friday.mcap', 'map_poses': [f'the truth on {TOPIC} of monday.mcap'],
         'map_keyframes_without_truth': 0, 'true_distance_m': 1.0, 'true_angle_deg': 40.0, 'ignored_distance_m': 3.5,
         'ignored_angle_deg': 60.0}
 
@@ -111,9 +111,10 @@ def independently_true(xs, mapped=MAPPED, limit=1.0):
 
 
 @pytest.mark.parametrize(('limit', 'expected'), [(0.4, 0), (0.6, 7), (44.0, 9)])
-def test_the_limits_of_truth_are_options(tmp_path, days, evaluate, limit, expected):
+def test_the_limits_of_truth_are_options(tmp_path, days, map_file, evaluate, limit, expected):  # noqa: PLR0917
     friday = write_day(tmp_path / 'shifted', FRIDAY, np.array(SEEN) + 0.5)
-    numbers = evaluate(friday, '--map-bag', days[0], '--true-distance-m', limit, '--ignored-distance-m', 45)
+    numbers = evaluate(friday, '--map', map_file, '--map-truth', days[0], '--true-distance-m', limit,
+                       '--ignored-distance-m', 45)
     assert numbers['queries_with_place'] == expected == independently_true(np.array(SEEN) + 0.5, limit=limit)
     assert numbers['truth']['true_distance_m'] == limit
 
@@ -142,7 +143,7 @@ def test_truth_in_tum_files(tmp_path, days, map_file, evaluate, of_camera):
     numbers = evaluate(friday, '--map', map_file, '--map-truth', tum(tmp_path / 'm.txt', MONDAY, MAPPED, of_camera),
                        '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, of_camera),
                        '--ground-truth-of', 'camera' if of_camera else 'base')
-    by_topic = evaluate(friday, '--map-bag', monday)
+    by_topic = evaluate(friday, '--map', map_file, '--map-truth', monday)
     assert without_times(numbers) | {'truth': 0} == without_times(by_topic) | {'truth': 0}
     mixed = evaluate(friday, '--map-bag', monday, '--true-distance-m', 0.2,  # one base, whichever tells
                      '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, True))
