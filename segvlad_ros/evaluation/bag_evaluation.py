@@ -55,9 +55,9 @@ class BagEvaluation:
             check_one_clock(frames, truth)
         if known_map is not None:
             known_map.check(truth, trusted)
+        self._oriented = truth.oriented and (known_map is None or known_map.oriented)
         if len(drives) > 1:
             self._check_several()
-        self._oriented = truth.oriented and (known_map is None or known_map.oriented)
         limits = limits or PoseLimits()
         self._limits = limits if self._oriented else limits.by_distance()
         self._true = TrueEntries(self._limits, len(drives) > 1)
@@ -90,13 +90,17 @@ class BagEvaluation:
         if self._map is not None:
             self._say_what_is_odd()
         return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
-                          self._closures, len(self._costs.segments) - len(self._outcomes), self._judged_by())
+                          self._closures, len(self._costs.segments) - len(self._outcomes),
+                          truth=self._judged_by())
 
     def _check_several(self) -> None:
         """See that several cameras can be judged."""
         if self._grows:
             raise SegvladError(f'{self._path}: several cameras are only localised in a finished map (--map or '
                                '--map-bag, without --follow); close loops of one at a time')
+        if not self._oriented:
+            raise SegvladError(f'{self._path}: positions do not tell which way several cameras look: give poses, or '
+                               'evaluate one camera at a time')
         for truth in (self._truth, *self._map.truths):
             if isinstance(truth, TruePoses) and truth.of_camera:
                 raise SegvladError(f'{truth.name} is of a camera, and there are several: give poses of the base '
@@ -124,7 +128,8 @@ class BagEvaluation:
         if place is not None:
             self._outcomes.append(Outcome(name, answer, place))
             self._measure(answer, pose)
-        self._look_at_matches(keyframe, answer, place)
+        if self._map is not None:
+            self._look_at_matches(keyframe, answer, place)
         if self._grows and not keyframe.description.rejected:
             self._places.add(keyframe)
             self._names.append(name)
@@ -137,11 +142,9 @@ class BagEvaluation:
         """
         best = [candidate.entry for candidate in answer.candidates[:1]]
         for entry in {*best, *(sorted(place.true)[:1] if place else ())}:
-            name = self._names[entry]
-            if name not in self._pictures:
-                self._pictures[name] = self._places.recognizer.keyframe(entry).thumbnail
-            stamp_ns = self._places.recognizer.identity(entry).stamp_ns
-            if (stamp_ns, self._pictures[name]) == (query.id.stamp_ns, query.thumbnail):
+            found = self._places.recognizer.keyframe(entry)
+            self._pictures.setdefault(self._names[entry], found.thumbnail)
+            if (found.id.stamp_ns, found.thumbnail) == (query.id.stamp_ns, query.thumbnail):
                 raise SegvladError(f'{self._path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
                                    'which was made of this bag: every image would find itself')
 

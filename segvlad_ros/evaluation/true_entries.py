@@ -55,6 +55,8 @@ class TrueEntries:
         :param usable: (entries,) bool, see :func:`~segvlad_ros.evaluation.truth.truth_of_pose`
         :raises SegvladError: there are several cameras, and nobody knows where that of the query sits
         """
+        if self._limits == self._limits.by_distance():  # no matter which way anything looks
+            return truth_of_pose(pose, self._poses, usable, self._limits)
         mount = query.base_from_camera
         several = self._several or len(self._mounts) > 1
         if several and mount is None:

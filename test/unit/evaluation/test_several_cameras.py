@@ -34,6 +34,7 @@ def write_day(path, day, xs, yaw_deg=0, transforms=True):
             stamp = (day + second) * SECOND
             bag.write_odometry('/odom', stamp, pose(second, 0, 'odom'))
             bag.write_pose('/ground_truth/pose', stamp, pose(x, yaw_deg, 'map'))
+            bag.write_fix('/fix', stamp, (48.0, 11.0 + 1e-5 * x))
             for camera, turned in YAW_DEG.items():
                 number = x + 100 * ((yaw_deg + turned) % 360 == 180)
                 bag.write_image(f'/{camera}/image_raw', stamp, camera, scene(number, view=day + second + turned))
@@ -90,6 +91,10 @@ def test_what_cannot_be_judged_is_refused(tmp_path, folder, map_file, evaluate):
     assert 'close loops of one at a time' in evaluate(friday, *known, *TOPICS, '--follow', status=2)
     assert 'is of a camera, and there are several' in evaluate(friday, *known, *TOPICS, '--ground-truth-of', 'camera',
                                                                status=2)
+    fixes = ['--map-bag', folder / 'monday/monday.mcap', '--ground-truth-topic', '/fix']
+    assert 'do not tell which way several cameras look' in evaluate(friday, *fixes, *TOPICS, status=2)
+    one = evaluate(friday, *fixes, '--image-topic', '/front/image_raw')
+    assert (one['queries_with_place'], one['truth']['true_angle_deg']) == (3, None)
     unknown = write_day(tmp_path / 'unknown', FRIDAY, [2, 3, 4], transforms=False)
     line = evaluate(unknown, *known, '--image-topic', '/front/image_raw', status=2)
     assert "nothing tells where 'front' sits" in line
