@@ -109,31 +109,31 @@ class BagEvaluation:
     def _load_map(self) -> None:
         self._places.mapper.new_session()
         self._names, self._true = [], TrueEntries(self._limits, len(self._drives) > 1)
-        for entry, (keyframe, pose) in enumerate(self._map.load(self._places)):
+        for entry, (keyframe, true) in enumerate(self._map.load(self._places)):
             self._names.append(f'map {entry:05d} at {keyframe.id.stamp_ns} ns')
-            self._true.add(keyframe, pose)
+            self._true.add(keyframe, true)
         self._map_unknown = self._true.unknown
 
     def _take(self, keyframe: Keyframe) -> None:
         self._costs.described(keyframe)
         name = f'{keyframe.id.camera} {keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'.lstrip()
         self._pictures[name] = keyframe.thumbnail
-        pose = self._truth.of(keyframe)
+        true = self._truth.of(keyframe)
         place = None
-        if pose is not None:
+        if true is not None:
             usable = ~self._places.recognizer.excluded(keyframe, True)
-            place = self._true.truth(keyframe, pose, usable)
+            place = self._true.truth(keyframe, true, usable)
         answer = self._places.recognize(keyframe, exclude_recent=True, top_k=top_k(len(place.ignored) if place else 0))
         self._costs.recognized(keyframe, answer)
         if place is not None:
             self._outcomes.append(Outcome(name, answer, place))
-            self._measure(answer, pose)
+            self._measure(answer, true.base)
         if self._map is not None:
             self._look_at_matches(keyframe, answer, place)
         if self._grows and not keyframe.description.rejected:
             self._places.add(keyframe)
             self._names.append(name)
-            self._true.add(keyframe, pose)
+            self._true.add(keyframe, true)
 
     def _look_at_matches(self, query: Keyframe, answer: Recognition, place: PlaceTruth | None) -> None:
         """Keep the pictures of what a report shows of a loaded map.
@@ -148,11 +148,11 @@ class BagEvaluation:
                 raise SegvladError(f'{self._path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
                                    'which was made of this bag: every image would find itself')
 
-    def _measure(self, answer: Recognition, pose: Pose) -> None:
+    def _measure(self, answer: Recognition, pose: Pose | None) -> None:
         """Compare the pose of a loop closure with the truth."""
         best = answer.candidates[0] if answer.status == Status.MATCHED else None
-        match = None if best is None else self._true[best.entry]
-        if match is not None and best.query_pose_in_match is not None and self._oriented:
+        match = None if best is None else self._true.base(best.entry)
+        if None not in (match, pose) and best.query_pose_in_match is not None and self._oriented:
             self._closures.append(ClosureError.of(best.query_pose_in_match, relative(match, pose)))
             self._measured.append(MeasuredMatch(match, best.query_pose_in_match, pose))
 
@@ -166,7 +166,8 @@ class BagEvaluation:
 
     def _judged_by(self) -> dict[str, object]:
         """What the numbers rest on."""
-        judged: dict[str, object] = {'poses': self._truth.name, **vars(self._limits)}
+        whose = 'camera' if self._truth.of_camera else 'base'
+        judged: dict[str, object] = {'poses': self._truth.name, 'poses_of': whose, **vars(self._limits)}
         if not self._oriented:
             judged |= {'true_angle_deg': None, 'ignored_angle_deg': None}
         if self._map is not None:

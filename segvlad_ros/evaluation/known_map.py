@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segvlad_ros.evaluation.true_poses import OptimizedTruth, TruePoses, Truth, check_one_frame
+from segvlad_ros.evaluation.true_poses import OptimizedTruth, TruePose, TruePoses, Truth, check_one_frame
 from segvlad_ros.io.stamps import as_time, spans_apart
 from segvlad_ros.mapping.map_format import outline
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import Keyframe, Pose, SegvladError
+from segvlad_ros.types import Keyframe, SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
@@ -46,7 +46,7 @@ class KnownMap:
         """Whether all truths tell which way the robot looked."""
         return all(truth.oriented for truth in self.truths)
 
-    def load(self, places: PlaceRecognizer) -> Iterator[tuple[Keyframe, Pose | None]]:
+    def load(self, places: PlaceRecognizer) -> Iterator[tuple[Keyframe, TruePose | None]]:
         """Let a recogniser search the map, as a localizer does; its keyframes by entry, with their true poses.
 
         :raises SegvladError: no map, damaged, of another fingerprint; no keyframe has a true pose, or one has two
@@ -63,7 +63,7 @@ class KnownMap:
                            unknown, len(poses))
         return zip(keyframes, poses)
 
-    def _pose(self, keyframe: Keyframe) -> Pose | None:
+    def _pose(self, keyframe: Keyframe) -> TruePose | None:
         known = [(truth, pose) for truth in self.truths if (pose := truth.of(keyframe)) is not None]
         if len(known) > 1:
             raise SegvladError(f'{self.name}: {known[0][0].name} and {known[1][0].name} both cover the keyframe at '

@@ -1,10 +1,11 @@
-"""Where the keyframes of a searched map truly are: the robot's base, and its cameras where there are several."""
+"""Which keyframes of a searched map truly show a query's place: by where robots were, or where their cameras looked."""
 from __future__ import annotations
 
 import numpy as np
 
+from segvlad_ros.evaluation.true_poses import TruePose
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
-from segvlad_ros.geometry import compose, distance, rotation_angle
+from segvlad_ros.geometry import distance, rotation_angle
 from segvlad_ros.types import Keyframe, Pose, SegvladError
 
 # Cameras nearer to each other than this, metres and radians, are one.
@@ -24,48 +25,46 @@ class TrueEntries:
 
     def __init__(self, limits: PoseLimits, several: bool = False) -> None:
         self._limits, self._several = limits, several
-        self._poses: list[Pose | None] = []
+        self._bases: list[Pose | None] = []
         self._views: list[Pose | None] = []
-        self._mounts: list[Pose] = []
+        self._mounts: list[Pose | None] = []  # different ones
 
-    def __len__(self) -> int:
-        return len(self._poses)
-
-    def __getitem__(self, entry: int) -> Pose | None:
+    def base(self, entry: int) -> Pose | None:
         """The true pose of the base; None where it is not known."""
-        return self._poses[entry]
+        return self._bases[entry]
 
     @property
     def unknown(self) -> int:
         """How many have no true pose."""
-        return sum(pose is None for pose in self._poses)
+        return sum(base is None and view is None for base, view in zip(self._bases, self._views))
 
-    def add(self, keyframe: Keyframe, pose: Pose | None) -> None:
-        """Append a keyframe with the true pose of the base."""
-        mount = keyframe.base_from_camera
-        self._poses.append(pose)
-        self._views.append(None if pose is None or mount is None else compose(pose, mount))
-        if mount is not None and not any(_same(mount, known) for known in self._mounts):
-            self._mounts.append(mount)
+    def add(self, keyframe: Keyframe, true: TruePose | None) -> None:
+        """Append a keyframe with its true pose, if that is known."""
+        base, view = true or (None, None)
+        self._bases.append(base)
+        self._views.append(view)
+        if not any(_same(keyframe.base_from_camera, known) for known in self._mounts):
+            self._mounts.append(keyframe.base_from_camera)
 
-    def truth(self, query: Keyframe, pose: Pose, usable: np.ndarray) -> PlaceTruth:
+    def truth(self, query: Keyframe, true: TruePose, usable: np.ndarray) -> PlaceTruth:
         """The truth about a query.
 
-        :param pose: of its base
         :param usable: (entries,) bool, see :func:`~segvlad_ros.evaluation.truth.truth_of_pose`
-        :raises SegvladError: there are several cameras, and nobody knows where that of the query sits
+        :raises SegvladError: cameras sit at different places, or one truth is of the base and the other of the camera,
+            and nobody knows where the camera sits
         """
-        if self._limits == self._limits.by_distance():  # no matter which way anything looks
-            return truth_of_pose(pose, self._poses, usable, self._limits)
-        mount = query.base_from_camera
-        several = self._several or len(self._mounts) > 1
-        if several and mount is None:
-            raise SegvladError(f'there are several cameras, and nothing tells where {query.frame_id!r} sits and which '
-                               'way it looks: record /tf_static')
-        if not several and all(mount is None or _same(mount, known) for known in self._mounts):
-            return truth_of_pose(pose, self._poses, usable, self._limits)
-        return truth_of_pose(compose(pose, mount), self._views, usable, self._limits)
+        pairs = [(true.base, self._bases), (true.view, self._views)]
+        if self._limits != self._limits.by_distance():
+            one_camera = not self._several and all(_same(query.base_from_camera, known) for known in self._mounts)
+            pairs = pairs if one_camera else pairs[1:]
+        for pose, others in pairs:
+            if pose is not None and (self.unknown == len(others) or any(other is not None for other in others)):
+                return truth_of_pose(pose, others, usable, self._limits)
+        raise SegvladError(f'nothing tells where camera {query.frame_id!r} sits and which way it looks, or the same of '
+                           "the map's: record /tf_static on both days, or give both truths of the camera")
 
 
-def _same(one: Pose, other: Pose) -> bool:
+def _same(one: Pose | None, other: Pose | None) -> bool:
+    if one is None or other is None:
+        return one is other
     return distance(one, other) <= _SAME_M and rotation_angle(one, other) <= _SAME_RAD

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +35,27 @@ _UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 _MAGIC = (b'\x89MCAP', b'SQLite format 3', b'\x28\xb5\x2f\xfd')
 
 
+class TruePose(NamedTuple):
+    """Where a keyframe truly was taken.
+
+    :ivar base: pose of the robot's base
+    :ivar view: pose of the camera's optical frame; either is None where nobody knows how the two lie to each other
+    """
+
+    base: Pose | None
+    view: Pose | None
+
+    @classmethod
+    def of_base(cls, base: Pose, mount: Pose | None) -> TruePose:
+        """Of a pose of the base, and where the camera sits on it."""
+        return cls(base, None if mount is None else compose(base, mount))
+
+    @classmethod
+    def of_view(cls, view: Pose, mount: Pose | None) -> TruePose:
+        """Of a pose of the camera, likewise."""
+        return cls(None if mount is None else compose(view, inverse(mount)), view)
+
+
 class Truth(Protocol):
     """True poses of keyframes.
 
@@ -49,8 +70,8 @@ class Truth(Protocol):
     oriented: bool
     origin: np.ndarray | None
 
-    def of(self, keyframe: Keyframe) -> Pose | None:
-        """The true pose of the base when the keyframe was taken; None where it is not known."""
+    def of(self, keyframe: Keyframe) -> TruePose | None:
+        """Where the keyframe was taken; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +100,12 @@ class TruePoses:
         """See :class:`Truth`."""
         return self.poses[0].frame.lstrip('/')
 
-    def of(self, keyframe: Keyframe) -> Pose | None:
-        """See :class:`Truth`; where nobody knows the camera's place on the robot, it is the base."""
-        pose = self.at(keyframe.id.stamp_ns)
-        if pose is None or not self.of_camera or keyframe.base_from_camera is None:
-            return pose
-        return compose(pose, inverse(keyframe.base_from_camera))
+    def of(self, keyframe: Keyframe) -> TruePose | None:
+        """See :class:`Truth`."""
+        pose, mount = self.at(keyframe.id.stamp_ns), keyframe.base_from_camera
+        if pose is None:
+            return None
+        return TruePose.of_view(pose, mount) if self.of_camera else TruePose.of_base(pose, mount)
 
     def at(self, stamp_ns: int) -> Pose | None:
         """The pose at a stamp; None where it would be a guess."""
@@ -107,10 +128,10 @@ class OptimizedTruth:
     oriented: bool = True
     origin: None = None
 
-    def of(self, keyframe: Keyframe) -> Pose | None:
+    def of(self, keyframe: Keyframe) -> TruePose | None:
         """See :class:`Truth`."""
         pose = None if keyframe.optimized is None else keyframe.optimized.map_from_base
-        return pose if pose is None or pose.frame == self.frame else None
+        return None if pose is None else TruePose.of_base(pose, keyframe.base_from_camera)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path, folder, map_file, evaluate):
     assert (one['queries_with_place'], one['truth']['true_angle_deg']) == (3, None)
     unknown = write_day(tmp_path / 'unknown', FRIDAY, [2, 3, 4], transforms=False)
     line = evaluate(unknown, *known, '--image-topic', '/front/image_raw', status=2)
-    assert "nothing tells where 'front' sits" in line
+    assert "nothing tells where camera 'front' sits" in line
 
 
 def test_each_camera_has_the_depth_of_its_namespace(tmp_path):

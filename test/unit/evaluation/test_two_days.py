@@ -28,13 +28,14 @@ def at(x, frame='map', yaw_deg=0.0):
     return Pose(np.array([x, 0.0, 0.0]), Rotation.from_euler('z', yaw_deg, degrees=True).as_quat(), frame)
 
 
-def write_day(path, day, xs, truth=lambda x: [('write_pose', TOPIC, at(x))]):
+def write_day(path, day, xs, truth=lambda x: [('write_pose', TOPIC, at(x))], mounted=True):
     """A drive past places, one a second; odometry begins at 0 each day.
 
     :param truth: of a position: methods of the writer, with topic and what they write
     """
     with BagWriter(path) as bag:
-        bag.write_static_transform(day * SECOND, MOUNT, 'camera')
+        if mounted:
+            bag.write_static_transform(day * SECOND, MOUNT, 'camera')
         for second, x in enumerate(xs, 1):
             stamp = (day + second) * SECOND
             bag.write_odometry('/odom', stamp, at(x - xs[0], 'odom'))
@@ -101,8 +102,8 @@ def test_a_map_of_monday_and_its_bag_give_the_same_numbers(days, map_file, evalu
     assert of_map['statuses'] == {'MATCHED': 5, 'NO_MATCH_LOW_SCORE': 2, 'NO_MATCH_TEMPORAL': 2}
     assert of_map['truth'] == {
         'poses': f'the truth on {TOPIC} of friday.mcap', 'map_poses': [f'the truth on {TOPIC} of monday.mcap'],
-        'map_keyframes_without_truth': 0, 'true_distance_m': 1.0, 'true_angle_deg': 40.0, 'ignored_distance_m': 3.5,
-        'ignored_angle_deg': 60.0}
+        'poses_of': 'base', 'map_keyframes_without_truth': 0, 'true_distance_m': 1.0, 'true_angle_deg': 40.0,
+        'ignored_distance_m': 3.5, 'ignored_angle_deg': 60.0}
 
 
 def independently_true(xs, mapped=MAPPED, limit=1.0):
@@ -236,6 +237,18 @@ def test_truth_of_some_keyframes_is_said_and_the_others_count_neither_way(tmp_pa
     assert '7 of 12 keyframes have no true pose' in caplog.text
     assert numbers['truth']['map_keyframes_without_truth'] == 7
     assert numbers['ignored'] >= 1 and numbers['precision'] == 1.0
+
+
+def test_base_and_camera_are_compared_only_where_the_mount_is_known(tmp_path, days, evaluate, refusal):
+    monday = write_day(tmp_path / 'monday', MONDAY, MAPPED, mounted=False)
+    friday = write_day(tmp_path / 'friday', FRIDAY, SEEN, mounted=False)
+    of_cameras = [tum(tmp_path / 'm.txt', MONDAY, MAPPED, True), tum(tmp_path / 'f.txt', FRIDAY, SEEN, True)]
+    for files in ([], ['--map-truth', of_cameras[0], '--ground-truth', of_cameras[1]]):
+        assert evaluate(friday, '--map-bag', monday, *files)['queries_with_place'] == 7
+    for options in (['--map-bag', monday, '--ground-truth', of_cameras[1]], ['--map-bag', days[0]],
+                    ['--map-bag', monday, '--map-truth', of_cameras[0]]):
+        assert "nothing tells where camera 'camera' sits" in refusal(friday, *options)
+    assert evaluate(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1])['queries_with_place'] == 7
 
 
 def test_frames_that_differ_or_begin_anew_are_refused(tmp_path, days, evaluate, refusal):
