@@ -40,9 +40,9 @@ def add_truth_of_days(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--same-frame', action='store_true',
                         help='the true poses of map and bag are in one frame, though it has two names or is called '
                              'odom')
-    parser.add_argument('--ground-truth-of', choices=('base', 'camera'),
-                        help="whose the true poses are: the base's, or the camera's optical frame's (default: topics "
-                             'of the base, files of the camera)')
+    parser.add_argument('--pose-files-of', choices=('base', 'camera'),
+                        help="whose poses such files hold: the base's, as topics do, or those of the camera's optical "
+                             'frame')
 
 
 def closing_loops(args: argparse.Namespace, places: PlaceRecognizer, bag: Path) -> Evaluation:
@@ -138,5 +138,5 @@ def _map_truth(args: argparse.Namespace, source: Path, drives: Sequence[FrameRea
 def _settings(args: argparse.Namespace, topic: str) -> TruthSettings:
     from segvlad_ros.evaluation.true_poses import TruthSettings
 
-    whose = getattr(args, 'ground_truth_of', None)
+    whose = getattr(args, 'pose_files_of', None)
     return TruthSettings(topic, None if whose is None else whose == 'camera', args.true_distance_m)

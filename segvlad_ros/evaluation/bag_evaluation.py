@@ -104,7 +104,7 @@ class BagEvaluation:
         for truth in (self._truth, *self._map.truths):
             if isinstance(truth, TruePoses) and truth.of_camera:
                 raise SegvladError(f'{truth.name} is of a camera, and there are several: give poses of the base '
-                                   '(--ground-truth-of base)')
+                                   '(--pose-files-of base)')
 
     def _load_map(self) -> None:
         self._places.mapper.new_session()
@@ -161,8 +161,9 @@ class BagEvaluation:
         if apart := frames_apart(self._measured, self._limits.ignored_distance_m):
             logger.warning('%s: %s', self._path, apart)
         elif not any(outcome.truth.true for outcome in self._outcomes):
-            logger.warning('%s: no keyframe was taken within %g m of one of the map: the bag is of another place, or '
-                           'the two truths are not in one frame', self._path, self._limits.true_distance_m)
+            logger.warning('%s: no keyframe was taken within %g m of one of the map, looking the same way: the bag is '
+                           'of another place, the two truths are not in one frame, or --pose-files-of is wrong',
+                           self._path, self._limits.true_distance_m)
 
     def _judged_by(self) -> dict[str, object]:
         """What the numbers rest on."""

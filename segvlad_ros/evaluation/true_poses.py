@@ -139,8 +139,8 @@ class TruthSettings:
     """How what lies in files is to be read.
 
     :ivar topic: of bags: poses, odometry or satellite fixes
-    :ivar of_camera: the poses are of the camera's optical frame; None: those of files are, those of topics are of the
-        base
+    :ivar of_camera: the poses of files are of the camera's optical frame, not of the base; None: not said. Those of
+        topics are of the base
     :ivar max_sigma_m: fixes that claim a larger standard deviation are no truth
     """
 
@@ -166,7 +166,7 @@ def read_true_poses(path: str | Path, settings: TruthSettings = TruthSettings(),
     stamps, poses = read_poses(path, topic)
     if not poses:
         raise SegvladError(f'{path}: no message on {topic} is a pose (NaN, or a rotation that is none)')
-    return TruePoses(_name(path, settings), stamps, poses, of_camera=bool(settings.of_camera))
+    return TruePoses(_name(path, settings), stamps, poses)
 
 
 def _is_text(path: Path) -> bool:
@@ -180,6 +180,9 @@ def _is_text(path: Path) -> bool:
 
 def _of_file(path: Path, settings: TruthSettings, image_stamps: Sequence[int] | None) -> TruePoses:
     read = read_trajectory(path)
+    if settings.of_camera is None:
+        raise SegvladError(f'{path}: a pose file does not say whose poses it holds: give --pose-files-of base, or '
+                           'camera where they are of its optical frame (x right, y down, z ahead)')
     stamps, beside = read.stamps, "put KITTI's file of times beside it, as times.txt"
     if stamps is None and image_stamps is None:
         raise SegvladError(f'{path}: KITTI poses have no stamps: {beside}')
@@ -189,7 +192,7 @@ def _of_file(path: Path, settings: TruthSettings, image_stamps: Sequence[int] | 
                                f'each, in order: {beside}, with the stamps of the bag')
         stamps = sorted(image_stamps)
     return TruePoses(f'the truth in {path}', np.array(stamps, np.int64), read.poses,
-                     of_camera=settings.of_camera is not False)
+                     of_camera=settings.of_camera)
 
 
 def _of_fixes(path: Path, settings: TruthSettings, origin: np.ndarray | None) -> TruePoses:

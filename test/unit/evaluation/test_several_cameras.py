@@ -89,8 +89,9 @@ def test_what_cannot_be_judged_is_refused(tmp_path, folder, map_file, evaluate):
     assert 'close loops of one at a time' in evaluate(friday, *TOPICS, status=2)
     known = ['--map', map_file, '--map-truth', folder / 'monday/monday.mcap']
     assert 'close loops of one at a time' in evaluate(friday, *known, *TOPICS, '--follow', status=2)
-    assert 'is of a camera, and there are several' in evaluate(friday, *known, *TOPICS, '--ground-truth-of', 'camera',
-                                                               status=2)
+    (tmp_path / 'f.txt').write_text(f'{FRIDAY + 1} 2 0 0 0 0 0 1\n')
+    files = ['--ground-truth', tmp_path / 'f.txt', '--pose-files-of', 'camera']
+    assert 'is of a camera, and there are several' in evaluate(friday, *known, *TOPICS, *files, status=2)
     fixes = ['--map-bag', folder / 'monday/monday.mcap', '--ground-truth-topic', '/fix']
     assert 'do not tell which way several cameras look' in evaluate(friday, *fixes, *TOPICS, status=2)
     one = evaluate(friday, *fixes, '--image-topic', '/front/image_raw')

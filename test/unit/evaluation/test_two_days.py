@@ -15,6 +15,7 @@ from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.types import Pose
 
 SECOND = 1_000_000_000
+CAMERA = ('--pose-files-of', 'camera')
 MONDAY, FRIDAY = 1_700_000_000, 1_700_345_600
 MAPPED = np.arange(12.0)  # metres, a place each
 SEEN = [3, 4, 5, 6, 7, 50, 51, 9, 10]  # on Friday, a second each; 50 and 51 are new
@@ -143,11 +144,11 @@ def test_truth_in_tum_files(tmp_path, days, map_file, evaluate, of_camera):
     monday, friday = days
     numbers = evaluate(friday, '--map', map_file, '--map-truth', tum(tmp_path / 'm.txt', MONDAY, MAPPED, of_camera),
                        '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, of_camera),
-                       '--ground-truth-of', 'camera' if of_camera else 'base')
+                       '--pose-files-of', 'camera' if of_camera else 'base')
     by_topic = evaluate(friday, '--map', map_file, '--map-truth', monday)
     assert without_times(numbers) | {'truth': 0} == without_times(by_topic) | {'truth': 0}
     mixed = evaluate(friday, '--map-bag', monday, '--true-distance-m', 0.2,  # one base, whichever tells
-                     '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, True))
+                     '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, True), *CAMERA)
     assert mixed['queries_with_place'] == 7
 
 
@@ -162,19 +163,20 @@ def kitti(path, xs):
 def test_truth_in_kitti_files_by_the_order_of_the_images_or_by_times(tmp_path, days, map_file, evaluate, refusal):
     monday, friday = days
     of_map, of_bag = kitti(tmp_path / 'monday.txt', MAPPED), kitti(tmp_path / 'friday.txt', SEEN)
-    in_order = evaluate(friday, '--map-bag', monday, '--map-truth', of_map, '--ground-truth', of_bag)
+    in_order = evaluate(friday, '--map-bag', monday, '--map-truth', of_map, '--ground-truth', of_bag, *CAMERA)
     assert (in_order['queries_with_place'], in_order['recall@1']) == (7, 1.0)
-    line = refusal(friday, '--map', map_file, '--map-truth', of_map, '--ground-truth', of_bag)
+    line = refusal(friday, '--map', map_file, '--map-truth', of_map, '--ground-truth', of_bag, *CAMERA)
     assert 'KITTI poses have no stamps' in line and 'times.txt' in line
-    line = refusal(friday, '--map-bag', monday, '--map-truth', of_bag, '--ground-truth', of_bag)
+    line = refusal(friday, '--map-bag', monday, '--map-truth', of_bag, '--ground-truth', of_bag, *CAMERA)
     assert 'has 9 poses for 12 images' in line
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/times.txt').write_text(''.join(f'{MONDAY + second}\n' for second in range(1, 13)))
     timed = evaluate(friday, '--map', map_file, '--map-truth', kitti(tmp_path / 'a/poses.txt', MAPPED),
-                     '--ground-truth', of_bag)
+                     '--ground-truth', of_bag, *CAMERA)
     assert without_times(timed) | {'truth': 0} == without_times(in_order) | {'truth': 0}
     (tmp_path / 'a/times.txt').write_text(''.join(f'{second}\n' for second in range(12)))  # as KITTI has them
-    line = refusal(friday, '--map', map_file, '--map-truth', tmp_path / 'a/poses.txt', '--ground-truth', of_bag)
+    line = refusal(friday, '--map', map_file, '--map-truth', tmp_path / 'a/poses.txt', '--ground-truth', of_bag,
+                   *CAMERA)
     assert 'do not meet: their clocks differ' in line
 
 
@@ -233,7 +235,7 @@ def test_a_map_without_truth_is_refused(days, map_file, refusal):
 def test_truth_of_some_keyframes_is_said_and_the_others_count_neither_way(tmp_path, days, map_file, evaluate, caplog):
     part = tum(tmp_path / 'part.txt', MONDAY, MAPPED[:5], True)
     with caplog.at_level(logging.WARNING):
-        numbers = evaluate(days[1], '--map', map_file, '--map-truth', part)
+        numbers = evaluate(days[1], '--map', map_file, '--map-truth', part, *CAMERA)
     assert '7 of 12 keyframes have no true pose' in caplog.text
     assert numbers['truth']['map_keyframes_without_truth'] == 7
     assert numbers['ignored'] >= 1 and numbers['precision'] == 1.0
@@ -244,11 +246,13 @@ def test_base_and_camera_are_compared_only_where_the_mount_is_known(tmp_path, da
     friday = write_day(tmp_path / 'friday', FRIDAY, SEEN, mounted=False)
     of_cameras = [tum(tmp_path / 'm.txt', MONDAY, MAPPED, True), tum(tmp_path / 'f.txt', FRIDAY, SEEN, True)]
     for files in ([], ['--map-truth', of_cameras[0], '--ground-truth', of_cameras[1]]):
-        assert evaluate(friday, '--map-bag', monday, *files)['queries_with_place'] == 7
+        assert evaluate(friday, '--map-bag', monday, *files, *CAMERA)['queries_with_place'] == 7
     for options in (['--map-bag', monday, '--ground-truth', of_cameras[1]], ['--map-bag', days[0]],
                     ['--map-bag', monday, '--map-truth', of_cameras[0]]):
-        assert "nothing tells where camera 'camera' sits" in refusal(friday, *options)
-    assert evaluate(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1])['queries_with_place'] == 7
+        assert "nothing tells where camera 'camera' sits" in refusal(friday, *options, *CAMERA)
+    line = refusal(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1])
+    assert 'give --pose-files-of base, or camera' in line
+    assert evaluate(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1], *CAMERA)['queries_with_place'] == 7
 
 
 def test_frames_that_differ_or_begin_anew_are_refused(tmp_path, days, evaluate, refusal):
@@ -278,9 +282,9 @@ def test_clocks_apart_are_refused(tmp_path, days, map_file, refusal):
     line = refusal(friday, '--map', map_file, '--map-truth', friday)
     assert 'the stamps of its keyframes' in line and 'do not meet' in line
     late = tum(tmp_path / 'late.txt', FRIDAY + 3600, SEEN, True)
-    line = refusal(friday, '--map-bag', monday, '--ground-truth', late)
+    line = refusal(friday, '--map-bag', monday, '--ground-truth', late, *CAMERA)
     assert f'the truth in {late}' in line and 'do not meet' in line
-    line = refusal(friday, '--map-bag', monday, '--map-truth', late)
+    line = refusal(friday, '--map-bag', monday, '--map-truth', late, *CAMERA)
     assert f'the truth in {late}' in line and 'do not meet' in line
 
 
@@ -303,5 +307,5 @@ def test_a_map_of_another_place_is_said(tmp_path, days, evaluate, caplog):
     away = write_day(tmp_path / 'away', FRIDAY, [50, 51, 52])
     with caplog.at_level(logging.WARNING):
         numbers = evaluate(away, '--map-bag', days[0])
-    assert 'of another place, or the two truths are not in one frame' in caplog.text
+    assert 'of another place, the two truths are not in one frame, or' in caplog.text
     assert (numbers['queries_with_place'], numbers['accepted']) == (0, 0)
