@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.evaluate import evaluate_bag, evaluate_images
+from segvlad_ros.cli.evaluate import evaluate_images
+from segvlad_ros.cli.evaluate_bag import closing_loops
 from segvlad_ros.cli.options import add_bag_topics, add_images, add_json, add_preset, check_output, chosen_preset
 from segvlad_ros.types import SegvladError
 
@@ -66,7 +67,7 @@ def _evaluations(args: argparse.Namespace, places: PlaceRecognizer) -> Iterator[
     """Every source by name, one after the other."""
     if args.kind == 'bag':
         for bag in args.bags:
-            yield str(bag), evaluate_bag(args, places, bag)
+            yield str(bag), closing_loops(args, places, bag)
         return
     if not len(args.references) == len(args.queries) == len(args.ground_truth):
         raise SegvladError(f'{len(args.references)} --references, {len(args.queries)} --queries and '

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: precision or recall is below what the demo asks for."""
     from segvlad_ros.evaluation.bag_evaluation import judge
     from segvlad_ros.evaluation.report import as_text
-    from segvlad_ros.evaluation.truth import TruePoses
+    from segvlad_ros.evaluation.true_poses import TruthSettings, read_true_poses
     from segvlad_ros.pipeline.presets import load_preset
     from segvlad_ros.simulation.robot import TRUTH_TOPIC
 
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'segvlad_ros' / 'demo'
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
-    outcomes = judge(collector.keyframes, collector.answers, TruePoses(bag, TRUTH_TOPIC), preset.exclude)
+    truth = read_true_poses(bag, TruthSettings(TRUTH_TOPIC))
+    outcomes = judge(collector.keyframes, collector.answers, truth, preset.exclude)
     numbers = _numbers(outcomes, collector, sent_s) | {'unanswered': unanswered,
                                                       'seconds': round(time.monotonic() - begin, 1)}
     picture = _picture(outcomes, collector, bag, preset, output / 'matched_segments.png')

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli import BELOW, OK, evaluate_bag
 from segvlad_ros.cli.options import (
     add_bag_topics,
     add_images,
     add_json,
     add_preset,
-    bag_inputs,
     check_output,
     chosen_preset,
     progress,
@@ -35,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bag = kinds.add_parser('bag', help='on a ROS 2 bag with ground-truth poses: closing loops, as the nodes do')
     bag.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     add_bag_topics(bag)
+    evaluate_bag.add_truth_of_days(bag)
     for kind in (images, bag):
         add_preset(kind)
         add_json(kind)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.report, '--report')
     places = PlaceRecognizer(chosen_preset(args), device=args.device, gate=KeyframeGate())
     if args.kind == 'bag':
-        evaluation = evaluate_bag(args, places, args.bag)
+        evaluation = evaluate_bag.one_or_two_days(args, places)
     else:
         evaluation = evaluate_images(args, places, (args.references, args.queries, args.ground_truth))
     numbers = summarize(evaluation, places.preset)
@@ -93,12 +93,3 @@ def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: t
     if not all(map(given.meant, queries)):
         raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
     return evaluation.one_sequence(references, args.exclude_recent)
-
-
-def evaluate_bag(args: argparse.Namespace, places: PlaceRecognizer, bag: Path) -> Evaluation:
-    """Drive through a bag as mapping and loop closing do together; ``args`` has what :func:`add_bag_topics` adds."""
-    from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
-
-    topics, settings = bag_inputs(args)
-    evaluation = BagEvaluation(bag, places, truth_topic=args.ground_truth_topic, settings=settings, topics=topics)
-    return evaluation.run(progress)

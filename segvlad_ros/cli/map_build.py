@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'as map_builder does')
     add_image_bits(images)
     bag = kinds.add_parser('bag', help='of bags, as map_builder would make it',
-                           description='Make a map of bags, as map_builder would make it, each a session of its own. '
-                                       'Interrupted, it leaves no map.')
+                           description='Make a map of bags, as map_builder would make it, each bag and each camera a '
+                                       'session of its own. Interrupted, it leaves no map.')
     bag.add_argument('bags', type=Path, nargs='+', metavar='BAG', help='bag folder, .mcap or .db3 file')
     add_bag_inputs(bag)
     for kind in (images, bag):
@@ -85,10 +85,10 @@ def run(args: argparse.Namespace) -> int:
 def _of_bags(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
     from segvlad_ros.io.bag_frames import read_frames
 
-    topics, settings = bag_inputs(args)
     for bag in args.bags:
-        frames = read_frames(bag, topics, settings)
-        yield progress(frames, f'images of {bag.name}', frames.total)
+        for topics, settings in bag_inputs(args):
+            frames = read_frames(bag, topics, settings)
+            yield progress(frames, f'images of {bag.name}', frames.total)
 
 
 def _of_images(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:

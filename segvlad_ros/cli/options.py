@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from segvlad_ros.io.frame_assembler import InputSettings
 
 _PROGRESS_S = 5.0
+_LIMITS = {
+    'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
+    'true_angle_deg': 'and up to this angle between them (%(default)g)',
+    'ignored_distance_m': 'one that is not counts neither way up to this distance (%(default)g)',
+    'ignored_angle_deg': 'and up to this angle (%(default)g); beyond, it is false',
+}
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
@@ -71,15 +79,25 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """Where a bag's inputs and its truth are, and what its messages cannot say of themselves."""
+    """Where a bag's inputs and its truth are, the limits of truth, and what messages cannot say of themselves."""
     add_bag_inputs(parser)
-    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose',
-                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped or Odometry (%(default)s)')
+    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose', metavar='TOPIC',
+                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped, Odometry, or NavSatFix '
+                             '(positions only) (%(default)s)')
+    for limit in fields(PoseLimits):
+        parser.add_argument(f'--{limit.name.replace("_", "-")}', type=float, default=limit.default,
+                            metavar=limit.name.rpartition('_')[2].upper(), help=_LIMITS[limit.name])
+
+
+def pose_limits(args: argparse.Namespace) -> PoseLimits:
+    """The limits of truth that :func:`add_bag_topics`'s options say."""
+    return PoseLimits(**{limit.name: getattr(args, limit.name) for limit in fields(PoseLimits)})
 
 
 def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
-    parser.add_argument('--image-topic', help='raw or compressed (default: the only colour topic of the bag)')
+    parser.add_argument('--image-topic', action='append', metavar='TOPIC',
+                        help='raw or compressed (default: the only colour topic of the bag); once for each camera')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
                         help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
@@ -92,14 +110,16 @@ def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     add_image_bits(parser)
 
 
-def bag_inputs(args: argparse.Namespace) -> tuple[BagTopics, InputSettings]:
-    """What :func:`add_bag_inputs`'s options say."""
+def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]]:
+    """What :func:`add_bag_inputs`'s options say of each camera; several are called by their topics."""
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 
-    return (BagTopics(image=args.image_topic, odom=args.odom_topic),
-            InputSettings(base_frame=args.base_frame, rectified=args.rectified,
-                          ignore_frame_ids=args.ignore_frame_ids, image_bits=args.image_bits))
+    images = list(dict.fromkeys(args.image_topic or [None]))
+    return [(BagTopics(image=image, odom=args.odom_topic),
+             InputSettings(camera='' if len(images) == 1 else image, base_frame=args.base_frame,
+                           rectified=args.rectified, ignore_frame_ids=args.ignore_frame_ids,
+                           image_bits=args.image_bits)) for image in images]
 
 
 def whole(least: int, what: str) -> Callable[[str], int]:

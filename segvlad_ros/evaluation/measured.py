@@ -48,6 +48,7 @@ class Evaluation:
     :ivar keyframes: names of the map's entries, by entry
     :ivar closures: of every metric closure whose keyframes have a true pose
     :ivar without_truth: keyframes of a bag that have no true pose and are not judged; None without such
+    :ivar truth: of a bag: by what it was judged, for people and scripts
     :ivar pictures: JPEG thumbnails of queries and map entries by name, for a report
     """
 
@@ -58,6 +59,7 @@ class Evaluation:
     pictures: dict[str, bytes] = field(default_factory=dict)
     closures: Sequence[ClosureError] = ()
     without_truth: int | None = None
+    truth: dict[str, object] = field(default_factory=dict)
 
 
 def top_k(ignored: int) -> int:

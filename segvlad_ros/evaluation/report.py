@@ -89,6 +89,7 @@ def summarize(evaluation: Evaluation, preset: Preset) -> dict[str, object]:
         'fingerprint': evaluation.fingerprint['digest'],
         'images': len(costs.segments),
         'map_keyframes': len(evaluation.keyframes),
+        **({'truth': evaluation.truth} if evaluation.truth else {}),
         **({} if evaluation.without_truth is None else {'keyframes_without_truth': evaluation.without_truth}),
         **ranking_metrics(evaluation.outcomes),
         **decision_metrics(evaluation.outcomes),

@@ -4,31 +4,20 @@ Links to one image file are different images, and other spellings of a path are 
 """
 from __future__ import annotations
 
-import bisect
 import csv
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import PoseHistory, distance, rotation_angle
-from segvlad_ros.io.bags import read_poses
+from segvlad_ros.geometry import distance, rotation_angle
 from segvlad_ros.types import Pose, SegvladError
 
 # One path of a list: a path with spaces stands in double quotes, a quote elsewhere is part of the name.
 _LISTED = re.compile(r'"([^"]+)"(?!\S)|(\S+)')
-
-DENSE_S = 0.5
-SPARSE_S, SPARSE_M, SPARSE_RAD = 2.0, 3.0, math.radians(60)
-"""Between two true poses further apart than :data:`DENSE_S` a straight line is taken up to this time, way and turn.
-
-A robot that drives an arc of 3 m and 60 degrees is at most way x angle / 8 = 0.4 m beside its chord, one that speeds up
-by 1 m/s^2 for 2 s at most a t^2 / 8 = 0.5 m behind or before: half the distance within which two poses are one place.
-"""
 
 
 @dataclass(frozen=True)
@@ -58,12 +47,25 @@ class PoseLimits:
 
     The same wall seen from 3 m further back is no other place: the ignore limits are those up to which geometry proves
     a match (``max_distance_m`` and ``max_angle_rad`` of a preset).
+
+    :raises SegvladError: an ignore limit is below the true one, or one is no length or angle
     """
 
     true_distance_m: float = 1.0
     true_angle_deg: float = 40.0
     ignored_distance_m: float = 3.5
     ignored_angle_deg: float = 60.0
+
+    def __post_init__(self) -> None:
+        for what, most in (('distance_m', float('inf')), ('angle_deg', 180.0)):
+            true, ignored = getattr(self, f'true_{what}'), getattr(self, f'ignored_{what}')
+            if not 0 < true < float('inf') or not true <= ignored <= most:
+                raise SegvladError(f'true_{what} {true:g} and ignored_{what} {ignored:g}: the first must be above 0, '
+                                   f'the second not below it{"" if most > 180 else " and at most 180"}')
+
+    def by_distance(self) -> PoseLimits:
+        """The same limits for positions: however the robot was turned."""
+        return replace(self, true_angle_deg=180.0, ignored_angle_deg=180.0)
 
 
 def _in_real_folder(path: Path) -> Path:
@@ -168,30 +170,6 @@ def truth_of_pose(pose: Pose, map_poses: list[Pose | None], usable: np.ndarray,
         elif angle_deg <= limits.ignored_angle_deg:
             ignored.add(entry)
     return PlaceTruth(frozenset(true), frozenset(ignored))
-
-
-class TruePoses:
-    """The true poses of a topic of a bag.
-
-    :ivar stamps: (n,) int64 nanoseconds, ascending
-    :raises SegvladError: no bag, or no poses on that topic
-    """
-
-    def __init__(self, path: str | Path, topic: str) -> None:
-        self.stamps, self._poses = read_poses(path, topic)
-        if not self._poses:
-            raise SegvladError(f'{path}: no message on {topic} is a pose (NaN, or a rotation that is none)')
-
-    def at(self, stamp_ns: int) -> Pose | None:
-        """The pose at a stamp; None where it would be a guess."""
-        after = bisect.bisect_left(self.stamps, stamp_ns)
-        around = range(max(after - 1, 0), min(after + 1, len(self._poses)))
-        begin, end = self._poses[around[0]], self._poses[around[-1]]
-        is_straight = distance(begin, end) <= SPARSE_M and rotation_angle(begin, end) <= SPARSE_RAD
-        history = PoseHistory(max_gap_s=SPARSE_S if is_straight else DENSE_S)
-        for entry in around:
-            history.add(int(self.stamps[entry]), self._poses[entry])
-        return history.at(stamp_ns)
 
 
 def truth_among(truth: dict[Path, PlaceTruth], references: GivenImages, queries: GivenImages) -> dict[Path, PlaceTruth]:

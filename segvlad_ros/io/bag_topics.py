@@ -1,6 +1,7 @@
 """Which topics of a bag are the camera's: what is asked for, or what the bag makes obvious."""
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from segvlad_ros.io import bags
@@ -45,7 +46,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
     depth = asked.depth
     if depth is None:
         others = [topic for topic in images if topic.name != image and _is_depth(bag, topic)]
-        depth = _only(bag, 'depth', _one_of_each_camera(others))
+        depth = _only(bag, 'depth', _nearest(image, _one_of_each_camera(others)))
     elif depth:
         depth = _checked(bag, 'depth images', depth, _names(images), ('', '/compressedDepth', '/compressed'))
     odom = asked.odom
@@ -84,6 +85,15 @@ def _only(bag: Bag, kind: str, found: list[str]) -> str:
     if len(found) > 1:
         warn_once(f'{bag.path}: {kind} not used, for there are several topics: {", ".join(found)}')
     return found[0] if len(found) == 1 else ''
+
+
+def _nearest(image: str, found: list[str]) -> list[str]:
+    """Of several cameras' topics the one that shares most of the image's namespace, or all of them."""
+    def shared(name: str) -> int:
+        return len(os.path.commonprefix([image.split('/')[:-1], name.split('/')[:-1]]))
+
+    nearest = [name for name in found if shared(name) == max(map(shared, found))]
+    return nearest if len(nearest) == 1 else found
 
 
 def _names(topics: list[BagTopic]) -> list[str]:

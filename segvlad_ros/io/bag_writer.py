@@ -1,6 +1,7 @@
 """Writes ROS 2 bags with standard messages, without ROS."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ class BagWriter:
     def write_pose(self, topic: str, stamp_ns: int, pose: Pose) -> None:
         """A PoseStamped in ``pose.frame``."""
         self._write_stamped(topic, bags.POSE_STAMPED, stamp_ns, pose.frame, self._pose(pose))
+
+    def write_fix(self, topic: str, stamp_ns: int, degrees: Sequence[float], sigma_m: float = 0.0, *,
+                  status: int = 0) -> None:
+        """A NavSatFix of a receiver that does not know its height; ``degrees``: latitude and longitude.
+
+        :param sigma_m: standard deviation that it claims, 0: none
+        :param status: of NavSatStatus, -1: no fix
+        """
+        state = self._types['sensor_msgs/msg/NavSatStatus'](status, 1)
+        self._write_stamped(topic, bags.NAV_SAT_FIX, stamp_ns, 'gps', state, *map(float, degrees), float('nan'),
+                            np.eye(3).ravel() * sigma_m ** 2, 2 if sigma_m else 0)
 
     def write_static_transform(self, stamp_ns: int, parent_from_child: Pose, child_frame_id: str) -> None:
         """One transform on ``/tf_static``, latched; ``parent_from_child.frame`` is the parent."""

@@ -31,6 +31,7 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 ODOMETRY = 'nav_msgs/msg/Odometry'
 POSE_STAMPED = 'geometry_msgs/msg/PoseStamped'
 POSE_WITH_COVARIANCE_STAMPED = 'geometry_msgs/msg/PoseWithCovarianceStamped'
+NAV_SAT_FIX = 'sensor_msgs/msg/NavSatFix'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 

@@ -22,26 +22,31 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import PoseHistory, from_matrix, inverse, unit_quaternion
+from segvlad_ros.geometry import PoseHistory, inverse
 from segvlad_ros.io.images import list_images, natural_key
+from segvlad_ros.io.trajectory_files import (
+    KITTI_COLUMNS,
+    TUM_COLUMNS,
+    columns,
+    parsed_numbers,
+    parsed_pose,
+    parsed_stamp,
+    read_kitti,
+    read_times,
+    read_tum,
+    text_lines,
+)
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
 
 CSV_COLUMNS = ('image', 'tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')
-# A pose further away than this from its origin, metres, is a damaged number or a geodetic one.
-_MAX_COORDINATE = 1e8
-# A whole number of so many digits is a stamp in nanoseconds, one of fewer in seconds.
-_NANOSECOND_DIGITS = 16
-_NOT_ORTHOGONAL = 1e-2
-_MAX_STAMP_NS = 2**62
+_SECOND_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -74,83 +79,23 @@ def read_posed_images(images: Path, poses: Path) -> list[PosedImage]:
     elif poses.suffix.lower() == '.csv':
         found = _read_csv(images, poses)
     else:
-        columns = next((len(line.split()) for _, line in _data(poses)), 0)
-        readers = {8: _read_tum, 12: _read_kitti}
-        if columns not in readers:
-            raise SegvladError(f'{poses}: {columns} values in its first line are no pose: TUM has 8 a line, KITTI 12; '
+        readers, count = {TUM_COLUMNS: _read_tum, KITTI_COLUMNS: _read_kitti}, columns(poses)
+        if count not in readers:
+            raise SegvladError(f'{poses}: {count} values in its first line are no pose: TUM has 8 a line, KITTI 12; '
                                'COLMAP is read from images.txt, and CSV from a file *.csv')
-        found = readers[columns](images, poses)
+        found = readers[count](images, poses)
     if not found:
         raise SegvladError(f'{poses}: names no image')
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their number, from 1."""
-    try:
-        with path.open(encoding='utf-8', newline=None) as file:
-            yield from enumerate((line.rstrip('\n') for line in file), 1)
-    except UnicodeDecodeError:
-        raise SegvladError(f'{path}: is no text file') from None
-    except OSError as error:
-        raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
-
-
-def _data(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are neither empty nor a comment."""
-    return ((number, line) for number, line in _lines(path) if line.strip() and not line.lstrip().startswith('#'))
-
-
-def _numbers(words: Sequence[str | None], where: str) -> np.ndarray:
-    """(n,) float64, finite."""
-    try:
-        values = np.array([float(word) for word in words])
-    except (TypeError, ValueError):
-        raise SegvladError(f'{where}: {_shown(words)} are no {len(words)} numbers') from None
-    if not np.isfinite(values).all() or abs(values).max() > _MAX_COORDINATE:
-        raise SegvladError(f'{where}: {_shown(words)} are not all finite and below {_MAX_COORDINATE:g}')
-    return values
-
-
-def _shown(words: Sequence[str | None]) -> str:
-    return repr(' '.join(map(str, words))[:80])
-
-
-def _pose(values: np.ndarray, where: str) -> Pose:
-    """Of x y z and a quaternion x y z w."""
-    try:
-        return Pose(values[:3], unit_quaternion(values[3:]))
-    except SegvladError as error:
-        raise SegvladError(f'{where}: {error}') from None
-
-
-def _stamp(text: str, where: str) -> int:
-    """Nanoseconds of seconds, exactly, or of a whole number of nanoseconds."""
-    text = text.strip()
-    try:
-        seconds = Decimal(text)
-        nanoseconds = int(seconds if text.isdecimal() and len(text) >= _NANOSECOND_DIGITS else seconds * 10**9)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise SegvladError(f'{where}: {text[:40]!r} is no stamp in seconds') from None
-    if not 0 < nanoseconds < _MAX_STAMP_NS:
-        raise SegvladError(f'{where}: the stamp {text[:40]} is not above 0 and below {_MAX_STAMP_NS / 1e9:.0f} s')
-    return nanoseconds
-
-
 def _read_tum(images: Path, poses: Path) -> list[PosedImage]:
     history = PoseHistory()
-    before = 0
-    for number, line in _data(poses):
-        where, words = f'{poses}:{number}', line.split()
-        if len(words) != 8:
-            raise SegvladError(f'{where}: {len(words)} values, TUM has 8: stamp tx ty tz qx qy qz qw')
-        stamp = _stamp(words[0], where)
-        if stamp <= before:
-            raise SegvladError(f'{where}: the stamp {words[0]} is not later than the one before; sort the lines')
-        before = stamp
-        history.add(stamp, _pose(_numbers(words[1:], where), where))
+    for stamp, pose in read_tum(poses):
+        history.add(stamp, pose)
     listed = list_images(images)
-    stamped = sorted((_stamp(path.stem, f'{path}: an image of TUM is named after its stamp'), path) for path in listed)
+    stamped = sorted((parsed_stamp(path.stem, f'{path}: an image of TUM is named after its stamp'), path)
+                     for path in listed)
     found = [PosedImage(path, pose, stamp) for stamp, path in stamped if (pose := history.at(stamp)) is not None]
     if not found:
         raise SegvladError(f'{poses}: has no pose within 0.5 s around any of the {len(listed)} images; the first image '
@@ -162,51 +107,29 @@ def _read_tum(images: Path, poses: Path) -> list[PosedImage]:
 
 
 def _read_kitti(images: Path, poses: Path) -> list[PosedImage]:
-    read = []
-    for number, line in _data(poses):
-        where, words = f'{poses}:{number}', line.split()
-        if len(words) != 12:
-            raise SegvladError(f'{where}: {len(words)} values, KITTI has 12: the first three rows of a matrix')
-        matrix = np.vstack([_numbers(words, where).reshape(3, 4), [0, 0, 0, 1]])
-        rotation = matrix[:3, :3]
-        if abs(rotation @ rotation.T - np.eye(3)).max() > _NOT_ORTHOGONAL or np.linalg.det(rotation) < 0:
-            raise SegvladError(f'{where}: its 3 x 3 matrix is no rotation')
-        read.append(from_matrix(matrix))
-    listed = list_images(images)
+    read, listed = read_kitti(poses), list_images(images)
     if len(listed) != len(read):
         raise SegvladError(f'{poses}: has {len(read)} poses, but {images} has {len(listed)} images; KITTI has one each')
     times = images.absolute().parent / 'times.txt'
-    stamps = _read_times(times, len(read)) if images.is_dir() and times.is_file() else [None] * len(read)
+    known = images.is_dir() and times.is_file()
+    # KITTI begins at 0 s, which ROS takes for an unknown stamp: a second is added to all
+    stamps = [stamp + _SECOND_NS for stamp in read_times(times, len(read))] if known else [None] * len(read)
     return [PosedImage(*values) for values in zip(listed, read, stamps)]
-
-
-def _read_times(path: Path, count: int) -> list[int]:
-    """KITTI begins at 0 s, which ROS takes for an unknown stamp: a second is added to all."""
-    stamps: list[int] = []
-    for number, line in _data(path):
-        where = f'{path}:{number}'
-        seconds, = _numbers([line], where)
-        stamps.append(round((seconds + 1) * 1e9))
-        if len(stamps) > 1 and stamps[-1] <= stamps[-2]:
-            raise SegvladError(f'{where}: the stamp {line.strip()[:40]} is not later than the one before')
-    if len(stamps) != count:
-        raise SegvladError(f'{path}: has {len(stamps)} stamps for {count} poses')
-    return stamps
 
 
 def _read_colmap(images: Path, poses: Path) -> list[PosedImage]:
     named: dict[str, PosedImage] = {}
-    lines = _lines(poses)
+    lines = text_lines(poses)
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith('#'):
             continue
         where, words = f'{poses}:{number}', line.split(maxsplit=9)
         if len(words) != 10:
             raise SegvladError(f'{where}: {len(words)} values, COLMAP has 10: id qw qx qy qz tx ty tz camera name')
-        w, x, y, z, *place = _numbers(words[1:8], where)
+        w, x, y, z, *place = parsed_numbers(words[1:8], where)
         if not words[8].isdecimal():
             raise SegvladError(f'{where}: {words[8][:40]!r} is no number of a camera')
-        camera_from_world = _pose(np.array([*place, x, y, z, w]), where)
+        camera_from_world = parsed_pose(np.array([*place, x, y, z, w]), where)
         name = words[9].strip()
         _once(name, named, where)
         named[name] = PosedImage(_image(name, images, poses, where), inverse(camera_from_world), None, int(words[8]))
@@ -215,7 +138,7 @@ def _read_colmap(images: Path, poses: Path) -> list[PosedImage]:
 
 
 def _read_csv(images: Path, poses: Path) -> list[PosedImage]:
-    texts = (line + '\n' for _, line in _lines(poses))
+    texts = (line + '\n' for _, line in text_lines(poses))
     named: dict[str, PosedImage] = {}
     rows = csv.DictReader(texts, skipinitialspace=True)
     try:
@@ -227,8 +150,8 @@ def _read_csv(images: Path, poses: Path) -> list[PosedImage]:
             where, name = f'{poses}:{rows.line_num}', (row['image'] or '').strip()
             if not name or None in row:
                 raise SegvladError(f'{where}: not one value for each of the {len(rows.fieldnames)} columns')
-            pose = _pose(_numbers([row[column] for column in CSV_COLUMNS[1:]], where), where)
-            stamp = _stamp(row['stamp'] or '', where) if 'stamp' in row else None
+            pose = parsed_pose(parsed_numbers([row[column] for column in CSV_COLUMNS[1:]], where), where)
+            stamp = parsed_stamp(row['stamp'] or '', where) if 'stamp' in row else None
             _once(name, named, where)
             named[name] = PosedImage(_image(name, images, poses, where), pose, stamp)
     except csv.Error as error:

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from bag_samples import write_mcap
+from bag_samples import scene, write_mcap, write_quick_preset
 
 from segvlad_ros.cli import main
 from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
 from segvlad_ros.evaluation.report import as_text, summarize
-from segvlad_ros.evaluation.truth import TruePoses
+from segvlad_ros.evaluation.true_poses import TruthSettings, read_true_poses
+from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import read_messages
@@ -25,27 +26,9 @@ from segvlad_ros.types import Pose, SegvladError
 SECOND = 1_000_000_000
 
 
-def scene(number, view=0):
-    """The picture of a made place, a little different in every view."""
-    coarse = np.random.default_rng(number).integers(0, 255, (15, 20, 3), np.uint8)
-    image = cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC)
-    noise = np.random.default_rng([number, view]).integers(-6, 7, image.shape)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
-
-
 @pytest.fixture
 def preset_file(tmp_path):
-    """A preset that takes a millisecond an image."""
-    np.savez(tmp_path / 'words.npz', centres=np.random.default_rng(0).random((4, 128), np.float32) / 15)
-    path = tmp_path / 'small.yaml'
-    path.write_text(yaml.safe_dump({
-        'name': 'small', 'image': {'width': 160, 'height': 120}, 'vocabulary': 'words.npz',
-        'segmenter': {'kind': 'patches', 'rows': 3, 'cols': 3}, 'neighbourhood': {'order': 0},
-        'features': {'kind': 'root_sift', 'cell': 8, 'bin_sizes': [4], 'min_gradient': 1.0},
-        'projection': {'kind': 'seeded', 'dimension': 64}, 'vote': {'floor': 0.9},
-        'decision': {'min_score': 0.3, 'max_ambiguity': 0.8, 'agreement': 2}, 'places': {'near_keyframes': 2},
-        'exclude': {'time_s': 6.0, 'distance_m': 2.0}}))
-    return path
+    return write_quick_preset(tmp_path)
 
 
 @pytest.fixture
@@ -172,9 +155,9 @@ def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shif
     return path
 
 
-def bag_numbers(path, preset_file, **options):
+def bag_numbers(path, preset_file, topics=None):
     places = PlaceRecognizer(preset_file, gate=KeyframeGate())
-    evaluation = BagEvaluation(path, places, truth_topic='/ground_truth/pose', **options)
+    evaluation = BagEvaluation([read_frames(path, topics)], read_true_poses(path), places)
     return summarize(evaluation.run(lambda values, title, total: values), places.preset)
 
 
@@ -229,7 +212,7 @@ def test_true_poses_between_sparse_ones(tmp_path):
     with BagWriter(tmp_path / 'run') as bag:
         for second, pose in ((10, at(0.0)), (12, at(2.5)), (14, at(6.0)), (17, at(6.1)), (20, at(0.0)), (21, turned)):
             bag.write_pose('/truth', second * SECOND, Pose(pose.translation, pose.quaternion, 'map'))
-    truth = TruePoses(tmp_path / 'run', '/truth')
+    truth = read_true_poses(tmp_path / 'run', TruthSettings('/truth'))
     assert truth.at(11 * SECOND).translation[0] == pytest.approx(1.25)
     assert truth.at(12 * SECOND).translation[0] == 2.5
     assert [truth.at(round(second * SECOND)) for second in (9, 13, 15.5, 20.5, 22)] == [None] * 5
@@ -239,7 +222,7 @@ def test_truth_of_another_clock_is_refused_in_one_line(capsys, tmp_path, preset_
     path = write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_shift_s=1_700_000_000)
     assert main(['evaluate', 'bag', str(path), '--preset', str(preset_file), '--json']) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert 'the truth on /ground_truth/pose (2023-11-14 22:13:21 UTC' in line
+    assert 'the truth on /ground_truth/pose of run (2023-11-14 22:13:21 UTC' in line
     assert 'the images on /camera/image_raw (1.000 s to 24.000 s) do not meet' in line
 
 
@@ -273,6 +256,7 @@ def test_late_images_change_no_number(tmp_path, preset_file):
                 if message.topic == '/camera/image_raw' else message for message in messages]
         write_mcap(tmp_path / f'{name}.mcap', late)
         numbers[name] = bag_numbers(tmp_path / f'{name}.mcap', preset_file)
+        assert numbers[name].pop('truth')['poses'] == f'the truth on /ground_truth/pose of {name}.mcap'
         del numbers[name]['ms_per_image']
     assert numbers['late'] == numbers['run']
     assert numbers['run']['images'] == 24
