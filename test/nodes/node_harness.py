@@ -145,7 +145,7 @@ class Peer:
         return self._others[-1]
 
     def listen(self, kind, topic: str, qos=10) -> list:
-        """Collect the messages of a topic."""
+        """Collect the messages of a topic; what two subscriptions hear comes twice."""
         messages = self.received.setdefault(topic, [])
 
         def take(message):
@@ -219,7 +219,8 @@ class Robot:
         self.peer, self.node = peer, node
         private = node.name.rsplit('/', 1)[1]
         self.private = private
-        self.statuses = peer.listen(SegVladStatus, f'{private}/status', LATCHED)
+        self.statuses = peer.listen(SegVladStatus, f'{private}/status',
+                                    QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self.diagnostics = peer.listen(DiagnosticArray, '/diagnostics')
         # a subscription that no publisher finds would keep a player waiting
         self.keyframes = peer.listen(PlaceDescriptor, f'{private}/keyframes', 100) if private == 'map_builder' else []

@@ -6,7 +6,6 @@ from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, 
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -79,12 +78,10 @@ def test_images_are_localised_in_a_loaded_map(localizer, pictures):
 
 def test_loading_is_told_in_percent(localizer):
     robot = localizer({'map': 'office', 'autostart': False}, wait=False)
-    statuses = robot.peer.listen(SegVladStatus, 'localizer/status',
-                                 QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
     robot.status(lambda s: s.state == SegVladStatus.UNCONFIGURED, 'an unconfigured node')
     assert robot.transition(Transition.TRANSITION_CONFIGURE)
     robot.status(lambda s: s.state == SegVladStatus.PAUSED, 'a configured node')
-    told = [status.message for status in statuses if status.state == SegVladStatus.LOADING]
+    told = [status.message for status in robot.statuses if status.state == SegVladStatus.LOADING]
     percents = [int(message.split()[-2]) for message in told if message.endswith(' %')]
     assert percents and percents == sorted(percents)
     assert all(message.startswith('loading') for message in told)
