@@ -1,5 +1,6 @@
 """`segvlad reproduce extract`: stopped at any moment, it goes on where it was, and the result is the same."""
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,35 +9,15 @@ import time
 import cv2
 import numpy as np
 import pytest
+from extraction_samples import IMAGES, command, extracted, make_poster
 
 from segvlad_ros.cli import OK, USAGE, main
-
-IMAGES = 24
-SIZE = '240x174'
 
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of one's own: a long poster, photographed piece by piece, twice."""
-    rng = np.random.default_rng(3)
-    poster = cv2.resize(rng.integers(0, 256, (22, 400, 3), dtype=np.uint8), (3200, 174), interpolation=cv2.INTER_CUBIC)
-    for folder, offset, noise in (('references', 0, 0), ('queries', 12, 8)):
-        (tmp_path / 'poster' / folder).mkdir(parents=True)
-        for number in range(IMAGES):
-            piece = poster[:, offset + 100 * number:][:, :240]
-            piece = np.clip(piece + rng.normal(0, noise, piece.shape), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(tmp_path / 'poster' / folder / f'@{100 * number + offset}@0@{number}@.png'), piece)
+    make_poster(tmp_path)
     return tmp_path
-
-
-def command(data, action, *more):
-    return ['reproduce', action, '--data', str(data), '--dataset', 'poster', '--size', SIZE, *more]
-
-
-def extracted(data):
-    """All that was extracted, and when."""
-    return {path.relative_to(data): (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in (data / 'poster' / 'out').rglob('[!.]*.npz')}
 
 
 def kill_and_resume(data, kills):
@@ -85,7 +66,7 @@ def test_what_no_longer_fits_is_made_anew(data, capsys):
     damaged = next((data / 'poster' / 'out').glob('poster_q_dino_240/*/*.npz'))
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert main(command(data, 'extract', '--preset', 'classic', '--set', 'segmenter.min_size=50')) == OK
-    counts = [int(line.split(': ')[1].split()[0]) for line in capsys.readouterr().err.splitlines()]
+    counts = [int(count) for count in re.findall(': ([0-9]+) images extracted', capsys.readouterr().err)]
     assert counts == [1, 1, IMAGES, IMAGES]  # features of the references and queries, then all masks
 
 
