@@ -106,6 +106,18 @@ def test_workers_killed_at_twenty_random_moments(cluster, tmp_path, data, expect
             (data / path).unlink()
 
 
+@pytest.mark.long
+def test_a_run_whose_workers_all_die_ends(cluster, data):
+    process = start(data, cluster.address)
+    while process.poll() is None:
+        for pid in workers(cluster.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+    _, err = process.communicate()
+    assert process.returncode == USAGE
+    assert 'segvlad reproduce: 3 workers died ' in err.splitlines()[-1]
+
+
 def kill_drivers(cluster, data, kills):
     """Kill runs at random moments, then let one end, from outside of the cluster; none makes an image again."""
     rng, finished = np.random.default_rng(kills), {}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 from extraction_samples import IMAGES, command, extracted, make_poster
 
 from segvlad_ros.cli import OK, USAGE, main
+from segvlad_ros.evaluation.extraction import ExtractionRecipe
+from segvlad_ros.evaluation.place_datasets import place_dataset
+from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.types import SegvladError
 
 
 @pytest.fixture
@@ -92,6 +97,13 @@ def test_an_image_that_was_not_extracted_is_named(data, capsys):
     capsys.readouterr()
     assert main(command(data, 'vocabulary', '--words', '8')) == USAGE
     assert 'does not hold new@0@0@.png' in capsys.readouterr().err
+
+
+def test_a_machine_that_would_make_something_else_is_refused(data):
+    recipe = ExtractionRecipe.of(load_preset('classic'), place_dataset('poster', data), ('features', 'masks'), 'cpu')
+    recipe.check()
+    with pytest.raises(SegvladError, match='other masks$'):
+        replace(recipe, settings=recipe.settings | {'masks': 'of other weights'}).check()
 
 
 def test_a_damaged_image_is_named(data, capsys):
