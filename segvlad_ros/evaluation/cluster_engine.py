@@ -26,7 +26,7 @@ from segvlad_ros.types import SegvladError
 logger = logging.getLogger(__name__)
 
 _DEATHS = 3  # workers that die in a row while they load, or over one image: the next would, too
-_CONNECT_S = 10.0
+_CONNECT_S, _PATIENCE_S = 10.0, 60.0
 _QUIET = {'RAY_USAGE_STATS_ENABLED': '0',  # nothing is reported to anybody
           'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0'}  # later versions of Ray do so; until then it warns
 
@@ -81,6 +81,7 @@ class ClusterEngine:
         self._load: Counter = Counter()  # images that each worker has in hand; a worker is here once it is loaded
         self._again: deque[MissingParts] = deque()
         self._deaths: Counter = Counter()  # by path, and by '' of those that died while they loaded
+        self._done_again = 0
         for _ in range(workers or units):
             self._start_worker()
 
@@ -101,6 +102,8 @@ class ClusterEngine:
             self._hand_out(image, worker)
         while self._flights or self._again:
             yield from self._next_event()
+        if self._done_again:
+            logger.warning('%d images were done again, since a worker had died over them', self._done_again)
 
     def waiting_times(self) -> WaitingTimes:
         """Of the workers that live, so far."""
@@ -129,42 +132,49 @@ class ClusterEngine:
         """Wait until a worker has loaded, or has made something, or has died."""
         while self._again and (free := self._free_worker()) is not None:
             self._hand_out(self._again.popleft(), free)
-        (answer,), _ = self._ray.wait([*self._flights, *self._loading], num_returns=1)
-        try:
-            result = self._ray.get(answer)
-        except self._exceptions.RayTaskError as error:
-            raise _known(error) from error
-        except (self._exceptions.RayActorError, self._exceptions.ObjectLostError) as error:
-            if getattr(error, 'actor_init_failed', False):
-                raise SegvladError(f'a worker cannot start ({one_line(error, 300)}): install segvlad_ros with the '
-                                   'extras of the preset on every machine of the cluster') from error
-            worker, image = self._flights.get(answer, (self._loading.get(answer), None))
-            self._replace(worker, '' if image is None else str(image.path), one_line(error, 160))
-            return
-        if answer in self._loading:
-            self._load[self._loading.pop(answer)] = 0
-            self._deaths.pop('', None)
-            return
-        worker, image = self._flights.pop(answer)
-        self._load[worker] -= 1
-        yield image, result
+        answers, _ = self._ray.wait([*self._flights, *self._loading], num_returns=1,
+                                    timeout=None if self._load else _PATIENCE_S)
+        for answer in answers:
+            loading = self._loading.pop(answer, None)
+            worker, image = (loading, None) if loading is not None else self._flights.pop(answer)
+            try:
+                result = self._ray.get(answer)
+            except self._exceptions.RayTaskError as error:
+                raise _known(error) from error
+            except self._exceptions.RayError as error:
+                self._lost(worker, image, error)
+                continue
+            if image is None:
+                self._load[worker] = 0
+                self._deaths.pop('', None)
+                continue
+            if worker in self._load:
+                self._load[worker] -= 1
+            yield image, result
+        if not answers:
+            logger.warning('no worker is ready after %.0f s: networks are loaded, or the cluster is taken', _PATIENCE_S)
 
-    def _replace(self, worker: Any, over: str, reason: str) -> None:
-        """Give up a worker and what it had in hand, and start another.
+    def _lost(self, worker: Any, image: MissingParts | None, error: Exception) -> None:
+        """See that an image (None while it loaded) that a worker died over is done again, by another.
 
-        :param over: path of the image that it was found dead over, '' while it loaded
+        Whatever else it had in hand is lost, too, or has been made: its answers tell.
         """
+        if getattr(error, 'actor_init_failed', False):
+            raise SegvladError(f'a worker cannot start ({one_line(error, 300)}): install segvlad_ros with the extras '
+                               'of the preset on every machine of the cluster') from error
+        over = '' if image is None else str(image.path)
         self._deaths[over] += 1
         if self._deaths[over] == _DEATHS:
             raise SegvladError(f'{_DEATHS} workers died {f"with {over} in hand" if over else "while they loaded"}; the '
-                               f'last one: {reason}')
-        lost = [answer for answer, (of, _) in self._flights.items() if of is worker]
-        self._again.extend(self._flights.pop(answer)[1] for answer in lost)
-        self._loading = {answer: of for answer, of in self._loading.items() if of is not worker}
-        self._load.pop(worker, None)
-        logger.warning('a worker died; what it had in hand is done again: %d images (%s)', len(lost), reason)
-        self._ray.kill(worker)  # where it is only out of reach, it would hold a GPU
-        self._start_worker()
+                               f'last one: {one_line(error, 160)}') from error
+        if image is not None:
+            self._again.append(image)
+            self._done_again += 1
+        if image is None or worker in self._load:
+            self._load.pop(worker, None)
+            logger.warning('a worker died, and is replaced (%s)', one_line(error, 160))
+            self._ray.kill(worker)  # where it is only out of reach, it would hold a GPU
+            self._start_worker()
 
 
 def _connect(ray: Any, address: str) -> None:
