@@ -6,6 +6,7 @@ All that was made is compared byte by byte. Writes benchmark/results/extraction_
 """
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -101,9 +102,10 @@ def measured(preset: Preset, paths: list[Path], folder: Path, engine: Callable[[
 def main() -> None:
     """Measure every way on the same images, see that results are equal, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--images', type=int, default=60)
+    parser.add_argument('--images', type=int, default=24)
     parser.add_argument('--output', type=Path, default=Path(__file__).parent / 'results/extraction_speed.json')
     args = parser.parse_args()
+    os.environ['OMP_NUM_THREADS'] = '1'  # of a network, as Ray sets it; torch is imported later
     together, apart = [KINDS], [(kind,) for kind in KINDS]
     ways = {'one thread, two passes': (OneThread, apart), 'one thread, one pass': (OneThread, together),
             'local engine, two passes': (LocalEngine, apart), 'local engine, one pass': (LocalEngine, together),

@@ -83,6 +83,7 @@ def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, 
     report = json.loads(first.out)
     assert report['queries'] == IMAGES and report['recall'][0] > 0.8
     assert first.err.count(f'{IMAGES} images extracted') == 4 and '8 words' in first.err
+    assert re.search(r'the networks waited for images \d+\.\d % of the time', first.err)
     assert main(arguments) == OK
     again = capsys.readouterr()
     assert json.loads(again.out) == report
@@ -104,6 +105,11 @@ def test_a_machine_that_would_make_something_else_is_refused(data):
     recipe.check()
     with pytest.raises(SegvladError, match='other masks$'):
         replace(recipe, settings=recipe.settings | {'masks': 'of other weights'}).check()
+
+
+def test_what_belongs_to_a_cluster_is_refused_without_one(data, capsys):
+    assert main(command(data, 'extract', '--workers', '2')) == USAGE
+    assert capsys.readouterr().err.endswith('belong to a Ray cluster: add --engine ray\n')
 
 
 def test_a_damaged_image_is_named(data, capsys):
