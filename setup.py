@@ -105,6 +105,7 @@ setup(
         "fleet": ["pymilvus==3.0.2", "milvus-lite==3.2.2"],
         "reproduce": ["h5py>=3.10"],
         "train": ["pytorch-metric-learning>=2.4"],
+        "cluster": ["ray[client]>=2.52"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "matplotlib>=3.8", "h5py>=3.10"],
     },
     entry_points={"console_scripts": [

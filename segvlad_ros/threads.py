@@ -4,10 +4,31 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+Given, Result = TypeVar('Given'), TypeVar('Result')
+
+
+def map_ahead(pool: Executor, function: Callable[[Given], Result], values: Iterable[Given],
+              count: int) -> Iterator[Result]:
+    """Results in order, as ``pool.map`` gives them, but at most ``count`` values are taken before their turn."""
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for value in values:
+            ahead.append(pool.submit(function, value))
+            if len(ahead) >= count:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
 
 
 def one_blas_thread() -> AbstractContextManager:

@@ -193,27 +193,34 @@ def progress(values: Iterable, title: str, total: int | None = None) -> Iterator
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """Likewise, for what tells how far it is.
+def progress_bar(title: str, unit: str = 'it') -> Iterator[Callable[..., None]]:
+    """Likewise, for what tells how far it is: ``show(done, total, there, more)``.
 
-    The callable takes what is done, of how much, None if unknown, and what else there is to say.
+    ``done`` of ``total`` (None if unknown) are done; ``there`` of them were so before, and do not count in the rate;
+    ``more`` is what else there is to say.
     """
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+    from tqdm import tqdm
 
-        with tqdm(desc=title, file=sys.stderr, leave=False) as bar:
-            def draw(done: int, total: int | None, more: str = '') -> None:
-                bar.total = total
-                bar.set_postfix_str(more, refresh=False)
-                bar.update(done - bar.n)
-            yield draw
-        return
-    shown = time.monotonic()
+    on_terminal = sys.stderr.isatty()
+    # without smoothing, the rate is (done - there) / time: what was there comes in bursts
+    with tqdm(desc=title, file=sys.stderr, leave=False, unit=unit, smoothing=0, disable=not on_terminal) as bar:
+        started = shown = time.time()
 
-    def say(done: int, total: int | None, more: str = '') -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= _PROGRESS_S:
-            shown = time.monotonic()
-            print(f'{title}: {done}' + ('' if total is None else f' of {total}') + (more and f', {more}'),
-                  file=sys.stderr, flush=True)
-    yield say
+        def draw(done: int, total: int | None, there: int = 0, more: str = '') -> None:
+            bar.total, bar.initial = total, there
+            bar.set_postfix_str(more, refresh=False)
+            if done == there:
+                bar.start_t = time.time()
+            bar.update(done - bar.n)
+
+        def say(done: int, total: int | None, there: int = 0, more: str = '') -> None:
+            nonlocal started, shown
+            now = time.time()
+            if done == there:
+                started = now
+            if not 0 <= now - shown < _PROGRESS_S:
+                shown = now
+                print(tqdm.format_meter(done, total, now - started, ncols=0, unit=unit, initial=there, prefix=title,
+                                        postfix=more or None),
+                      file=sys.stderr, flush=True)
+        yield draw if on_terminal else say

@@ -3,16 +3,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segvlad_ros.cli import OK, reproduce_train
-from segvlad_ros.cli.options import add_json, add_preset, chosen_preset, progress, whole
+from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
+from segvlad_ros.cli.options import add_json, progress, whole
 from segvlad_ros.evaluation.experiments import AUTHORS_WORDS, EXPERIMENTS, VOCABULARIES, experiment
-from segvlad_ros.evaluation.extracted_dataset import store_folder
-from segvlad_ros.evaluation.place_datasets import DATASETS, SIDES, PlaceDataset, place_dataset
+from segvlad_ros.evaluation.extracted_dataset import authors_archive
+from segvlad_ros.evaluation.place_datasets import DATASETS, PlaceDataset, place_dataset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -54,10 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                             help='a name of "segvlad reproduce list", or a folder of your own')
         action.add_argument('--finetuned', action='store_true', help='features, and words, of the fine-tuned network')
         action.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
-    actions['extract'].add_argument('--what', choices=('features', 'masks', 'both'), default='both',
-                                    help='(%(default)s)')
+    reproduce_extract.add_what(actions['extract'])
     for name in ('extract', 'run'):
-        add_preset(actions[name])
+        reproduce_extract.add_arguments(actions[name])
     for name in ('vocabulary', *_EVALUATING):
         actions[name].add_argument('--words', type=number, default=32, metavar='K', help='of a vocabulary that is '
                                    'made here (%(default)s)')
@@ -106,16 +104,16 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.cli.reproduce_list import show
 
-    return {'list': show, 'run': _run, 'extract': _extract, 'vocabulary': _vocabulary, 'pca': _pca,
+    return {'list': show, 'run': _run, 'extract': reproduce_extract.run, 'vocabulary': _vocabulary, 'pca': _pca,
             'miniature': _miniature, 'evaluate': _evaluate, 'train': reproduce_train.run}[args.action](args)
 
 
 def _run(args: argparse.Namespace) -> int:
     row, dataset = experiment(args.experiment), _dataset(args)
     dataset.true_references(args.data)  # found out before long work
-    for what in ('features', 'masks') if row.order is not None else ('features',):
-        if _authors_archive(args, dataset, what) is None:
-            _extract(argparse.Namespace(**vars(args), what=what))
+    kinds = ('features', 'masks') if row.order is not None else ('features',)
+    reproduce_extract.extract_kinds(args, [
+        kind for kind in kinds if authors_archive(dataset, args.data, kind, args.finetuned) is None])
     return _evaluate(args)
 
 
@@ -129,35 +127,6 @@ def _evaluation(args: argparse.Namespace) -> PaperEvaluation:
     said = vars(args)
     given = ('vocabulary', 'finetuned', 'centres', 'words', 'pca_dimension')
     return PaperEvaluation(_dataset(args), args.data, progress, **{name: said[name] for name in given if name in said})
-
-
-def _extract(args: argparse.Namespace) -> int:
-    from segvlad_ros.evaluation.extraction import extract, image_work
-    from segvlad_ros.io.extraction_store import ExtractionStore
-
-    preset, dataset = chosen_preset(args), _dataset(args)
-    images = dict(zip(SIDES, dataset.images(args.data)))
-    for what in ('features', 'masks') if args.what == 'both' else (args.what,):
-        if there := _authors_archive(args, dataset, what):
-            raise SegvladError(f'{there} is there already and would be taken: move it away to extract anew')
-        work = image_work(what, preset, dataset, args.device)
-        for side in SIDES:
-            folder = store_folder(dataset, dataset.folder(args.data) / 'out', _kind(args, what), side)
-            done = list(progress(extract(images[side], work, ExtractionStore(folder)), f'{what} {side}',
-                                 len(images[side])))
-            print(f'{folder}: {sum(done)} images extracted, {len(done) - sum(done)} were there', file=sys.stderr)
-    return OK
-
-
-def _kind(args: argparse.Namespace, what: str) -> str:
-    """Of features or masks, as files are named."""
-    return what if what == 'masks' else 'dinoNV' if args.finetuned else 'dino'
-
-
-def _authors_archive(args: argparse.Namespace, dataset: PlaceDataset, what: str) -> Path | None:
-    out = dataset.folder(args.data) / 'out'
-    return next((out / name for side in SIDES for name in dataset.archives(_kind(args, what), side)
-                 if (out / name).is_file()), None)
 
 
 def _miniature(args: argparse.Namespace) -> int:

@@ -54,9 +54,10 @@ def run(args: argparse.Namespace) -> int:
                         workers=args.workers)
     if tuning.done:
         print(f'{folder / LAST}: {tuning.done} of {tuning.total} steps are done', file=sys.stderr)
-    with progress_bar('training') as show:
+    begun = tuning.done
+    with progress_bar('training', ' steps') as show:
         for step in tuning.steps():
-            show(step.number, step.total, f'loss {step.loss:.4f}')
+            show(step.number, step.total, begun, f'loss {step.loss:.4f}')
             if step.recall:
                 shares = '  '.join(f'@{rank} {100 * share:.1f} %' for rank, share in enumerate(step.recall, 1))
                 print(f'{args.validation} after {step.number} steps: recall{shares}', file=sys.stderr)

@@ -26,8 +26,9 @@ class ExtractedDataset:
     def __init__(self, dataset: PlaceDataset, data: Path, *, finetuned: bool = False, masks: bool = True) -> None:
         self.dataset, self.folder = dataset, dataset.folder(data) / 'out'
         self.names = {side: [path.name for path in paths] for side, paths in zip(SIDES, dataset.images(data))}
-        kinds = {'features': 'dinoNV' if finetuned else 'dino'} | ({'masks': 'masks'} if masks else {})
-        self._paths = {(side, what): self._found(side, kind) for side in SIDES for what, kind in kinds.items()}
+        kinds = ('features', 'masks') if masks else ('features',)
+        self._paths = {(side, kind): self._found(side, archive_kind(kind, finetuned)) for side in SIDES
+                       for kind in kinds}
         for (side, _), path in self._paths.items():
             with _opened(path) as archive:
                 missing = [name for name in self.names[side] if not archive.holds(name)]
@@ -78,6 +79,18 @@ def extracted_path(dataset: PlaceDataset, data: Path, kind: str, side: str) -> P
     archives = [out / name for name in dataset.archives(kind, side)]
     own = store_folder(dataset, out, kind, side)
     return next((path for path in archives if path.is_file()), own if own.is_dir() else None)
+
+
+def archive_kind(kind: str, finetuned: bool) -> str:
+    """What :meth:`PlaceDataset.archives` calls 'features', of the fine-tuned network or not, or 'masks'."""
+    return kind if kind == 'masks' else 'dinoNV' if finetuned else 'dino'
+
+
+def authors_archive(dataset: PlaceDataset, data: Path, kind: str, finetuned: bool) -> Path | None:
+    """An archive of the authors that is there and would be taken; arguments as of :func:`archive_kind`."""
+    out = dataset.folder(data) / 'out'
+    return next((out / name for side in SIDES for name in dataset.archives(archive_kind(kind, finetuned), side)
+                 if (out / name).is_file()), None)
 
 
 def store_folder(dataset: PlaceDataset, folder: Path, kind: str, side: str) -> Path:

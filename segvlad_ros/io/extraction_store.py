@@ -6,6 +6,7 @@ anew. The files of one store lie in up to 4096 folders.
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,13 @@ from segvlad_ros.types import FeatureGrid, Masks, SegvladError
 
 
 class ExtractionStore:
-    """One folder; read like :class:`~segvlad_ros.io.hdf5_archives.Hdf5Archive`."""
+    """Read like :class:`~segvlad_ros.io.hdf5_archives.Hdf5Archive`.
+
+    :ivar folder: where all of it lies
+    """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+        self.folder = Path(folder)
 
     def __enter__(self) -> ExtractionStore:
         return self
@@ -55,19 +59,16 @@ class ExtractionStore:
         pixels = np.unpackbits(arrays['masks'], axis=1, count=height * width).view(bool)
         return Masks(pixels.reshape(count, height, width), arrays['quality'])
 
-    def add_features(self, name: str, grid: FeatureGrid, made_of: str = '') -> None:
-        """Write the features of an image."""
-        self._write(name, made_of, features=np.asarray(grid.features, np.float32),
-                    grid=np.array([grid.rows, grid.cols]))
-
-    def add_masks(self, name: str, masks: Masks, made_of: str = '') -> None:
-        """Write the masks of an image."""
-        pixels = np.asarray(masks.masks, bool)
-        self._write(name, made_of, masks=np.packbits(pixels.reshape(len(pixels), -1), axis=1),
-                    shape=np.array(pixels.shape), quality=np.asarray(masks.quality, np.float32))
+    def add(self, name: str, packed: bytes) -> None:
+        """Write what :func:`packed_features` or :func:`packed_masks` gave; one process at a time writes a store."""
+        path = self._file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f'.{name}.partial')
+        partial.write_bytes(packed)
+        partial.replace(path)
 
     def _file(self, name: str) -> Path:
-        return self._folder / hashlib.blake2b(name.encode()).hexdigest()[:3] / f'{name}.npz'
+        return self.folder / hashlib.blake2b(name.encode()).hexdigest()[:3] / f'{name}.npz'
 
     def _read(self, name: str, *arrays: str) -> dict[str, np.ndarray]:
         path = self._file(name)
@@ -79,10 +80,20 @@ class ExtractionStore:
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise SegvladError(f'{path}: damaged ({one_line(error, 80)}): remove it and extract anew') from None
 
-    def _write(self, name: str, made_of: str, **arrays: np.ndarray) -> None:
-        path = self._file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.{name}.partial')
-        with partial.open('wb') as file:
-            np.savez(file, made_of=np.array(made_of), **arrays)
-        partial.replace(path)
+
+def packed_features(grid: FeatureGrid, made_of: str) -> bytes:
+    """The file of the features of an image; the same features give the same bytes."""
+    return _packed(made_of, features=np.asarray(grid.features, np.float32), grid=np.array([grid.rows, grid.cols]))
+
+
+def packed_masks(masks: Masks, made_of: str) -> bytes:
+    """Likewise of masks, a bit a pixel."""
+    pixels = np.asarray(masks.masks, bool)
+    return _packed(made_of, masks=np.packbits(pixels.reshape(len(pixels), -1), axis=1), shape=np.array(pixels.shape),
+                   quality=np.asarray(masks.quality, np.float32))
+
+
+def _packed(made_of: str, **arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, made_of=np.array(made_of), **arrays)
+    return file.getvalue()

@@ -47,6 +47,14 @@ def import_train(module: str) -> ModuleType:
     return _import_extra(module, 'train')
 
 
+def import_cluster(module: str) -> ModuleType:
+    """Import a module of the extra ``cluster`` (ray).
+
+    :raises SegvladError: naming the extra, where the module is not installed
+    """
+    return _import_extra(module, 'cluster')
+
+
 def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)

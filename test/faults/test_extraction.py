@@ -1,43 +1,29 @@
 """`segvlad reproduce extract`: stopped at any moment, it goes on where it was, and the result is the same."""
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from extraction_samples import IMAGES, command, extracted, make_poster
 
 from segvlad_ros.cli import OK, USAGE, main
 from segvlad_ros.description.vocabulary import load_vocabulary
-
-IMAGES = 24
-SIZE = '240x174'
+from segvlad_ros.evaluation.extraction import ExtractionRecipe
+from segvlad_ros.evaluation.place_datasets import place_dataset
+from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.types import SegvladError
 
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of one's own: a long poster, photographed piece by piece, twice."""
-    rng = np.random.default_rng(3)
-    poster = cv2.resize(rng.integers(0, 256, (22, 400, 3), dtype=np.uint8), (3200, 174), interpolation=cv2.INTER_CUBIC)
-    for folder, offset, noise in (('references', 0, 0), ('queries', 12, 8)):
-        (tmp_path / 'poster' / folder).mkdir(parents=True)
-        for number in range(IMAGES):
-            piece = poster[:, offset + 100 * number:][:, :240]
-            piece = np.clip(piece + rng.normal(0, noise, piece.shape), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(tmp_path / 'poster' / folder / f'@{100 * number + offset}@0@{number}@.png'), piece)
+    make_poster(tmp_path)
     return tmp_path
-
-
-def command(data, action, *more):
-    return ['reproduce', action, '--data', str(data), '--dataset', 'poster', '--size', SIZE, *more]
-
-
-def extracted(data):
-    """All that was extracted, and when."""
-    return {path.relative_to(data): (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in (data / 'poster' / 'out').rglob('[!.]*.npz')}
 
 
 def kill_and_resume(data, kills):
@@ -86,7 +72,7 @@ def test_what_no_longer_fits_is_made_anew(data, capsys):
     damaged = next((data / 'poster' / 'out').glob('poster_q_dino_240/*/*.npz'))
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert main(command(data, 'extract', '--preset', 'classic', '--set', 'segmenter.min_size=50')) == OK
-    counts = [int(line.split(': ')[1].split()[0]) for line in capsys.readouterr().err.splitlines()]
+    counts = [int(count) for count in re.findall(': ([0-9]+) images extracted', capsys.readouterr().err)]
     assert counts == [1, 1, IMAGES, IMAGES]  # features of the references and queries, then all masks
 
 
@@ -98,6 +84,7 @@ def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, 
     report = json.loads(first.out)
     assert report['queries'] == IMAGES and report['recall'][0] > 0.8
     assert first.err.count(f'{IMAGES} images extracted') == 4
+    assert re.search(r'the networks waited for images \d+\.\d % of the time', first.err)
     assert len(load_vocabulary(report['words'])) == 8
     assert main(arguments) == OK
     again = capsys.readouterr()
@@ -113,6 +100,18 @@ def test_an_image_that_was_not_extracted_is_named(data, capsys):
     capsys.readouterr()
     assert main(command(data, 'vocabulary', '--words', '8')) == USAGE
     assert 'does not hold new@0@0@.png' in capsys.readouterr().err
+
+
+def test_a_machine_that_would_make_something_else_is_refused(data):
+    recipe = ExtractionRecipe.of(load_preset('classic'), place_dataset('poster', data), ('features', 'masks'), 'cpu')
+    recipe.check()
+    with pytest.raises(SegvladError, match='other masks$'):
+        replace(recipe, settings=recipe.settings | {'masks': 'of other weights'}).check()
+
+
+def test_what_belongs_to_a_cluster_is_refused_without_one(data, capsys):
+    assert main(command(data, 'extract', '--workers', '2')) == USAGE
+    assert capsys.readouterr().err.endswith('belong to a Ray cluster: add --engine ray\n')
 
 
 def test_a_damaged_image_is_named(data, capsys):

@@ -1,11 +1,12 @@
 """Matrices so small are multiplied on one thread: a second one only spins (OpenCV 5 brought OpenBLAS to an answer).
 
-Locks go to those who wait.
+Locks go to those who wait, and work is begun little ahead of its turn.
 """
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
 from segvlad_ros.recognition import poll as poll_module
-from segvlad_ros.threads import FairLock
+from segvlad_ros.threads import FairLock, map_ahead
 from segvlad_ros.types import Keyframe, KeyframeId
 
 
@@ -130,3 +131,30 @@ def test_whom_a_signal_ends_waits_for_a_fair_lock_no_longer():
     done = subprocess.run([sys.executable, '-c', INTERRUPTED], cwd=Path(__file__).parents[2], capture_output=True,
                           text=True, timeout=60, check=True)
     assert done.stdout.split('\n')[:2] == ['interrupted 0', 'free'], done.stderr
+
+
+def test_map_ahead_keeps_the_order_and_takes_few_values_before_their_turn():
+    taken = []
+
+    def values():
+        for number in range(10):
+            taken.append(number)
+            yield number
+    with ThreadPoolExecutor(3) as pool:
+        results = map_ahead(pool, lambda number: number * number, values(), 4)
+        assert next(results) == 0 and taken == [0, 1, 2, 3]
+        assert list(results) == [number * number for number in range(1, 10)]
+
+
+def test_map_ahead_that_is_left_begins_nothing_more():
+    begun, go_on = [], threading.Event()
+
+    def wait(number):
+        begun.append(number)
+        assert number == 0 or go_on.wait(10)
+    with ThreadPoolExecutor(1) as pool:
+        results = map_ahead(pool, wait, range(10), 4)
+        next(results)
+        results.close()
+        go_on.set()
+    assert begun in ([0], [0, 1])
