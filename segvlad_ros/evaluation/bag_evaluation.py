@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Picture, Progress, top_k
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
 from segvlad_ros.evaluation.truth import PoseLimits, TruePoses, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, relative
@@ -54,7 +54,8 @@ class BagEvaluation:
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
         self._poses: list[Pose | None] = []
-        self._pictures: dict[str, bytes] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._pose_of: dict[str, Pose] = {}
         self._closures: list[ClosureError] = []
 
     def run(self, progress: Progress) -> Evaluation:
@@ -72,15 +73,17 @@ class BagEvaluation:
             raise SegvladError(f'{self._where}; {self._frames.frames} images were read, {len(self._costs.segments)} '
                                'became keyframes')
         return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
-                          self._closures, len(self._costs.segments) - len(self._outcomes))
+                          self._closures, len(self._costs.segments) - len(self._outcomes), self._pose_of,
+                          consecutive=True)
 
     def _take(self, keyframe: Keyframe) -> None:
         self._costs.described(keyframe)
         name = f'{keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'
-        self._pictures[name] = keyframe.thumbnail
+        self._pictures[name] = Picture.of(keyframe)
         pose = self._truth.at(keyframe.id.stamp_ns)
         place = None
         if pose is not None:
+            self._pose_of[name] = pose
             usable = ~self._places.recognizer.excluded(keyframe, True)
             place = truth_of_pose(pose, self._poses, usable, self._limits)
         answer = self._places.recognize(keyframe, exclude_recent=True, top_k=top_k(len(place.ignored) if place else 0))
