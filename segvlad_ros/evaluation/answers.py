@@ -75,7 +75,15 @@ def write_result(path: str | Path, evaluation: Evaluation, numbers: dict[str, ob
     :param numbers: of the evaluation, ready for JSON
     :raises SegvladError: the file cannot be written
     """
-    result = {**numbers, 'consecutive': evaluation.consecutive, 'answers': answer_rows(evaluation)}
+    write_answers(path, {**numbers, 'consecutive': evaluation.consecutive, 'answers': answer_rows(evaluation)})
+
+
+def write_answers(path: str | Path, result: dict[str, object]) -> None:
+    """Write a result file.
+
+    :param result: numbers of any names, ``consecutive`` and ``answers``, see docs/evaluation.md
+    :raises SegvladError: the file cannot be written
+    """
     try:
         Path(path).write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     except OSError as error:

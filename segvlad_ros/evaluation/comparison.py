@@ -16,7 +16,8 @@ from segvlad_ros.types import SegvladError
 DRAWS = 2000
 # Fewer runs of queries than these say nothing about how a difference varies.
 LEAST_BLOCKS = 10
-_FIELDS = {'query': str, 'outcome': str, 'place': bool, 'rank': (int, type(None)), 'score': (int, float, type(None))}
+_FIELDS = {'query': str, 'outcome': (str, type(None)), 'place': bool, 'rank': (int, type(None)),
+           'score': (int, float, type(None))}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Result:
 
     :ivar names: of the queries, in order
     :ivar consecutive: neighbouring queries see the same place
+    :ivar decided: matches were made; else there are ranks only, and no scores
     :ivar place: (n,) bool, has a true place
     :ivar first: (n,) bool, the first candidate is true
     :ivar scores: (n,) float64 of the first candidate, NaN without one
@@ -33,6 +35,7 @@ class Result:
 
     names: list[str]
     consecutive: bool
+    decided: bool
     place: np.ndarray
     first: np.ndarray
     scores: np.ndarray
@@ -92,6 +95,7 @@ def read_result(path: str | Path) -> Result:
     def column(test: Any) -> np.ndarray:
         return np.array([test(row) for row in rows], bool)
     return Result([row['query'] for row in rows], content.get('consecutive') is True,
+                  all(row['outcome'] for row in rows),
                   column(lambda row: row['place']), column(lambda row: row['rank'] == 1),
                   np.array([row['score'] for row in rows], np.float64),
                   column(lambda row: row['outcome'] in (CORRECT.key, WRONG.key)),
@@ -101,7 +105,7 @@ def read_result(path: str | Path) -> Result:
 
 def _is_answer(row: object) -> bool:
     return (isinstance(row, dict) and all(key in row and isinstance(row[key], kind) for key, kind in _FIELDS.items())
-            and row['outcome'] in {entry.key for entry in KINDS})
+            and row['outcome'] in {None, *(entry.key for entry in KINDS)})
 
 
 def compare(first: Result, second: Result, seed: int = 0) -> list[Difference]:
@@ -123,8 +127,9 @@ def compare(first: Result, second: Result, seed: int = 0) -> list[Difference]:
         draws = [both[1].of(weights) - both[0].of(weights)
                  for weights in _draws(count, length, np.random.default_rng(seed))]
         bounds = [_interval(column) for column in np.concatenate(draws).T]
+    names = METRICS if first.decided and second.decided else METRICS[:1]
     return [Difference(name, _known(one), _known(other), interval)
-            for name, one, other, interval in zip(METRICS, *values, bounds)]
+            for name, one, other, interval in zip(names, *values, bounds)]
 
 
 def check_paired(first: Result, second: Result) -> None:
@@ -202,7 +207,9 @@ def as_table(differences: Sequence[Difference]) -> str:
     for each in differences:
         numbers = ''.join('-'.rjust(width) if value is None else f'{value:{sign}{width}.3f}' for value, width, sign in (
             (each.first, 8, ''), (each.second, 9, ''), (each.change, 9, '+')))
-        if each.bounds is None:
+        if each.change is None:
+            said = 'nothing to divide by'
+        elif each.bounds is None:
             said = 'too few queries to tell'
         else:
             said = (f'{each.bounds[0]:+.3f} to {each.bounds[1]:+.3f}   '

@@ -4,8 +4,10 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -35,18 +37,18 @@ class Album:
         self.sources: list[str] = []
         self._numbers: dict[str, int] = {}
 
-    def number(self, name: str, jpeg: bytes) -> int:
+    def number(self, name: str, jpeg: Callable[[], bytes]) -> int:
         """The number of a picture; -1 where there is none.
 
         :param name: tells it from others
-        :param jpeg: its bytes, b'' if none
+        :param jpeg: makes its bytes, b'' if there is none; called once
         :raises SegvladError: it cannot be written
         """
-        if not jpeg:
-            return -1
         if name not in self._numbers:
-            self._numbers[name] = len(self.sources)
-            self.sources.append(self._stored(jpeg))
+            content = jpeg()
+            self._numbers[name] = len(self.sources) if content else -1
+            if content:
+                self.sources.append(self._stored(content))
         return self._numbers[name]
 
     def _stored(self, jpeg: bytes) -> str:
@@ -58,7 +60,7 @@ class Album:
             path.write_bytes(jpeg)
         except OSError as error:
             raise SegvladError(f'{path}: the picture cannot be written ({error.strerror})') from None
-        return f'{self.folder.name}/{path.name}'
+        return f'{quote(os.fsencode(self.folder.name))}/{path.name}'
 
 
 def gallery_of(evaluation: Evaluation, album: Album) -> dict[str, object]:
@@ -68,14 +70,14 @@ def gallery_of(evaluation: Evaluation, album: Album) -> dict[str, object]:
     """
     queries = [outcome.query for outcome in evaluation.outcomes]
     names = dict(zip([*queries, *evaluation.keyframes], short_names([*queries, *evaluation.keyframes])))
-    rows = [_Entry(evaluation, outcome, album, names).row() for outcome in evaluation.outcomes]
+    rows = [Entry(evaluation, outcome, album, names).row() for outcome in evaluation.outcomes]
     return gallery(rows, KINDS, album)
 
 
 def gallery(rows: Sequence[dict[str, object]], kinds: Sequence[OutcomeKind], album: Album) -> dict[str, object]:
     """What the page's script reads of any rows.
 
-    :param rows: see :meth:`_Entry.row`
+    :param rows: see :meth:`Entry.row`
     :param kinds: all that the rows may have, in the order in which they are shown
     """
     present = {row['outcome'] for row in rows}
@@ -85,12 +87,13 @@ def gallery(rows: Sequence[dict[str, object]], kinds: Sequence[OutcomeKind], alb
             'kinds': [vars(entry) for entry in kinds if entry.key in present]}
 
 
-class _Entry:
+class Entry:
     """One query of an evaluation."""
 
     def __init__(self, evaluation: Evaluation, outcome: Outcome, album: Album, names: dict[str, str]) -> None:
         self._evaluation, self._outcome, self._names = evaluation, outcome, names
-        self._number: Callable[[str], int] = lambda name: album.number(name, evaluation.pictures[name].thumbnail)
+        self._number: Callable[[str], int] = lambda name: album.number(
+            name, lambda: evaluation.pictures[name].thumbnail)
 
     def row(self) -> dict[str, object]:
         """Names, numbers of pictures, words, and the boxes of segments in thousandths of their image."""

@@ -30,12 +30,12 @@ def write_report(path: str | Path, evaluation: Evaluation, numbers: dict[str, An
     :param numbers: of :func:`segvlad_ros.evaluation.report.summarize`
     :raises SegvladError: a file cannot be written, or Jinja2 or matplotlib is missing
     """
-    album = Album(Path(path), len(evaluation.outcomes) <= MOST_INSIDE)
+    shown = gallery_of(evaluation, Album(Path(path), len(evaluation.outcomes) <= MOST_INSIDE))
     write_filled(path, 'report.html.j2', 'gallery.js', title=f'Recognition with preset {preset.name}',
                  kicker=f'segvlad report: {numbers["queries"]} queries, {numbers["map_keyframes"]} map keyframes',
                  verdict=sentence(numbers), key_figures=_key_figures(numbers), text=as_text(numbers),
-                 charts=list(_charts(evaluation, numbers)), gallery=gallery_of(evaluation, album),
-                 fingerprint=numbers['fingerprint'], configuration=_rows(flatten(preset)))
+                 charts=list(_charts(evaluation, numbers)), gallery=shown,
+                 fingerprint=numbers['fingerprint'], configuration=_rows(flatten(preset)), note='')
 
 
 def write_calibration_page(path: str | Path, numbers: dict[str, Any], bins: Sequence[Bin]) -> None:
@@ -92,14 +92,16 @@ def _charts(evaluation: Evaluation, numbers: dict[str, Any]) -> Iterator[Chart]:
     outcomes = evaluation.outcomes
     ranks = [outcome.rank for outcome in outcomes if outcome.truth.true]
     if ranks:
-        yield recall(ranks, max(RANKS))
+        yield recall_chart_of(ranks, max(RANKS))
         yield Chart('curve', 'Precision over recall', 'precision over recall for all thresholds of the score',
                     charts.precision_recall_chart(precision_recall(outcomes), numbers),
                     'The curve goes by the score of the best candidate alone. The operating point, with 95 % '
                     'intervals, is what was decided; other tests decide too, so that it may lie off the curve.')
     yield from _probabilities(evaluation)
-    yield Chart('time', 'Time by stage', 'mean milliseconds of each stage', charts.time_chart(evaluation.costs.seconds),
-                'Bars are means, ticks 95th percentiles; a stage counts where it ran.', wide=True)
+    if evaluation.costs.seconds:
+        yield Chart('time', 'Time by stage', 'mean milliseconds of each stage',
+                    charts.time_chart(evaluation.costs.seconds),
+                    'Bars are means, ticks 95th percentiles; a stage counts where it ran.', wide=True)
     if evaluation.closures:
         yield Chart('errors', 'Errors of the closures', 'share of closures over their error',
                     charts.errors_chart(evaluation.closures),
@@ -111,7 +113,7 @@ def _charts(evaluation: Evaluation, numbers: dict[str, Any]) -> Iterator[Chart]:
         yield _similarity(evaluation)
 
 
-def recall(ranks: Sequence[int | None], most: int) -> Chart:
+def recall_chart_of(ranks: Sequence[int | None], most: int) -> Chart:
     """See :func:`segvlad_ros.evaluation.charts.recall_chart`."""
     return Chart('recall', 'Recall at k', 'share of queries with a true place among the first k candidates',
                  charts.recall_chart(ranks, most),
