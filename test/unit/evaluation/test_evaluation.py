@@ -157,6 +157,17 @@ def test_report_page_escapes_names(capsys, preset_file, folder):
     assert 2 <= len(pictures) == len(set(pictures))
 
 
+def test_a_result_that_is_written_can_be_compared(capsys, preset_file, folder):
+    numbers = evaluate(capsys, preset_file, folder, 'query,references\nquery/0.png,ref/3.png\nquery/3.png,\n',
+                       '--output', str(folder / 'a.json'))
+    result = json.loads((folder / 'a.json').read_text())
+    assert {name: result[name] for name in numbers} == numbers
+    assert (len(result['answers']), result['consecutive']) == (numbers['queries'], False)
+    assert result['answers'][0]['query'] == '0.png'  # without the folder that all are in
+    assert main(['evaluate', 'compare', *[str(folder / 'a.json')] * 2]) == 0
+    assert capsys.readouterr().out.count('too few queries to tell') == 4
+
+
 def at(x, y=0.0):
     return Pose(np.array([x, y, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
 
@@ -191,6 +202,15 @@ def test_bag_with_a_second_lap(tmp_path, preset_file):
     assert numbers['recall'] == pytest.approx(11 / 12)
     assert numbers['statuses']['MAP_ONLY_RECENT'] == 5
     assert 'recall@1' in as_text(numbers)
+
+
+def test_bag_tells_the_true_poses_of_what_is_judged(tmp_path, preset_file):
+    path = write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_every=2)
+    evaluation = BagEvaluation(path, PlaceRecognizer(preset_file, gate=KeyframeGate()),
+                               truth_topic='/ground_truth/pose').run(lambda values, title, total: values)
+    assert set(evaluation.poses) == {outcome.query for outcome in evaluation.outcomes} < set(evaluation.pictures)
+    assert [pose.translation[0] for pose in evaluation.poses.values()][:3] == [0.0, 1.0, 2.0]
+    assert {pose.frame for pose in evaluation.poses.values()} == {'odom'} and evaluation.consecutive
 
 
 def test_bag_gives_the_same_numbers_again(tmp_path, preset_file):
