@@ -100,8 +100,8 @@ def precision_recall_chart(curve: Curve, decided: Mapping[str, Any]) -> str:
             axes.plot([left, right], [at[1]] * 2, color=INK, linewidth=1)
             axes.plot([at[0]] * 2, [low, high], color=INK, linewidth=1)
             axes.plot(*at, 'o', color=INK, markersize=6)
-            axes.annotate('operating point', at, (-8, -14), textcoords='offset points', ha='right' if at[0] > 0.4
-                          else 'left')
+            axes.plot(0.05, 0.06, 'o', color=INK, markersize=6)
+            axes.annotate('operating point', (0.05, 0.06), (8, 0), textcoords='offset points', va='center')
         _shares(axes, 'recall', 'precision')
     return _drawn('curve', draw)
 
@@ -147,7 +147,7 @@ def similarity_chart(scores: np.ndarray, shape: tuple[int, int], true: np.ndarra
         return rows, cols
     truth, found = np.zeros(sides), np.zeros(sides)
     truth[cells(true)] = 0.35
-    np.maximum.at(found, cells(scores), scores[:, 2] / max(scores[:, 2].max(initial=0), 1e-9))
+    np.maximum.at(found, cells(scores), 0.15 + 0.85 * scores[:, 2] / max(scores[:, 2].max(initial=0), 1e-9))
 
     def draw(axes: Axes) -> None:
         for alpha, colour in ((truth, _TRUE_RGB), (found, _ACCENT_RGB)):
@@ -200,18 +200,16 @@ def errors_chart(errors: Sequence[ClosureError]) -> str:
 
 def time_chart(seconds: Mapping[str, Sequence[float]]) -> str:
     """Milliseconds an image by stage: the mean as a bar, the 95th percentile as a mark."""
-    names = list(seconds)[::-1]
-    means = [1e3 * float(np.mean(seconds[name])) for name in names]
-    late = [1e3 * float(np.percentile(seconds[name], 95)) for name in names]
+    stages = list(seconds)[::-1]
+    means = [1e3 * float(np.mean(seconds[stage])) for stage in stages]
+    late = [1e3 * float(np.percentile(seconds[stage], 95)) for stage in stages]
+    names = [f'{stage}   {mean:.1f}' if mean >= 1 else f'{stage}   {mean:.2g}' for stage, mean in zip(stages, means)]
 
     def draw(axes: Axes) -> None:
         axes.barh(names, means, color=ACCENT, height=0.62)
         axes.plot(late, names, '|', color=INK, markersize=7)
-        for name, mean, end in zip(names, means, late):
-            axes.annotate(f'{mean:.1f}' if mean >= 1 else f'{mean:.2g}', (max(mean, end), name), (5, 0),
-                          textcoords='offset points', va='center', fontsize=8)
         axes.grid(axis='y', visible=False)
         axes.tick_params(axis='y', length=0, labelcolor=INK)
-        axes.set(xlabel='milliseconds an image', xlim=(0, 1.15 * max(*means, *late)))
+        axes.set(xlabel='milliseconds an image', xlim=(0, 1.05 * max(*means, *late)))
         axes.spines['left'].set_visible(False)
     return _drawn('time', draw, WIDE)

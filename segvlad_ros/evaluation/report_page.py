@@ -45,7 +45,7 @@ def write_calibration_page(path: str | Path, numbers: dict[str, Any], bins: Sequ
     """
     caption = ('Every point is a tenth of the queries, sorted by probability; bars are 95 % Clopper-Pearson intervals. '
                'All probabilities come from calibrations that were learned without the query and its neighbours.')
-    said = (f'Probabilities are off by {100 * numbers["ece"]:.1f} % on average (95 % interval '
+    said = (f'Probabilities are off by {100 * numbers["ece"]:.1f} percentage points on average (95\u00a0% interval '
             f'{100 * numbers["ece_bounds"][0]:.1f} to {100 * numbers["ece_bounds"][1]:.1f}).')
     write_filled(path, 'numbers.html.j2', title=f'Calibration of preset {numbers["preset"]}', verdict=said,
                  kicker=f'segvlad calibration: {numbers["queries"]} queries, cross-validated',
@@ -75,7 +75,9 @@ def _key_figures(numbers: dict[str, Any]) -> list[dict[str, str]]:
     figures = [_figure(label, numbers[name], numbers.get(f'{name}_bounds')) for label, name in (
         ('precision', 'precision'), ('recall', 'recall'), ('recall@1', 'recall@1'), ('recall@5', 'recall@5'),
         ('average precision', 'average_precision'))]
-    figures.append({'name': 'time an image', 'value': f'{numbers["ms_per_image"]["total"]:.0f} ms', 'note': 'mean'})
+    ms = numbers['ms_per_image']['total']
+    figures.append({'name': 'time an image', 'value': f'{ms:.0f} ms' if ms < 1000 else f'{ms / 1000:.2f} s',
+                    'note': 'mean'})
     if numbers['bytes_per_keyframe']:
         figures.append({'name': 'map size', 'value': f'{numbers["bytes_per_keyframe"] / 1e3:.1f} kB',
                         'note': 'a keyframe'})

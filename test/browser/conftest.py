@@ -81,7 +81,7 @@ def opened(chromium) -> Iterator:
         context = chromium.new_context(viewport={'width': width, 'height': 900}, **options)
         seen = Opened(context.new_page())
         pages.append((path, seen))
-        seen.page.set_default_timeout(20_000)
+        seen.page.set_default_timeout(60_000)
         seen.page.on('console', lambda message: seen.said.append(message.text))
         seen.page.on('pageerror', lambda error: seen.said.append(str(error)))
         seen.page.on('dialog', lambda dialog: (seen.said.append('a dialog'), dialog.dismiss()))

@@ -4,10 +4,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 from made_reports import BOXES, ODD, TALL, WIDE, made_evaluation
 
 from segvlad_ros.evaluation.answers import kind_of
+from segvlad_ros.evaluation.recall_page import Ranking, write_recall_page
 from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.report_page import write_report
 from segvlad_ros.pipeline.presets import load_preset
@@ -155,6 +157,18 @@ def test_text_is_legible_by_day_and_by_night(opened, path, scheme):
         assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, selector  # WCAG AA
     drawn = seen.page.locator('#recall svg text').first.evaluate('element => getComputedStyle(element).fill')
     assert (luminance(drawn) > 0.3) == (scheme == 'dark')
+
+
+def test_a_ranking_without_scores_and_pictures(opened, tmp_path):
+    images = [tmp_path / f'{number}.png' for number in range(3)]  # not there
+    truth = [np.array(true, int) for true in ([0], [1], [])]
+    ranking = Ranking(np.array([[0, 1], [2, 1], [-1, -1]]), truth, images, images)
+    write_recall_page(tmp_path / 'page.html', ranking, {'dataset': ODD})
+    seen = opened(tmp_path / 'page.html', color_scheme='dark')
+    assert [seen.visible(f'.tile.{key}') for key in ('correct', 'refused', 'new')] == [1, 1, 1]
+    assert not seen.page.locator('#order').is_visible()
+    seen.page.click('.tile.refused')
+    assert seen.visible('#candidates button') == 2 and seen.text('#pair-reason').endswith('rank 2')
 
 
 def test_a_large_report_has_its_pictures_in_a_folder_and_loads_what_is_looked_at(opened, tmp_path):

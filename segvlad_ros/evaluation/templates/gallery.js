@@ -50,6 +50,7 @@
     }
     at('search').addEventListener('input', refresh);
     at('order').addEventListener('change', refresh);
+    at('order').hidden = !queries.some(({candidates}) => candidates.length && candidates[0].score !== null);
   }
 
   function choose(key) {
