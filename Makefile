@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-long lint benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint benchmark
+.PHONY: benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +22,7 @@ demo: setup  ## run both nodes on a simulated robot and show what was recognised
 
 test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
 	@VENV=$(VENV) .ci/setup dev
-	$(BIN)/pytest -m "not deep and not slam and not fleet and not cluster and not long"
+	$(BIN)/pytest -m "not deep and not slam and not fleet and not cluster and not browser and not long"
 
 test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a robot may have
 	@VENV=$(VENV) .ci/setup dev
@@ -42,6 +43,11 @@ test-fleet:  ## the tests of the place database of many robots (Milvus, embedded
 test-cluster:  ## the tests of extraction on a Ray cluster, which they start here
 	@VENV=$(VENV) .ci/setup dev cluster
 	SEGVLAD_REQUIRE_CLUSTER=1 $(BIN)/pytest -m "cluster and not long"
+
+test-report:  ## the tests of reports in headless Chromium (brings it with apt where it may)
+	@VENV=$(VENV) .ci/setup dev browser
+	@.ci/chromium
+	SEGVLAD_REQUIRE_CHROMIUM=1 $(BIN)/pytest -m "browser and not long"
 
 test-long:  ## fuzzing, kill loops, whole drives with the SLAM back-end
 	@VENV=$(VENV) .ci/setup dev slam fleet cluster

@@ -91,6 +91,7 @@ setup(
     license=XML.findtext("license"),
     packages=find_packages(include=[NAME, f"{NAME}.*"],
                            exclude=[f"{NAME}.{g}" for g in GENERATED]),
+    package_data={f"{NAME}.evaluation": ["templates/*"]},
     ext_modules=[Extension(f"{NAME}.{NAME}_s", sources=[])],  # makes the wheel a platform wheel
     cmdclass={"build_ext": CMakeBuild},
     data_files=[],
@@ -98,6 +99,7 @@ setup(
     install_requires=ROS + [
         "numpy>=1.26", "opencv-python-headless>=4.8", "pillow>=10.2", "scipy>=1.11", "scikit-image>=0.22",
         "faiss-cpu>=1.9", "rosbags>=0.10.9,<0.12", "pyyaml>=6", "tqdm>=4.60", "threadpoolctl>=3.1",
+        "jinja2>=3.1.2", "matplotlib>=3.6.3",
     ],
     extras_require={
         "deep": ["torch>=2.4", "torchvision>=0.19", "segment-anything==1.0", "timm>=1.0.9"],
@@ -106,7 +108,8 @@ setup(
         "reproduce": ["h5py>=3.10"],
         "train": ["pytorch-metric-learning>=2.4"],
         "cluster": ["ray[client]>=2.52"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "matplotlib>=3.8", "h5py>=3.10"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "h5py>=3.10"],
+        "browser": ["playwright>=1.48"],
     },
     entry_points={"console_scripts": [
         "segvlad = segvlad_ros.cli:main",

@@ -28,9 +28,9 @@ from drives import Recorder, Trial, play, real_trials, simulated_trials
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.calibration_fit import BINS, BLOCK, Samples, fit_calibration, reliability, samples_of, trust
+from segvlad_ros.evaluation.charts import reliability_picture
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import decision_metrics
-from segvlad_ros.evaluation.report import reliability_diagram
 from segvlad_ros.pipeline.presets import config_directory, load_preset
 from segvlad_ros.recognition.calibration import Calibration
 
@@ -115,7 +115,7 @@ def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[s
             probabilities = judge.probabilities(tested.vectors)
             numbers[section][name] = trust(probabilities, tested.labels)
             if (section, name) in PICTURED:
-                pictures(_file(section, name), reliability_diagram(reliability(probabilities, tested.labels),
+                pictures(_file(section, name), reliability_picture(reliability(probabilities, tested.labels),
                                                        f'{section}: {name}, {len(tested)} queries'))
     return calibration, numbers
 

@@ -38,12 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.evaluation.calibration_fit import cross_validated, fit_calibration, reliability, samples_of, trust
-    from segvlad_ros.evaluation.report import as_text, write_calibration_page
+    from segvlad_ros.evaluation.page import check_drawing
+    from segvlad_ros.evaluation.report import as_text
+    from segvlad_ros.evaluation.report_page import write_calibration_page
     from segvlad_ros.mapping.keyframes import KeyframeGate
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     check_output(args.output, '--output')
     check_output(args.report, '--report')
+    if args.report:
+        check_drawing()
     preset = replace(chosen_preset(args), calibration=None)  # what is learned anew must not ask what was learned before
     places = PlaceRecognizer(preset, device=args.device, gate=KeyframeGate())
     sets = [samples_of(name, evaluation.outcomes, preset.decision) for name, evaluation in _evaluations(args, places)]

@@ -1,4 +1,4 @@
-"""``segvlad evaluate images|bag``: how well places are recognised (design.md 7)."""
+"""``segvlad evaluate images|bag|compare``: how well places are recognised (design.md 7)."""
 from __future__ import annotations
 
 import argparse
@@ -28,29 +28,42 @@ REQUIRABLE = ('recall@1', 'recall@5', 'recall@10', 'average_precision', 'recall@
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
-    kinds = parser.add_subparsers(dest='kind', metavar='images|bag', required=True)
+    kinds = parser.add_subparsers(dest='kind', metavar='images|bag|compare', required=True)
     images = kinds.add_parser('images', help='on image files with a ground-truth CSV file')
     add_images(images)
     bag = kinds.add_parser('bag', help='on a ROS 2 bag with ground-truth poses: closing loops, as the nodes do')
     bag.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     add_bag_topics(bag)
     evaluate_bag.add_truth_of_days(bag)
+    compare = kinds.add_parser('compare', help='two results of the same queries: what differs, and is it chance?')
+    compare.add_argument('results', nargs=2, type=Path, metavar='FILE.json', help='written by --output')
+    add_json(compare)
     for kind in (images, bag):
         add_preset(kind)
         add_json(kind)
         kind.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
+        kind.add_argument('--output', type=Path, metavar='FILE.json',
+                          help='also write the numbers and the answer to each query, for "segvlad evaluate compare"')
         kind.add_argument('--require', action='append', default=[], metavar='NAME=VALUE',
                           help='exit with status 1 when a number is below this, e.g. recall@1=0.8; may be repeated')
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
-    from segvlad_ros.evaluation.report import as_text, summarize, write_page
+    if args.kind == 'compare':
+        return _compare(args)
+    from segvlad_ros.evaluation.answers import write_result
+    from segvlad_ros.evaluation.page import check_drawing
+    from segvlad_ros.evaluation.report import as_text, summarize
+    from segvlad_ros.evaluation.report_page import write_report
     from segvlad_ros.mapping.keyframes import KeyframeGate
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     required = dict(_requirement(text) for text in args.require)
     check_output(args.report, '--report')
+    check_output(args.output, '--output')
+    if args.report:
+        check_drawing()
     places = PlaceRecognizer(chosen_preset(args), device=args.device, gate=KeyframeGate())
     if args.kind == 'bag':
         evaluation = evaluate_bag.one_or_two_days(args, places)
@@ -59,9 +72,19 @@ def run(args: argparse.Namespace) -> int:
     numbers = summarize(evaluation, places.preset)
     print(json.dumps(numbers, indent=2) if args.json else as_text(numbers))
     if args.report:
-        write_page(args.report, evaluation, numbers)
+        write_report(args.report, evaluation, numbers, places.preset)
+    if args.output:
+        write_result(args.output, evaluation, numbers)
     below = [name for name, least in required.items() if numbers[name] is None or numbers[name] < least]
     return BELOW if below else OK
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from segvlad_ros.evaluation.comparison import as_table, compare, read_result
+
+    differences = compare(*map(read_result, args.results))
+    print(json.dumps([each.as_dict() for each in differences], indent=2) if args.json else as_table(differences))
+    return OK
 
 
 def _requirement(text: str) -> tuple[str, float]:

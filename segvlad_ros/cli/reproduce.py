@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
-from segvlad_ros.cli.options import add_json, progress, whole
+from segvlad_ros.cli.options import add_json, check_output, progress, whole
 from segvlad_ros.evaluation.experiments import AUTHORS_WORDS, EXPERIMENTS, VOCABULARIES, experiment
 from segvlad_ros.evaluation.extracted_dataset import authors_archive
 from segvlad_ros.evaluation.place_datasets import DATASETS, PlaceDataset, place_dataset
@@ -88,6 +88,9 @@ def _add_vote(action: argparse.ArgumentParser) -> None:
     from segvlad_ros.evaluation.reference_voting import RULES
 
     action.add_argument('--rule', choices=RULES, default='weighted', help='how segments vote (%(default)s)')
+    action.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
+    action.add_argument('--output', type=Path, metavar='FILE.json', help='also write what was found for each query, '
+                        'for "segvlad evaluate compare"')
     action.add_argument('--save-results', action='store_true', help='keep what was found, in the files of the research '
                         'code, below DATA/NAME/out/results/global')
 
@@ -150,9 +153,15 @@ def _pca(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from segvlad_ros.evaluation.page import check_drawing
     from segvlad_ros.evaluation.paper_evaluation import result_of
+    from segvlad_ros.evaluation.recall_page import Ranking, write_ranking, write_recall_page
 
     evaluation = _evaluation(args)
+    check_output(args.report, '--report')
+    check_output(args.output, '--output')
+    if args.report:
+        check_drawing()
     truth = evaluation.dataset.true_references(args.data)
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)
@@ -161,6 +170,11 @@ def _evaluate(args: argparse.Namespace) -> int:
               'queries': sum(bool(len(true)) for true in truth), 'query_segments': result.query_segments,
               'map_segments': result.map_segments, 'recall': result.recall.tolist(), 'paper': evaluation.dataset.recall}
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
+    ranking = Ranking(result.ranked, truth, *evaluation.dataset.images(args.data))
+    if args.report:
+        write_recall_page(args.report, ranking, report)
+    if args.output:
+        write_ranking(args.output, ranking, report)
     return OK
 
 

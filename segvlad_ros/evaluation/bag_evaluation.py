@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.evaluation.frame_check import MeasuredMatch, frames_apart
 from segvlad_ros.evaluation.known_map import KnownMap
-from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Picture, Progress, top_k
 from segvlad_ros.evaluation.metrics import ClosureError, Outcome
 from segvlad_ros.evaluation.true_entries import TrueEntries
-from segvlad_ros.evaluation.true_poses import TruePoses, check_one_clock
+from segvlad_ros.evaluation.true_poses import TruePose, TruePoses, check_one_clock
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
 from segvlad_ros.geometry import PoseHistory, relative
 from segvlad_ros.io.bag_frames import FrameReader
@@ -64,7 +64,8 @@ class BagEvaluation:
         self._costs = Costs()
         self._outcomes: list[Outcome] = []
         self._names: list[str] = []
-        self._pictures: dict[str, bytes] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._poses: dict[str, Pose] = {}
         self._closures: list[ClosureError] = []
         self._measured: list[MeasuredMatch] = []
 
@@ -91,7 +92,7 @@ class BagEvaluation:
             self._say_what_is_odd()
         return Evaluation(self._outcomes, self._names, self._costs, self._places.preset.fingerprint(), self._pictures,
                           self._closures, len(self._costs.segments) - len(self._outcomes),
-                          truth=self._judged_by())
+                          self._judged_by(), self._poses, consecutive=True)
 
     def _check_several(self) -> None:
         """See that several cameras can be judged."""
@@ -112,13 +113,20 @@ class BagEvaluation:
         for entry, (keyframe, true) in enumerate(self._map.load(self._places)):
             self._names.append(f'map {entry:05d} at {keyframe.id.stamp_ns} ns')
             self._true.add(keyframe, true)
+            self._note(self._names[-1], true)
         self._map_unknown = self._true.unknown
+
+    def _note(self, name: str, true: TruePose | None) -> None:
+        """Keep a pose for a report."""
+        if true is not None:
+            self._poses[name] = true.view if true.base is None else true.base
 
     def _take(self, keyframe: Keyframe) -> None:
         self._costs.described(keyframe)
         name = f'{keyframe.id.camera} {keyframe.id.index:05d} at {keyframe.id.stamp_ns} ns'.lstrip()
-        self._pictures[name] = keyframe.thumbnail
+        self._pictures[name] = Picture.of(keyframe)
         true = self._truth.of(keyframe)
+        self._note(name, true)
         place = None
         if true is not None:
             usable = ~self._places.recognizer.excluded(keyframe, True)
@@ -143,7 +151,7 @@ class BagEvaluation:
         best = [candidate.entry for candidate in answer.candidates[:1]]
         for entry in {*best, *(sorted(place.true)[:1] if place else ())}:
             found = self._places.recognizer.keyframe(entry)
-            self._pictures.setdefault(self._names[entry], found.thumbnail)
+            self._pictures.setdefault(self._names[entry], Picture.of(found))
             if (found.id.stamp_ns, found.thumbnail) == (query.id.stamp_ns, query.thumbnail):
                 raise SegvladError(f'{self._path}: its image at {as_time(query.id.stamp_ns)} is in the map, '
                                    'which was made of this bag: every image would find itself')

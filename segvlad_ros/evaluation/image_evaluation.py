@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segvlad_ros.evaluation.measured import Costs, Evaluation, Progress, top_k
+from segvlad_ros.evaluation.measured import Costs, Evaluation, Picture, Progress, top_k
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, truth_among
 from segvlad_ros.io.images import read_image
@@ -39,7 +39,7 @@ class ImageEvaluation:
         self._costs = Costs()
         self._entries: list[Path] = []
         self._outcomes: list[Outcome] = []
-        self._pictures: dict[str, bytes] = {}
+        self._pictures: dict[str, Picture] = {}
 
     def map_and_queries(self, references: Sequence[Path], queries: Sequence[Path],
                         sequence: bool = False) -> Evaluation:
@@ -60,7 +60,7 @@ class ImageEvaluation:
         chosen = asked.paths if sequence else [path for path in asked.paths if path in self._truth]
         for path in self._progress(chosen, 'queries'):
             self._ask(path, self._describe(path), 0, not sequence)
-        return self._evaluation()
+        return self._evaluation(consecutive=sequence)
 
     def one_sequence(self, images: Sequence[Path], exclude_frames: int) -> Evaluation:
         """Take the images as a robot would: every one is asked about and then becomes part of the map.
@@ -74,7 +74,7 @@ class ImageEvaluation:
             keyframe = self._describe(path)
             self._ask(path, keyframe, exclude_frames, False)
             self._add(path, keyframe)
-        return self._evaluation()
+        return self._evaluation(consecutive=True)
 
     def _judge_among(self, references: GivenImages, queries: GivenImages) -> None:
         """Put the ground truth in terms of these images, and check that it speaks of them."""
@@ -100,7 +100,7 @@ class ImageEvaluation:
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
         self._costs.described(keyframe)
-        self._pictures[str(path)] = keyframe.thumbnail
+        self._pictures[str(path)] = Picture.of(keyframe)
         return keyframe
 
     def _add(self, path: Path, keyframe: Keyframe) -> None:
@@ -116,6 +116,6 @@ class ImageEvaluation:
             usable = ~self._places.recognizer.excluded(keyframe, False, exclude_frames)
             self._outcomes.append(Outcome(str(path), answer, place.in_entries(self._entries, usable)))
 
-    def _evaluation(self) -> Evaluation:
+    def _evaluation(self, consecutive: bool) -> Evaluation:
         return Evaluation(self._outcomes, list(map(str, self._entries)), self._costs,
-                          self._places.preset.fingerprint(), self._pictures)
+                          self._places.preset.fingerprint(), self._pictures, consecutive=consecutive)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -53,14 +54,16 @@ def draw_match(query: Keyframe, recognition: Recognition, match_thumbnail: bytes
     """
     best = recognition.candidates[0] if recognition.candidates else None
     thumbnail, boxes = _decoded(query.thumbnail), _boxes(query.description.boxes)
-    width = _panel_width(_image_size(boxes, query.camera_model, thumbnail))
+    width = _panel_width(image_size(boxes, query.camera_model, _size(thumbnail)))
     sides = [_side(thumbnail, boxes, query.camera_model, width)]
     if best is None:
         sides.append(_Side(np.full((PANEL_HEIGHT, width, 3), DARK, np.uint8), np.empty((0, 4)), 0.0))
         Lettering(0.6, DIM).centred(sides[1].pixels, 'no candidate')
     else:
         sides.append(_side(_decoded(match_thumbnail), _boxes(match_boxes), match_camera, width))
-        _draw_pairs(sides[0], sides[1], _shown_pairs(best.evidence, sides[0], sides[1]))
+        query_side, match_side = sides
+        _draw_pairs(query_side, match_side, shown_pairs(best.evidence, (query_side.boxes, match_side.boxes),
+                                                        (query_side.area, match_side.area)))
     canvas = np.full((HEADER + PANEL_HEIGHT + FOOTER, 2 * width + GAP, 3), DARK, np.uint8)
     for side, left, name in zip(sides, (0, width + GAP), _names(query, best)):
         if name:
@@ -92,18 +95,26 @@ def _decoded(jpeg: bytes) -> np.ndarray | None:
         return None
 
 
-def _image_size(boxes: np.ndarray, camera: CameraModel | None, thumbnail: np.ndarray | None) -> tuple[float, float]:
+def _size(image: np.ndarray | None) -> tuple[int, int] | None:
+    return None if image is None else image.shape[1::-1]
+
+
+def image_size(boxes: np.ndarray, camera: CameraModel | None, thumbnail: tuple[int, int] | None
+               ) -> tuple[float, float]:
     """Width and height of the image that boxes are in, pixels.
 
     Without a camera model, or with one that the boxes do not fit in, the boxes and the thumbnail's aspect tell it:
     segments reach to the borders of the image, at least in one direction.
+
+    :param boxes: (M, 4) x, y, width, height, pixels
+    :param thumbnail: its width and height, pixels; None if there is none
     """
     reach = (boxes[:, :2] + boxes[:, 2:]).max(0) if len(boxes) else np.zeros(2)
     if camera is not None and camera.width > 0 and camera.height > 0 and (
             reach <= (camera.width, camera.height)).all():
         return camera.width, camera.height
     if thumbnail is not None:
-        height, width = thumbnail.shape[:2]  # never larger than the image
+        width, height = thumbnail  # never larger than the image
         scale = max(1.0, reach[0] / width, reach[1] / height)
         return width * scale, height * scale
     return (max(1.0, reach[0]), max(1.0, reach[1])) if len(boxes) else (4.0, 3.0)
@@ -115,7 +126,7 @@ def _panel_width(size: tuple[float, float]) -> int:
 
 def _side(thumbnail: np.ndarray | None, boxes: np.ndarray, camera: CameraModel | None, width: int) -> _Side:
     """An image scaled into its panel, and its boxes with it."""
-    size = _image_size(boxes, camera, thumbnail)
+    size = image_size(boxes, camera, _size(thumbnail))
     scale = min(width / size[0], PANEL_HEIGHT / size[1])
     shown = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     left, top = (width - shown[0]) // 2, (PANEL_HEIGHT - shown[1]) // 2
@@ -131,18 +142,24 @@ def _side(thumbnail: np.ndarray | None, boxes: np.ndarray, camera: CameraModel |
     return _Side(panel, placed, float(shown[0] * shown[1]))
 
 
-def _shown_pairs(evidence: tuple[SegmentMatch, ...], query: _Side, match: _Side) -> list[SegmentMatch]:
-    """The most similar pairs, each segment once, apart from each other in both images as far as there are such."""
+def shown_pairs(evidence: Sequence[SegmentMatch], sides: tuple[np.ndarray, np.ndarray], areas: tuple[float, float]
+                ) -> list[SegmentMatch]:
+    """The most similar pairs, each segment once, apart from each other in both images as far as there are such.
+
+    :param sides: (M, 4) boxes of the query and of the match, in any unit
+    :param areas: of the two images, in the square of that unit
+    """
+    query, match = sides
     apart: list[SegmentMatch] = []
     overlapping: list[SegmentMatch] = []
     for pair in sorted(evidence, key=lambda pair: -pair.similarity):
-        if not (0 <= pair.query_segment < len(query.boxes) and 0 <= pair.match_segment < len(match.boxes)):
+        if not (0 <= pair.query_segment < len(query) and 0 <= pair.match_segment < len(match)):
             continue
-        boxes = query.boxes[pair.query_segment], match.boxes[pair.match_segment]
-        if not all(SHARES[0] <= box[2] * box[3] / side.area <= SHARES[1] for box, side in zip(boxes, (query, match))):
+        boxes = query[pair.query_segment], match[pair.match_segment]
+        if not all(SHARES[0] <= box[2] * box[3] / area <= SHARES[1] for box, area in zip(boxes, areas)):
             continue
-        free = (_is_apart(boxes[0], query.boxes[[other.query_segment for other in apart]])
-                and _is_apart(boxes[1], match.boxes[[other.match_segment for other in apart]]))
+        free = (_is_apart(boxes[0], query[[other.query_segment for other in apart]])
+                and _is_apart(boxes[1], match[[other.match_segment for other in apart]]))
         (apart if free else overlapping).append(pair)
         if len(apart) == MOST_PAIRS:
             break

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from segvlad_ros.evaluation.metrics import RANKS, ClosureError, Outcome
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import Keyframe, Recognition
+from segvlad_ros.types import CameraModel, Keyframe, Pose, Recognition
 
 Progress = Callable[..., Iterable]
 """Shows how far an iteration is: (values, title, number of values or None) -> the values."""
@@ -41,6 +43,24 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a report shows of an image.
+
+    :ivar thumbnail: JPEG bytes, b'' if none
+    :ivar boxes: (M, 4) int32 of its segments, x, y, width, height, pixels of the camera's image
+    """
+
+    thumbnail: bytes
+    boxes: np.ndarray
+    camera_model: CameraModel | None = None
+
+    @classmethod
+    def of(cls, keyframe: Keyframe) -> Picture:
+        """Of a described image, without its descriptors."""
+        return cls(keyframe.thumbnail, keyframe.description.boxes, keyframe.camera_model)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that was measured, before it is made into numbers.
 
@@ -49,17 +69,22 @@ class Evaluation:
     :ivar closures: of every metric closure whose keyframes have a true pose
     :ivar without_truth: keyframes of a bag that have no true pose and are not judged; None without such
     :ivar truth: of a bag: by what it was judged, for people and scripts
-    :ivar pictures: JPEG thumbnails of queries and map entries by name, for a report
+    :ivar pictures: of queries and map entries by name, for a report
+    :ivar poses: true poses of queries and map entries by name, metres, all in one frame; those of images and of what
+        has no truth are missing
+    :ivar consecutive: the queries are one drive in its order, and neighbours see the same place
     """
 
     outcomes: Sequence[Outcome]
     keyframes: Sequence[str]
     costs: Costs
     fingerprint: dict
-    pictures: dict[str, bytes] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
     closures: Sequence[ClosureError] = ()
     without_truth: int | None = None
     truth: dict[str, object] = field(default_factory=dict)
+    poses: Mapping[str, Pose] = field(default_factory=dict)
+    consecutive: bool = False
 
 
 def top_k(ignored: int) -> int:

@@ -73,17 +73,19 @@ class Curve:
     recall: list[float] = field(default_factory=list)
 
 
-def ranking_metrics(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+def ranking_metrics(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """How well candidates are ranked, whatever is decided about them.
 
     Recall counts the queries that have a true place; precision counts all queries with a candidate, so that one
-    without a true place counts against it. Ignored references are left out of the ranking.
+    without a true place counts against it. Ignored references are left out of the ranking. Bounds are 95%
+    Clopper-Pearson intervals.
     """
     ranks = [outcome.rank for outcome in outcomes if outcome.truth.true]
-    metrics: dict[str, float | int | None] = {'queries': len(outcomes), 'queries_with_place': len(ranks)}
+    metrics: dict[str, object] = {'queries': len(outcomes), 'queries_with_place': len(ranks)}
     for limit in RANKS:
         hits = sum(rank is not None and rank <= limit for rank in ranks)
         metrics[f'recall@{limit}'] = hits / len(ranks) if ranks else None
+        metrics[f'recall@{limit}_bounds'] = clopper_pearson(hits, len(ranks))
     curve = precision_recall(outcomes)
     steps = np.diff([0.0, *curve.recall])
     perfect = [recall for precision, recall in zip(curve.precision, curve.recall) if precision == 1.0]

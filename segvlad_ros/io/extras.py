@@ -55,6 +55,19 @@ def import_cluster(module: str) -> ModuleType:
     return _import_extra(module, 'cluster')
 
 
+def import_drawing(module: str) -> ModuleType:
+    """Import a module of jinja2 or matplotlib: installed with the package, but not by everyone who builds with colcon.
+
+    :raises SegvladError: naming the package of pip and of Ubuntu, where the module is not installed
+    """
+    package = module.split('.', maxsplit=1)[0]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise SegvladError(f'{module} cannot be imported ({error}); reports need it: pip install {package}, or sudo '
+                           f'apt install python3-{package}') from error
+
+
 def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)

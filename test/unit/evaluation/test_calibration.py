@@ -21,8 +21,8 @@ from segvlad_ros.evaluation.calibration_fit import (
     samples_of,
     trust,
 )
+from segvlad_ros.evaluation.charts import reliability_picture
 from segvlad_ros.evaluation.metrics import Outcome
-from segvlad_ros.evaluation.report import reliability_diagram
 from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.pipeline.presets import load_preset
@@ -238,8 +238,8 @@ def test_reliability_bins_hold_equal_counts():
     assert {entry.count for entry in bins} == {100, 101}
     assert [entry.predicted for entry in bins] == sorted(entry.predicted for entry in bins)
     assert all(entry.bounds[0] <= entry.observed <= entry.bounds[1] for entry in bins)
-    picture = reliability_diagram(bins, 'a <title>')
-    assert picture.count('<circle') == 10 and '&lt;title&gt;' in picture
+    picture = reliability_picture(bins, 'a <title>')
+    assert picture.count('<use ') >= 10 and '&lt;title&gt;' in picture
 
 
 # The command: a small world with enough places that return, and enough that do not.
@@ -308,7 +308,7 @@ def test_calibrate_images_command(capsys, folder):
     calibration = load_calibration(folder / 'made.json',
                                    load_preset(folder / 'small.yaml').fingerprint()['digest'])
     assert (calibration.queries, calibration.positives) == (70, 35)
-    assert 'reliability diagram' in (folder / 'report.html').read_text()
+    assert 'share that is true' in (folder / 'report.html').read_text()
 
 
 def test_calibrate_joins_sources(capsys, folder):

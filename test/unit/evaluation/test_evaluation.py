@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
 
 import cv2
@@ -134,8 +135,20 @@ def test_report_page_escapes_names(capsys, preset_file, folder):
     evaluate(capsys, preset_file, folder, 'query,references\nquery/1.png,ref/<b>&.png\n',
              '--report', str(folder / 'page.html'))
     page = (folder / 'page.html').read_text()
-    assert '&lt;b&gt;&amp;.png' in page and '<b>&.png' not in page
-    assert page.count('data:image/jpeg;base64,') == 3
+    assert r'ref/\u003cb\u003e\u0026.png' in page and '<b>&.png' not in page
+    pictures = re.findall('data:image/jpeg;base64,[^"]+', page)
+    assert 2 <= len(pictures) == len(set(pictures))
+
+
+def test_a_result_that_is_written_can_be_compared(capsys, preset_file, folder):
+    numbers = evaluate(capsys, preset_file, folder, 'query,references\nquery/0.png,ref/3.png\nquery/3.png,\n',
+                       '--output', str(folder / 'a.json'))
+    result = json.loads((folder / 'a.json').read_text())
+    assert {name: result[name] for name in numbers} == numbers
+    assert (len(result['answers']), result['consecutive']) == (numbers['queries'], False)
+    assert result['answers'][0]['query'] == '0.png'  # without the folder that all are in
+    assert main(['evaluate', 'compare', *[str(folder / 'a.json')] * 2]) == 0
+    assert capsys.readouterr().out.count('too few queries to tell') == 4
 
 
 def at(x, y=0.0):
@@ -155,10 +168,14 @@ def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shif
     return path
 
 
-def bag_numbers(path, preset_file, topics=None):
+def evaluated(path, preset_file, topics=None):
     places = PlaceRecognizer(preset_file, gate=KeyframeGate())
     evaluation = BagEvaluation([read_frames(path, topics)], read_true_poses(path), places)
-    return summarize(evaluation.run(lambda values, title, total: values), places.preset)
+    return evaluation.run(lambda values, title, total: values), places.preset
+
+
+def bag_numbers(path, preset_file, topics=None):
+    return summarize(*evaluated(path, preset_file, topics))
 
 
 THERE_AND_AGAIN = [*range(12), *range(12)]
@@ -172,6 +189,14 @@ def test_bag_with_a_second_lap(tmp_path, preset_file):
     assert numbers['recall'] == pytest.approx(11 / 12)
     assert numbers['statuses']['MAP_ONLY_RECENT'] == 5
     assert 'recall@1' in as_text(numbers)
+
+
+def test_bag_tells_the_true_poses_of_what_is_judged(tmp_path, preset_file):
+    path = write_run(tmp_path / 'run', THERE_AND_AGAIN, truth_every=2)
+    evaluation, _ = evaluated(path, preset_file)
+    assert set(evaluation.poses) == {outcome.query for outcome in evaluation.outcomes} < set(evaluation.pictures)
+    assert [pose.translation[0] for pose in evaluation.poses.values()][:3] == [0.0, 1.0, 2.0]
+    assert {pose.frame for pose in evaluation.poses.values()} == {'odom'} and evaluation.consecutive
 
 
 def test_bag_gives_the_same_numbers_again(tmp_path, preset_file):

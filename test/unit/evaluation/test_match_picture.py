@@ -139,13 +139,13 @@ def test_the_strongest_pairs_are_shown_apart_and_each_segment_once():
     steps = np.arange(20)
     boxes = np.stack([steps % 5 * 128, steps // 5 * 120, np.full(20, 100), np.full(20, 90)], 1)
     boxes = np.vstack([boxes, boxes + [5, 5, 0, 0], [[0, 0, WIDE, TALL]]])  # the second twenty lie over the first
-    side = match_picture._side(None, boxes.astype(float), None, 360)
+    sides, areas = (boxes.astype(float),) * 2, (WIDE * TALL,) * 2
     evidence = [SegmentMatch(n, n, 0.5 + 0.01 * n) for n in range(20)]
     evidence += [SegmentMatch(20 + n, 20 + n, 0.4) for n in range(20)] + [SegmentMatch(40, 40, 0.99)]
-    pairs = match_picture._shown_pairs(tuple(evidence), side, side)
+    pairs = match_picture.shown_pairs(evidence, sides, areas)
     assert [pair.query_segment for pair in pairs] == list(range(19, 7, -1))
     over = (SegmentMatch(0, 0, 0.9), SegmentMatch(20, 20, 0.8), SegmentMatch(20, 1, 0.7), SegmentMatch(2, 0, 0.6))
-    assert [(p.query_segment, p.match_segment) for p in match_picture._shown_pairs(over, side, side)] == [
+    assert [(p.query_segment, p.match_segment) for p in match_picture.shown_pairs(over, sides, areas)] == [
         (0, 0), (20, 20)]
 
 
