@@ -1,6 +1,7 @@
 """The search of DBoW2, literally: an inverted index and the L1 score, for comparison with cosines of the same words.
 
-Galvez-Lopez and Tardos, IEEE T-RO 28(5), 2012, section IV; Nister and Stewenius, CVPR 2006, for the score by common words.
+Galvez-Lopez and Tardos, IEEE T-RO 28(5), 2012, section IV; Nister and Stewenius, CVPR 2006, for the score by the words
+in common.
 """
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def build_image_extractor(preset: Preset, device: str) -> FeatureExtractor:
     from segvlad_ros.features.orb import OrbDetector
 
     settings, size = preset.features, (preset.image.width, preset.image.height)
-    if preset.segmenter != PatchSettings('patches', 1, 1):
+    if not preset.one_segment:
         raise SegvladError(f'features.kind {settings.kind} makes one vector of an image: set segmenter to '
                            '{kind: patches, rows: 1, cols: 1}, its only segment')
     if isinstance(settings, OrbWordsSettings):

@@ -238,6 +238,11 @@ class Preset(RecognitionSettings):
         return isinstance(self.features, (OrbWordsSettings, GivenSettings)) or (
             isinstance(self.features, ImageModelSettings) and self.features.cell is None)
 
+    @property
+    def one_segment(self) -> bool:
+        """Whether a keyframe is one segment, the image."""
+        return self.segmenter == PatchSettings('patches', 1, 1)
+
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.
 

@@ -93,7 +93,7 @@ def test_one_vector_an_image_can_be_calibrated(capsys, tmp_path):
             np.save(tmp_path / kind / f'{number}.npy', place + 0.4 * generator.normal(size=16))
     lines = [f'query/{number}.png,{f"ref/{number}.png" if number < 40 else ""}' for number in range(80)]
     (tmp_path / 'truth.csv').write_text('\n'.join(['query,references', *lines]))
-    given = ('--descriptors', str(tmp_path), '--set', 'features.dimension=16')
+    given = ('--descriptors', str(tmp_path), '--set', 'features.dimension=16', '--set', 'geometry.max_keypoints=0')
     learned = str(tmp_path / 'calibration.json')
     source = arguments(tmp_path, 'given', *given)[2:]
     assert main(['calibrate', 'images', *source, '--output', learned]) == 0
@@ -198,6 +198,12 @@ def test_a_network_of_ones_own_in_python(folder):
 def test_presets_that_contradict_themselves(preset, changes, said, folder):
     with pytest.raises(SegvladError, match=said):
         _ = PlaceRecognizer(load_preset(preset, changes)).describer
+
+
+def test_what_has_no_cells_has_no_words_to_fit(capsys, folder, tmp_path):
+    line = refusal(capsys, 'fit', 'vocabulary', str(folder / 'ref'), '--preset', 'image_model', '--output',
+                   str(tmp_path / 'words.npz'))
+    assert 'one vector of an image' in line
 
 
 def test_the_fingerprint_follows_what_makes_the_vectors(words):
