@@ -43,6 +43,7 @@ def load_onnx(path: Path, device: str = 'cpu') -> Model:
                            'onnxruntime-gpu')
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # its threads wait without burning cores
     try:
         session = runtime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime raises kinds of its own

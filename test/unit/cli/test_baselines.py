@@ -90,7 +90,7 @@ def test_one_vector_an_image_can_be_calibrated(capsys, tmp_path):
         for number, place in enumerate(places[:40] if kind == 'ref' else places):
             crop = picture[number * 3:number * 3 + 60, number * 4:number * 4 + 80]
             imsave(tmp_path / kind / f'{number}.png', crop, check_contrast=False)
-            np.save(tmp_path / kind / f'{number}.npy', place + 0.4 * generator.normal(size=16))
+            np.save(tmp_path / kind / f'{number}.npy', place + 0.3 * generator.normal(size=16))
     lines = [f'query/{number}.png,{f"ref/{number}.png" if number < 40 else ""}' for number in range(80)]
     (tmp_path / 'truth.csv').write_text('\n'.join(['query,references', *lines]))
     given = ('--descriptors', str(tmp_path), '--set', 'features.dimension=16', '--set', 'geometry.max_keypoints=0')
@@ -101,7 +101,8 @@ def test_one_vector_an_image_can_be_calibrated(capsys, tmp_path):
         'given', {'features.dimension': 16}).fingerprint()['digest']
     decided = ('--set', f'calibration={learned}', '--set', 'decision.min_probability=0.5')
     numbers = evaluate(capsys, tmp_path, 'given', *given, *decided)
-    assert numbers['recall@1'] == 1.0
+    assert numbers['accepted'] >= 30
+    assert numbers['precision'] >= 0.9
     assert 'segvlad calibrate' in refusal(capsys, *arguments(tmp_path, 'given', *given, *decided, '--set',
                                                    'features.made_by=else'))
 
