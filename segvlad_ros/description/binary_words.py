@@ -16,8 +16,8 @@ from segvlad_ros.features.orb import ORB_BYTES, OrbDetector
 from segvlad_ros.types import FeatureGrid, SegvladError
 
 WORDS = 10_000
-"""Words of a vocabulary where nothing else is asked for. ORB-SLAM's has a million, and an image few of them; here their
-histogram is a vector of the map."""
+"""Words of a vocabulary where nothing else is asked for. ORB-SLAM's has up to a million, and an image few of them; here
+their histogram is a vector of the map."""
 _MOST_CHILDREN = 10  # of a node
 MAX_WORDS = 0xFFFF
 """Words of a vocabulary at most: their histogram is a descriptor, and msg/PlaceDescriptor holds no longer ones."""

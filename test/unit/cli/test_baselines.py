@@ -137,7 +137,7 @@ def vectors(folder, tmp_path):
     return tmp_path
 
 
-GIVEN = ('--set', 'features.dimension=64', '--set', 'decision.min_score=0.5')
+GIVEN = ('--set', 'features.dimension=64', '--set', 'decision.min_score=0.5', '--set', 'geometry.max_keypoints=0')
 
 
 def test_vectors_of_files_are_taken_as_they_are(capsys, folder, vectors):
