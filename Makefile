@@ -28,8 +28,8 @@ test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a ro
 	@VENV=$(VENV) .ci/setup dev
 	.ci/test-compat
 
-test-deep:  ## the tests of SAM, DINOv2 and the nodes with them (installs about 5 GB)
-	@VENV=$(VENV) .ci/setup dev deep train
+test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with them (installs about 5 GB)
+	@VENV=$(VENV) .ci/setup dev deep onnx train
 	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m "deep and not long"
 
 test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)

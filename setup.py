@@ -106,6 +106,7 @@ setup(
         "slam": ["gtsam>=4.3"],
         "fleet": ["pymilvus==3.0.2", "milvus-lite==3.2.2"],
         "reproduce": ["h5py>=3.10"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.19", "onnxscript>=0.3"],
         "train": ["pytorch-metric-learning>=2.4"],
         "cluster": ["ray[client]>=2.52"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "h5py>=3.10"],

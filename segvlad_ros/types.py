@@ -188,6 +188,7 @@ class Frame:
     :ivar base_from_camera: pose of the optical frame in the base frame (``frame`` names the base frame), or None
     :ivar odometry_piece: number of the unbroken piece of odometry that ``pose`` is of; poses of two pieces, before and
         after a driver was restarted, say nothing about each other; None where that is not known
+    :ivar descriptor: (D,) float32, what describes the whole image, for presets with ``features.kind: given``
     """
 
     rgb: np.ndarray
@@ -199,6 +200,7 @@ class Frame:
     camera_model: CameraModel | None = None
     base_from_camera: Pose | None = None
     odometry_piece: int | None = None
+    descriptor: np.ndarray | None = None
 
 
 class SessionKey(NamedTuple):

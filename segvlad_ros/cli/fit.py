@@ -21,6 +21,7 @@ from segvlad_ros.cli.options import (
     whole,
 )
 from segvlad_ros.pipeline.presets import Preset
+from segvlad_ros.pipeline.sections import OrbWordsSettings
 from segvlad_ros.text import one_line
 
 SEED = 42
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number = whole(1, 'a whole number of 1 or more')
     kinds = parser.add_subparsers(dest='kind', metavar='vocabulary|projection', required=True)
     vocabulary = kinds.add_parser('vocabulary', help='visual words, by k-means on the features of the images')
-    vocabulary.add_argument('--words', type=number, default=32, metavar='K', help='number of words (%(default)s)')
+    vocabulary.add_argument('--words', type=number, metavar='K',
+                            help='number of words (32; of a preset with binary words 10,000 at most)')
     vocabulary.add_argument('--cells', type=number, default=200_000, metavar='N',
                             help='features used, drawn evenly from the images (%(default)s)')
     projection = kinds.add_parser('projection', help='a PCA of the segments that the images have')
@@ -66,12 +68,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> None:
+    from segvlad_ros.description.binary_words import WORDS, fit_binary_vocabulary
     from segvlad_ros.description.vocabulary import fit_vocabulary
 
-    features = np.concatenate(list(_features(args, preset, images)))
-    vocabulary = fit_vocabulary(features, args.words, SEED)
+    if isinstance(preset.features, OrbWordsSettings):
+        samples = list(_binary_features(args, preset, images))
+        vocabulary = fit_binary_vocabulary(samples, args.words or WORDS, SEED)
+        kind = 'binary words'
+    else:
+        samples = list(_features(args, preset, images))
+        vocabulary = fit_vocabulary(np.concatenate(samples), args.words or 32, SEED)
+        kind = f'words of {vocabulary.dimension} dimensions'
     vocabulary.save(args.output)
-    print(f'{args.output}: {len(vocabulary)} words of {vocabulary.dimension} dimensions from {len(features)} '
+    print(f'{args.output}: {len(vocabulary)} {kind} from {sum(map(len, samples))} '
           f'features of {len(images)} images; use it with --set vocabulary={args.output}')
 
 
@@ -87,6 +96,19 @@ def _fit_projection(args: argparse.Namespace, preset: Preset, images: Sequence[P
           f'use it with --set projection.kind=file --set projection.path={args.output}')
 
 
+def _binary_features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
+    """ORB descriptors of every image, at most the same number of each."""
+    from segvlad_ros.description.describer import resized
+    from segvlad_ros.features.orb import OrbDetector
+    from segvlad_ros.io.images import read_image
+
+    detector = OrbDetector(preset.features.keypoints)
+    generator = np.random.default_rng(SEED)
+    for path in progress(images, 'keypoints'):
+        rgb = resized(read_image(path, args.image_bits), (preset.image.width, preset.image.height))
+        yield _sample(detector.describe(rgb), -(-args.cells // len(images)), generator)
+
+
 def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Textured cells of every image, at most the same number of each."""
     from segvlad_ros.description.arrays import to_numpy
@@ -94,8 +116,8 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     from segvlad_ros.io.images import read_image
     from segvlad_ros.pipeline.presets import build_extractor
 
-    extractor = build_extractor(preset.features, args.device)
     size = (preset.image.width, preset.image.height)
+    extractor = build_extractor(preset.features, args.device, size)
     generator = np.random.default_rng(SEED)
     for path in progress(images, 'features'):
         grid = extractor.extract(resized(read_image(path, args.image_bits), size))

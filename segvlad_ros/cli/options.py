@@ -75,6 +75,8 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
                         help='references and queries are one sequence; leave out the last N images')
     parser.add_argument('--sequence', action='store_true',
                         help='the queries are consecutive: matches need the agreement of neighbouring queries')
+    parser.add_argument('--descriptors', type=Path, metavar='DIR',
+                        help='.npy files, one vector an image, called as the images: for presets like "given"')
     add_image_bits(parser)
 
 
@@ -141,6 +143,14 @@ def real(accepts: Callable[[float], bool], what: str) -> Callable[[str], float]:
             pass
         raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
     return parse
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """The type of an argument that is a width and a height, ``640x480``."""
+    width, _, height = text.partition('x')
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 640x480')
+    return int(width), int(height)
 
 
 def chosen_preset(args: argparse.Namespace) -> Preset:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
-from segvlad_ros.cli.options import add_json, check_output, progress, whole
+from segvlad_ros.cli.options import add_json, check_output, image_size, progress, whole
 from segvlad_ros.evaluation.experiments import AUTHORS_WORDS, EXPERIMENTS, VOCABULARIES, experiment
 from segvlad_ros.evaluation.extracted_dataset import authors_archive
 from segvlad_ros.evaluation.place_datasets import DATASETS, PlaceDataset, place_dataset
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument('--dataset', required=True, metavar='NAME',
                             help='a name of "segvlad reproduce list", or a folder of your own')
         action.add_argument('--finetuned', action='store_true', help='features, and words, of the fine-tuned network')
-        action.add_argument('--size', type=_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
+        action.add_argument('--size', type=image_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
     reproduce_extract.add_what(actions['extract'])
     for name in ('extract', 'run'):
         reproduce_extract.add_arguments(actions[name])
@@ -93,14 +93,6 @@ def _add_vote(action: argparse.ArgumentParser) -> None:
                         'for "segvlad evaluate compare"')
     action.add_argument('--save-results', action='store_true', help='keep what was found, in the files of the research '
                         'code, below DATA/NAME/out/results/global')
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(part) for part in text.split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 640x480') from None
-    return width, height
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, textured_cells
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features import FeatureExtractor
+from segvlad_ros.features.given_vectors import given
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import CellGrid, FeatureGrid, Keypoints, PlaceDescription, Segments, SegvladError
@@ -70,23 +71,25 @@ class Describer:
         width, height = self.grid.width, self.grid.height
         self.describe(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
-    def describe(self, rgb: np.ndarray, depth: np.ndarray | None = None) -> PlaceDescription:
+    def describe(self, rgb: np.ndarray, depth: np.ndarray | None = None,
+                 vector: np.ndarray | None = None) -> PlaceDescription:
         """Describe one image.
 
         :param rgb: (height, width, 3) uint8, any size
         :param depth: (height, width) float32 metres, NaN where unknown; only keypoints use it
+        :param vector: (D,) what a preset with ``features.kind: given`` wants, and no other takes
         :return: empty, and ``rejected`` with the reason, where the image cannot be recognised
         """
         with one_blas_thread():
-            return self._describe(rgb, depth)
+            return self._describe(rgb, depth, vector)
 
-    def _describe(self, rgb: np.ndarray, depth: np.ndarray | None) -> PlaceDescription:
+    def _describe(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None) -> PlaceDescription:
         timings: dict[str, float] = {}
         reason = _unusable(rgb)
         if reason:
             return self._nothing(reason, timings)
         with _gpu_memory_errors():
-            grid, segments = self._see(rgb, timings)
+            grid, segments = self._see(rgb, vector, timings)
         if len(segments) < self.min_segments:
             return self._nothing(f'{len(segments)} segments found, at least {self.min_segments} needed', timings)
         with _timed(timings, 'description'), _gpu_memory_errors():
@@ -127,20 +130,22 @@ class Describer:
         return PlaceDescription(np.zeros((0, self.dimension), np.float32), np.zeros((0, 4), np.int32),
                                 np.zeros(0, np.int64), rejected=reason, timings=timings)
 
-    def _see(self, rgb: np.ndarray, timings: dict[str, float]) -> tuple[FeatureGrid, Segments]:
+    def _see(self, rgb: np.ndarray, vector: np.ndarray | None,
+             timings: dict[str, float]) -> tuple[FeatureGrid, Segments]:
         """Features and segments of one image."""
         if self._pool is None:
-            return self._features(rgb, timings), self._segments(rgb, timings)
-        features = self._pool.submit(self._features, rgb, timings)
+            return self._features(rgb, vector, timings), self._segments(rgb, timings)
+        features = self._pool.submit(self._features, rgb, vector, timings)
         try:
             segments = self._segments(rgb, timings)
         finally:
             wait([features])  # never leave the other half running into the next image
         return features.result(), segments
 
-    def _features(self, rgb: np.ndarray, timings: dict[str, float]) -> FeatureGrid:
+    def _features(self, rgb: np.ndarray, vector: np.ndarray | None, timings: dict[str, float]) -> FeatureGrid:
         with _timed(timings, 'features'):
-            grid = self.extractor.extract(resized(rgb, (self.grid.width, self.grid.height)))
+            image = resized(rgb, (self.grid.width, self.grid.height))
+            grid = self.extractor.extract(image) if vector is None else given(self.extractor, vector, image.shape)
         if (grid.rows, grid.cols) != (self.grid.rows, self.grid.cols):
             raise SegvladError(f'the features form {grid.rows} x {grid.cols} cells, the image size has '
                                f'{self.grid.rows} x {self.grid.cols}; the extractor must keep to the image size')

@@ -7,6 +7,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from segvlad_ros.features.orb import spread_keypoints
 from segvlad_ros.types import Keypoints
 
 DESCRIPTOR_BYTES = 128
@@ -15,8 +16,6 @@ DESCRIPTOR_BYTES = 128
 _STEPS = 512.0
 # OpenCV's SIFT forgets half a pixel of its doubled image, unless a version of 4.8 or later is asked not to.
 _UPSCALE_SHIFT = 0.25
-# Keypoints are dealt out over this many rows and columns of the image, so that no corner of it gets all.
-_CELLS = 8
 # A depth is doubtful where the 3 x 3 depths around it spread more than this share of it: the edge of an object.
 _MAX_DEPTH_SPREAD = 0.1
 # SIFT cannot form an octave of an image with a shorter side (cv2.error at 2 pixels), and finds nothing in it.
@@ -50,7 +49,7 @@ class KeypointDetector:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         found = self._sift.detect(grey) if min(grey.shape) >= _MIN_SIDE else ()
-        kept = [found[i] for i in _spread(found, grey.shape, self.max_keypoints)]
+        kept = [found[i] for i in spread_keypoints(found, grey.shape, self.max_keypoints)]
         if kept:
             kept, vectors = self._sift.compute(grey, kept)
         if not len(kept):
@@ -62,21 +61,6 @@ class KeypointDetector:
         positions = (positions - _UPSCALE_SHIFT + 0.5) * stretch - 0.5
         depths = _depths_at(positions, depth, (width, height))
         return Keypoints(positions.astype(np.float32), _root_bytes(vectors), depths)
-
-
-def _spread(found: tuple[cv2.KeyPoint, ...], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Numbers of up to ``count`` keypoints: the strongest of every cell, then the second of every cell, and so on.
-
-    So the first of a keyframe's keypoints are those to keep, however many a map wants.
-    """
-    positions = np.array([keypoint.pt for keypoint in found]).reshape(-1, 2)
-    strength = np.array([keypoint.response for keypoint in found])
-    cells = (positions * (_CELLS / shape[1], _CELLS / shape[0])).astype(int).clip(0, _CELLS - 1) @ (1, _CELLS)
-    order = np.lexsort((-strength, cells))
-    begins = np.searchsorted(cells[order], cells[order])
-    rank = np.empty(len(found), int)
-    rank[order] = np.arange(len(found)) - begins
-    return np.lexsort((-strength, rank))[:count]
 
 
 def _root_bytes(vectors: np.ndarray) -> np.ndarray:

@@ -68,6 +68,11 @@ class Vocabulary:
             np.savez(file, centres=self.centres)
 
 
+def no_words(dimension: int) -> Vocabulary:
+    """One word at the origin: the VLAD of a single feature is then the feature itself, at unit length."""
+    return Vocabulary(np.zeros((1, dimension), np.float32))
+
+
 def load_vocabulary(path: str | Path) -> Vocabulary:
     """Read ``.npz`` (array ``centres``), ``.npy``, or the reference's ``c_centers.pt`` (without torch).
 

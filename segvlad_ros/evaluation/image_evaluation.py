@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from segvlad_ros.evaluation.measured import Costs, Evaluation, Picture, Progress, top_k
 from segvlad_ros.evaluation.metrics import Outcome
@@ -29,11 +31,12 @@ class ImageEvaluation:
     :param truth: by path of the query, see :func:`segvlad_ros.evaluation.truth.read_truth`
     :param progress: wraps the iteration over a list, with a title
     :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
+    :param vector_of: the vector of an image, for a preset that is given them; None lets the preset describe
     """
 
     def __init__(self, places: PlaceRecognizer, truth: dict[Path, PlaceTruth], progress: Progress,
-                 image_bits: int = 0) -> None:
-        self._places, self._image_bits = places, image_bits
+                 image_bits: int = 0, vector_of: Callable[[Path], np.ndarray] | None = None) -> None:
+        self._places, self._image_bits, self._vector_of = places, image_bits, vector_of
         self._truth = truth
         self._progress = progress
         self._costs = Costs()
@@ -96,7 +99,9 @@ class ImageEvaluation:
         begin = time.perf_counter()
         rgb = read_image(path, self._image_bits)
         seconds = time.perf_counter() - begin
-        keyframe = self._places.describe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS))
+        vector = None if self._vector_of is None else self._vector_of(path)
+        keyframe = self._places.describe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS,
+                                               descriptor=vector))
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
         self._costs.described(keyframe)

@@ -25,3 +25,14 @@ class FeatureExtractor(Protocol):
         :return: a feature a cell; rows of zeros where there is nothing to describe
         """
         ...
+
+
+def whole_image(vector: np.ndarray, shape: tuple[int, ...], cell: int) -> FeatureGrid:
+    """One vector of a whole image as a grid: each of its cells has it, so that any segment is described by it.
+
+    :param vector: (D,) float32
+    :param shape: of the image, height first
+    :param cell: side of a cell, pixels; best the image's shorter side
+    """
+    rows, cols = shape[0] // cell, shape[1] // cell
+    return FeatureGrid(np.tile(vector.astype(np.float32), (rows * cols, 1)), rows, cols)

@@ -91,6 +91,24 @@ class Dinov2Extractor:
             self._stream.synchronize()
         return FeatureGrid(features if self._stream else features.numpy(), rows, cols)
 
+    def network_for(self, width: int, height: int) -> torch.nn.Module:
+        """The network alone, for one size of image: (1, 3, height, width) normalised to (1, cells, D)."""
+        torch = import_deep('torch')
+        network, positions = self._network, self._position_embedding(height // CELL, width // CELL)
+
+        class OneSize(torch.nn.Module):
+            """Position embeddings are resampled for this size once, not in the network."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.parts = network.module
+                self.register_buffer('positions', positions)
+
+            def forward(self, image: torch.Tensor) -> torch.Tensor:
+                return network(image, self.positions)
+
+        return OneSize()
+
     def _position_embedding(self, rows: int, cols: int) -> torch.Tensor:
         if (rows, cols) not in self._positions:
             embedding = resampled_positions(self._network.positions, rows, cols)

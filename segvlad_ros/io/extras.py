@@ -68,6 +68,14 @@ def import_drawing(module: str) -> ModuleType:
                            f'apt install python3-{package}') from error
 
 
+def import_onnx(module: str) -> ModuleType:
+    """Import a module of the extra ``onnx`` (onnx, onnxruntime, onnxscript).
+
+    :raises SegvladError: naming the extra, where the module is not installed
+    """
+    return _import_extra(module, 'onnx')
+
+
 def _import_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)

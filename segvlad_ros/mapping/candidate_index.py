@@ -20,6 +20,11 @@ driven."""
 _DAMPING = 0.125
 
 
+_SHORT = 2048
+"""Length of descriptors up to which the d x d products of a sample are taken, and not those of its rows, which are at
+most 4096: those of one vector an image of ten thousand values would take minutes and a gigabyte."""
+
+
 class _Stage(NamedTuple):
     """What is compared, and how many keyframes go on."""
 
@@ -46,7 +51,7 @@ class CandidateIndex:
 
         self._eigh = eigh
         self.ready = False
-        self._products: np.ndarray | float = 0.0  # of the sample's representatives
+        self._products: np.ndarray | float = 0.0  # of the sample's representatives, where they are short
         self._axes: np.ndarray | None = None  # the leading directions, once the sample is there
         self._sketches = (Signs(4, 96, 256), Values(4, 64, np.float32), Signs(16, 224, 512),
                           Values(32, 192, np.int8))
@@ -58,7 +63,8 @@ class CandidateIndex:
         found = [centres for centres, _ in representatives(rows, self._counts)]
         self._waiting.append(found)
         if self._axes is None:
-            self._products = self._products + found[-1].T @ found[-1]
+            if rows.shape[1] <= _SHORT:
+                self._products = self._products + found[-1].T @ found[-1]
             if len(self._waiting) == SAMPLE:
                 self._axes = self._leading()
             return
@@ -73,10 +79,20 @@ class CandidateIndex:
         """(d, D) float32, the damped directions with the largest share of the sample, the largest first; zeros beyond
         d.
         """
-        size, most = len(self._products), max(sketch.directions for sketch in self._sketches)
-        shares, found = self._eigh(self._products, subset_by_index=[max(size - most, 0), size - 1])
+        most = max(sketch.directions for sketch in self._sketches)
+        if isinstance(self._products, np.ndarray):
+            shares, found = self._largest(self._products, most)
+        else:  # of the products of rows, which are fewer: S' S and S S' have the same shares
+            sample = np.concatenate([found[-1] for found in self._waiting])
+            shares, found = self._largest(sample @ sample.T, most)
+            found = sample.T @ (found / np.sqrt(np.where(shares > 1e-6 * shares[-1], shares, np.inf)))
         found *= np.maximum(shares, 1e-6 * shares[-1]) ** -_DAMPING
         return np.pad(found[:, ::-1], ((0, 0), (0, most - found.shape[1]))).astype(np.float32)
+
+    def _largest(self, products: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The largest eigenvalues of a symmetric matrix, ascending, and their vectors in columns."""
+        size = len(products)
+        return self._eigh(products, subset_by_index=[max(size - most, 0), size - 1])
 
     def _shortened(self, several: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Representatives of some kinds, (R, d) each, in the leading directions, (R, D)."""

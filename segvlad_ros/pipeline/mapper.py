@@ -86,7 +86,8 @@ class Mapper:
 
         :param index: of the keyframe; 0 is none, for a frame that is only asked about
         """
-        description = self._describer.describe(frame.rgb, frame.depth)
+        description = (self._describer.describe(frame.rgb, frame.depth) if frame.descriptor is None else
+                       self._describer.describe(frame.rgb, frame.depth, frame.descriptor))
         rows = description.descriptors.reshape(-1, self._describer.dimension)  # (0, d) of a rejected image too
         description = replace(description, descriptors=as_sent(rows))
         begin = time.perf_counter()

@@ -9,7 +9,11 @@ import segvlad_ros
 from segvlad_ros.pipeline.sections import (
     DESCRIPTION_SECTIONS,
     Dinov2Settings,
+    FeatureSettings,
     FelzenszwalbSettings,
+    GivenSettings,
+    ImageModelSettings,
+    OrbWordsSettings,
     PatchSettings,
     Preset,
     ProjectionFile,
@@ -104,14 +108,14 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
     """
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.keypoints import KeypointDetector
-    from segvlad_ros.description.vocabulary import load_vocabulary
+    from segvlad_ros.description.vocabulary import load_vocabulary, no_words
 
-    if preset.vocabulary is None:
-        raise SegvladError(
-            f'preset {preset.name!r} has no vocabulary: make one with "segvlad fit vocabulary IMAGES --preset '
-            f'{preset.name} --output FILE.npz" and set vocabulary to that file')
-    vocabulary = load_vocabulary(existing_file(preset.vocabulary, 'vocabulary'))
-    extractor = build_extractor(preset.features, device)
+    if preset.whole_image:
+        extractor = build_image_extractor(preset, device)
+        vocabulary = no_words(extractor.dimension)
+    else:
+        vocabulary = load_vocabulary(_vocabulary_file(preset))
+        extractor = build_extractor(preset.features, device, (preset.image.width, preset.image.height))
     return Describer(
         build_segmenter(preset.segmenter, device), extractor, vocabulary,
         build_projection(preset, len(vocabulary), vocabulary.dimension),
@@ -119,6 +123,46 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
         min_segments=preset.image.min_segments, concurrent=device != 'cpu',
         find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
+
+
+def _vocabulary_file(preset: Preset) -> Path:
+    if preset.vocabulary is None:
+        raise SegvladError(
+            f'preset {preset.name!r} has no vocabulary: make one with "segvlad fit vocabulary IMAGES --preset '
+            f'{preset.name} --output FILE.npz" and set vocabulary to that file')
+    return existing_file(preset.vocabulary, 'vocabulary')
+
+
+def build_image_extractor(preset: Preset, device: str) -> FeatureExtractor:
+    """What makes one vector of an image, its files loaded.
+
+    :raises SegvladError: the preset cuts images into segments all the same, or has words that nothing uses
+    """
+    from segvlad_ros.description.binary_words import BagOfWords, load_binary_vocabulary
+    from segvlad_ros.features.given_vectors import GivenVectors
+    from segvlad_ros.features.orb import OrbDetector
+
+    settings, size = preset.features, (preset.image.width, preset.image.height)
+    if not preset.one_segment:
+        raise SegvladError(f'features.kind {settings.kind} makes one vector of an image: set segmenter to '
+                           '{kind: patches, rows: 1, cols: 1}, its only segment')
+    if isinstance(settings, OrbWordsSettings):
+        return BagOfWords(OrbDetector(settings.keypoints), load_binary_vocabulary(_vocabulary_file(preset)), min(size))
+    if preset.vocabulary is not None:
+        raise SegvladError(f'features.kind {settings.kind} makes one vector of an image, which needs no words: set '
+                           'vocabulary to null')
+    if isinstance(settings, GivenSettings):
+        return GivenVectors(settings.dimension, min(size))
+    return _build_image_model(settings, size, device)
+
+
+def _build_image_model(settings: ImageModelSettings, size: tuple[int, int], device: str) -> FeatureExtractor:
+    from segvlad_ros.features.image_model import ImageModel
+    from segvlad_ros.io.model_files import load_onnx, load_torchscript
+
+    load = load_onnx if settings.kind == 'onnx' else load_torchscript
+    model = load(existing_file(settings.path, 'features.path'), device)
+    return ImageModel(model, size, settings.mean, settings.deviation, settings.cell)
 
 
 def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
@@ -134,12 +178,20 @@ def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings
         precision=settings.precision, settings=settings)
 
 
-def build_extractor(settings: RootSiftSettings | Dinov2Settings, device: str) -> FeatureExtractor:
-    """The feature extractor that a preset names, its weights loaded."""
+def build_extractor(settings: FeatureSettings, device: str, size: tuple[int, int] = (640, 480)) -> FeatureExtractor:
+    """The extractor of features a cell that a preset names, its weights loaded.
+
+    :param size: width and height of the images, which a network in a file may insist on
+    :raises SegvladError: it makes one vector of an image, see :func:`build_image_extractor`
+    """
     from segvlad_ros.features import dinov2, root_sift
 
     if isinstance(settings, RootSiftSettings):
         return root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
+    if isinstance(settings, ImageModelSettings) and settings.cell is not None:
+        return _build_image_model(settings, size, device)
+    if not isinstance(settings, Dinov2Settings):
+        raise SegvladError(f'features.kind {settings.kind} makes one vector of an image, and no features of its cells')
     return dinov2.Dinov2Extractor.from_checkpoint(
         existing_file(settings.weights, 'features.weights'), None if settings.model == 'auto' else settings.model,
         facet=settings.facet, block=settings.block, device=device, precision=settings.precision)

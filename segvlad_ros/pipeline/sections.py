@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.features import dinov2, dinov2_weights
+from segvlad_ros.io.model_files import DATA_SUFFIX
 from segvlad_ros.io.weights import entry_of, sha256_of
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
@@ -96,6 +97,41 @@ class Dinov2Settings:
     block: int = setting(31, low=0, high=39)
     facet: str = setting('value', choices=dinov2.FACETS)
     precision: str = setting('float32', choices=dinov2.PRECISIONS)
+
+
+@dataclass(frozen=True)
+class OrbWordsSettings:
+    """See :class:`segvlad_ros.description.binary_words.BagOfWords`; its words are the preset's vocabulary."""
+
+    kind: str
+    keypoints: int = setting(1000, low=50, high=10_000)
+
+
+@dataclass(frozen=True)
+class ImageModelSettings:
+    """See :class:`segvlad_ros.features.image_model.ImageModel`; the image size of the preset is the network's."""
+
+    kind: str
+    path: Path | None = None
+    mean: tuple[float, ...] = setting((0.485, 0.456, 0.406))  # of ImageNet, as nearly all networks have it
+    deviation: tuple[float, ...] = setting((0.229, 0.224, 0.225), low=1e-3)
+    cell: int | None = setting(None, low=4, high=128)
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """See :class:`segvlad_ros.features.given_vectors.GivenVectors`.
+
+    :ivar dimension: of the vectors
+    :ivar made_by: what made them, in your words; maps of one do not fit another
+    """
+
+    kind: str
+    dimension: int = setting(low=1, high=0xFFFF)
+    made_by: str = ''
+
+
+FeatureSettings = RootSiftSettings | Dinov2Settings | OrbWordsSettings | ImageModelSettings | GivenSettings
 
 
 @dataclass(frozen=True)
@@ -187,12 +223,25 @@ class Preset(RecognitionSettings):
     image: ImageSettings
     segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
         felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
-    features: RootSiftSettings | Dinov2Settings = one_of(root_sift=RootSiftSettings, dinov2=Dinov2Settings)
+    features: FeatureSettings = one_of(
+        root_sift=RootSiftSettings, dinov2=Dinov2Settings, orb_words=OrbWordsSettings, onnx=ImageModelSettings,
+        torchscript=ImageModelSettings, given=GivenSettings)
     projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
         file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
     neighbourhood: NeighbourhoodSettings
     vocabulary: Path | None = None
     calibration: Path | None = None
+
+    @property
+    def whole_image(self) -> bool:
+        """Whether the features are one vector an image: a keyframe is then one segment, and no VLAD is made of it."""
+        return isinstance(self.features, (OrbWordsSettings, GivenSettings)) or (
+            isinstance(self.features, ImageModelSettings) and self.features.cell is None)
+
+    @property
+    def one_segment(self) -> bool:
+        """Whether a keyframe is one segment, the image."""
+        return self.segmenter == PatchSettings('patches', 1, 1)
 
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.
@@ -213,9 +262,15 @@ class Preset(RecognitionSettings):
         named.update(more)
         for name, value in named.items():
             if isinstance(value, Path):
-                named[name] = f'sha256:{sha256_of(existing_file(value, name))}'
+                named[name] = '+'.join(f'sha256:{sha256_of(file)}' for file in _files_of(existing_file(value, name)))
         text = json.dumps(named, sort_keys=True)
         return {**named, 'digest': hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, and the one with its weights where they are too many for an ONNX file."""
+    beside = path.with_name(path.name + DATA_SUFFIX)
+    return [path, beside] if path.suffix == '.onnx' and beside.is_file() else [path]
 
 
 def existing_file(path: Path | None, name: str) -> Path:

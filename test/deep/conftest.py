@@ -1,6 +1,7 @@
 """The tests of SAM, DINOv2 and the nodes with them: all marked ``deep``."""
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,6 +18,10 @@ except ImportError as error:
     collect_ignore_glob = ['*']  # a base install: the marker "deep" deselects this folder anyway
 else:
     torch.set_num_threads(min(2, torch.get_num_threads()))
+    if os.environ.get('SEGVLAD_REQUIRE_DEEP'):
+        for name in ('onnx', 'onnxruntime', 'onnxscript'):
+            if importlib.util.find_spec(name) is None:
+                raise pytest.UsageError(f'SEGVLAD_REQUIRE_DEEP is set and {name} is not installed')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,16 +14,37 @@ if not os.environ.get('SEGVLAD_REQUIRE_DEEP'):
         pytest.importorskip(needed)
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'deep'))
 
+import torch  # noqa: E402
 from small_models import save_preset  # noqa: E402
 
+from segvlad_ros.io.onnx_export import export_onnx  # noqa: E402
 from segvlad_ros.msg import PlaceMatchArray  # noqa: E402
+from segvlad_ros.pipeline.presets import config_directory  # noqa: E402
 
 FRAMES = [0, 90, 180, 270]
 
 
 def test_frames_are_described_mapped_and_matched(robot, namespace, tmp_path):
+    map_and_match(robot, namespace, tmp_path, save_preset(tmp_path), 5)
+
+
+def test_any_network_in_a_file_describes_them(robot, namespace, tmp_path):
+    """One vector an image, M = 1, through both nodes."""
+    pytest.importorskip('onnxruntime', reason='needs the extra onnx')
+    torch.manual_seed(0)
+    export_onnx(torch.nn.Sequential(torch.nn.Conv2d(3, 32, 16, 16), torch.nn.Tanh(), torch.nn.AdaptiveAvgPool2d(2),
+                                    torch.nn.Flatten()), (96, 96), tmp_path / 'model.onnx')
+    preset = tmp_path / 'model.yaml'
+    shipped = (config_directory() / 'image_model.yaml').read_text()
+    preset.write_text(shipped.replace('path: null', 'path: model.onnx').replace('322', '96').replace(
+        'max_ambiguity: 0.95', 'max_ambiguity: 1.0').replace('agreement: 3', 'agreement: 1'))
+    map_and_match(robot, namespace, tmp_path, preset, 1)
+
+
+def map_and_match(robot, namespace, tmp_path, preset, least_segments):
+    """Drive through four frames, and recognise two of them in the map."""
     pictures = real_images('hololens_office/images', FRAMES, size=(320, 240))
-    parameters = {**EVERY_IMAGE, 'preset': save_preset(tmp_path), 'map_directory': tmp_path / 'maps', 'map': 'office',
+    parameters = {**EVERY_IMAGE, 'preset': preset, 'map_directory': tmp_path / 'maps', 'map': 'office',
                   f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}
     builder = robot('map_builder', parameters)
     camera = builder.camera()
@@ -31,7 +52,7 @@ def test_frames_are_described_mapped_and_matched(robot, namespace, tmp_path):
         status = builder.send(camera, image_message(picture, number))
         keyframe = builder.keyframe(number)
         assert keyframe.keyframe.index == number
-        assert keyframe.segment_count >= 5
+        assert keyframe.segment_count >= least_segments
     assert (status.keyframes, status.images_rejected) == (len(FRAMES), 0)
     assert builder.node.stop() == 0
     builder.abandon(camera)

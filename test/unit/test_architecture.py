@@ -71,7 +71,7 @@ def test_importing_every_core_module_needs_no_torch_and_no_faiss():
     names = ['segvlad_ros.' + '.'.join(p.relative_to(PACKAGE).with_suffix('').parts)
              for room in ROOMS[:ROOMS.index('ros')] for p in modules(room) if p.name != '__init__.py']
     code = (f'import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n'
-            'heavy = {"torch", "faiss", "timm", "rclpy", "skimage", "gtsam", "pymilvus",\n'
-            '         "matplotlib", "jinja2"} & set(sys.modules)\n'
+            'heavy = {"torch", "faiss", "timm", "rclpy", "skimage", "gtsam", "pymilvus", "onnxruntime", "matplotlib",\n'
+            '         "jinja2", "ray"} & set(sys.modules)\n'
             'assert not heavy, heavy')
     subprocess.run([sys.executable, '-c', code], check=True, cwd=PACKAGE.parent)

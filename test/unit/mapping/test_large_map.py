@@ -114,6 +114,34 @@ def test_similarities_are_those_of_an_exact_search_as_far_as_codes_go(scenes):
     assert (np.diff(similarities, axis=1) <= 0).all()
 
 
+def test_long_descriptors_have_the_directions_that_their_products_would_give(monkeypatch):
+    rows = unit(np.random.default_rng(0).standard_normal((SAMPLE, 200)) * np.linspace(1, 3, 200))
+    rows[100:] = rows[:28]  # equal images say nothing new
+    found = []
+    for short in (200, 0):
+        monkeypatch.setattr('segvlad_ros.mapping.candidate_index._SHORT', short)
+        index = CandidateIndex()
+        for row in rows:
+            index.add(row[None])
+        found.append(index._axes)
+    ours, theirs = (axes[:, :90] * np.sign(axes[:, :90].sum(axis=0)) for axes in found)
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert np.isfinite(found[1]).all()
+
+
+def test_a_large_map_of_one_long_vector_a_keyframe():
+    """As of a whole-image descriptor: nothing of it takes the square of ten thousand values."""
+    rng = np.random.default_rng(0)
+    coder = quantizer(10_000)
+    codes = [coder.encode(unit(rng.standard_normal((1, 10_000)))) for _ in range(300)]
+    index = SegmentIndex(lambda entries: [codes[entry] for entry in entries], 260)
+    for code in codes:
+        index.add(coder.seen(code))
+    for entry in (3, 150, 299):
+        near = unit(coder.decode(codes[entry]) + 0.01 * rng.standard_normal((1, 10_000)))
+        assert index.search(coder.rotated(near), 5)[1][0, 0] == entry
+
+
 def test_keyframes_that_are_left_out_are_not_found(scenes):
     large, query = indexed(scenes, exact_segments=1000), scenes[200]
     assert best_keyframe(large, query) == 200

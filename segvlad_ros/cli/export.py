@@ -1,0 +1,89 @@
+"""``segvlad export dinov2|sam|hub``: networks as ONNX files that answer as PyTorch does."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segvlad_ros.cli import OK
+from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, image_size
+from segvlad_ros.types import SegvladError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See :mod:`segvlad_ros.cli`."""
+    kinds = parser.add_subparsers(dest='kind', metavar='dinov2|sam|hub', required=True)
+    dinov2 = kinds.add_parser('dinov2', help='the features of a preset, at its image size, (1, cells, D)')
+    sam = kinds.add_parser('sam', help="the image encoder of a preset's SAM")
+    for kind in (dinov2, sam):
+        add_preset(kind)
+    hub = kinds.add_parser(
+        'hub', help="a model of a torch.hub repository on this disk: runs that repository's code",
+        description="A model of a torch.hub repository on this disk. This runs the repository's code: give only what "
+                    "you trust. It may not download; what it needs must be in torch.hub's cache.")
+    hub.add_argument('folder', type=Path, metavar='DIR', help='a clone of the repository, with its hubconf.py')
+    hub.add_argument('entry', metavar='ENTRY', help='a function of hubconf.py, e.g. get_trained_model')
+    hub.add_argument('--argument', action='append', default=[], metavar='NAME=VALUE',
+                     help='of that function; may be repeated')
+    hub.add_argument('--size', required=True, type=image_size, metavar='WxH', help='of its images, pixels')
+    for kind in (dinov2, sam, hub):
+        kind.add_argument('--output', required=True, type=Path, metavar='FILE.onnx', help='file to write')
+
+
+def run(args: argparse.Namespace) -> int:
+    """See :mod:`segvlad_ros.cli`."""
+    from segvlad_ros.io.onnx_export import export_onnx
+
+    if args.output.suffix != '.onnx':
+        raise SegvladError(f'--output {args.output}: an ONNX file is called .onnx')
+    check_output(args.output, '--output')
+    network, size = {'dinov2': _dinov2, 'sam': _sam, 'hub': _hub}[args.kind](args)
+    cosine = export_onnx(network, size, args.output)
+    print(f'{args.output}: for normalised images of {size[0]}x{size[1]} pixels; ONNX Runtime answers as PyTorch does, '
+          f'least cosine {cosine:.6f}')
+    return OK
+
+
+def _dinov2(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
+    from segvlad_ros.features.dinov2 import CELL
+    from segvlad_ros.pipeline.presets import build_extractor
+    from segvlad_ros.pipeline.sections import Dinov2Settings
+
+    preset = chosen_preset(args)
+    if not isinstance(preset.features, Dinov2Settings):
+        raise SegvladError(f'preset {preset.name}: features.kind is {preset.features.kind}, not dinov2')
+    extractor = build_extractor(replace(preset.features, precision='float32'), 'cpu')
+    size = preset.image.width // CELL * CELL, preset.image.height // CELL * CELL
+    return extractor.network_for(*size), size
+
+
+def _sam(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
+    from segvlad_ros.pipeline.sections import SamSettings, existing_file
+    from segvlad_ros.segmentation.sam_checkpoint import load_sam
+
+    preset = chosen_preset(args)
+    settings = preset.segmenter
+    if not isinstance(settings, SamSettings):
+        raise SegvladError(f'preset {preset.name}: segmenter.kind is {settings.kind}, not sam')
+    encoder = load_sam(existing_file(settings.weights, 'segmenter.weights'), settings.model).image_encoder
+    return encoder, (encoder.img_size, encoder.img_size)
+
+
+def _hub(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
+    from segvlad_ros.io.hub_models import load_hub_model
+
+    return load_hub_model(args.folder, args.entry, dict(map(_argument, args.argument))), args.size
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, separator, value = text.partition('=')
+    if not separator or not name.isidentifier():
+        raise SegvladError(f'--argument {text}: write NAME=VALUE')
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name, value
+

@@ -1,0 +1,120 @@
+"""Networks in files that need no Python code of their authors: ONNX and TorchScript.
+
+An ONNX file is data. A TorchScript file holds no pickles that Python reads, but it is a program, to be trusted like one
+(SECURITY.md of PyTorch); two of its operators write and read files by name, and a file that calls them is refused.
+"""
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from segvlad_ros.io.extras import import_deep, import_onnx
+from segvlad_ros.text import said_by
+from segvlad_ros.types import SegvladError
+
+Model = Callable[[np.ndarray], np.ndarray]
+"""A network with one input, (1, 3, height, width) float32; its output, or the first of several."""
+
+DATA_SUFFIX = '.data'
+"""Weights of an ONNX file that are too many for it lie beside it: ``model.onnx`` and ``model.onnx.data``."""
+
+_FILE_OPERATORS = re.compile(r'\b(?:torch|ops\.aten)\.(save|from_file)\s*\(')
+_MAX_CODE_BYTES = 64 << 20
+
+
+def load_onnx(path: Path, device: str = 'cpu') -> Model:
+    """An ONNX file on ONNX Runtime.
+
+    :param device: 'cpu', or 'cuda' where onnxruntime-gpu is installed
+    :raises SegvladError: damaged, with weights in other files than ``PATH.data``, or not for one image
+    """
+    runtime = import_onnx('onnxruntime')
+    if path.suffix != '.onnx':
+        raise SegvladError(f'model {path}: an ONNX file is called .onnx')
+    _check_weights(path)
+    provider = 'CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider'
+    if provider not in runtime.get_available_providers():
+        raise SegvladError(f'model {path}: this onnxruntime has no {provider}; use device cpu, or install '
+                           'onnxruntime-gpu')
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # its threads wait without burning cores
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # ONNX Runtime raises kinds of its own
+        raise SegvladError(f'model {path} cannot be loaded by ONNX Runtime ({said_by(error, 160)})') from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
+        shapes = ', '.join(f'{entry.type}{entry.shape}' for entry in inputs)
+        raise SegvladError(f'model {path} takes {shapes}; one input of float32, (1, 3, height, width), is expected')
+    return lambda image: session.run(None, {inputs[0].name: image})[0]
+
+
+def load_torchscript(path: Path, device: str = 'cpu') -> Model:
+    """A TorchScript file. It is a program: load only what you trust.
+
+    :param device: torch device
+    :raises SegvladError: damaged, no TorchScript, or a program that reads or writes files
+    """
+    torch = import_deep('torch')
+    _check_script(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # deprecated, and still what many models are published as
+            module = torch.jit.load(str(path), map_location=device).eval()
+    except Exception as error:  # torch raises RuntimeError and others, whatever the bytes provoke
+        raise SegvladError(f'model {path} cannot be loaded as TorchScript ({said_by(error, 160)})') from error
+
+    def run(image: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            output = module(torch.from_numpy(image).to(device))
+        while isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if not isinstance(output, torch.Tensor):
+            raise SegvladError(f'model {path} answers with {type(output).__name__}, not with a tensor')
+        return output.float().cpu().numpy()
+    return run
+
+
+def _check_weights(path: Path) -> None:
+    """Refuse weights in other files than the one whose digest is known."""
+    onnx = import_onnx('onnx')
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError, and others
+        raise SegvladError(f'model {path} is damaged or no ONNX file ({said_by(error, 120)})') from error
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        tensors = list(getattr(graph, 'initializer', ()))
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            tensors += [attribute.t, *attribute.tensors]
+            graphs += [inner for inner in (attribute.g, *attribute.graphs) if inner.node]
+        for tensor in tensors:
+            places = {entry.value for entry in tensor.external_data if entry.key == 'location'}
+            if not places <= {path.name + DATA_SUFFIX}:
+                raise SegvladError(f'model {path} has weights in {min(places)}; save it as one file, or with its '
+                                   f'weights in {path.name}{DATA_SUFFIX}')
+
+
+def _check_script(path: Path) -> None:
+    """Refuse what is no TorchScript, and programs that name operators on files, before any of it runs."""
+    if not zipfile.is_zipfile(path):
+        raise SegvladError(f'model {path} is no TorchScript file')
+    with zipfile.ZipFile(path) as archive:
+        code = [member for member in archive.infolist() if '/code/' in member.filename
+                and member.filename.endswith('.py')]
+        if not code:
+            raise SegvladError(f'model {path} holds no program: it is no TorchScript file; a checkpoint of weights '
+                               'alone needs its own code, see "segvlad export hub"')
+        if sum(member.file_size for member in code) > _MAX_CODE_BYTES:
+            raise SegvladError(f'model {path} holds too large a program')
+        for member in code:
+            found = _FILE_OPERATORS.search(archive.read(member).decode(errors='replace'))
+            if found:
+                raise SegvladError(f'model {path} calls {found[1]}, which reads or writes files: not loaded')
