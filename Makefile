@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the base install is tested with. Nodes have the machine to themselves: they wait for each other, with deadlines.
+BASE := not deep and not slam and not fleet and not cluster and not browser and not long
 
 # A sourced /opt/ros must not leak into the virtual environment, which brings ROS 2 as wheels.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
@@ -22,7 +24,8 @@ demo: setup  ## run both nodes on a simulated robot and show what was recognised
 
 test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
 	@VENV=$(VENV) .ci/setup dev
-	$(BIN)/pytest -m "not deep and not slam and not fleet and not cluster and not browser and not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(BASE)" --ignore=test/nodes
+	$(BIN)/pytest -m "$(BASE)" test/nodes
 
 test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a robot may have
 	@VENV=$(VENV) .ci/setup dev

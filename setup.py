@@ -109,7 +109,7 @@ setup(
         "onnx": ["onnx>=1.16", "onnxruntime>=1.19", "onnxscript>=0.3"],
         "train": ["pytorch-metric-learning>=2.4"],
         "cluster": ["ray[client]>=2.52"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "h5py>=3.10"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff==0.17.6", "h5py>=3.10"],
         "browser": ["playwright>=1.48"],
     },
     entry_points={"console_scripts": [

@@ -23,7 +23,7 @@ from segvlad_ros.types import CameraModel, Pose
 
 SECOND = 10 ** 9
 START = 1_700_000_000 * SECOND
-IMAGES, LAP, LEAP, ZOOM = 100, 50, 70, 80
+IMAGES, LAP, LEAP, ZOOM = 70, 35, 49, 56
 SIZE = 240, 180
 MOUNT = Pose(np.array([0.2, 0.0, 0.4]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
 TOPICS = {'image': '/image/compressed', 'camera_info': '/camera_info', 'depth': '/depth', 'odom': '/odom'}
