@@ -1,6 +1,7 @@
 """How threads share what they must not use at once, and the cores."""
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections import deque
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -94,3 +95,32 @@ class FairLock(AbstractContextManager):
                 self._owner, turn = self._waiting.popleft()
                 self._depth = 1
                 turn.release()
+
+
+class RememberedInterrupt(AbstractContextManager):
+    """Ctrl-C that is not lost where a library swallows ``KeyboardInterrupt``: under Ray one of nine ended nothing.
+
+    Does nothing outside of the main thread, which alone is told of signals.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before: Any = None
+
+    def __enter__(self) -> RememberedInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise ``KeyboardInterrupt`` if one has come."""
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _remember(self, *_: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt

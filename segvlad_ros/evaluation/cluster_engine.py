@@ -21,6 +21,7 @@ from segvlad_ros.evaluation.extraction import IN_HAND, ExtractionRecipe, Extract
 from segvlad_ros.evaluation.occupancy import WaitingTimes
 from segvlad_ros.io.extras import import_cluster
 from segvlad_ros.text import one_line
+from segvlad_ros.threads import RememberedInterrupt
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class ClusterEngine:
         self._ray = import_cluster('ray')
         self._exceptions = import_cluster('ray.exceptions')
         with ExitStack() as opened:
+            self._interrupt = opened.enter_context(RememberedInterrupt())
             # Ray prints remarks of its own there, in the middle of what a script may read
             opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, 'w'))))
             _connect(self._ray, address)
@@ -130,6 +132,7 @@ class ClusterEngine:
 
     def _next_event(self) -> Iterator[tuple[MissingParts, dict[str, bytes]]]:
         """Wait until a worker has loaded, or has made something, or has died."""
+        self._interrupt.check()
         while self._again and (free := self._free_worker()) is not None:
             self._hand_out(self._again.popleft(), free)
         answers, _ = self._ray.wait([*self._flights, *self._loading], num_returns=1,

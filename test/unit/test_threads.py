@@ -2,11 +2,14 @@
 
 Locks go to those who wait, and work is begun little ahead of its turn.
 """
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
 from segvlad_ros.recognition import poll as poll_module
-from segvlad_ros.threads import FairLock, map_ahead
+from segvlad_ros.threads import FairLock, RememberedInterrupt, map_ahead
 from segvlad_ros.types import Keyframe, KeyframeId
 
 
@@ -158,3 +161,15 @@ def test_map_ahead_that_is_left_begins_nothing_more():
         results.close()
         go_on.set()
     assert begun in ([0], [0, 1])
+
+
+def test_ctrl_c_that_a_library_swallows_is_remembered():
+    before = signal.getsignal(signal.SIGINT)
+    with RememberedInterrupt() as interrupt:
+        interrupt.check()
+        with suppress(KeyboardInterrupt):  # as the library does
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+    assert signal.getsignal(signal.SIGINT) is before
