@@ -2,7 +2,8 @@
 
 200 queries of 100 segments against a map of 200,000 (2,000 images), 1,024 values each: unit rows of seeded clusters, so
 that votes are close. The procedure (segvlad-spec.md 9, 10): a normalised copy of both sides, faiss's ``IndexFlatL2``,
-200 neighbours of which 50 vote, and for every query the extremes of all similarities and a vote in a dictionary. Each
+200 neighbours of which 50 vote, and for every query the extremes of all similarities and a vote in a dictionary whose
+keys are NumPy's integers, as iterating over an array gives them. Each
 side runs in a process of its own; its peak is what it holds beyond the arrays that both are given. Writes
 benchmark/results/paper_search.{json,md}.
 """
@@ -49,15 +50,16 @@ def reference(references: np.ndarray, queries: np.ndarray) -> tuple[list[list[in
     index.add(references / np.linalg.norm(references, axis=1)[:, None])
     distances, found = index.search(queries / np.linalg.norm(queries, axis=1)[:, None], _ASKED)
     searched = time.perf_counter()
-    similarities, images, ranked = 2 - distances[:, :_VOTING], found[:, :_VOTING] // SEGMENTS, []
+    similarities, segments, ranked = 2 - distances[:, :_VOTING], found[:, :_VOTING], []
+    image_of = np.repeat(np.arange(len(references) // SEGMENTS), SEGMENTS)
     for first in range(0, len(queries), SEGMENTS):
-        low, high = similarities.min(), similarities.max()
+        low, high = np.min(similarities), np.max(similarities)
         weights = ((similarities[first:first + SEGMENTS] - low) / (high - low)).T.tolist()
-        scores: dict[int, float] = {}
-        for of_rank, voted in zip(weights, images[first:first + SEGMENTS].T.tolist()):
-            for weight, image in zip(of_rank, voted):
-                scores[image] = scores.get(image, 0.0) + weight
-        ranked.append(sorted(scores, key=scores.__getitem__, reverse=True)[:_RANKS])
+        scores: dict[np.int64, float] = {}
+        for of_rank, hit in zip(weights, segments[first:first + SEGMENTS].T.tolist()):
+            for image, weight in list(zip(image_of[hit], of_rank)):
+                scores[image] = scores[image] + weight if image in scores else weight
+        ranked.append([int(image) for image in sorted(scores, key=scores.__getitem__, reverse=True)[:_RANKS]])
     return ranked, searched - start, time.perf_counter() - searched
 
 
