@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from optional_parts import mark_folder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -27,12 +28,8 @@ QUIET = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            if MISSING:
-                item.add_marker(pytest.mark.skip(reason=f'there is no {" and no ".join(MISSING)}: make test-report'))
+    mark_folder(items, __file__, pytest.mark.browser,
+                f'there is no {" and no ".join(MISSING)}: make test-report' if MISSING else '')
 
 
 @dataclass

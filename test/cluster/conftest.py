@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from optional_parts import mark_folder
 
 MISSING = importlib.util.find_spec('ray') is None
 if MISSING and os.environ.get('SEGVLAD_REQUIRE_CLUSTER'):
@@ -20,12 +20,8 @@ if MISSING and os.environ.get('SEGVLAD_REQUIRE_CLUSTER'):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.cluster)
-            if MISSING:
-                item.add_marker(pytest.mark.skip(reason='ray is not installed: make test-cluster'))
+    mark_folder(items, __file__, pytest.mark.cluster,
+                'ray is not installed: make test-cluster' if MISSING else '')
 
 
 class Cluster(NamedTuple):

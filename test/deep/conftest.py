@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from optional_parts import mark_folder
 
 try:
     import segment_anything  # noqa: F401
@@ -25,10 +26,7 @@ else:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.deep)
+    mark_folder(items, __file__, pytest.mark.deep)
 
 
 @pytest.fixture(scope='session')

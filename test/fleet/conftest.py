@@ -4,10 +4,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
-from pathlib import Path
 
 import pytest
 from fleet_samples import make_map
+from optional_parts import mark_folder
 
 from segvlad_ros.fleet.lite_server import LiteServer
 from segvlad_ros.fleet.milvus import DatabaseAddress, MilvusPlaces
@@ -18,12 +18,8 @@ if MISSING and os.environ.get('SEGVLAD_REQUIRE_FLEET'):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.fleet)
-            if MISSING:
-                item.add_marker(pytest.mark.skip(reason=f'{MISSING[0]} is not installed: make test-fleet'))
+    mark_folder(items, __file__, pytest.mark.fleet,
+                f'{MISSING[0]} is not installed: make test-fleet' if MISSING else '')
 
 
 @pytest.fixture(scope='session')

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+from optional_parts import mark_folder
 
 try:
     import gtsam  # noqa: F401
@@ -15,7 +15,4 @@ except ImportError as error:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.slam)
+    mark_folder(items, __file__, pytest.mark.slam)
