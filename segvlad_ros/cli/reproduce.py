@@ -162,7 +162,8 @@ def _evaluate(args: argparse.Namespace) -> int:
               'queries': sum(bool(len(true)) for true in truth), 'query_segments': result.query_segments,
               'map_segments': result.map_segments, 'recall': result.recall.tolist(), 'paper': evaluation.dataset.recall}
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
-    ranking = Ranking(result.ranked, truth, *evaluation.dataset.images(args.data))
+    if args.report or args.output:
+        ranking = Ranking(result.ranked, truth, *evaluation.dataset.images(args.data))
     if args.report:
         write_recall_page(args.report, ranking, report)
     if args.output:
@@ -176,8 +177,8 @@ def _search(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Found:
     from segvlad_ros.evaluation.saved_results import ResultFiles
 
     row = experiment(args.experiment)
-    made_with = {'words': str(evaluation.words_file()), 'pca': str(evaluation.fit_pca(row)) if row.pca else None}
     searched = evaluation.search(row, SAVED_NEIGHBOURS if args.save_results else NEIGHBOURS)
+    made_with = {'words': str(searched.words), 'pca': searched.pca and str(searched.pca)}
     if args.save_results:
         files = ResultFiles.new(args.data, evaluation.dataset, row, evaluation.words_name)
         files.write(searched)

@@ -6,7 +6,7 @@ makes it and keeps it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -57,11 +57,16 @@ class PaperResult:
 
 @dataclass(frozen=True)
 class Searched:
-    """The segments of both sides, and which of the map are nearest."""
+    """The segments of both sides, and which of the map are nearest.
+
+    :ivar words, pca: files that they were described with
+    """
 
     references: SegmentRows
     queries: SegmentRows
     retrieved: Retrieved
+    words: Path
+    pca: Path | None
 
 
 def result_of(row: PaperExperiment, retrieved: Retrieved, images: tuple[np.ndarray, np.ndarray],
@@ -106,17 +111,18 @@ class PaperEvaluation:
         :param neighbours: map segments that are found for each of a query
         """
         extracted, descriptors = self._extracted(row), self._descriptors(row)
-        projection = load_projection(self.fit_pca(row)) if row.pca else None
+        pca = self.fit_pca(row) if row.pca else None
+        projection = None if pca is None else load_projection(pca)
 
         def rows_of(side: str, title: str) -> SegmentRows:
             return SegmentRows.of(descriptors.of(image, projection) for image in self.progress(
                 extracted.images(side), title, len(extracted.names[side])))
         references, queries = rows_of('r', 'references'), rows_of('q', 'queries')
-        return Searched(references, queries, nearest_segments(references, queries, neighbours))
+        return Searched(references, queries, nearest_segments(references, queries, neighbours), self._words_file, pca)
 
     def fit_vocabulary(self) -> Path:
         """Words of the data set's own references, made unless they are there."""
-        path = replace(self, vocabulary='map')._own_words
+        path = self._own_words
         if not path.is_file():
             extracted = self._extracted(None)
             count = len(extracted.names['r'])
@@ -127,7 +133,8 @@ class PaperEvaluation:
             fit_vocabulary(cells, self.words).save(path)
         return path
 
-    def words_file(self) -> Path:
+    @cached_property
+    def _words_file(self) -> Path:
         """Where the words are; those of the data set itself are made where they are not given.
 
         :raises SegvladError: the data set is of no domain
@@ -168,21 +175,30 @@ class PaperEvaluation:
         return fit_pca(tables, counts, self.pca_dimension)
 
     def _descriptors(self, row: PaperExperiment) -> Descriptors:
-        return Descriptors(self.dataset.size, load_vocabulary(self.words_file()), row.order)
+        return Descriptors(self.dataset.size, load_vocabulary(self._words_file), row.order)
 
     def _extracted(self, row: PaperExperiment | None) -> ExtractedDataset:
         """With masks, where segments are described."""
-        return ExtractedDataset(self.dataset, self.data, finetuned=self.finetuned,
-                                masks=row is not None and row.order is not None)
+        return self._features if row is None or row.order is None else self._features_and_masks
+
+    @cached_property
+    def _features(self) -> ExtractedDataset:
+        return ExtractedDataset(self.dataset, self.data, finetuned=self.finetuned, masks=False)
+
+    @cached_property
+    def _features_and_masks(self) -> ExtractedDataset:
+        return ExtractedDataset(self.dataset, self.data, finetuned=self.finetuned)
 
     @cached_property
     def _own_words(self) -> Path:
         """The file of words of a data set's own references: features that were extracted anew have other words."""
-        return (self.data / 'vocabulary' / self.words_name
+        return (self.data / 'vocabulary' / self._ended(self.dataset.name)
                 / f'c_centers.{self._extracted(None).digest(str(self.words))}.npz')
 
     @property
     def words_name(self) -> str:
         """What the research code would call the words."""
-        name = self.dataset.domain or 'given' if self.vocabulary == 'domain' else self.dataset.name
+        return self._ended(self.dataset.domain or 'given' if self.vocabulary == 'domain' else self.dataset.name)
+
+    def _ended(self, name: str) -> str:
         return name + (FINETUNED if self.finetuned else '')
