@@ -24,7 +24,7 @@ from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.occupancy import WaitingTimes
 from segvlad_ros.evaluation.place_datasets import PlaceDataset
 from segvlad_ros.io.extraction_store import ExtractionStore
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.sections import Preset
 
@@ -68,7 +68,7 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 def deep_preset(folder: Path) -> Preset:
     """SAM and DINOv2, small and random."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     torch.save(random_sam(1, SamSize(width=64, depth=4, global_blocks=(3,), prompt=32, side=256)).state_dict(),
                folder / 'sam_vit_b_01ec64.pth')
     torch.save(random_dinov2(1, 192, 6), folder / 'dinov2_vitb14_pretrain.pth')

@@ -22,7 +22,7 @@ from segvlad_ros.description.projection import SeededProjection
 from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import machine, median, peak_memory
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import CellGrid, FeatureGrid, Masks, SegvladError
 
 SIZE, WORDS, DIMENSION = (640, 480), 32, 1024
@@ -38,7 +38,7 @@ def measure_keyframe(device: str, precision: str, repeats: int, small: bool = Fa
     :param small: small networks and few points, to try the measurement itself
     :param peak_tflops: arithmetic peak of the device in the products' precision, for the floors
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     from segvlad_ros.features.dinov2 import Dinov2Extractor
     from segvlad_ros.segmentation.sam import SamSegmenter
     from segvlad_ros.segmentation.sam_grid import SamGridSettings
@@ -110,7 +110,7 @@ def _stages(describer: Describer, rgb: np.ndarray, repeats: int,
     grid_masks = describer.segmenter.grid
     stages: dict[str, list[float]] = {name: [] for name in (
         'sam_encoder', 'sam_decoder', 'sam_rest', 'dinov2', 'description')}
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     for _ in range(repeats):
         with torch.inference_mode():
             stages['sam_encoder'].append(_milliseconds(partial(grid_masks.encode, half), wait))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def random_sam(seed: int, size: SamSize, offset: float = 250.0, device: str = 'c
 
     :param offset: all mask logits are lower by this, which makes the regions smaller
     """
-    torch = import_deep('torch')
-    modeling = import_deep('segment_anything.modeling')
+    torch = import_extra('torch')
+    modeling = import_extra('segment_anything.modeling')
     torch.manual_seed(seed)
     grid = size.side // 16
     sam = modeling.Sam(
@@ -109,7 +109,7 @@ def _spread_masks(sam: Any, offset: float) -> None:
 
 def _whiten(layer: Any, inputs: Any) -> None:
     """Random weights whose outputs over these inputs are centred and equally spread, the first one zero."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     mean = inputs.mean(0)
     _, sizes, directions = torch.linalg.svd(inputs - mean, full_matrices=False)
     rank = len(layer.weight) - 1
@@ -120,7 +120,7 @@ def _whiten(layer: Any, inputs: Any) -> None:
 
 def _seeded_decode(sam: Any) -> Any:
     """The stock decoder over 6 x 6 points of a smooth random image, as a function without arguments."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     side = sam.image_encoder.img_size
     at = (torch.arange(6) + 0.5) * side / 6
     points = torch.cartesian_prod(at, at)[:, None]
@@ -137,7 +137,7 @@ def random_dinov2(seed: int, width: int, depth: int, *, swiglu: bool = False) ->
     :param width: D, 64 or a multiple
     :param swiglu: the feed-forward layer of ViT-g, else that of the smaller networks
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, scale: float = 1.0) -> Any:

@@ -18,7 +18,7 @@ from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import Comparison, alternate, peak_memory
 from segvlad_ros.evaluation.reference_voting import vote_reference
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import CellGrid, Masks, SegvladError
 
 WORDS, WIDTH, DIMENSION, CELL, SIZE = 32, 1536, 1024, 14, (640, 480)
@@ -50,7 +50,7 @@ def compare_sam(points_per_side: int, repeats: int, device: str = 'cpu',
 
     The decoder has its published width, the encoder is small: on a CPU the published ones take minutes.
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     from segvlad_ros.segmentation.sam import SamSegmenter
     from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
 
@@ -93,7 +93,7 @@ def compare_sam(points_per_side: int, repeats: int, device: str = 'cpu',
 
 def compare_dinov2(repeats: int, device: str = 'cpu', now: Clock = time.perf_counter, width: int = 384) -> Comparison:
     """The value facet of block 31 against all 40 blocks of the same network, which is what the reference runs."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     from segvlad_ros.features.dinov2 import Dinov2Extractor
 
     weights = random_dinov2(1, width, 40, swiglu=True)

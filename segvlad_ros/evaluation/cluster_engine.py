@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from segvlad_ros.evaluation.extraction import IN_HAND, ExtractionRecipe, ExtractionWorker, MissingParts
 from segvlad_ros.evaluation.occupancy import WaitingTimes
-from segvlad_ros.io.extras import import_cluster
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.text import one_line
 from segvlad_ros.threads import RememberedInterrupt
 from segvlad_ros.types import SegvladError
@@ -62,8 +62,8 @@ class ClusterEngine:
 
     def __init__(self, recipe: ExtractionRecipe, address: str = 'local', workers: int = 0) -> None:
         os.environ.update(_QUIET)
-        self._ray = import_cluster('ray')
-        self._exceptions = import_cluster('ray.exceptions')
+        self._ray = import_extra('ray')
+        self._exceptions = import_extra('ray.exceptions')
         with ExitStack() as opened:
             self._interrupt = opened.enter_context(RememberedInterrupt())
             # Ray prints remarks of its own there, in the middle of what a script may read

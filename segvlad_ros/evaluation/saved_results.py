@@ -19,7 +19,7 @@ from segvlad_ros.evaluation.extracted_dataset import ExtractedDataset
 from segvlad_ros.evaluation.paper_evaluation import Searched
 from segvlad_ros.evaluation.place_datasets import PlaceDataset
 from segvlad_ros.evaluation.reproduction import Retrieved, SegmentRows, nearest_segments
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, load_pickle
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
@@ -85,7 +85,7 @@ class ResultFiles:
         if self.row.order is None:
             files = {self._descriptors(side): [*table] for side, table in enumerate(tables, 1)}
         else:
-            torch = import_deep('torch')
+            torch = import_extra('torch')
             files = {self._matches: {'sims': 2 - searched.retrieved.similarities,
                                      'matches': searched.retrieved.segments},
                      **{self._descriptors(side): torch.from_numpy(table) for side, table in enumerate(tables, 1)}}

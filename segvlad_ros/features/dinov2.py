@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segvlad_ros.features.dinov2_weights import Architecture, architecture, load_weights
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import FeatureGrid, SegvladError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Dinov2Extractor:
 
     def __init__(self, weights: Mapping[str, Any], facet: str = 'value', block: int = 31, *,
                  heads: int | None = None, device: str = 'cpu', precision: str = 'float32') -> None:
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         found = architecture(weights)
         self.dimension = found.dimension
         self.device = checked_device(device)
@@ -73,7 +73,7 @@ class Dinov2Extractor:
 
     def extract(self, rgb: np.ndarray) -> FeatureGrid:
         """See :class:`segvlad_ros.features.FeatureExtractor`; not normalised, of the centre cropped to whole cells."""
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         rows, cols = rgb.shape[0] // CELL, rgb.shape[1] // CELL
         if not rows or not cols:
             raise SegvladError(f'an image of {rgb.shape[1]}x{rgb.shape[0]} pixels has no {CELL}-pixel '
@@ -93,7 +93,7 @@ class Dinov2Extractor:
 
     def network_for(self, width: int, height: int) -> torch.nn.Module:
         """The network alone, for one size of image: (1, 3, height, width) normalised to (1, cells, D)."""
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         network, positions = self._network, self._position_embedding(height // CELL, width // CELL)
 
         class OneSize(torch.nn.Module):
@@ -118,7 +118,7 @@ class Dinov2Extractor:
 
 def network_input(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
     """(B, h, w, 3) uint8 RGB to (B, 3, h, w) float32 on a device (segvlad-spec.md 2.3)."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     levels = pixels.to(device).permute(0, 3, 1, 2).float() / 255
     mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in (_MEAN, _DEVIATION))
     return (levels - mean) / deviation
@@ -130,7 +130,7 @@ def resampled_positions(positions: torch.Tensor, rows: int, cols: int) -> torch.
     :param positions: (1, 1 + side^2, D) float32, the class token's first
     :return: (1, 1 + rows*cols, D)
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     side = round((positions.shape[1] - 1) ** 0.5)
     if rows == cols == side:
         return positions
@@ -150,7 +150,7 @@ class Dinov2Network:
 
     def __init__(self, weights: Mapping[str, Any], found: Architecture, facet: str, block: int,
                  heads: int | None) -> None:
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         if facet == 'patches':
             block = found.depth - 1
         if not 0 <= block < found.depth:
@@ -184,7 +184,7 @@ class Dinov2Network:
 
     def __call__(self, images: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """(B, 3, h, w) to (B, rows*cols, D)."""
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         module = self.module
         patches = module['patch_embed'](images).flatten(2).transpose(1, 2)
         tokens = torch.cat([module['class_token'][0].expand(len(images), -1, -1), patches], dim=1) + positions
@@ -193,8 +193,8 @@ class Dinov2Network:
 
 def _block(found: Architecture, heads: int | None) -> torch.nn.Module:
     """One transformer block of timm with this architecture."""
-    torch = import_deep('torch')
-    import_deep('timm')
+    torch = import_extra('torch')
+    import_extra('timm')
     from timm.layers import Mlp, SwiGLUPacked
     from timm.models.vision_transformer import Block
 
@@ -209,7 +209,7 @@ def _block(found: Architecture, heads: int | None) -> torch.nn.Module:
 
 
 def _tensor(value: Any) -> torch.Tensor:
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     return value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
 
 
@@ -231,7 +231,7 @@ def checked_device(name: str) -> torch.device:
 
     :raises SegvladError: it is none, or not there
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     try:
         device = torch.device(name)
     except RuntimeError as error:

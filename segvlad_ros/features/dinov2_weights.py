@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, Holder, load_pickle
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
@@ -124,7 +124,7 @@ def _expected_shapes(found: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     if not path.is_file():
         raise SegvladError(f'weights {path}: no such file; get them with "segvlad weights fetch"')
     archive = zipfile.is_zipfile(path)
@@ -169,7 +169,7 @@ def _read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 def _stored_tensor(archive: zipfile.ZipFile, folder: str, rebuilt: Holder) -> Any:
     """The tensor that a pickle describes as (storage, offset, size, stride, ...)."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     (_, storage, key, *_), offset, size, stride, *_ = rebuilt.arguments
     values = torch.frombuffer(bytearray(archive.read(folder + key)), dtype=getattr(torch, _STORAGES[storage.type_name]))
     return torch.as_strided(values, size, stride, offset)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segvlad_ros.io.extras import import_fleet
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.types import SegvladError
 
@@ -33,7 +33,7 @@ class LiteServer:
     """
 
     def __init__(self, folder: Path, host: str, port: int) -> None:
-        import_fleet('milvus_lite')
+        import_extra('milvus_lite')
         self.host, self.port = host, _free_port(host, port)
         self._log = folder / 'server.log'
         self._command = [sys.executable, '-m', __name__, 'server', '--data-dir', str(folder / 'milvus'), '--host',
@@ -122,7 +122,7 @@ def _serve(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGINT, stop)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-    return import_fleet('milvus_lite.cmdline').main(arguments)
+    return import_extra('milvus_lite.cmdline').main(arguments)
 
 
 if __name__ == '__main__':

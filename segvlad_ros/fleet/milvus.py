@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from segvlad_ros.fleet.place_database import FoundSegments, KeyframeFacts
-from segvlad_ros.io.extras import import_fleet
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, Pose, SegvladError, SessionKey
 
 TIMEOUT_S = 30.0
@@ -83,7 +83,7 @@ class MilvusPlaces:
             raise SegvladError('the map cannot be shared: its fingerprint has no digest to tell which pipeline made it')
         self._address = address
         self.collection = f'segvlad_{digest}'
-        pymilvus = import_fleet('pymilvus')
+        pymilvus = import_extra('pymilvus')
         logging.getLogger('pymilvus').setLevel(logging.CRITICAL)  # it logs what it raises, with tracebacks
         with self._reporting():
             self._client = address.client(pymilvus)

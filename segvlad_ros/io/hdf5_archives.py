@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_reproduce
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.images import natural_key
 from segvlad_ros.text import one_line
 from segvlad_ros.types import FeatureGrid, Masks, SegvladError
@@ -35,7 +35,7 @@ class Hdf5Archive:
     """
 
     def __init__(self, path: str | Path, mode: str = 'r') -> None:
-        self._h5, self._path = import_reproduce('h5py'), Path(path)
+        self._h5, self._path = import_extra('h5py'), Path(path)
         try:
             self._file = self._h5.File(path, mode)
         except OSError as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -26,7 +26,7 @@ def load_hub_model(folder: Path, entry: str, arguments: Mapping[str, Any]) -> An
     :raises SegvladError: no such folder or entry, it fails, or it wants to download; what it needs must be in
         torch.hub's cache, ``~/.cache/torch/hub``
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     if not (folder / 'hubconf.py').is_file():
         raise SegvladError(f'{folder} has no hubconf.py: give a folder with a clone of the repository')
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep, import_onnx
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -33,7 +33,7 @@ def load_onnx(path: Path, device: str = 'cpu') -> Model:
     :param device: 'cpu', or 'cuda' where onnxruntime-gpu is installed
     :raises SegvladError: damaged, with weights in other files than ``PATH.data``, or not for one image
     """
-    runtime = import_onnx('onnxruntime')
+    runtime = import_extra('onnxruntime')
     if path.suffix != '.onnx':
         raise SegvladError(f'model {path}: an ONNX file is called .onnx')
     _check_weights(path)
@@ -61,7 +61,7 @@ def load_torchscript(path: Path, device: str = 'cpu') -> Model:
     :param device: torch device
     :raises SegvladError: damaged, no TorchScript, or a program that reads or writes files
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     _check_script(path)
     try:
         with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def load_torchscript(path: Path, device: str = 'cpu') -> Model:
 
 def _check_weights(path: Path) -> None:
     """Refuse weights in other files than the one whose digest is known."""
-    onnx = import_onnx('onnx')
+    onnx = import_extra('onnx')
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's DecodeError, and others

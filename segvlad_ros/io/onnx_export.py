@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep, import_onnx
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import DATA_SUFFIX, Model, load_onnx
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
@@ -36,9 +36,9 @@ def export_onnx(network: Any, size: tuple[int, int], path: Path) -> float:
     :return: the smallest cosine between a vector of ONNX Runtime and of PyTorch
     :raises SegvladError: it cannot be exported, or what was exported answers otherwise; nothing is written then
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     for module in ('onnx', 'onnxscript', 'onnxruntime'):
-        import_onnx(module)
+        import_extra(module)
     network = _first_output(network).eval()
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
@@ -66,7 +66,7 @@ def check_parity(model: Model, network: Any, size: tuple[int, int]) -> float:
     :return: the smallest cosine
     :raises SegvladError: NaN, another shape, or a cosine below :data:`MIN_COSINE`
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     least = 1.0
     for seed in range(_IMAGES):
         image = _image(size, seed)
@@ -104,7 +104,7 @@ def _image(size: tuple[int, int], seed: int) -> np.ndarray:
 
 def _first_output(network: Any) -> Any:
     """The network, with the first of its outputs where it has several."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
 
     class FirstOutput(torch.nn.Module):
         """What a tuple begins with."""

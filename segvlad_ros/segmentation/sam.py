@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.segmentation.sam_checkpoint import load_sam
 from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
 from segvlad_ros.text import one_line
@@ -36,7 +36,7 @@ class SamSegmenter:
         for name, value, allowed in (('mode', mode, MODES), ('precision', precision, PRECISIONS)):
             if value not in allowed:
                 raise SegvladError(f'SAM segmenter: {name} {value!r} is unknown; use one of {", ".join(allowed)}')
-        self._torch = import_deep('torch')
+        self._torch = import_extra('torch')
         # PyTorch lets convolutions round to TF32 by default, on a GPU; float32 here means float32
         self._torch.backends.cudnn.allow_tf32 = False
         self._settings = settings or SamGridSettings()
@@ -58,7 +58,7 @@ class SamSegmenter:
         :raises SegvladError: where the file or the device cannot be used
         """
         sam = load_sam(path, model)
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         try:
             sam.to(device)
         except (RuntimeError, AssertionError) as error:  # no such device, no CUDA in this torch, or no memory left
@@ -86,7 +86,7 @@ class SamSegmenter:
     def _stock_masks(self) -> Any:
         """Stock's generator with records as two tensors."""
         torch, settings = self._torch, self._settings
-        generator = import_deep('segment_anything').SamAutomaticMaskGenerator(
+        generator = import_extra('segment_anything').SamAutomaticMaskGenerator(
             self._sam, points_per_side=settings.points_per_side, points_per_batch=settings.points_per_batch or 64,
             pred_iou_thresh=settings.iou_threshold, stability_score_thresh=settings.stability_threshold,
             box_nms_thresh=settings.nms_threshold)
@@ -103,7 +103,7 @@ class SamSegmenter:
 
 def _bfloat16_encoder(encoder: Any) -> Any:
     """The image encoder with its products in bfloat16, and sums, norms and softmax in float32."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
 
     class Bfloat16Encoder(torch.nn.Module):
         """Weights of products are kept in bfloat16 alone, which halves the memory."""

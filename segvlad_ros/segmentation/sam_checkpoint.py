@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.text import one_line, said_by
 from segvlad_ros.types import SegvladError
 
@@ -55,7 +55,7 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
 
     :raises SegvladError: where it is missing, truncated or something else than a state dict
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     if not Path(path).is_file():
         raise SegvladError(f'{path} does not exist; "segvlad weights fetch" downloads published checkpoints')
     try:
@@ -106,8 +106,8 @@ def _decoder_arguments(state: dict[str, Any]) -> dict[str, Any]:
 
 def _build(encoder: dict[str, Any], decoder: dict[str, Any]) -> Any:
     """The network without memory for its weights, which the state dict then becomes."""
-    torch = import_deep('torch')
-    modeling = import_deep('segment_anything.modeling')
+    torch = import_extra('torch')
+    modeling = import_extra('segment_anything.modeling')
     grid = encoder['img_size'] // encoder['patch_size']
     with torch.device('meta'):
         sam = modeling.Sam(

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class PointDecoder:
     """
 
     def __init__(self, sam: Any) -> None:
-        self._torch = import_deep('torch')
-        self._functional = import_deep('torch.nn.functional')
+        self._torch = import_extra('torch')
+        self._functional = import_extra('torch.nn.functional')
         self._prompts = sam.prompt_encoder
         self._decoder = sam.mask_decoder
         self._layers = list(sam.mask_decoder.transformer.layers)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.segmentation.sam_decoder import PointDecoder
 from segvlad_ros.settings import setting
 from segvlad_ros.types import SegvladError
@@ -99,10 +99,11 @@ class GridMasks:
     """
 
     def __init__(self, sam: Any, settings: SamGridSettings) -> None:
-        self._torch = import_deep('torch')
-        self._suppress_boxes = import_deep('torchvision.ops').batched_nms
-        self._transform = import_deep('segment_anything.utils.transforms').ResizeLongestSide(sam.image_encoder.img_size)
-        self._point_grid = import_deep('segment_anything.utils.amg').build_point_grid(settings.points_per_side)
+        self._torch = import_extra('torch')
+        self._suppress_boxes = import_extra('torchvision.ops').batched_nms
+        transforms = import_extra('segment_anything.utils.transforms')
+        self._transform = transforms.ResizeLongestSide(sam.image_encoder.img_size)
+        self._point_grid = import_extra('segment_anything.utils.amg').build_point_grid(settings.points_per_side)
         self._sam = sam
         self._settings = settings
         self._batch = settings.points_per_batch or (128 if sam.device.type == 'cuda' else 16)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from segvlad_ros.geometry import rotation_first
-from segvlad_ros.io.extras import import_slam
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.slam.closures import Link
 
 GNC_STEP = 2.0  # factor by which the surrogate gets less convex in each round; GTSAM's own 1.4 takes twice the rounds
@@ -22,7 +22,7 @@ class Optimizer:
     """
 
     def __init__(self) -> None:
-        self._gtsam = import_slam('gtsam')
+        self._gtsam = import_extra('gtsam')
         self._values = self._gtsam.Values()
         self._steps = self._gtsam.NonlinearFactorGraph()
         self._poses = np.zeros((0, 7))  # those that were asked for since the last change

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.images import read_image
 from segvlad_ros.training.gsv_cities import StreetPlace
 from segvlad_ros.training.training_settings import TrainingSettings
@@ -38,7 +38,7 @@ def load_batches(places: Sequence[StreetPlace], plan: Sequence[Sequence[int]], s
     :param workers: processes that read ahead; 0 for none
     :raises SegvladError: an image cannot be read
     """
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     # not forked: OpenCV's threads do not survive that
     loader = torch.utils.data.DataLoader(
         PlaceImages(places, settings, epoch), batch_sampler=plan, collate_fn=_joined, num_workers=workers,
@@ -80,7 +80,7 @@ def image_of_side(path: Path, side: int) -> Image:
 
 def _augmented(images: list[Image], operations: int, seed: int) -> list[Image]:
     """RandAugment (Cubuk et al., 2020), which draws from torch's generator of the process."""
-    torch, transforms = import_deep('torch'), import_deep('torchvision.transforms')
+    torch, transforms = import_extra('torch'), import_extra('torchvision.transforms')
     augment = transforms.RandAugment(operations, interpolation=transforms.InterpolationMode.BILINEAR)
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
@@ -88,7 +88,7 @@ def _augmented(images: list[Image], operations: int, seed: int) -> list[Image]:
 
 
 def _joined(items: list[tuple[np.ndarray, np.ndarray] | str]) -> tuple[torch.Tensor, torch.Tensor] | str:
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     for item in items:
         if isinstance(item, str):
             return item

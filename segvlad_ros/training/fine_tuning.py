@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_deep, import_train
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.training.batches import batch_plan, image_of_side, load_batches
 from segvlad_ros.training.gsv_cities import StreetPlace
 from segvlad_ros.training.place_network import PlaceNetwork
@@ -55,8 +55,8 @@ class FineTuning:
     def __init__(self, network: PlaceNetwork, places: Sequence[StreetPlace], settings: TrainingSettings, folder: Path,
                  *, origin: str = '', validate: Callable[[PlaceNetwork], list[float]] | None = None,
                  workers: int = 0) -> None:
-        torch = import_deep('torch')
-        losses, miners, distances = (import_train(f'pytorch_metric_learning.{part}')
+        torch = import_extra('torch')
+        losses, miners, distances = (import_extra(f'pytorch_metric_learning.{part}')
                                      for part in ('losses', 'miners', 'distances'))
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # or cuBLAS gives other sums each time
         self._network, self._places, self._settings, self._folder = network, places, settings, folder
@@ -128,7 +128,7 @@ class FineTuning:
 
     def _some_cells(self) -> np.ndarray:
         """(n, D) float32: cells of images of one city, none of them augmented."""
-        torch, generator = import_deep('torch'), np.random.default_rng(self._settings.seed)
+        torch, generator = import_extra('torch'), np.random.default_rng(self._settings.seed)
         city = next((place.folder for place in self._places if place.folder.name == _CLUSTER_CITY),
                     self._places[0].folder)
         paths = [city / name for place in self._places if place.folder == city for name in place.images]
@@ -147,7 +147,7 @@ class FineTuning:
             'settings': asdict(self._settings), 'digest': self._digest})
 
     def _resume(self) -> None:
-        torch, path = import_deep('torch'), self._folder / LAST
+        torch, path = import_extra('torch'), self._folder / LAST
         try:
             content = torch.load(path, map_location='cpu', weights_only=True)
             fits = content['digest'] == self._digest
@@ -175,7 +175,7 @@ def _digest(places: Sequence[StreetPlace], settings: TrainingSettings, origin: s
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Only algorithms of torch that give the same numbers each time."""
-    torch = import_deep('torch')
+    torch = import_extra('torch')
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -189,7 +189,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.partial')
     with partial.open('wb') as file:
-        import_deep('torch').save(content, file)
+        import_extra('torch').save(content, file)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -10,7 +10,7 @@ from segvlad_ros.description.arrays import unit_rows
 from segvlad_ros.description.vocabulary import fit_vocabulary
 from segvlad_ros.features.dinov2 import CELL, Dinov2Network, checked_device, network_input, resampled_positions
 from segvlad_ros.features.dinov2_weights import architecture
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ class PlaceNetwork:
     """
 
     def __init__(self, weights: Mapping[str, Any], trained_blocks: int, clusters: int, device: str = 'cpu') -> None:
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         self.device = checked_device(device)
         prefix = architecture(weights).prefix
         self._weights = {name[len(prefix):]: torch.as_tensor(value).detach().clone().float()
@@ -54,7 +54,7 @@ class PlaceNetwork:
 
     def cells(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, h, w, 3) uint8 RGB, of whole cells, to the features of all cells, (B, N, D) float32."""
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         grid = pixels.shape[1] // CELL, pixels.shape[2] // CELL
         if grid not in self._positions:
             self._positions[grid] = resampled_positions(self._backbone.positions, *grid).to(self.device)
@@ -66,7 +66,7 @@ class PlaceNetwork:
 
         Cells are shared softly among the clusters; the residuals of each cluster are summed and normalised.
         """
-        normalize = import_deep('torch').nn.functional.normalize
+        normalize = import_extra('torch').nn.functional.normalize
         cells = normalize(self.cells(pixels), dim=2)
         shares = (cells @ self._assignment.T).softmax(dim=2)
         residuals = shares.transpose(1, 2) @ cells - shares.sum(dim=1)[:, :, None] * self._centroids
@@ -77,7 +77,7 @@ class PlaceNetwork:
 
         :param cells: (n, D) float32
         """
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         centres = fit_vocabulary(cells, len(self._centroids), seed).centres
         units = unit_rows(centres)
         second, first = np.sort(unit_rows(cells) @ units.T, axis=1)[:, -2:].T
@@ -97,7 +97,7 @@ class PlaceNetwork:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take the weights of a :meth:`state` of a network like this one."""
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         ours = self._backbone.module.state_dict()
         with torch.no_grad():
             for name, official in self._backbone.names.items():

@@ -8,7 +8,7 @@ import numpy as np
 
 from segvlad_ros.evaluation.place_datasets import PlaceDataset
 from segvlad_ros.evaluation.reproduction import RANKS, SegmentRows, nearest_images, nearest_segments, recall
-from segvlad_ros.io.extras import import_deep
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.training.batches import image_of_side
 from segvlad_ros.training.place_network import PlaceNetwork
 
@@ -33,7 +33,7 @@ class RecallValidation:
         return recall(nearest_images(nearest, references.images), self._truth).tolist()
 
     def _vectors(self, network: PlaceNetwork, paths: Sequence[Path]) -> Iterator[np.ndarray]:
-        torch = import_deep('torch')
+        torch = import_extra('torch')
         for path in paths:
             pixels = torch.from_numpy(np.array(image_of_side(path, self._side)))[None]
             with torch.no_grad():

@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from segvlad_ros.fleet.courier import Courier, CourierFacts
 from segvlad_ros.fleet.milvus import DatabaseAddress, MilvusPlaces
-from segvlad_ros.io.extras import import_fleet
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.output.status import fleet_status
 
@@ -19,7 +19,7 @@ class FleetLink:
     """
 
     def __init__(self, address: DatabaseAddress) -> None:
-        import_fleet('pymilvus')
+        import_extra('pymilvus')
         self._address = address
         self._courier: Courier | None = None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segvlad_ros.io.extras import import_slam
+from segvlad_ros.io.extras import import_extra
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node.launching import arguments_of, parameters_of, remappings_of
 from segvlad_ros.ros.node.parameters import table_of
@@ -32,7 +32,7 @@ def test_slam_launch_closes_the_circle():
 
 def test_a_missing_package_names_the_extra():
     with pytest.raises(SegvladError, match=r"pip install 'segvlad_ros\[slam\]'") as refused:
-        import_slam('gtsam_that_nobody_has')
+        import_extra('gtsam.that_nobody_has')
     assert '\n' not in str(refused.value)
 
 
