@@ -121,7 +121,7 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         build_projection(preset, len(vocabulary), vocabulary.dimension),
         order=preset.neighbourhood.order, rule=preset.neighbourhood.rule,
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
-        min_segments=preset.image.min_segments, concurrent=device != 'cpu',
+        min_segments=preset.image.min_segments,
         find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
 
 
