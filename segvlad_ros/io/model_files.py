@@ -28,7 +28,13 @@ _MAX_CODE_BYTES = 64 << 20
 
 
 def load_onnx(path: Path, device: str = 'cpu') -> Model:
-    """An ONNX file on ONNX Runtime.
+    """An ONNX file on ONNX Runtime; parameters and errors as :func:`load_onnx_outputs`."""
+    run = load_onnx_outputs(path, device)
+    return lambda image: run(image)[0]
+
+
+def load_onnx_outputs(path: Path, device: str = 'cpu') -> Callable[[np.ndarray], list[np.ndarray]]:
+    """An ONNX file on ONNX Runtime, with all that it gives.
 
     :param device: 'cpu', or 'cuda' where onnxruntime-gpu is installed
     :raises SegvladError: damaged, with weights in other files than ``PATH.data``, or not for one image
@@ -52,7 +58,7 @@ def load_onnx(path: Path, device: str = 'cpu') -> Model:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
         shapes = ', '.join(f'{entry.type}{entry.shape}' for entry in inputs)
         raise SegvladError(f'model {path} takes {shapes}; one input of float32, (1, 3, height, width), is expected')
-    return lambda image: session.run(None, {inputs[0].name: image})[0]
+    return lambda image: session.run(None, {inputs[0].name: image})
 
 
 def load_torchscript(path: Path, device: str = 'cpu') -> Model:

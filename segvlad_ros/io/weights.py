@@ -89,6 +89,7 @@ CATALOGUE = {entry.name: entry for entry in (
     _dinov2('vitb14', 346378731, '0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73'),
     _dinov2('vitl14', 1217586395, 'd5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428'),
     _dinov2('vitg14', None, 'baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3'),
+    Weights('xfeat', 'xfeat.onnx', '', 'Apache-2.0', 'XFeat features and keypoints'),
     _centres('indoor', '05731213c402a27ddb5cd7a03fd942de4b884a3f4fc63a1bf49d1fbe9a2aff35'),
     _centres('urban', 'a684e571f05c85c804e7301547d8620c28ae759e824adb9ac88294b080feaba0'),
     _centres('aerial', '432b55a35d3662117ea78196e9740b7ab692ebed399961a1019856451bc2ac79'),
