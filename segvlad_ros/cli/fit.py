@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                             help='number of words (32; of a preset with binary words 10,000 at most)')
     vocabulary.add_argument('--cells', type=number, default=200_000, metavar='N',
                             help='features used, drawn evenly from the images (%(default)s)')
+    vocabulary.add_argument('--whiten', action='store_true', help='make features vary alike in all directions first')
     projection = kinds.add_parser('projection', help='a PCA of the segments that the images have')
     projection.add_argument('--dimension', type=number, default=512, metavar='D',
                             help='length of a descriptor (%(default)s)')
@@ -77,7 +78,7 @@ def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[P
         kind = 'binary words'
     else:
         samples = list(_features(args, preset, images))
-        vocabulary = fit_vocabulary(np.concatenate(samples), args.words or 32, SEED)
+        vocabulary = fit_vocabulary(np.concatenate(samples), args.words or 32, SEED, whiten=args.whiten)
         kind = f'words of {vocabulary.dimension} dimensions'
     vocabulary.save(args.output)
     print(f'{args.output}: {len(vocabulary)} {kind} from {sum(map(len, samples))} '

@@ -76,7 +76,7 @@ def _by_word(features: Array, incidence: Array, vocabulary: Vocabulary) -> Itera
     Cells are sorted by word once, so that each word's are a slice.
     """
     xp = namespace(features)
-    unit = unit_rows(features)
+    unit = vocabulary.prepared(features)
     words = vocabulary.words(unit)
     key = xp.where(textured_cells(features), words, len(vocabulary))
     order = xp.argsort(key * len(key) + like(np.arange(len(key)), key))  # in a word by number: sums never vary

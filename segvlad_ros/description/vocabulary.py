@@ -1,10 +1,15 @@
-"""Visual words: reading, using and fitting them (segvlad-spec.md 7.1, 12)."""
+"""Visual words: reading, using and fitting them (segvlad-spec.md 7.1, 12).
+
+Features may be whitened before they are given words: H. Jegou, O. Chum, "Negative evidences and co-occurences in image
+retrieval: the benefit of PCA and whitening", ECCV 2012.
+"""
 from __future__ import annotations
 
 import logging
 import pickletools
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,15 +22,29 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 256 << 20
 # Rows whose similarities to all words are held at a time while fitting.
 _CHUNK = 65536
+# Directions in which features hardly vary are mostly noise: so much of the largest variance is added to all.
+_SHRINKAGE = 0.05
+
+
+class Whitening(NamedTuple):
+    """Makes features vary alike in all directions.
+
+    :ivar mean: (D,) float32
+    :ivar matrix: (D, D) float32; features less the mean are multiplied by it, from the right
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
 
 
 class Vocabulary:
     """K visual words.
 
     :param centres: (K, D) float32, not unit length: residuals are taken to them as they are
+    :param whitening: of the features that the words were fitted on; None: they are taken as they are
     """
 
-    def __init__(self, centres: np.ndarray) -> None:
+    def __init__(self, centres: np.ndarray, whitening: Whitening | None = None) -> None:
         centres = np.ascontiguousarray(centres, np.float32)
         if centres.ndim != 2 or not centres.size:
             raise SegvladError(f'a vocabulary is a table of words x dimensions, not of shape {centres.shape}')
@@ -33,6 +52,14 @@ class Vocabulary:
             raise SegvladError('the vocabulary holds NaN or infinite values; fit it again')
         self._centres = Constant(centres)
         self._unit = Constant(unit_rows(centres).T)
+        self.whitening = whitening
+        if whitening is not None:
+            width = centres.shape[1]
+            if whitening.mean.shape != (width,) or whitening.matrix.shape != (width, width) or not all(
+                    np.isfinite(array).all() for array in whitening):
+                raise SegvladError(f'the whitening of the vocabulary does not fit its words of {width} dimensions; '
+                                   'fit it again')
+            self._mean, self._matrix = (Constant(array.astype(np.float32)) for array in whitening)
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -51,6 +78,13 @@ class Vocabulary:
         """The centres as the kind of array that ``features`` is, on its device."""
         return self._centres.like(features)
 
+    def prepared(self, features: Array) -> Array:
+        """Unit rows of (N, D) float32 features of any length, whitened where the words are of whitened ones."""
+        unit = unit_rows(features)
+        if self.whitening is None:
+            return unit
+        return unit_rows((unit - self._mean.like(unit)) @ self._matrix.like(unit))
+
     def words(self, features: Array) -> Array:
         """The word of each feature: hard assignment by cosine, the first of equals.
 
@@ -63,9 +97,9 @@ class Vocabulary:
         return (features @ self._unit.like(features)).argmax(axis=1)
 
     def save(self, path: str | Path) -> None:
-        """Write the centres as ``.npz``."""
+        """Write the centres, and the whitening, as ``.npz``."""
         with open(path, 'wb') as file:
-            np.savez(file, centres=self.centres)
+            np.savez(file, centres=self.centres, **(self.whitening._asdict() if self.whitening else {}))
 
 
 def no_words(dimension: int) -> Vocabulary:
@@ -74,11 +108,12 @@ def no_words(dimension: int) -> Vocabulary:
 
 
 def load_vocabulary(path: str | Path) -> Vocabulary:
-    """Read ``.npz`` (array ``centres``), ``.npy``, or the reference's ``c_centers.pt`` (without torch).
+    """Read ``.npz`` (array ``centres``, and those of a :class:`Whitening`), ``.npy``, or the reference's
+    ``c_centers.pt`` (without torch).
 
     :raises SegvladError: missing, unreadable or oversized file
     """
-    path = Path(path)
+    path, whitening = Path(path), None
     with reading('vocabulary', path, '.npz, .npy or c_centers.pt'):
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -88,14 +123,17 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
         elif path.suffix == '.npz':
             with np.load(path, allow_pickle=False) as archive:
                 centres = _checked_member(archive, 'centres')
+                if 'matrix' in archive.files:
+                    whitening = Whitening(*(_checked_member(archive, name) for name in Whitening._fields))
         else:
             centres = np.load(path, mmap_mode='r', allow_pickle=False)  # checks the header against the file
         if centres.dtype.kind != 'f':
             raise SegvladError(f'it holds {centres.dtype}, not floating-point numbers')
-        return Vocabulary(centres)
+        return Vocabulary(centres, whitening)
 
 
-def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations: int = 100) -> Vocabulary:
+def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations: int = 100, *,
+                   whiten: bool = False) -> Vocabulary:
     """k-means with cosine assignment; centres are plain means of unit rows (segvlad-spec.md 12.2).
 
     Starts from random rows and stops when the centres have moved by 1e-4 at most (summed squares). Where the
@@ -103,9 +141,13 @@ def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations:
 
     :param features: (n, D) float32, of any length; rows of zeros are left out
     :param words: K
+    :param whiten: whiten the features first
     """
     features = np.asarray(features, np.float32)
     rows = unit_rows(features[(features != 0).any(axis=1)])
+    whitening = _fit_whitening(rows) if whiten and np.isfinite(rows).all() else None
+    if whitening is not None:
+        rows = unit_rows((rows - whitening.mean) @ whitening.matrix)
     if len(rows) < words:
         raise SegvladError(f'{words} words need at least as many textured cells, these images have {len(rows)}; '
                            'give more images or ask for fewer words')
@@ -119,7 +161,14 @@ def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations:
         if shift <= 1e-4:
             logger.info('vocabulary: %d words from %d cells settled in %d steps', words, len(rows), iteration)
             break
-    return Vocabulary(centres)
+    return Vocabulary(centres, whitening)
+
+
+def _fit_whitening(rows: np.ndarray) -> Whitening:
+    """Of (n, D) unit rows."""
+    variances, directions = np.linalg.eigh(np.cov(rows, rowvar=False))
+    matrix = directions / np.sqrt(variances + _SHRINKAGE * variances.max())
+    return Whitening(rows.mean(axis=0), matrix.astype(np.float32))
 
 
 def _mean_by_word(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -162,3 +162,33 @@ def test_k_means_refuses_too_few_and_broken_features():
         fit_vocabulary(np.vstack([np.ones((3, 4)), np.zeros((9, 4))]), 4)
     with pytest.raises(SegvladError, match='finite'):
         fit_vocabulary(np.full((9, 4), np.nan), 2)
+
+
+def test_whitened_features_vary_alike_in_all_directions(tmp_path):
+    random = np.random.default_rng(3)
+    features = random.normal(size=(4000, 6)).astype(np.float32) * [3, 1, 1, 1, 1, 0.5] + [4, 0, 0, 0, 0, 0]
+    vocabulary = fit_vocabulary(features, 4, whiten=True)
+    rows = vocabulary.prepared(features.astype(np.float32))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    spread, before = (values.std(axis=0) for values in (rows, features / np.linalg.norm(features, axis=1)[:, None]))
+    assert spread.max() / spread.min() < 0.5 * before.max() / before.min()
+    vocabulary.save(tmp_path / 'words.npz')
+    again = load_vocabulary(tmp_path / 'words.npz')
+    np.testing.assert_array_equal(again.prepared(features.astype(np.float32)), rows)
+    assert set(again.words(rows)) == {0, 1, 2, 3}
+
+
+def test_features_are_taken_as_they_are_without_whitening():
+    rows = np.eye(3, 5, dtype=np.float32) * 2
+    np.testing.assert_array_equal(Vocabulary(np.ones((2, 5))).prepared(rows), rows / 2)
+
+
+def test_a_whitening_of_other_features_is_refused(tmp_path):
+    good = {'centres': np.ones((2, 3), np.float32), 'mean': np.zeros(3, np.float32), 'matrix': np.eye(3)}
+    for name, wrong in (('mean', np.zeros(4)), ('matrix', np.eye(4)), ('matrix', np.full((3, 3), np.nan))):
+        np.savez(tmp_path / 'words.npz', **{**good, name: wrong})
+        with pytest.raises(SegvladError, match='whitening'):
+            load_vocabulary(tmp_path / 'words.npz')
+    np.savez(tmp_path / 'words.npz', centres=good['centres'], matrix=good['matrix'])
+    with pytest.raises(SegvladError, match="no array 'mean'"):
+        load_vocabulary(tmp_path / 'words.npz')
