@@ -91,15 +91,6 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class FeatureGrid:
-    """One feature a cell: (rows x cols, D) float32, numbered row by row. Rows of zeros are cells without texture."""
-
-    features: np.ndarray
-    rows: int
-    cols: int
-
-
-@dataclass(frozen=True)
 class Keypoints:
     """Local features of one keyframe, for geometric verification.
 
@@ -111,6 +102,20 @@ class Keypoints:
     positions: np.ndarray
     descriptors: np.ndarray
     depths: np.ndarray
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """One feature a cell: (rows x cols, D) float32, numbered row by row. Rows of zeros are cells without texture.
+
+    :ivar keypoints: that the same pass found, pixels of the prepared image and without depths; None from features
+        that find none
+    """
+
+    features: np.ndarray
+    rows: int
+    cols: int
+    keypoints: Keypoints | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows
+from segvlad_ros.description.keypoints import in_camera_image
 from segvlad_ros.description.projection import Projection
 from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad, textured_cells
@@ -37,7 +38,8 @@ class Describer:
     :param image_size: width and height that features are taken at, pixels; the aspect ratio is not kept
     :param segment_scale: size of the segmented image as a share of ``image_size``
     :param min_segments: fewer segments than this reject the image
-    :param find_keypoints: (rgb, depth or None) -> keypoints for geometric verification, or None for none
+    :param find_keypoints: (rgb, depth or None) -> keypoints for geometric verification, or None for none; not asked
+        where the features come with keypoints
     """
 
     def __init__(self, segmenter: Segmenter, extractor: FeatureExtractor, vocabulary: Vocabulary,
@@ -128,7 +130,8 @@ class Describer:
              timings: dict[str, float]) -> tuple[FeatureGrid, Keypoints | None, Segments]:
         """Features and keypoints of one image and, in this thread meanwhile, its segments; each takes about as long."""
         def features_and_keypoints() -> tuple[FeatureGrid, Keypoints | None]:
-            return self._features(rgb, vector, timings), self._keypoints(rgb, depth, timings)
+            grid = self._features(rgb, vector, timings)
+            return grid, self._keypoints(rgb, depth, grid, timings)
 
         others = self._pool.submit(features_and_keypoints)
         try:
@@ -146,7 +149,10 @@ class Describer:
                                f'{self.grid.rows} x {self.grid.cols}; the extractor must keep to the image size')
         return grid
 
-    def _keypoints(self, rgb: np.ndarray, depth: np.ndarray | None, timings: dict[str, float]) -> Keypoints | None:
+    def _keypoints(self, rgb: np.ndarray, depth: np.ndarray | None, grid: FeatureGrid,
+                   timings: dict[str, float]) -> Keypoints | None:
+        if grid.keypoints is not None:
+            return in_camera_image(grid.keypoints, (self.grid.width, self.grid.height), rgb.shape, depth)
         if self.find_keypoints is None:
             return None
         with _timed(timings, 'keypoints'):

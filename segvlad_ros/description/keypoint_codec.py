@@ -1,8 +1,9 @@
-"""Keypoints of a map's keyframe in few bytes: some 32 of each with a depth, 30 without, instead of 140.
+"""Keypoints of a map's keyframe in few bytes: of SIFT some 32 of each with a depth, 30 without, instead of 140.
 
 A position takes 16 bits a coordinate, in the finest unit that reaches over the image, a depth 16 as a float, which is
 wrong by 0.05 % at most where a depth camera is by 2 %, and a value of a RootSIFT descriptor 2: they are enough for the
-map's side of a comparison, 1 is not (benchmark/results/small_keyframes.md). That is 38 bytes; zlib saves a sixth.
+map's side of a comparison, 1 is not (benchmark/results/small_keyframes.md). That is 38 bytes; zlib saves a sixth. Of
+XFeat's descriptors, half as long, it is 22.
 """
 from __future__ import annotations
 
@@ -17,13 +18,31 @@ from segvlad_ros.types import Keypoints, SegvladError
 _HEADER = struct.Struct('<HHbB')
 _MOST, _WIDEST, _MOST_BYTES = 0xFFFF, 256, 1 << 23  # keypoints, bytes of a descriptor, and of what zlib unpacks
 _FINEST, _COARSEST = 6, -6  # exponents: of smaller units nothing is known, and no image needs larger ones
-# Of RootSIFT's bytes (see keypoints.py): where the levels begin, and the values that they stand for, of least error on
-# images of ../shared/data/training (S. Lloyd, IEEE Trans. Information Theory 1982).
-_BEGIN, _STAND = (18, 46, 80), np.array((6, 31, 61, 99), np.uint8)
 _PER_BYTE = 4
-_LEVEL_OF = np.searchsorted(_BEGIN, np.arange(256), side='right').astype(np.uint8)
 _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)
-_VALUES_OF_BYTE = _STAND[np.arange(256)[:, None] >> _SHIFTS & 3]
+
+
+class _Levels:
+    """Which bytes of descriptors become which of four levels.
+
+    :param begin: where the levels begin, from the second on
+    :param stand: the values that they stand for
+    """
+
+    def __init__(self, begin: tuple[int, ...], stand: tuple[int, ...]) -> None:
+        self.of_value = np.searchsorted(begin, np.arange(256), side='right').astype(np.uint8)
+        self.in_byte = np.array(stand, np.uint8)[np.arange(256)[:, None] >> _SHIFTS & 3]
+
+
+# Of least error on images of ../shared/data/training (S. Lloyd, IEEE Trans. Information Theory 1982).
+_OF_ROOT_SIFT = _Levels((18, 46, 80), (6, 31, 61, 99))  # keypoints.py
+_OF_XFEAT = _Levels((98, 128, 159), (81, 113, 142, 176))  # features/xfeat_keypoints.py
+_XFEAT_WIDTH = 64
+
+
+def _levels(width: int) -> _Levels:
+    """Those of descriptors of so many values, which is all that a keypoint says of its kind."""
+    return _OF_XFEAT if width == _XFEAT_WIDTH else _OF_ROOT_SIFT
 
 
 def pack_keypoints(keypoints: Keypoints) -> bytes:
@@ -33,12 +52,12 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
     """
     positions = np.asarray(keypoints.positions, np.float32)
     descriptors, depths = np.asarray(keypoints.descriptors, np.uint8), np.asarray(keypoints.depths, np.float32)
-    count = len(positions)
+    count, width = len(positions), descriptors.shape[-1]
     if positions.shape != (count, 2) or depths.shape != (count,) or descriptors.ndim != 2 or len(descriptors) != count:
         raise SegvladError(f'keypoints with positions of shape {positions.shape}, depths of {depths.shape} and '
                            f'descriptors of {descriptors.shape}')
-    if count > _MOST or descriptors.shape[1] > _WIDEST:
-        raise SegvladError(f'{count} keypoints (at most {_MOST}) of {descriptors.shape[1]} bytes (at most {_WIDEST})')
+    if count > _MOST or width > _WIDEST:
+        raise SegvladError(f'{count} keypoints (at most {_MOST}) of {width} bytes (at most {_WIDEST})')
     corners = np.maximum(positions.astype(np.float64) + 0.5, 0)  # the image begins at -1/2
     reach = corners.max(initial=0)
     exponent = next((unit for unit in range(_FINEST, _COARSEST - 1, -1) if reach * 2.0 ** unit <= 0xFFFF), None)
@@ -48,9 +67,9 @@ def pack_keypoints(keypoints: Keypoints) -> bytes:
         halves = depths.astype('<f2')
     halves[~np.isfinite(halves)] = np.nan
     known = bool(np.isfinite(halves).any())
-    levels = np.pad(_LEVEL_OF[descriptors], ((0, 0), (0, -descriptors.shape[1] % _PER_BYTE)))
+    levels = np.pad(_levels(width).of_value[descriptors], ((0, 0), (0, -width % _PER_BYTE)))
     levels = levels.reshape(count, levels.shape[1] // _PER_BYTE, _PER_BYTE) << _SHIFTS
-    plain = (_HEADER.pack(count, descriptors.shape[1], exponent, known),
+    plain = (_HEADER.pack(count, width, exponent, known),
              np.rint(corners * 2.0 ** exponent).astype('<u2').tobytes(), halves.tobytes() if known else b'',
              np.bitwise_or.reduce(levels, axis=2).tobytes())
     return zlib.compress(b''.join(plain), level=9)
@@ -71,7 +90,7 @@ def unpack_keypoints(packed: bytes) -> Keypoints:
                                                           sizes))
     positions = places.reshape(count, 2) * 2.0 ** -exponent - 0.5
     depths = halves.astype(np.float32) if known else np.full(count, np.nan, np.float32)
-    descriptors = _VALUES_OF_BYTE.take(levels, axis=0).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
+    descriptors = _levels(width).in_byte.take(levels, axis=0).reshape(count, -(-width // _PER_BYTE) * _PER_BYTE)
     return Keypoints(positions.astype(np.float32), descriptors[:, :width], depths)
 
 

@@ -1,8 +1,12 @@
 """Local features of a keyframe, for geometric verification: SIFT positions, RootSIFT descriptors in bytes, depths.
 
+Some features of cells come with keypoints of their own, which then only get depths here.
+
 RootSIFT: R. Arandjelovic, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
 """
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -61,6 +65,20 @@ class KeypointDetector:
         positions = (positions - _UPSCALE_SHIFT + 0.5) * stretch - 0.5
         depths = _depths_at(positions, depth, (width, height))
         return Keypoints(positions.astype(np.float32), _root_bytes(vectors), depths)
+
+
+def in_camera_image(keypoints: Keypoints, size: tuple[int, int], shape: tuple[int, ...],
+                    depth: np.ndarray | None) -> Keypoints:
+    """Keypoints of a prepared image as those of the camera's.
+
+    :param size: width and height of the prepared image, pixels
+    :param shape: of the camera's image, height first
+    :param depth: see :class:`KeypointDetector`
+    """
+    width, height = shape[1::-1]
+    stretch = np.array([width, height], np.float32) / size
+    positions = ((keypoints.positions + 0.5) * stretch - 0.5).astype(np.float32)
+    return replace(keypoints, positions=positions, depths=_depths_at(positions, depth, (width, height)))
 
 
 def _root_bytes(vectors: np.ndarray) -> np.ndarray:

@@ -44,11 +44,15 @@ def spread_keypoints(found: tuple[cv2.KeyPoint, ...], shape: tuple[int, int], co
 
     :param shape: height and width of the image
     """
-    positions = np.array([keypoint.pt for keypoint in found]).reshape(-1, 2)
-    strength = np.array([keypoint.response for keypoint in found])
+    return spread_points(np.array([keypoint.pt for keypoint in found]).reshape(-1, 2),
+                         np.array([keypoint.response for keypoint in found]), shape, count)
+
+
+def spread_points(positions: np.ndarray, strength: np.ndarray, shape: tuple[int, int], count: int) -> np.ndarray:
+    """:func:`spread_keypoints`, of (P, 2) columns and rows and of the strength of each."""
     cells = (positions * (_CELLS / shape[1], _CELLS / shape[0])).astype(int).clip(0, _CELLS - 1) @ (1, _CELLS)
     order = np.lexsort((-strength, cells))
     begins = np.searchsorted(cells[order], cells[order])
-    rank = np.empty(len(found), int)
-    rank[order] = np.arange(len(found)) - begins
+    rank = np.empty(len(positions), int)
+    rank[order] = np.arange(len(positions)) - begins
     return np.lexsort((-strength, rank))[:count]

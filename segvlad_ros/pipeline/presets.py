@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import segvlad_ros
 from segvlad_ros.pipeline.sections import (
     DESCRIPTION_SECTIONS,
+    SIFT,
+    XFEAT,
     Dinov2Settings,
     FeatureSettings,
     GivenSettings,
@@ -20,6 +22,7 @@ from segvlad_ros.pipeline.sections import (
     ProjectionSeeded,
     RootSiftSettings,
     SamSettings,
+    XFeatSettings,
     existing_file,
 )
 from segvlad_ros.settings import read_settings
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTION_KEYS = (*DESCRIPTION_SECTIONS, 'vocabulary')
+_DESCRIPTION_KEYS = (*DESCRIPTION_SECTIONS, 'vocabulary', 'keypoints')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
 
 
@@ -63,6 +66,8 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         if preset.calibration is None and preset.decision.min_probability > 0:
             raise SegvladError('decision.min_probability needs a calibration: learn one with "segvlad calibrate", or '
                                'set min_probability to 0')
+        if preset.keypoints == XFEAT and not isinstance(preset.features, XFeatSettings):
+            raise SegvladError('keypoints: xfeat are found by features.kind xfeat only; set keypoints to sift')
         return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SegvladError(f'preset {path}: not readable as YAML ({one_line(error, 200)})') from error
@@ -115,14 +120,16 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         vocabulary = no_words(extractor.dimension)
     else:
         vocabulary = load_vocabulary(_vocabulary_file(preset))
-        extractor = build_extractor(preset.features, device, (preset.image.width, preset.image.height))
+        extractor = build_extractor(preset.features, device, (preset.image.width, preset.image.height),
+                                    preset.geometry.max_keypoints if preset.keypoints == XFEAT else 0)
     return Describer(
         build_segmenter(preset.segmenter, device), extractor, vocabulary,
         build_projection(preset, len(vocabulary), vocabulary.dimension),
         order=preset.neighbourhood.order, rule=preset.neighbourhood.rule,
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
         min_segments=preset.image.min_segments,
-        find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
+        find_keypoints=(KeypointDetector(preset.geometry.max_keypoints)
+                        if preset.geometry.max_keypoints and preset.keypoints == SIFT else None))
 
 
 def _vocabulary_file(preset: Preset) -> Path:
@@ -179,18 +186,28 @@ def build_segmenter(settings: GraphSettings | PatchSettings | SamSettings, devic
         precision=settings.precision, settings=settings)
 
 
-def build_extractor(settings: FeatureSettings, device: str, size: tuple[int, int] = (640, 480)) -> FeatureExtractor:
+def build_extractor(settings: FeatureSettings, device: str, size: tuple[int, int] = (640, 480),
+                    keypoints: int = 0) -> FeatureExtractor:
     """The extractor of features a cell that a preset names, its weights loaded.
 
     :param size: width and height of the images, which a network in a file may insist on
+    :param keypoints: how many it finds beside, where it can
     :raises SegvladError: it makes one vector of an image, see :func:`build_image_extractor`
     """
-    from segvlad_ros.features import dinov2, root_sift
+    from segvlad_ros.features import dinov2, root_sift, side_by_side, xfeat
+    from segvlad_ros.io.model_files import load_onnx_outputs
 
     if isinstance(settings, RootSiftSettings):
         return root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient)
     if isinstance(settings, ImageModelSettings) and settings.cell is not None:
         return _build_image_model(settings, size, device)
+    if isinstance(settings, XFeatSettings):
+        model = load_onnx_outputs(existing_file(settings.weights, 'features.weights'), device)
+        learned = xfeat.XFeatExtractor(model, size, settings.cell, keypoints)
+        if not settings.bin_sizes:
+            return learned
+        return side_by_side.SideBySide(
+            [root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient), learned])
     if not isinstance(settings, Dinov2Settings):
         raise SegvladError(f'features.kind {settings.kind} makes one vector of an image, and no features of its cells')
     return dinov2.Dinov2Extractor.from_checkpoint(

@@ -24,6 +24,7 @@ from segvlad_ros.verification.verify import VerificationSettings
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
 DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
+SIFT, XFEAT = 'sift', 'xfeat'
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,21 @@ class Dinov2Settings:
 
 
 @dataclass(frozen=True)
+class XFeatSettings:
+    """See :class:`segvlad_ros.features.xfeat.XFeatExtractor`.
+
+    :ivar bin_sizes: of RootSIFT beside it, see :class:`segvlad_ros.features.root_sift.RootSiftExtractor`; none: XFeat
+        alone
+    """
+
+    kind: str
+    weights: Path | None = None
+    cell: int = setting(16, low=8, high=128)
+    bin_sizes: tuple[int, ...] = setting((), low=4, high=64)
+    min_gradient: float = setting(1.0, low=0.0)
+
+
+@dataclass(frozen=True)
 class OrbWordsSettings:
     """See :class:`segvlad_ros.description.binary_words.BagOfWords`; its words are the preset's vocabulary."""
 
@@ -131,7 +147,8 @@ class GivenSettings:
     made_by: str = ''
 
 
-FeatureSettings = RootSiftSettings | Dinov2Settings | OrbWordsSettings | ImageModelSettings | GivenSettings
+FeatureSettings = (RootSiftSettings | Dinov2Settings | XFeatSettings | OrbWordsSettings | ImageModelSettings
+                   | GivenSettings)
 
 
 @dataclass(frozen=True)
@@ -217,19 +234,23 @@ class RecognitionSettings:
 
 @dataclass(frozen=True)
 class Preset(RecognitionSettings):
-    """One pipeline, as in its YAML file."""
+    """One pipeline, as in its YAML file.
+
+    :ivar keypoints: for verification: 'sift', or those that ``features.kind: xfeat`` finds in the same pass
+    """
 
     name: str
     image: ImageSettings
     segmenter: GraphSettings | PatchSettings | SamSettings = one_of(
         felzenszwalb=GraphSettings, graph=GraphSettings, patches=PatchSettings, sam=SamSettings)
     features: FeatureSettings = one_of(
-        root_sift=RootSiftSettings, dinov2=Dinov2Settings, orb_words=OrbWordsSettings, onnx=ImageModelSettings,
-        torchscript=ImageModelSettings, given=GivenSettings)
+        root_sift=RootSiftSettings, dinov2=Dinov2Settings, xfeat=XFeatSettings, orb_words=OrbWordsSettings,
+        onnx=ImageModelSettings, torchscript=ImageModelSettings, given=GivenSettings)
     projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
         file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
     neighbourhood: NeighbourhoodSettings
     vocabulary: Path | None = None
+    keypoints: str = setting(SIFT, choices=(SIFT, XFEAT))
     calibration: Path | None = None
 
     @property
@@ -248,7 +269,9 @@ class Preset(RecognitionSettings):
 
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
-        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary)
+        # all maps had SIFT's keypoints before there was a choice, and no name for it
+        keypoints = {} if self.keypoints == SIFT else {'keypoints': self.keypoints}
+        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, **keypoints)
 
     def section_digest(self, section: str) -> str:
         """Likewise, of all in one section that changes what it makes of an image: 'features' or 'segmenter'."""

@@ -1,4 +1,6 @@
 """One image to its description, and every way that it can fail, with the real backends of the classic preset."""
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -213,6 +215,23 @@ def test_keypoints_come_from_the_callable():
     assert description.keypoints is keypoints
     assert seen == [((480, 640, 3), 'depth')]
     assert 'keypoints' in description.timings
+
+
+def test_keypoints_of_the_features_are_taken_to_the_cameras_image():
+    class WithKeypoints(RootSiftExtractor):
+        def extract(self, rgb):
+            places = np.array([[-0.5, -0.5], [79.5, 30.0]], np.float32)
+            return replace(super().extract(rgb), keypoints=Keypoints(
+                places, np.zeros((2, 64), np.uint8), np.full(2, np.nan, np.float32)))
+
+    def find(rgb, depth):
+        raise AssertionError('not asked')
+
+    extractor = WithKeypoints(16, (4, 8), 1.0)
+    points = describer(extractor=extractor, find_keypoints=find).describe(
+        texture(640, 360), np.full((180, 320), 3.5, np.float32)).keypoints
+    np.testing.assert_allclose(points.positions, [[-0.5, -0.5], [319.5, 91.0]])
+    np.testing.assert_allclose(points.depths, [3.5, 3.5])
 
 
 @pytest.mark.parametrize('image', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8),

@@ -29,6 +29,20 @@ def test_what_is_kept(width):
     assert pack_keypoints(back) == packed
 
 
+def test_descriptors_of_xfeat_have_levels_of_their_own():
+    """Its values lie around 128, and 95 % of them within a quarter of the byte to each side."""
+    random = np.random.default_rng(2)
+    values = np.rint(random.normal(128, 32, (300, 64))).clip(0, 255).astype(np.uint8)
+    points = Keypoints(np.zeros((300, 2), np.float32), values, np.full(300, np.nan, np.float32))
+    packed = pack_keypoints(points)
+    assert len(packed) <= 6 + 300 * 20 + 20
+    back = unpack_keypoints(packed)
+    before, after = values - 128.0, back.descriptors - 128.0
+    cosines = (before * after).sum(axis=1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
+    assert cosines.min() > 0.9
+    assert pack_keypoints(back) == packed
+
+
 def test_depths_that_are_unknown_take_no_bytes():
     packed = pack_keypoints(some(depth=False))
     assert len(packed) <= 6 + 50 * 36 + 20

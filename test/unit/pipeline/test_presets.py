@@ -156,6 +156,22 @@ def test_fingerprint_covers_what_changes_a_descriptor_and_nothing_else(preset_fi
         assert load_preset(with_value(preset_file, dotted, value)).fingerprint() == original
 
 
+def test_fingerprint_names_keypoints_that_are_not_sift(tmp_path):
+    (tmp_path / 'xfeat.onnx').write_bytes(b'weights')
+    weights = {'features.weights': str(tmp_path / 'xfeat.onnx')}
+    learned, sift = (load_preset('learned', {**weights, 'keypoints': kind}).fingerprint() for kind in ('xfeat', 'sift'))
+    assert learned['keypoints'] == 'xfeat' and 'keypoints' not in sift and learned['digest'] != sift['digest']
+    classic = load_preset('classic')  # as its maps of before there was a choice have it
+    assert 'keypoints' not in classic.fingerprint()
+
+
+def test_keypoints_of_a_pass_that_is_not_there_are_refused(preset_file):
+    with pytest.raises(SegvladError, match='keypoints: xfeat are found by features.kind xfeat only'):
+        load_preset(with_value(preset_file, 'keypoints', 'xfeat'))
+    with pytest.raises(SegvladError, match='keypoints'):
+        load_preset(with_value(preset_file, 'keypoints', 'surf'))
+
+
 def test_fingerprint_follows_the_content_of_files_not_their_place(preset_file, tmp_path):
     original = load_preset(preset_file).fingerprint()
     moved = tmp_path / 'moved'
