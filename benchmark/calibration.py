@@ -1,13 +1,16 @@
-"""Learns the calibration of the ``classic`` preset, and measures it on what it was not learned from.
+"""Learns the calibration of a preset, and measures it on what it was not learned from.
 
-    python benchmark/calibration.py --data ../shared/data --work /tmp/loops [--processes N] [--held-out N]
+    python benchmark/calibration.py --data ../shared/data --work /tmp/loops [--processes N] [--worlds N] [--held-out N]
+        [--preset NAME]
 
-writes config/classic/calibration.json and results/calibration.{json,md} with the reliability diagrams
-results/calibration_*.svg. Images are described once, into maps under --work (drives.py says which).
+writes config/NAME/calibration.json and results/calibration.{json,md} with the reliability diagrams
+results/calibration_*.svg, of other presets than ``classic`` results/calibration_NAME*. Images are described once, into
+maps under --work (drives.py says which).
 
-Learned from four sets: corridor, rtabmap_corridor_loop, hololens_office, and the simulation (LEARNED_SEEDS). Every set
-is driven as it is and as robots with less would have known it: without odometry and depth, every query for itself, and
-without keypoints, so that the calibration knows cameras for which geometry cannot tell.
+Learned from four sets: corridor, rtabmap_corridor_loop, hololens_office, and the simulation: the first --worlds of
+LEARNED_SEEDS, or none. Every set is driven as it is and as robots with less would have known it: without odometry and
+depth, every query for itself, and without keypoints, so that the calibration knows cameras for which geometry cannot
+tell.
 
 Left out: each set in turn is judged by a calibration learned from the others, and the real ones are driven once more
 with it: what a robot accepts in a place whose like its calibration has never seen. Held out: the shipped calibration,
@@ -15,7 +18,6 @@ judged on simulated worlds that it has never seen. Only candidates count that no
 """
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,12 +33,13 @@ from segvlad_ros.evaluation.calibration_fit import BINS, BLOCK, Samples, fit_cal
 from segvlad_ros.evaluation.charts import reliability_picture
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import decision_metrics
-from segvlad_ros.pipeline.presets import config_directory, load_preset
+from segvlad_ros.pipeline.presets import Preset, config_directory, load_preset
 from segvlad_ros.recognition.calibration import Calibration
 
-PRESET, SIMULATION = 'classic', 'simulation'
+SIMULATION = 'simulation'
 LEARNED_SEEDS = range(101, 107)
 HELD_OUT_SEED = 201
+LEFT_OUT = 'without_{}.json'
 MIN_SKILL, MAX_ERROR = 0.3, 0.10
 PICTURED = {('held out', SIMULATION), ('left out', 'corridor'), ('left out', 'rtabmap_corridor_loop'),
             ('left out', 'hololens_office'), ('left out', SIMULATION)}
@@ -53,14 +56,15 @@ def guises(name: str, trial: Trial) -> Iterator[tuple[str, Trial]]:
             yield f'{name}, images only', trial.seen(odometry=True, camera=True)
 
 
-def samples(job: tuple[str, int | None], data: Path, work: Path, learning: bool) -> list[Samples]:
+def samples(job: tuple[str, int | None], chosen: str, data: Path, work: Path, learning: bool) -> list[Samples]:
     """All that one real set or one simulated world says, in all guises; guises of a held-out world are not wanted.
 
     :param job: name of the set, and the seed of a world
+    :param chosen: name of the preset
     """
     cv2.setNumThreads(1)
     name, seed = job
-    preset = load_preset(PRESET, {'calibration': None})
+    preset = load_preset(chosen, {'calibration': None})
     recorder = Recorder(preset, work)
     trials = simulated_trials(recorder, seed) if seed is not None else (
         (full, trial) for full, trial in real_trials(recorder, data) if full.split(',')[0] == name)
@@ -77,26 +81,29 @@ def joined(parts: Iterable[Samples]) -> list[Samples]:
                     np.concatenate([part.labels for part in group])) for name, group in by_name.items()]
 
 
-def left_out(sets: Sequence[Samples]) -> dict[str, Calibration]:
+def left_out(sets: Sequence[Samples], preset: Preset) -> dict[str, Calibration]:
     """Of each set, by its name, the calibration that is learned from the others."""
-    preset = load_preset(PRESET)
     return {tested.name: fit_calibration([other for other in sets if other is not tested], preset) for tested in sets}
 
 
-def decisions(others: dict[str, Calibration], data: Path, work: Path) -> dict[str, dict]:
-    """What is accepted of each real set by a calibration that was learned from the others."""
+def save_left_out(others: dict[str, Calibration], work: Path) -> None:
+    """Keep the calibrations of :func:`left_out` beside the described keyframes."""
+    for name, calibration in others.items():
+        calibration.save(work / LEFT_OUT.format(name))
+
+
+def decisions(preset: Preset, data: Path, work: Path) -> dict[str, dict]:
+    """What is accepted of each real set by a calibration that was learned from the others, see save_left_out."""
     rows = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for title, trial in real_trials(Recorder(load_preset(PRESET), work), data):
-            path = Path(folder) / 'calibration.json'
-            others[title.split(',')[0]].save(path)
-            outcomes = play(trial, load_preset(PRESET, {'calibration': str(path)})).outcomes
-            rows[title] = {**decision_metrics(outcomes),
-                           'false': [outcome.query for outcome in outcomes if outcome.accepted is False]}
+    for title, trial in real_trials(Recorder(preset, work), data):
+        path = work / LEFT_OUT.format(title.split(',')[0])
+        outcomes = play(trial, replace(preset, calibration=path)).outcomes
+        rows[title] = {**decision_metrics(outcomes),
+                       'false': [outcome.query for outcome in outcomes if outcome.accepted is False]}
     return rows
 
 
-def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[str, Calibration],
+def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[str, Calibration], preset: Preset,
             pictures: Callable[[str, str], object]) -> tuple[Calibration, dict[str, dict]]:
     """Learn, leave out and hold out.
 
@@ -104,7 +111,7 @@ def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[s
     :param pictures: takes the file name and the SVG text of every reliability diagram
     :return: the calibration learned from ``sets``, and the numbers by section and set
     """
-    calibration = fit_calibration(sets, load_preset(PRESET))
+    calibration = fit_calibration(sets, preset)
     tests = {'held out': [(tested.name, calibration, tested) for tested in held_out],
              'left out': [(tested.name, others[tested.name], tested) for tested in sets],
              'seen': [(tested.name, calibration, tested) for tested in sets]}
@@ -115,28 +122,34 @@ def measure(sets: Sequence[Samples], held_out: Sequence[Samples], others: dict[s
             probabilities = judge.probabilities(tested.vectors)
             numbers[section][name] = trust(probabilities, tested.labels)
             if (section, name) in PICTURED:
-                pictures(_file(section, name), reliability_picture(reliability(probabilities, tested.labels),
-                                                       f'{section}: {name}, {len(tested)} queries'))
+                diagram = reliability_picture(reliability(probabilities, tested.labels),
+                                              f'{section}: {name}, {len(tested)} queries')
+                pictures(_file(preset.name, section, name), diagram)
     return calibration, numbers
 
 
-def as_markdown(numbers: dict[str, dict], decided: dict[str, dict], calibration: Calibration, held_out: Sequence[int],
-                where: dict) -> str:
-    """Tables, diagrams and what they mean."""
-    titles = {'held out': f'Held out: simulated worlds {held_out[0]} to {held_out[-1]}, by the shipped calibration',
+def as_markdown(numbers: dict[str, dict], decided: dict[str, dict], calibration: Calibration,
+                worlds: tuple[Sequence[int], Sequence[int]], where: dict) -> str:
+    """Tables, diagrams and what they mean.
+
+    :param worlds: seeds of those learned from, and held out
+    """
+    name, (seeds, held_out) = calibration.preset, worlds
+    titles = {'held out': f'Held out: simulated worlds {_span(held_out)}, by the shipped calibration',
               'left out': 'Left out: each set, judged by a calibration learned from the others',
               'seen': 'For comparison: what the shipped calibration says about what it was learned from'}
     learned = ', '.join(f'{entry.name} ({entry.queries} queries, {entry.positives} true)' for entry in calibration.sets)
     lines = heading(
-        'Calibration of the classic preset', 'calibration.py', where,
-        f'Learned from {learned}, in all guises; simulation: worlds {LEARNED_SEEDS[0]} to {LEARNED_SEEDS[-1]}, four '
-        f'runs each. Brier skill: against always saying the base rate of the very set. ECE: {BINS} bins of equal '
-        f'counts; its interval: 95 %, bootstrap over runs of {BLOCK} consecutive queries. Asked for: ECE at most '
-        f'{MAX_ERROR} on every set left out, and Brier skill above {MIN_SKILL} where between 10 and 90 % are true.')
+        f'Calibration of the {name} preset', 'calibration.py', where,
+        f'Learned from {learned}, in all guises; simulation: worlds {_span(seeds)}, four runs each. Brier skill: '
+        f'against always saying the base rate of the very set. ECE: {BINS} bins of equal counts; its interval: 95 %, '
+        f'bootstrap over runs of {BLOCK} consecutive queries. Asked for: ECE at most {MAX_ERROR} on every set left '
+        f'out, and Brier skill above {MIN_SKILL} where between 10 and 90 % are true.')
     for section, rows in numbers.items():
         lines += [f'## {titles[section]}', '',
-                  *table(COLUMNS, (_cells(section, name, row) for name, row in rows.items())), '',
-                  *(f'![{name}]({_file(section, name)})' for name in rows if (section, name) in PICTURED), '']
+                  *table(COLUMNS, (_cells(section, tested, row) for tested, row in rows.items())), '',
+                  *(f'![{tested}]({_file(name, section, tested)})' for tested in rows
+                    if (section, tested) in PICTURED), '']
     lines += ['## Left out, and driven: what is accepted by a calibration learned from the other sets', '',
               *table(('set', 'accepted', 'false', 'recall'),
                      ((title, row['accepted'], len(row['false']), f'{row["recall"]:.3f}')
@@ -154,8 +167,17 @@ def _cells(section: str, name: str, row: dict) -> tuple[object, ...]:
             f'{row["ece"]:.3f} ({low:.3f}-{high:.3f})', _reached(section, row))
 
 
-def _file(section: str, name: str) -> str:
-    return f'calibration_{section}_{name}.svg'.replace(' ', '_')
+def _results(preset: str) -> str:
+    """Name of the files, without ending."""
+    return 'calibration' if preset == 'classic' else f'calibration_{preset}'
+
+
+def _file(preset: str, section: str, name: str) -> str:
+    return f'{_results(preset)}_{section}_{name}.svg'.replace(' ', '_')
+
+
+def _span(seeds: Sequence[int]) -> str:
+    return f'{seeds[0]} to {seeds[-1]}' if seeds else 'none'
 
 
 def _reached(section: str, row: dict) -> str:
@@ -168,25 +190,30 @@ def _reached(section: str, row: dict) -> str:
 def main() -> None:
     """Collect, learn, measure and write."""
     parser = command_line(__doc__, sets=True)
+    parser.add_argument('--preset', default='classic', help='name of the preset (%(default)s)')
     parser.add_argument('--processes', type=int, default=1)
-    parser.add_argument('--held-out', type=int, default=40, help='simulated worlds')
+    parser.add_argument('--worlds', type=int, default=len(LEARNED_SEEDS), help='simulated worlds that are learned from')
+    parser.add_argument('--held-out', type=int, default=40, help='simulated worlds that are not')
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    preset, seeds = load_preset(args.preset), LEARNED_SEEDS[:args.worlds]
     held_out = range(HELD_OUT_SEED, HELD_OUT_SEED + args.held_out)
     jobs = [*((name, None) for name in ('corridor', 'rtabmap_corridor_loop', 'hololens_office')),
-            *((SIMULATION, seed) for seed in LEARNED_SEEDS)]
+            *((SIMULATION, seed) for seed in seeds)]
     with get_context('spawn').Pool(args.processes) as pool:
-        sets, tests = (joined(part for parts in pool.imap(
-            partial(samples, data=args.data, work=args.work, learning=learning), group) for part in parts)
-            for learning, group in ((True, jobs), (False, [(SIMULATION, seed) for seed in held_out])))
-    others = left_out(sets)
-    calibration, numbers = measure(sets, tests, others, lambda name, picture: (RESULTS / name).write_text(picture))
-    calibration.save(config_directory() / PRESET / 'calibration.json')
-    decided, where = decisions(others, args.data, args.work), machine('cpu')
-    write_results('calibration', where,
-                  {'fingerprint': calibration.fingerprint, 'learned_seeds': list(LEARNED_SEEDS),
+        collect = partial(samples, chosen=args.preset, data=args.data, work=args.work)
+        sets, tests = (joined(part for parts in pool.imap(partial(collect, learning=learning), group) for part in parts)
+                       for learning, group in ((True, jobs), (False, [(SIMULATION, seed) for seed in held_out])))
+    others = left_out(sets, preset)
+    save_left_out(others, args.work)
+    calibration, numbers = measure(sets, tests, others, preset,
+                                   lambda name, picture: (RESULTS / name).write_text(picture))
+    calibration.save(config_directory() / args.preset / 'calibration.json')
+    decided, where = decisions(preset, args.data, args.work), machine('cpu')
+    write_results(_results(args.preset), where,
+                  {'fingerprint': calibration.fingerprint, 'learned_seeds': list(seeds),
                    'held_out_seeds': list(held_out), **numbers, 'left out, and driven': decided},
-                  as_markdown(numbers, decided, calibration, held_out, where))
+                  as_markdown(numbers, decided, calibration, (seeds, held_out), where))
 
 
 if __name__ == '__main__':
