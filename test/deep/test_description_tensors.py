@@ -7,7 +7,7 @@ import torch
 from segvlad_ros.description.describer import Describer
 from segvlad_ros.description.projection import NoProjection, PcaProjection, SeededProjection
 from segvlad_ros.description.segments import segments_from_masks
-from segvlad_ros.description.vocabulary import Vocabulary, load_vocabulary
+from segvlad_ros.description.vocabulary import Vocabulary, Whitening, load_vocabulary
 from segvlad_ros.types import CellGrid, FeatureGrid, Masks
 
 WORDS, DIMENSION = 8, 24
@@ -51,9 +51,12 @@ def test_incidence(scene, device):
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('projection', projections(), ids=lambda p: f'{type(p).__name__}-{p.dimension}')
 @pytest.mark.parametrize('mixed', [False, True], ids=['tensor masks', 'numpy masks'])
-def test_descriptors(scene, device, projection, mixed):
+@pytest.mark.parametrize('whitened', [False, True], ids=['as they are', 'whitened'])
+def test_descriptors(scene, device, projection, mixed, whitened):
     pixels, features = scene
-    vocabulary = Vocabulary(np.random.default_rng(2).standard_normal((WORDS, DIMENSION)) * 0.3)
+    random = np.random.default_rng(2)
+    vocabulary = Vocabulary(random.standard_normal((WORDS, DIMENSION)) * 0.3, Whitening(
+        random.standard_normal(DIMENSION) * 0.01, random.standard_normal((DIMENSION, DIMENSION))) if whitened else None)
 
     class Extractor:
         cell, dimension = GRID.cell, DIMENSION

@@ -61,6 +61,13 @@ def test_same_images_give_the_same_file(folder):
                                   load_vocabulary(folder / 'again.npz').centres)
 
 
+def test_a_whitened_vocabulary_describes(folder):
+    assert fit(folder, 'vocabulary', '--words', '4', '--whiten') == 0
+    assert load_vocabulary(folder / 'words.npz').whitening.matrix.shape == (128, 128)
+    description = build_describer(load_preset(folder / 'tiny.yaml')).describe(read_image(folder / 'images' / '0.png'))
+    np.testing.assert_allclose(np.linalg.norm(description.descriptors, axis=1), 1, atol=1e-5)
+
+
 def test_samples_evenly(folder, capsys):
     assert fit(folder, 'vocabulary', '--words', '4', '--cells', '50') == 0
     assert '50 features of 5 images' in capsys.readouterr().out
