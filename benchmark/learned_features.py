@@ -1,6 +1,6 @@
 """What learned features are worth beside the classic ones: one table of all presets, on the same images and terms.
 
-    python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--presets NAME ...]
+    python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--presets NAME ...] [--processes N]
 
 writes results/learned_features.{json,md}; weights that presets name must be there (``segvlad weights``). Images are
 described once, into maps under --work, one folder a preset.
@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
 import numpy as np
 from baselines import changes_of
 from calibration import LEFT_OUT, joined, left_out, samples, save_left_out
@@ -145,20 +148,27 @@ def _share(numbers: dict[str, Any], name: str) -> str:
     return f'{numbers[name]:.2f} ({low:.2f}-{high:.2f})'
 
 
+def measured(name: str, data: Path, work: Path, words: Path) -> tuple[str, dict[str, Any]]:
+    """A preset by its name, and its numbers."""
+    cv2.setNumThreads(1)
+    (work / name).mkdir(exist_ok=True)
+    return name, row_of(load_preset(name, changes_of(name, words)), data, work / name)
+
+
 def main() -> None:
     """Measure and write, after every preset."""
     parser = command_line(__doc__, sets=True)
     parser.add_argument('--presets', nargs='+', default=PRESETS)
+    parser.add_argument('--processes', type=int, default=1, help='presets at a time')
     args = parser.parse_args()
     words, where, rows = args.work / 'words.npz', machine('cpu'), {}
     args.work.mkdir(parents=True, exist_ok=True)
     if 'orb_words' in args.presets and not words.is_file():
         segvlad(['fit', 'vocabulary', str(args.data / 'training'), '--preset', 'orb_words', f'--output={words}'])
-    for name in args.presets:
-        work = args.work / name
-        work.mkdir(exist_ok=True)
-        rows[name] = row_of(load_preset(name, changes_of(name, words)), args.data, work)
-        write_results('learned_features', where, {'rows': rows}, as_page(rows, where))
+    with get_context('spawn').Pool(args.processes) as pool:
+        for name, row in pool.imap(partial(measured, data=args.data, work=args.work, words=words), args.presets):
+            rows[name] = row
+            write_results('learned_features', where, {'rows': rows}, as_page(rows, where))
 
 
 if __name__ == '__main__':
