@@ -30,10 +30,12 @@ def installed(tmp_path_factory):
 
 
 def test_every_stage_is_measured_and_the_package_needs_no_checkout(installed):
-    done = subprocess.run(
-        [sys.executable, '-m', 'segvlad_ros.cli', 'benchmark', 'preset', 'classic', '--count', '3', '--json'],
-        cwd=installed, env={**os.environ, 'PYTHONPATH': str(installed / 'lib/python')}, capture_output=True, text=True,
-        check=False)
+    code = ('import sys, segvlad_ros\n'
+            'assert segvlad_ros.__file__.startswith(sys.argv[1]), segvlad_ros.__file__\n'
+            'from segvlad_ros.cli import main\n'
+            'sys.exit(main(["benchmark", "preset", "classic", "--count", "3", "--json"]))')
+    done = subprocess.run([sys.executable, '-c', code, str(installed)], cwd=installed, capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': str(installed / 'lib/python')}, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert set(report['stages']) == set(report['stages_p95']) == DESCRIBING | ANSWERING
