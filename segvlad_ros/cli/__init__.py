@@ -32,7 +32,7 @@ COMMANDS = {
     'reproduce': "run the paper's experiments on its data sets",
     'fleet': 'share places between robots: serve a database, send a map, ask',
     'export': 'write networks as ONNX files that answer as PyTorch does',
-    'weights': 'list, fetch and verify model weights',
+    'weights': 'list, fetch, import and verify model weights',
     'benchmark': 'measure the time of every stage on this machine',
 }
 

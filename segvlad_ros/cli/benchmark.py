@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import segvlad_ros
-from segvlad_ros.cli import BELOW, OK
+from segvlad_ros.cli import BELOW, OK, benchmark_preset
 from segvlad_ros.cli.options import add_json, real
+from segvlad_ros.evaluation.measure import busy_machine
 from segvlad_ros.types import SegvladError
 
 _MAP = ('Write maps of made keyframes with the statistics of real ones, answer queries in each, and compare what is '
@@ -53,11 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     growth.add_argument('--output', type=Path, metavar='FILE.json',
                         help='write the result there, and a table and a plot beside it as FILE.md and FILE.png')
     add_json(growth)
+    benchmark_preset.add_arguments(actions.add_parser(
+        'preset', help='what a preset costs here: every stage in milliseconds, memory, bytes a keyframe'))
 
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Exit status 1 where a ratio is below its floor."""
-    return {'stock': _stock, 'map': _map}[args.action](args)
+    return {'stock': _stock, 'map': _map, 'preset': benchmark_preset.run}[args.action](args)
 
 
 def _map(args: argparse.Namespace) -> int:
@@ -141,8 +144,8 @@ def _threads(count: int | None) -> Iterator[None]:
 def _as_text(report: dict[str, Any]) -> str:
     facts = report['machine']
     lines = [f'{facts.get("gpu") or facts["cpu"]}, {facts["cores"]} cores, {report["clock"]}']
-    if facts['load_average'] > facts['cores'] + 1 and report['clock'] == 'wall time':
-        lines.append(f'this machine is busy (load {facts["load_average"]:.1f}): do not trust the times; see --cpu-time')
+    if report['clock'] == 'wall time' and (busy := busy_machine(facts)):
+        lines.append(f'{busy}; see --cpu-time')
     for row in report['comparisons']:
         memory = ('' if row['ours_mb'] is None else
                   f'; memory {row["ours_mb"]:.0f} MB, {row["baseline_mb"]:.0f} MB before')

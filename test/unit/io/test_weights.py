@@ -2,15 +2,15 @@
 import hashlib
 import io
 import json
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from file_server import serving
 
 from segvlad_ros.cli import main
-from segvlad_ros.io.weights import ATTEMPTS, CATALOGUE, PINS, Weights, entry_named, fetch, sha256_of, verify
+from segvlad_ros.io.weight_download import ATTEMPTS, fetch
+from segvlad_ros.io.weights import CATALOGUE, PINS, Weights, entry_named, sha256_of, verify
 from segvlad_ros.types import SegvladError
 
 
@@ -25,59 +25,16 @@ def archive(kilobytes=300, seed=0):
 CONTENT = archive()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves ``content``; ``cut`` is the number of bytes after which each connection ends."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.content, self.cut, self.ranges, self.kind = CONTENT, None, True, 'application/octet-stream'
-        self.starts = []
-
-    @property
-    def url(self):
-        return f'http://127.0.0.1:{self.server_port}/weights.pth'
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server = self.server
-        wanted = self.headers.get('Range')
-        start = int(wanted.removeprefix('bytes=').rstrip('-')) if wanted and server.ranges else 0
-        server.starts.append(start)
-        if server.content is None:
-            self.send_error(404)
-            return
-        if start >= len(server.content):
-            self.send_error(416)
-            return
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header('Content-Type', server.kind)
-        self.send_header('Content-Length', str(len(body)))
-        if start:
-            self.send_header('Content-Range', f'bytes {start}-{len(server.content) - 1}/{len(server.content)}')
-        self.end_headers()
-        self.wfile.write(body[:server.cut])
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.02})
-        thread.start()
+    with serving(CONTENT) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def entry(server, **changes):
     values = {'name': 'small', 'file': 'small.pth', 'url': server.url, 'licence': 'MIT', 'purpose': 'tests',
-              'size': len(CONTENT), 'sha256': hashlib.sha256(CONTENT).hexdigest(), 'digest_source': 'the test'}
+              'origin': 'the test', 'size': len(CONTENT), 'sha256': hashlib.sha256(CONTENT).hexdigest(),
+              'digest_source': 'the test'}
     return Weights(**{**values, **changes})
 
 

