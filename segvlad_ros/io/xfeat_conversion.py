@@ -1,7 +1,9 @@
 """XFeat from its authors' checkpoint to one ONNX file, which robots run without PyTorch.
 
 G. Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching", CVPR 2024; weights: Apache-2.0. Written
-in our own words after the paper and the names in the checkpoint; what its second matching stage needs is left out.
+in our own words after the paper and the names in the checkpoint; what its second matching stage needs is left out. The
+graph is made node by node (xfeat_graph.py): what an exporter writes depends on its version and on the folder it lies
+in, and a file's digest is part of the fingerprint of maps and calibrations.
 """
 from __future__ import annotations
 
@@ -15,14 +17,9 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import load_onnx_outputs
-from segvlad_ros.io.onnx_export import quiet
+from segvlad_ros.io.xfeat_graph import xfeat_model
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
-
-OUTPUTS = 'features', 'heat', 'reliability'
-"""(1, 64, h/8, w/8) of unit length, (1, 1, h, w) and (1, 1, h/8, w/8), both in [0, 1], of an image (1, 3, h, w)."""
-STRIDE = 32
-"""Height and width are multiples of it."""
 
 _CELL = 8  # of features, and of what the keypoint head sees at once, pixels
 _LEFT_OUT = 'fine_matcher.'
@@ -31,15 +28,13 @@ _CHECKED_SIZES = ((640, 480), (96, 160), (320, 256))  # width, height
 
 
 def convert(sources: Mapping[str, Path], target: Path) -> None:
-    """Write the ONNX file of the checkpoint ``xfeat.pt``.
+    """Write the ONNX file of the checkpoint ``xfeat.pt``: the same bytes wherever it is made.
 
     :param sources: extracted files by their names in the package
     :param target: is replaced, and only by a file that answers as PyTorch does
-    :raises SegvladError: no such member, another network, or an export that answers otherwise
+    :raises SegvladError: no such member, another network, or a file that answers otherwise
     """
     torch = import_extra('torch')
-    for module in ('onnx', 'onnxscript', 'onnxruntime'):
-        import_extra(module)
     checkpoint = next((path for name, path in sources.items() if name.rpartition('/')[2] == 'xfeat.pt'), None)
     if checkpoint is None:
         raise SegvladError(f'no xfeat.pt among {", ".join(sources) or "nothing"}')
@@ -57,14 +52,10 @@ def write_network(network: Any, target: Path) -> None:
 
     :raises SegvladError: ONNX Runtime answers otherwise than PyTorch; nothing is written then
     """
-    torch = import_extra('torch')
-    sides = {2: STRIDE * torch.export.Dim('rows', min=1, max=128), 3: STRIDE * torch.export.Dim('cols', min=1, max=128)}
+    model = xfeat_model({name: value.numpy() for name, value in network.state_dict().items()})
     with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as folder:
         written = Path(folder) / target.name
-        with quiet(), torch.no_grad():
-            torch.onnx.export(network, (torch.rand(1, 3, 256, 320),), str(written), dynamo=True, external_data=False,
-                              input_names=['image'], output_names=list(OUTPUTS), dynamic_shapes=(sides,),
-                              verbose=False)
+        written.write_bytes(model)
         _check(network, written)
         os.replace(written, target)
 
@@ -78,12 +69,12 @@ def _check(network: Any, path: Path) -> None:
             wanted = [output.numpy() for output in network(torch.from_numpy(image))]
         worst = np.max([np.abs(found - right).max() for found, right in zip(run(image), wanted, strict=True)])
         if not worst <= _MAX_DIFFERENCE:  # NaN is no answer either
-            raise SegvladError(f'the exported model differs from PyTorch by {worst:.1g} at {width}x{height} pixels: '
+            raise SegvladError(f'the converted model differs from PyTorch by {worst:.1g} at {width}x{height} pixels: '
                                'nothing is written')
 
 
 def build_network() -> Any:
-    """XFeat, whose parameters have the names of its checkpoint; what it gives is :data:`OUTPUTS`."""
+    """XFeat, whose parameters have the names of its checkpoint; it gives :data:`segvlad_ros.io.xfeat_graph.OUTPUTS`."""
     torch = import_extra('torch')
     from torch import nn
     from torch.nn import functional
