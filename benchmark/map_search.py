@@ -12,8 +12,8 @@ candidates. Memory is what a process holds for itself (RssAnon) once it has answ
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,7 @@ from tables import heading, page
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.segment_index import looked_at
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import Preset, build_recognizer, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.recognition.voting import vote_weights
 from segvlad_ros.types import Keyframe, Recognition, SegvladError
@@ -45,12 +45,15 @@ class Made:
     """A made map on the disk, and queries beside it.
 
     :ivar wanted: numbers of the keyframes that the queries ask for, which name the files of the queries
+    :ivar preset, changes: what answers
     """
 
     folder: Path
     keyframes: int
     segments: int
     wanted: list[int]
+    preset: str = 'classic'
+    changes: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -62,10 +65,14 @@ class Made:
         with PlaceMap.open(self.folder / 'queries.segvlad') as queries:
             return with_arrays(queries.keyframe(self._row(number)), dict(np.load(self._arrays(number))))
 
+    def settings(self) -> Preset:
+        """Of what answers."""
+        return load_preset(self.preset, dict(self.changes))
+
     def write(self, made: MadeMap) -> None:
         """Write map and queries."""
-        preset = load_preset('classic')
-        write = partial(PlaceMap.write, fingerprint=preset.fingerprint(), dimension=made.dimension, overwrite=True)
+        write = partial(PlaceMap.write, fingerprint=self.settings().fingerprint(), dimension=made.dimension,
+                        overwrite=True)
         write(self.path, map(made.keyframe, range(self.keyframes)))
         queries = [made.query(number) for number in self.wanted]
         write(self.folder / 'queries.segvlad', queries)
@@ -100,7 +107,7 @@ def make(size: int, queries: int, data: Path | None, work: Path) -> Made:
 
 def measure_shipped(made: Made) -> dict:
     """Load the map as a localizer does, and answer."""
-    recognizer = build_recognizer(load_preset('classic'))
+    recognizer = build_recognizer(made.settings())
     begin = time.perf_counter()
     with PlaceMap.open(made.path) as place_map:
         recognizer.load(place_map)
@@ -109,16 +116,18 @@ def measure_shipped(made: Made) -> dict:
     before = _resident_mb()
     for number in made.wanted[:_FIRST]:
         _answer(recognizer, made.query(number))
-    seconds, searches, right = [], [], []
+    seconds, spent, searches, right = [], [], [], []
     for number in made.wanted:
         query = made.query(number)
-        begin = time.perf_counter()
+        begin, before_s = time.perf_counter(), time.process_time()
         answer = _answer(recognizer, query)
         seconds.append(time.perf_counter() - begin)
+        spent.append(time.process_time() - before_s)
         searches.append(answer.timings['search'] + answer.timings['vote'])
         right.append(_is(answer, number))
     return {'segments': recognizer.segments, 'keyframes': recognizer.count, 'queries': len(made.wanted),
-            **_milliseconds('answer', seconds), **_milliseconds('search_vote', searches), 'right': right,
+            **_milliseconds('answer', seconds), **_milliseconds('answer_cpu', spent),
+            **_milliseconds('search_vote', searches), 'right': right,
             'resident_mb': _resident_mb(), 'resident_before_answers_mb': before, 'load_s': loaded,
             'bytes_per_keyframe': size / recognizer.count}
 

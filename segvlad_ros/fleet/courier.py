@@ -52,9 +52,10 @@ class Courier:
 
     def facts(self) -> CourierFacts:
         """How the sending goes; asks nobody."""
+        sent, waiting = self._outbox.sent, self._outbox.waiting  # before the problem, which what was sent ends
         problem = self._problem
         failing_s = time.monotonic() - self._failing_since_s if problem else 0.0
-        return CourierFacts(self._outbox.sent, self._outbox.waiting, problem, failing_s)
+        return CourierFacts(sent, waiting, problem, failing_s)
 
     def stop(self) -> None:
         """Send no more; waits for nothing. May be called twice."""
@@ -71,6 +72,7 @@ class Courier:
                 if database is None:
                     database = self._connect()
                 for _ in self._outbox.sync(database):
+                    self._problem = ''  # now, and not when all of a long row has been sent
                     if self._stopping.is_set():
                         break
                 self._problem, period_s = '', PERIOD_S

@@ -2,16 +2,20 @@
 
 A cascade: the whole map is gone through with few and short codes, what remains with more and longer ones. There is
 nothing to train again or to rebuild, what is stored is never moved, and leaving keyframes out costs nothing.
+
+Where keyframes are single vectors, as those of whole images, a vector has no directions to spare: of each there are the
+signs in 4,096 directions or more, in half a kilobyte or more. What that loses: benchmark/vector_search.py.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from segvlad_ros.mapping.representatives import representatives
-from segvlad_ros.mapping.sketches import Signs, Values
+from segvlad_ros.mapping.sketches import Signs, Values, spread
 
 SAMPLE = 128
 """Keyframes that the directions are taken from: the first ones, so that the same map gives the same answers, loaded or
@@ -35,6 +39,8 @@ class _Stage(NamedTuple):
 
 # What is lost by them as the map grows: benchmark/results/map_search.md.
 _STAGES = _Stage(0, 8, 3800), _Stage(1, 8, 1900), _Stage(2, 16, 475), _Stage(3, 16, 52), _Stage(3, 32, 0)
+_VECTOR_STAGES = (_Stage(0, 1, 0),)
+_VECTOR_DIRECTIONS = 4096
 _USUAL = 10_000
 # Powers of a map's size by which more, or fewer, go on in a larger, or a smaller, one.
 _GROWTH, _SHRINKAGE = 0.8, 0.5
@@ -44,15 +50,17 @@ class CandidateIndex:
     """Keyframes by their representatives. What was added never changes: it may be searched while one thread adds more.
 
     :ivar ready: whether it may be asked, which is so from twice :data:`SAMPLE` keyframes on
+    :ivar of_vectors: whether none of the sample had more than one segment
     """
 
     def __init__(self) -> None:
         from scipy.linalg import eigh  # takes a moment, which no keyframe is to wait for
 
         self._eigh = eigh
-        self.ready = False
+        self.ready, self.of_vectors = False, False
+        self._stages: tuple[_Stage, ...] = _STAGES
         self._products: np.ndarray | float = 0.0  # of the sample's representatives, where they are short
-        self._axes: np.ndarray | None = None  # the leading directions, once the sample is there
+        self._directed: Callable[[np.ndarray], np.ndarray] | None = None  # (R, d) to (R, D), once the sample is there
         self._sketches = (Signs(4, 96, 256), Values(4, 64, np.float32), Signs(16, 224, 512),
                           Values(32, 192, np.int8))
         self._counts = sorted({sketch.representing for sketch in self._sketches})
@@ -62,11 +70,12 @@ class CandidateIndex:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
         found = [centres for centres, _ in representatives(rows, self._counts)]
         self._waiting.append(found)
-        if self._axes is None:
+        if self._directed is None:
             if rows.shape[1] <= _SHORT:
                 self._products = self._products + found[-1].T @ found[-1]
             if len(self._waiting) == SAMPLE:
-                self._axes = self._leading()
+                self.of_vectors = all(len(several[-1]) <= 1 for several in self._waiting)
+                self._directed = self._spreading(rows.shape[1]) if self.of_vectors else self._leading()
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
             short = dict(zip(self._counts, self._shortened(several)))
@@ -75,9 +84,16 @@ class CandidateIndex:
         del self._waiting[:2]
         self.ready = not self._waiting
 
-    def _leading(self) -> np.ndarray:
-        """(d, D) float32, the damped directions with the largest share of the sample, the largest first; zeros beyond
-        d.
+    def _spreading(self, values: int) -> Callable[[np.ndarray], np.ndarray]:
+        """What sees vectors in more directions than they have values; from here on each keyframe has one."""
+        directions = max(_VECTOR_DIRECTIONS, -(-values // 8) * 8)
+        self._sketches, self._stages, self._counts = (Signs(1, directions, directions),), _VECTOR_STAGES, [1]
+        self._waiting = [several[-1:] for several in self._waiting]
+        return partial(spread, directions=directions)
+
+    def _leading(self) -> Callable[[np.ndarray], np.ndarray]:
+        """What sees rows in the damped directions with the largest share of the sample, the largest first; zeros where
+        these are more than rows have values.
         """
         most = max(sketch.directions for sketch in self._sketches)
         if isinstance(self._products, np.ndarray):
@@ -87,7 +103,8 @@ class CandidateIndex:
             shares, found = self._largest(sample @ sample.T, most)
             found = sample.T @ (found / np.sqrt(np.where(shares > 1e-6 * shares[-1], shares, np.inf)))
         found *= np.maximum(shares, 1e-6 * shares[-1]) ** -_DAMPING
-        return np.pad(found[:, ::-1], ((0, 0), (0, most - found.shape[1]))).astype(np.float32)
+        axes = np.pad(found[:, ::-1], ((0, 0), (0, most - found.shape[1]))).astype(np.float32)
+        return lambda rows: rows @ axes
 
     def _largest(self, products: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
         """The largest eigenvalues of a symmetric matrix, ascending, and their vectors in columns."""
@@ -95,8 +112,8 @@ class CandidateIndex:
         return self._eigh(products, subset_by_index=[max(size - most, 0), size - 1])
 
     def _shortened(self, several: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Representatives of some kinds, (R, d) each, in the leading directions, (R, D)."""
-        return np.split(np.concatenate(several) @ self._axes, np.cumsum([len(rows) for rows in several])[:-1])
+        """Representatives of some kinds, (R, d) each, in the directions of sketches, (R, D)."""
+        return np.split(self._directed(np.concatenate(several)), np.cumsum([len(rows) for rows in several])[:-1])
 
     def best(self, rows: np.ndarray, count: int, allowed: np.ndarray, groups: np.ndarray, share: int) -> np.ndarray:
         """The keyframes that are most like a query, best first.
@@ -108,13 +125,13 @@ class CandidateIndex:
         :return: (C,) int64, at most ``count``
         """
         entries = np.flatnonzero(allowed)
-        asked = sorted({stage.asked for stage in _STAGES})
+        asked = sorted({stage.asked for stage in self._stages})
         found, weights = zip(*representatives(rows, asked))
         queries = dict(zip(asked, zip(self._shortened(found), weights)))
         size = len(allowed) / _USUAL
-        for stage in _STAGES:
+        for stage in self._stages:
             wanted = max(int(stage.going_on * size ** (_GROWTH if size > 1 else _SHRINKAGE)), count)
-            if len(entries) > wanted or stage is _STAGES[-1]:
+            if len(entries) > wanted or stage is self._stages[-1]:
                 scores = self._sketches[stage.sketch].scores(*queries[stage.asked], entries)
                 best = best_of_groups(scores, wanted, groups[entries], share)
                 entries, scores = entries[best], scores[best]

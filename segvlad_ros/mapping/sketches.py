@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 _FLOOR = 0.2
-"""Cosine from which a representative speaks for a keyframe."""
+"""Cosine from which a representative speaks for a keyframe that has several."""
 _BLOCK = 1024  # keyframes that the first block has room for
 
 
@@ -83,7 +83,7 @@ class Signs(Sketch):
 
     The share of signs in which two differ is the angle between them over pi, but for chance (M. Charikar, STOC 2002).
 
-    :param bits: signs of a representative, at least D; faiss counts 512 at most fast
+    :param bits: signs of a representative, a multiple of 8, at least D; if D, they are taken as they are
     """
 
     def __init__(self, representing: int, directions: int, bits: int) -> None:
@@ -92,11 +92,12 @@ class Signs(Sketch):
         super().__init__(representing, directions, bits // 8, np.uint8)
         self._at_once = (1 << 14) // representing
         self._count_differing, self._pointer = faiss.hammings, faiss.swig_ptr
-        self._rotation = _rotation(directions, bits)
-        self._speaking = np.maximum(np.cos(np.pi * np.arange(bits + 1) / bits) - _FLOOR, 0).astype(np.float32)
+        self._rotation = _rotation(directions, bits) if bits > directions else None
+        cosines = np.cos(np.pi * np.arange(bits + 1) / bits)
+        self._speaking = (np.maximum(cosines - _FLOOR, 0) if representing > 1 else cosines).astype(np.float32)
 
     def _codes(self, rows: np.ndarray) -> np.ndarray:
-        return np.packbits(rows @ self._rotation > 0, axis=1)
+        return np.packbits((rows if self._rotation is None else rows @ self._rotation) > 0, axis=1)
 
     _asked = _codes
 
@@ -143,6 +144,28 @@ class Values(Sketch):
 def _rotation(directions: int, bits: int) -> np.ndarray:
     """(D, bits) float32, orthonormal rows drawn at random, the same every time."""
     return np.linalg.qr(np.random.default_rng(0).standard_normal((bits, directions)))[0].T.astype(np.float32)
+
+
+def spread(rows: np.ndarray, directions: int) -> np.ndarray:
+    """Rows seen in more directions than they have values, as if these were drawn at random: values with random signs
+    at random places among zeros, and their cosine transform. Inner products stay what they were.
+
+    :param rows: (M, d) float32
+    :param directions: at least d
+    :return: (M, directions) float32
+    """
+    from scipy.fft import dct
+
+    places, signs = _places_and_signs(rows.shape[1], directions)
+    wide = np.zeros((len(rows), directions), np.float32)
+    wide[:, places] = rows * signs
+    return dct(wide, axis=1, norm='ortho')
+
+
+@lru_cache(maxsize=4)
+def _places_and_signs(values: int, directions: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.permutation(directions)[:values], rng.choice(np.array([-1, 1], np.float32), values)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

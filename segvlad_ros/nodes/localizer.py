@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -32,7 +33,7 @@ from segvlad_ros.ros.output.conversions import (
 )
 from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
-from segvlad_ros.ros.output.status import MapFacts
+from segvlad_ros.ros.output.status import MapFacts, decision_status
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Pose, Recognition, SegvladError, Status
 
@@ -66,6 +67,7 @@ class Localizer(SegvladNode):
         # whole before others see it: the status is asked for in other threads, and would make the part a second time
         places.recognizer = build_recognizer(places.preset)
         self._places = places
+        self.get_logger().info(f'preset {places.preset.name}: {places.preset.decides_by}')
         self._fields = self._places.preset.fingerprint()
         self.fingerprint = self._fields['digest']
         self._directory = MapDirectory(parameters['map_directory'])
@@ -121,6 +123,10 @@ class Localizer(SegvladNode):
         recognizer = self._places.recognizer
         return MapFacts(self._map_id(), recognizer.count, recognizer.segments,
                         sum(place_map.bytes for place_map in self._maps))
+
+    def diagnose_more(self) -> list[DiagnosticStatus]:
+        """See :class:`SegvladNode`."""
+        return [] if self._places is None else [decision_status(self.get_fully_qualified_name(), self._places.preset)]
 
     # recognition; all of it in the worker's thread
 

@@ -264,6 +264,13 @@ class Preset(RecognitionSettings):
         """Whether a keyframe is one segment, the image."""
         return self.segmenter == PatchSettings('patches', 1, 1)
 
+    @property
+    def decides_by(self) -> str:
+        """What makes a candidate a match, in words."""
+        if self.calibration is None:
+            return 'uncalibrated, thresholds decide'
+        return 'calibrated probability' if self.decision.min_probability > 0 else 'calibrated, but thresholds decide'
+
     def fingerprint(self) -> dict[str, Any]:
         """Named fields of all that changes a descriptor, and their ``digest``.
 

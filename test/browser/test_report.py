@@ -130,6 +130,17 @@ def test_the_keyboard_is_enough(opened, path):
     assert f'{columns + 1:05d}' in seen.focused()  # where the reader was
 
 
+def test_the_focus_is_back_at_once_so_that_no_key_is_lost(opened, path):
+    seen = opened(path)
+    seen.page.click('.tile >> nth=2')
+    seen.page.click('#next')
+    assert '00003' in seen.page.evaluate('document.getElementById("close").click(), document.activeElement.innerText')
+    seen.page.click('.tile >> nth=2')
+    seen.page.click('#next')
+    beside = 'document.getElementById("pair").dispatchEvent(new MouseEvent("click")), document.activeElement.innerText'
+    assert '00003' in seen.page.evaluate(beside)
+
+
 @pytest.mark.parametrize('width', [320, 390, 800, 1920])
 def test_nothing_hangs_over_the_edge(opened, path, width):
     seen = opened(path, width=width)

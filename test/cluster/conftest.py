@@ -36,7 +36,9 @@ class Cluster(NamedTuple):
 def cluster():
     folder = tempfile.mkdtemp(prefix='ray-')  # a short path: it holds sockets
     os.environ |= {'RAY_AUTH_MODE': 'token', 'RAY_AUTH_TOKEN': secrets.token_hex(32), 'RAY_USAGE_STATS_ENABLED': '0',
-                   'RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S': '0'}
+                   'RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S': '0',
+                   # a machine that has other work may take longer than Ray's 30 s to start what serves a ray:// driver
+                   'RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S': '300'}
     port, client = free_port(), free_port()
     process = subprocess.Popen(
         [sys.executable, '-m', 'ray.scripts.scripts', 'start', '--head', '--block', '--num-cpus=2', '--port', str(port),

@@ -8,7 +8,7 @@ from fleet_samples import Network, segment_keys, stored_keys, wait_for
 from map_samples import make_keyframe
 
 from segvlad_ros.fleet import courier as courier_module
-from segvlad_ros.fleet.courier import Courier
+from segvlad_ros.fleet.courier import Courier, CourierFacts
 from segvlad_ros.fleet.milvus import DatabaseAddress, MilvusPlaces
 
 
@@ -55,9 +55,21 @@ def test_without_a_network_the_map_grows_and_is_sent_later(courier, network, off
     wait_for(lambda: courier.facts().failing_s > 1.0, 'some failures')
     assert caplog.text.count('are sent later') == 1  # said once
     network.mend()
-    wait_for(lambda: courier.facts().sent == 19, 'the rest')
-    assert (courier.facts().problem, courier.facts().waiting) == ('', 0)
+    wait_for(lambda: courier.facts() == CourierFacts(sent=19), 'the rest')
     assert stored_keys(network.uri, office.fingerprint['digest']) == segment_keys(office)
+
+
+def test_a_problem_ends_when_sending_goes_on_and_not_when_all_is_sent(courier, network, office):
+    wait_for(lambda: courier.facts().sent == 5, 'what the map held')
+    network.cut()
+    for index in range(6, 200):
+        office.append(make_keyframe(index))
+    wait_for(lambda: courier.facts().problem, 'the problem')
+    network.mend()
+    between, end = wait_for(lambda: courier.facts().sent > 5 and courier.facts(), 'the first'), time.monotonic() + 60
+    while between.sent < 199 and time.monotonic() < end:
+        assert between.sent <= 6 or not between.problem
+        between = courier.facts()
 
 
 def test_it_stops_at_once(courier):

@@ -173,17 +173,23 @@
     if (number >= 0 && number < shown.length) open(number);
   }
 
+  // At once, and not when the event "close" comes: until then the focus would be where the pair was opened from.
+  function shut() {
+    at('pair').close();
+    focus(opened);
+  }
+
   at('pair').addEventListener('keydown', event => {
     const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     if (!by) return;
     event.preventDefault();
     step(by);
   });
-  at('pair').addEventListener('click', event => { if (event.target === at('pair')) at('pair').close(); });
-  at('pair').addEventListener('close', () => focus(opened));
+  at('pair').addEventListener('click', event => { if (event.target === at('pair')) shut(); });
+  at('pair').addEventListener('cancel', shut);  // Escape
   at('previous').addEventListener('click', () => step(-1));
   at('next').addEventListener('click', () => step(1));
-  at('close').addEventListener('click', () => at('pair').close());
+  at('close').addEventListener('click', shut);
   at('sides').addEventListener('pointerover', event => {
     const box = event.target.closest('.box');
     for (const other of at('sides').querySelectorAll('.box'))

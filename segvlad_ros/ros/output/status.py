@@ -14,6 +14,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from segvlad_ros.msg import SegVladStatus
+from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import to_status, to_time
 from segvlad_ros.types import KeyframeId
@@ -340,6 +341,11 @@ def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> Di
         'keyframes evicted': snapshot.counts.keyframes_evicted,
         'keyframe subscribers': facts.keyframe_subscribers, 'matches published': snapshot.counts.matches_published,
         'last match age [s]': snapshot.match_age_s})
+
+
+def decision_status(node: str, preset: Preset) -> DiagnosticStatus:
+    """What makes a candidate a match."""
+    return _status(f'{node}: decision', preset.decides_by, [], {'preset': preset.name})
 
 
 def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,

@@ -107,6 +107,27 @@ def test_one_vector_an_image_can_be_calibrated(capsys, tmp_path):
                                                    'features.made_by=else'))
 
 
+def test_whole_images_can_be_calibrated(capsys, tmp_path):
+    """36 crops of pictures that are seen again with noise, and as many that the map does not have."""
+    generator = np.random.default_rng(1)
+    crops = [getattr(data, name)()[y:y + 96, x:x + 128, :3] for name in NAMES for y in (0, 100, 200)
+             for x in (0, 90, 180, 270)]
+    for kind in ('ref', 'query'):
+        (tmp_path / kind).mkdir()
+        for number, crop in enumerate(crops[:36] if kind == 'ref' else crops):
+            seen = np.clip(crop + generator.normal(0, 6, crop.shape), 0, 255).astype(np.uint8)
+            imsave(tmp_path / kind / f'{number}.png', seen, check_contrast=False)
+    lines = [f'query/{number}.png,{f"ref/{number}.png" if number < 36 else ""}' for number in range(len(crops))]
+    (tmp_path / 'truth.csv').write_text('\n'.join(['query,references', *lines]))
+    source, learned = arguments(tmp_path, 'classic_image')[2:], str(tmp_path / 'calibration.json')
+    assert main(['calibrate', 'images', *source, '--output', learned]) == 0
+    capsys.readouterr()
+    numbers = evaluate(capsys, tmp_path, 'classic_image', '--set', f'calibration={learned}', '--set',
+                       'decision.min_probability=0.5')
+    assert numbers['accepted'] >= 25
+    assert numbers['precision'] >= 0.9
+
+
 def test_a_map_of_binary_words_comes_back(folder, words, tmp_path):
     preset = load_preset('orb_words', {'vocabulary': str(words), 'decision.min_score': 0.1})
     places = PlaceRecognizer(preset)

@@ -121,6 +121,17 @@ def test_the_limits_of_truth_are_options(tmp_path, days, map_file, evaluate, lim
     assert numbers['truth']['true_distance_m'] == limit
 
 
+def test_what_is_seen_from_further_back_is_ignored_or_false_by_the_limits(tmp_path, days, map_file, evaluate):
+    """Friday's positions are 2.1 m aside of Monday's route: by default no mistake, with a limit of 2 m one."""
+    aside = ('--map', map_file, '--map-truth', tum(tmp_path / 'm.txt', MONDAY, MAPPED, False),
+             '--ground-truth', tum(tmp_path / 'f.txt', FRIDAY, SEEN, False, 2.1), '--pose-files-of', 'base')
+    shipped = evaluate(days[1], *aside)
+    assert (shipped['ignored'], shipped['accepted'], shipped['precision']) == (5, 0, None)
+    strict = evaluate(days[1], *aside, '--ignored-distance-m', 2)
+    assert (strict['ignored'], strict['accepted'], strict['precision']) == (0, 5, 0.0)
+    assert strict['truth']['ignored_distance_m'] == 2
+
+
 def test_limits_that_contradict_each_other_are_refused(days, refusal):
     assert 'true_distance_m 5 and ignored_distance_m 3.5' in refusal(days[1], '--true-distance-m', 5)
     assert 'true_angle_deg 40 and ignored_angle_deg 39' in refusal(days[1], '--ignored-angle-deg', 39)
@@ -128,12 +139,12 @@ def test_limits_that_contradict_each_other_are_refused(days, refusal):
     assert 'above 0' in refusal(days[1], '--true-distance-m', 'nan')
 
 
-def tum(path, day, xs, of_camera):
+def tum(path, day, xs, of_camera, aside=0.0):
     """A TUM file of what a day's topic says; a camera is where the mount puts it."""
     turn = Rotation.from_quat(MOUNT.quaternion)
     rows = []
     for second, x in enumerate(xs, 1):
-        place = np.array([x, 0, 0]) + (MOUNT.translation if of_camera else 0)
+        place = np.array([x, aside, 0]) + (MOUNT.translation if of_camera else 0)
         rows.append([f'{day + second}.000000000', *place, *(turn.as_quat() if of_camera else UPRIGHT)])
     path.write_text('# stamp tx ty tz qx qy qz qw\n' + ''.join(' '.join(map(str, row)) + '\n' for row in rows))
     return path

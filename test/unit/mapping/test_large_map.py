@@ -9,6 +9,7 @@ from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex, best_of_groups
 from segvlad_ros.mapping.representatives import representatives
 from segvlad_ros.mapping.segment_index import OF_ONE_PLACE, SegmentIndex, looked_at
+from segvlad_ros.mapping.sketches import spread
 
 DIMENSION = 64
 
@@ -115,15 +116,15 @@ def test_similarities_are_those_of_an_exact_search_as_far_as_codes_go(scenes):
 
 
 def test_long_descriptors_have_the_directions_that_their_products_would_give(monkeypatch):
-    rows = unit(np.random.default_rng(0).standard_normal((SAMPLE, 200)) * np.linspace(1, 3, 200))
+    rows = unit(np.random.default_rng(0).standard_normal((SAMPLE, 2, 200)) * np.linspace(1, 3, 200))
     rows[100:] = rows[:28]  # equal images say nothing new
     found = []
     for short in (200, 0):
         monkeypatch.setattr('segvlad_ros.mapping.candidate_index._SHORT', short)
         index = CandidateIndex()
         for row in rows:
-            index.add(row[None])
-        found.append(index._axes)
+            index.add(row)
+        found.append(index._directed(np.eye(200, dtype=np.float32)))
     ours, theirs = (axes[:, :90] * np.sign(axes[:, :90].sum(axis=0)) for axes in found)
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
     assert np.isfinite(found[1]).all()
@@ -140,6 +141,38 @@ def test_a_large_map_of_one_long_vector_a_keyframe():
     for entry in (3, 150, 299):
         near = unit(coder.decode(codes[entry]) + 0.01 * rng.standard_normal((1, 10_000)))
         assert index.search(coder.rotated(near), 5)[1][0, 0] == entry
+
+
+@pytest.mark.parametrize('size', [48, 512])
+def test_a_large_map_of_vectors_without_leading_directions_loses_nothing(size):
+    """As of a network whose values are decorrelated; some queries are hardly more like their place than like others."""
+    rng, coder = np.random.default_rng(0), quantizer(size)
+    rows = unit(rng.standard_normal((3000, size)))
+    codes = [coder.encode(row[None]) for row in rows]
+    large, small = (SegmentIndex(lambda entries: [codes[entry] for entry in entries], most) for most in (300, 3000))
+    for code in codes:
+        large.add(coder.seen(code))
+        small.add(coder.seen(code))
+    asked = rows[:200] + 1.8 / size ** 0.5 * rng.standard_normal((200, size)).astype(np.float32)
+    found, exact = (np.array([index.search(row[None], 1)[1][0, 0] for row in coder.rotated(unit(asked))])
+                    for index in (large, small))
+    assert np.count_nonzero(exact == np.arange(200)) > 60
+    np.testing.assert_array_equal(found, exact)
+
+
+def test_what_comes_with_more_segments_into_a_map_of_vectors_is_found(scenes):
+    index = indexed([*(rows[:1] for rows in scenes[:390]), *scenes[390:]], exact_segments=300)
+    for entry in (5, 380, 393, 399):
+        assert best_keyframe(index, scenes[entry][:1 if entry < 390 else None]) == entry
+
+
+def test_vectors_seen_in_more_directions_have_the_same_inner_products(scenes):
+    rows = scenes[0]
+    seen = spread(rows, 4096)
+    assert seen.shape == (len(rows), 4096)
+    np.testing.assert_allclose(seen @ seen.T, rows @ rows.T, atol=1e-5)
+    apart = np.mean((seen[0] > 0) != (seen[1] > 0)) * np.pi  # as signs in directions drawn at random are
+    assert apart == pytest.approx(np.arccos(rows[0] @ rows[1]), abs=0.1)
 
 
 def test_keyframes_that_are_left_out_are_not_found(scenes):

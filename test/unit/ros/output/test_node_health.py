@@ -5,9 +5,10 @@ import math
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from segvlad_ros.pipeline.presets import load_preset, preset_names
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import TABLE
-from segvlad_ros.ros.output.status import Statistics, input_status, worker_status
+from segvlad_ros.ros.output.status import Statistics, decision_status, input_status, worker_status
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
 
@@ -128,3 +129,16 @@ def test_the_core_speaks_through_the_node():
     bridge.close()
     core.error('after')
     assert ros.said == [('info', 'one 1'), ('warning', 'two'), ('error', 'three'), ('fatal', 'four')]
+
+
+@pytest.mark.parametrize('name', preset_names())
+def test_diagnostics_say_whether_a_preset_is_calibrated(name):
+    status = decision_status('/localizer', load_preset(name))
+    assert (status.name, status.level) == ('/localizer: decision', DiagnosticStatus.OK)
+    assert status.message == ('calibrated probability' if name == 'classic' else 'uncalibrated, thresholds decide')
+    assert [(value.key, value.value) for value in status.values] == [('preset', name)]
+
+
+def test_a_calibration_that_does_not_decide_is_said():
+    preset = load_preset('classic', {'decision.min_probability': 0})
+    assert decision_status('/localizer', preset).message == 'calibrated, but thresholds decide'
