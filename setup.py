@@ -97,7 +97,7 @@ setup(
     data_files=[],
     python_requires=">=3.10,<3.14",
     install_requires=ROS + [
-        "numpy>=1.26", "opencv-python-headless>=4.8", "pillow>=10.2", "scipy>=1.11", "scikit-image>=0.22",
+        "numpy>=1.26", "opencv-contrib-python-headless>=4.8", "pillow>=10.2", "scipy>=1.11", "scikit-image>=0.22",
         "faiss-cpu>=1.9", "rosbags>=0.10.9,<0.12", "pyyaml>=6", "tqdm>=4.60", "threadpoolctl>=3.1",
         "jinja2>=3.1.2", "matplotlib>=3.6.3",
     ],

@@ -55,8 +55,7 @@ def measure_keyframe(device: str, precision: str, repeats: int, small: bool = Fa
     extractor = Dinov2Extractor(weights, 'value', 31, device=device, precision=precision)
     del weights
     centres = np.random.default_rng(0).normal(size=(WORDS, width)).astype(np.float32) * 0.02
-    describer = Describer(segmenter, extractor, Vocabulary(centres), SeededProjection(WORDS, width, DIMENSION),
-                          concurrent=device.startswith('cuda'))
+    describer = Describer(segmenter, extractor, Vocabulary(centres), SeededProjection(WORDS, width, DIMENSION))
     describer.describe(rgb)  # the first one chooses kernels and takes memory
     wholes = [_milliseconds(partial(describer.describe, rgb), wait) for _ in range(repeats)]
     peak = peak_memory(partial(describer.describe, rgb), device)

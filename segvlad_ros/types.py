@@ -121,7 +121,7 @@ class PlaceDescription:
     :ivar boxes: (M, 4) int32, x, y, width, height, pixels of the camera's image
     :ivar pixels: (M,) int64, area, pixels of the camera's image
     :ivar rejected: '' or the one-line reason why the image cannot be recognised (blank, dark, too few segments)
-    :ivar timings: seconds by stage name
+    :ivar timings: seconds by stage name; some run side by side
     """
 
     descriptors: np.ndarray

@@ -37,14 +37,12 @@ class Describer:
     :param image_size: width and height that features are taken at, pixels; the aspect ratio is not kept
     :param segment_scale: size of the segmented image as a share of ``image_size``
     :param min_segments: fewer segments than this reject the image
-    :param concurrent: find features and segments at the same time, in two threads; pays on a GPU
     :param find_keypoints: (rgb, depth or None) -> keypoints for geometric verification, or None for none
     """
 
     def __init__(self, segmenter: Segmenter, extractor: FeatureExtractor, vocabulary: Vocabulary,
                  projection: Projection, *, order: int = 3, rule: str = 'robust',
                  image_size: tuple[int, int] = (640, 480), segment_scale: float = 0.5, min_segments: int = 1,
-                 concurrent: bool = False,
                  find_keypoints: Callable[[np.ndarray, np.ndarray | None], Keypoints] | None = None) -> None:
         if extractor.dimension != vocabulary.dimension:
             raise SegvladError(f'the vocabulary is for {vocabulary.dimension}-d features, the preset has '
@@ -59,7 +57,7 @@ class Describer:
         self.grid = CellGrid(*image_size, extractor.cell)
         self.segment_size = tuple(max(1, round(side * segment_scale)) for side in image_size)
         self.find_keypoints = find_keypoints
-        self._pool = ThreadPoolExecutor(1, 'features') if concurrent else None
+        self._pool = ThreadPoolExecutor(1, 'features')
 
     @property
     def dimension(self) -> int:
@@ -89,7 +87,7 @@ class Describer:
         if reason:
             return self._nothing(reason, timings)
         with _gpu_memory_errors():
-            grid, segments = self._see(rgb, vector, timings)
+            grid, keypoints, segments = self._see(rgb, depth, vector, timings)
         if len(segments) < self.min_segments:
             return self._nothing(f'{len(segments)} segments found, at least {self.min_segments} needed', timings)
         with _timed(timings, 'description'), _gpu_memory_errors():
@@ -98,10 +96,6 @@ class Describer:
             return self._nothing('features or descriptors are not finite', timings)
         if not len(kept):
             return self._nothing('no texture in any segment', timings)
-        keypoints = None
-        if self.find_keypoints:
-            with _timed(timings, 'keypoints'):
-                keypoints = self.find_keypoints(rgb, depth)
         height, width = rgb.shape[:2]
         return PlaceDescription(
             descriptors, np.rint(segments.boxes[kept] * [width, height, width, height]).astype(np.int32),
@@ -130,17 +124,18 @@ class Describer:
         return PlaceDescription(np.zeros((0, self.dimension), np.float32), np.zeros((0, 4), np.int32),
                                 np.zeros(0, np.int64), rejected=reason, timings=timings)
 
-    def _see(self, rgb: np.ndarray, vector: np.ndarray | None,
-             timings: dict[str, float]) -> tuple[FeatureGrid, Segments]:
-        """Features and segments of one image."""
-        if self._pool is None:
-            return self._features(rgb, vector, timings), self._segments(rgb, timings)
-        features = self._pool.submit(self._features, rgb, vector, timings)
+    def _see(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None,
+             timings: dict[str, float]) -> tuple[FeatureGrid, Keypoints | None, Segments]:
+        """Features and keypoints of one image and, in this thread meanwhile, its segments; each takes about as long."""
+        def features_and_keypoints() -> tuple[FeatureGrid, Keypoints | None]:
+            return self._features(rgb, vector, timings), self._keypoints(rgb, depth, timings)
+
+        others = self._pool.submit(features_and_keypoints)
         try:
             segments = self._segments(rgb, timings)
         finally:
-            wait([features])  # never leave the other half running into the next image
-        return features.result(), segments
+            wait([others])  # never leave the other half running into the next image
+        return (*others.result(), segments)
 
     def _features(self, rgb: np.ndarray, vector: np.ndarray | None, timings: dict[str, float]) -> FeatureGrid:
         with _timed(timings, 'features'):
@@ -150,6 +145,12 @@ class Describer:
             raise SegvladError(f'the features form {grid.rows} x {grid.cols} cells, the image size has '
                                f'{self.grid.rows} x {self.grid.cols}; the extractor must keep to the image size')
         return grid
+
+    def _keypoints(self, rgb: np.ndarray, depth: np.ndarray | None, timings: dict[str, float]) -> Keypoints | None:
+        if self.find_keypoints is None:
+            return None
+        with _timed(timings, 'keypoints'):
+            return self.find_keypoints(rgb, depth)
 
     def _segments(self, rgb: np.ndarray, timings: dict[str, float]) -> Segments:
         with _timed(timings, 'segments'):

@@ -9,10 +9,12 @@ RULES = ('weighted', 'max_sim', 'max_seg', 'max_seg_sim', 'max_seg_topk')
 
 # relative error that the order of summation can make, with room to spare
 _ROUNDING = 1e-9
+# parts of the images whose maxima say which images may lead
+_PARTS = 64
 
 
 def vote_reference(similarities: np.ndarray, images: np.ndarray, query_image: np.ndarray, rule: str = 'weighted',
-                   count: int = 5) -> np.ndarray:
+                   count: int = 5, *, image_of: np.ndarray | None = None) -> np.ndarray:
     """Rank map images for a whole set of queries as the reference does (segvlad-spec.md 10.1, 10.2).
 
     'weighted' is the paper's rule: every retrieved segment votes for its image with its similarity, scaled to [0, 1]
@@ -20,24 +22,25 @@ def vote_reference(similarities: np.ndarray, images: np.ndarray, query_image: np
 
     :param similarities: (S, k) float32, ``2 - squared distance`` of each query segment's k nearest map segments, the
         nearest first
-    :param images: (S, k) int64, the images that these map segments belong to
+    :param images: (S, k) int64, the images that these map segments belong to, or the segments, with ``image_of``
     :param query_image: (S,) int64, the query image of each query segment, in ascending order
     :param rule: 'weighted' (``max_seg_topk_wt_borda_Im``), 'max_sim', 'max_seg', 'max_seg_sim' or 'max_seg_topk'
     :param count: images kept a query
+    :param image_of: (P,) int64, the image of each map segment; cheaper than to look up all of them beforehand
     :return: (queries, count) int64, -1 where fewer images were hit
     """
     if rule not in RULES:
         raise SegvladError(f'unknown voting rule {rule!r}: use one of {", ".join(RULES)}')
-    if rule == 'weighted':
-        weights = similarity_weights(similarities)
+    low, high = _extremes(similarities)
     bounds = _query_bounds(query_image)
     ranked = np.full((len(bounds) - 1, count), -1, np.int64)
-    for query, (first, last) in enumerate(zip(bounds[:-1], bounds[1:])):
+    # query by query, weights and images too: so little at a time stays in the cache
+    for query, (first, last) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist())):
         if first == last:
             continue
-        found = images[first:last]
+        found = images[first:last] if image_of is None else image_of[images[first:last]]
         if rule == 'weighted':
-            best = _ranked_by_weight(found, weights[first:last], count)
+            best = _ranked_by_weight(found, _scaled(similarities[first:last], low, high), count)
         elif rule == 'max_sim':
             best = _ranked_by_similarity(found[:, 0], similarities[first:last, 0], count)
         elif rule == 'max_seg_sim':
@@ -62,10 +65,17 @@ def image_scores(similarities: np.ndarray, images: np.ndarray, query_image: np.n
 
 def similarity_weights(similarities: np.ndarray) -> np.ndarray:
     """Similarities scaled to [0, 1] over all of them, float32."""
-    similarities = np.asarray(similarities, np.float32)
+    return _scaled(similarities, *_extremes(similarities))
+
+
+def _extremes(similarities: np.ndarray) -> tuple[np.float32, np.float32]:
     if not similarities.size:
-        return similarities
-    low, high = similarities.min(), similarities.max()
+        return np.float32(0), np.float32(0)
+    return np.float32(similarities.min()), np.float32(similarities.max())
+
+
+def _scaled(similarities: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
+    similarities = np.asarray(similarities, np.float32)
     return (similarities - low) / (high - low) if high > low else np.ones_like(similarities)
 
 
@@ -98,14 +108,21 @@ def _ranked_by_weight(images: np.ndarray, weights: np.ndarray, count: int) -> np
     # in any order first, which is quicker; where rounding could decide, or a tie, the visiting order counts
     totals = np.bincount(images.ravel(), weights.ravel())
     if len(totals) > count:
-        best = totals.argpartition(-count - 1)[-count - 1:]
+        best = _leading(totals, count + 1)
         scores = totals[best]
-        order = (-scores).argsort()
-        scores = scores[order]
         if scores[-1] > 0 and (scores[:-1] > scores[1:] * (1 + _ROUNDING)).all():
-            return best[order[:count]]
+            return best[:count]
     voted, totals, first = _totals(images, weights)
     return voted[np.lexsort((first, -totals))[:count]]
+
+
+def _leading(totals: np.ndarray, count: int) -> np.ndarray:
+    """Where the ``count`` largest are, the largest first; there are no fewer."""
+    # the count-th largest maximum of some parts is no larger than the count-th largest of all: a quick sieve
+    width = max(1, len(totals) // max(count, _PARTS))
+    parts = totals[:len(totals) // width * width].reshape(-1, width)
+    candidates = np.flatnonzero(totals >= np.sort(parts.max(axis=1))[-count])
+    return candidates[(-totals[candidates]).argsort()[:count]]
 
 
 def _ranked_by_similarity(images: np.ndarray, similarities: np.ndarray, count: int) -> np.ndarray:

@@ -179,8 +179,8 @@ def ranked_images(retrieved: Retrieved, map_images: np.ndarray, query_images: np
     :return: (count, RANKS) int64, -1 where fewer images were hit
     """
     ranked = np.full((count, RANKS), -1, np.int64)
-    voted = vote_reference(retrieved.similarities[:, :NEIGHBOURS], map_images[retrieved.segments[:, :NEIGHBOURS]],
-                           query_images, rule, RANKS)
+    voted = vote_reference(retrieved.similarities[:, :NEIGHBOURS], retrieved.segments[:, :NEIGHBOURS], query_images,
+                           rule, RANKS, image_of=map_images)
     ranked[:len(voted)] = voted
     return ranked
 

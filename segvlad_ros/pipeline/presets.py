@@ -10,8 +10,8 @@ from segvlad_ros.pipeline.sections import (
     DESCRIPTION_SECTIONS,
     Dinov2Settings,
     FeatureSettings,
-    FelzenszwalbSettings,
     GivenSettings,
+    GraphSettings,
     ImageModelSettings,
     OrbWordsSettings,
     PatchSettings,
@@ -121,7 +121,7 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
         build_projection(preset, len(vocabulary), vocabulary.dimension),
         order=preset.neighbourhood.order, rule=preset.neighbourhood.rule,
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
-        min_segments=preset.image.min_segments, concurrent=device != 'cpu',
+        min_segments=preset.image.min_segments,
         find_keypoints=KeypointDetector(preset.geometry.max_keypoints) if preset.geometry.max_keypoints else None)
 
 
@@ -165,12 +165,13 @@ def _build_image_model(settings: ImageModelSettings, size: tuple[int, int], devi
     return ImageModel(model, size, settings.mean, settings.deviation, settings.cell)
 
 
-def build_segmenter(settings: FelzenszwalbSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
+def build_segmenter(settings: GraphSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
     """The segmenter that a preset names, its weights loaded."""
     from segvlad_ros.segmentation import classic, sam
 
-    if isinstance(settings, FelzenszwalbSettings):
-        return classic.FelzenszwalbSegmenter(settings.scale, settings.sigma, settings.min_size, settings.max_segments)
+    if isinstance(settings, GraphSettings):
+        kinds = {'felzenszwalb': classic.FelzenszwalbSegmenter, 'graph': classic.GraphSegmenter}
+        return kinds[settings.kind](settings.scale, settings.sigma, settings.min_size, settings.max_segments)
     if isinstance(settings, PatchSettings):
         return classic.PatchSegmenter(settings.rows, settings.cols)
     return sam.SamSegmenter.from_checkpoint(

@@ -42,8 +42,8 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
-class FelzenszwalbSettings:
-    """See :class:`segvlad_ros.segmentation.classic.FelzenszwalbSegmenter`."""
+class GraphSettings:
+    """See :class:`segvlad_ros.segmentation.classic.FelzenszwalbSegmenter`; kind 'graph' is OpenCV's, and quicker."""
 
     kind: str
     scale: float = setting(low=1.0)
@@ -221,8 +221,8 @@ class Preset(RecognitionSettings):
 
     name: str
     image: ImageSettings
-    segmenter: FelzenszwalbSettings | PatchSettings | SamSettings = one_of(
-        felzenszwalb=FelzenszwalbSettings, patches=PatchSettings, sam=SamSettings)
+    segmenter: GraphSettings | PatchSettings | SamSettings = one_of(
+        felzenszwalb=GraphSettings, graph=GraphSettings, patches=PatchSettings, sam=SamSettings)
     features: FeatureSettings = one_of(
         root_sift=RootSiftSettings, dinov2=Dinov2Settings, orb_words=OrbWordsSettings, onnx=ImageModelSettings,
         torchscript=ImageModelSettings, given=GivenSettings)

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from segvlad_ros.types import Masks, SegvladError
+
+# Standard deviation of the least blur that GraphSegmenter asks of OpenCV, pixels.
+_MIN_SIGMA = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,35 @@ class FelzenszwalbSegmenter:
     def __post_init__(self) -> None:
         for name, low in (('scale', 1), ('min_size', 1), ('max_segments', 1), ('sigma', 0)):
             if getattr(self, name) < low:
-                raise SegvladError(f'felzenszwalb segmenter: {name} is {getattr(self, name)}; set it to {low} or more')
+                raise SegvladError(f'segmenter: {name} is {getattr(self, name)}; set it to {low} or more')
 
     def segment(self, rgb: np.ndarray) -> Masks:
         """See :class:`segvlad_ros.segmentation.Segmenter`."""
-        from skimage.segmentation import felzenszwalb
-
-        labels = felzenszwalb(rgb, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+        labels = self._labels(rgb)
         largest = np.argsort(-np.bincount(labels.ravel()), kind='stable')[:self.max_segments]
         return _masks(labels, largest)
+
+    def _labels(self, rgb: np.ndarray) -> np.ndarray:
+        """(h, w) int, the segment of each pixel, from 0 on."""
+        from skimage.segmentation import felzenszwalb
+
+        return felzenszwalb(rgb, scale=self.scale, sigma=self.sigma, min_size=self.min_size)
+
+
+class GraphSegmenter(FelzenszwalbSegmenter):
+    """The same algorithm by OpenCV contrib, in a third of the time; where pixels are as like, it joins others."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not hasattr(cv2, 'ximgproc'):
+            raise SegvladError('segmenter kind graph needs OpenCV with its contrib modules: install '
+                               'opencv-contrib-python-headless in place of opencv-python-headless')
+        if self.sigma < _MIN_SIGMA:  # OpenCV refuses to blur by less
+            raise SegvladError(f'segmenter graph: sigma is {self.sigma}; set it to {_MIN_SIGMA} or more')
+
+    def _labels(self, rgb: np.ndarray) -> np.ndarray:
+        graph = cv2.ximgproc.segmentation.createGraphSegmentation(self.sigma, self.scale, self.min_size)
+        return graph.processImage(np.ascontiguousarray(rgb))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@ import cv2
 import numpy as np
 import pytest
 
-from segvlad_ros.description.describer import Describer
+from segvlad_ros.description.describer import Describer, resized
 from segvlad_ros.description.keypoints import KeypointDetector
 from segvlad_ros.description.projection import SeededProjection
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features.root_sift import RootSiftExtractor
 from segvlad_ros.pipeline.mapper import Mapper
@@ -148,17 +149,32 @@ def test_features_that_are_not_finite_are_never_described(value):
     assert len(description) == 0
 
 
-def test_two_threads_give_the_same_description_and_pass_errors_on():
-    one, two = (describer(concurrent=concurrent).describe(texture()) for concurrent in (False, True))
-    np.testing.assert_array_equal(one.descriptors, two.descriptors)
-    assert set(two.timings) == {'segments', 'features', 'description'}
+def test_both_threads_stages_are_those_of_one_after_the_other():
+    image, depth = texture(), np.full((480, 640), 2, np.float32)
+    both = describer(find_keypoints=KeypointDetector())
+    description = both.describe(image, depth)
+    assert set(description.timings) == {'segments', 'features', 'keypoints', 'description'}
+    segments = segments_from_masks(both.segmenter.segment(resized(image, both.segment_size)), both.grid)
+    rows, _ = both.describe_segments(both.extractor.extract(resized(image, SIZE)), segments)
+    np.testing.assert_array_equal(description.descriptors, rows)
+    alone = KeypointDetector()(image, depth)
+    for name, values in vars(description.keypoints).items():
+        np.testing.assert_array_equal(values, getattr(alone, name))
 
+
+@pytest.mark.parametrize('stage', ['extractor', 'find_keypoints'])
+def test_what_fails_in_the_other_thread_is_passed_on(stage):
     class Failing(RootSiftExtractor):
         def extract(self, rgb):
-            raise SegvladError('no features today')
+            raise SegvladError('nothing today')
 
-    with pytest.raises(SegvladError, match='no features today'):
-        describer(extractor=Failing(16, (4, 8), 1.0), concurrent=True).describe(texture())
+        def __call__(self, rgb, depth):
+            raise SegvladError('nothing today')
+
+    broken = describer(**{stage: Failing(16, (4, 8), 1.0)})
+    for _ in range(2):
+        with pytest.raises(SegvladError, match='nothing today'):
+            broken.describe(texture())
 
 
 def test_running_out_of_gpu_memory_is_an_input_error():

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from segvlad_ros.evaluation.reference_voting import image_scores, similarity_weights, vote_reference
+from segvlad_ros.evaluation.reference_voting import RULES, image_scores, similarity_weights, vote_reference
 from segvlad_ros.types import SegvladError
 
 
@@ -44,6 +44,21 @@ def test_weighted_rule_is_the_literal_loop(seed, levels):
                 assert scores[query, image] == table[image]
             else:
                 assert np.isnan(scores[query, image])
+
+
+@pytest.mark.parametrize('count', [1, 5, 90])
+def test_the_leading_of_many_images(count):
+    similarities, images, query_image = retrieval(7, rows=60, neighbours=25, images=333)
+    ranked, _ = literal_vote(similarities, images, query_image, count)
+    np.testing.assert_array_equal(vote_reference(similarities, images, query_image, count=count), ranked)
+
+
+@pytest.mark.parametrize('rule', RULES)
+def test_images_may_be_looked_up_while_voting(rule):
+    similarities, segments, query_image = retrieval(8, images=100)
+    image_of = np.random.default_rng(0).integers(0, 9, 100)
+    np.testing.assert_array_equal(vote_reference(similarities, segments, query_image, rule, image_of=image_of),
+                                  vote_reference(similarities, image_of[segments], query_image, rule))
 
 
 def test_fewer_images_than_asked_for():

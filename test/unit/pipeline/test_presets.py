@@ -88,7 +88,7 @@ def test_override_of_a_kind_replaces_the_section(preset_file):
     ('image.width', True, 'a whole number'),
     ('image.width', 640.5, 'a whole number'),
     ('image', [1, 2], 'must be a section'),
-    ('segmenter.kind', 'magic', 'felzenszwalb, patches, sam'),
+    ('segmenter.kind', 'magic', 'felzenszwalb, graph, patches, sam'),
     ('segmenter', None, 'segmenter.kind'),
     ('features.bin_sizes', [], 'features.bin_sizes'),
     ('features.bin_sizes', [4, 'x'], 'features.bin_sizes'),
