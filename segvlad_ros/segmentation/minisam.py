@@ -58,30 +58,32 @@ def _named_weights(path: Path, prefix: str) -> dict[str, np.ndarray]:
     except Exception as error:  # protobuf's DecodeError, and others
         raise SegvladError(f'{path} is damaged or no ONNX file ({said_by(error, 120)})') from error
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    constants = {node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t) for node in graph.node
-                 if node.op_type == 'Constant' and node.attribute[0].name == 'value'}
-    state: dict[str, np.ndarray] = {}
+    state = {name.removeprefix('model.'): value for name, value in weights.items() if not name.startswith('onnx::')}
+    tables = {node.output[0]: onnx.numpy_helper.to_array(node.attribute[0].t) for node in graph.node
+              if node.op_type == 'Constant' and node.attribute[0].name == 'value'}
     for node in graph.node:
         module = _module(node.name)
-        for name in node.input:
-            if name in weights and not name.startswith('onnx::'):
-                state[name.removeprefix('model.')] = weights[name]
         unnamed = [weights[name] for name in node.input if name in weights and name.startswith('onnx::')]
-        if node.op_type == 'Conv' and unnamed:
-            state.update(_convolution(module, *unnamed))
-        elif node.op_type == 'MatMul' and unnamed:
-            state[f'{module}.weight'] = unnamed[0].T
-        elif node.op_type == 'Expand' and unnamed:
-            state['iou_token.weight'], state['mask_tokens.weight'] = unnamed[0][0, :1], unnamed[0][0, 1:]
-        elif node.op_type == 'Mul' and unnamed and not module:
-            state['no_mask_embed.weight'] = unnamed[0].reshape(1, -1)
-        elif node.op_type in ('Mul', 'Add') and unnamed:
-            state[f'{module}.{"weight" if node.op_type == "Mul" else "bias"}'] = unnamed[0].reshape(-1)
+        if unnamed:
+            state.update(_of_node(node.op_type, module, unnamed))
         elif node.op_type == 'Add' and module.endswith('.attn'):
-            table = next((constants[name] for name in node.input if name in constants), None)
-            if table is not None:  # of the first cell of a window to all: what every two cells have, by how they lie
-                state[f'{module}.attention_biases'] = table[:, 0]
+            # from the first cell of a window to all: what any two cells have that lie so
+            state |= {f'{module}.attention_biases': tables[name][:, 0] for name in node.input if name in tables}
     return {prefix + name if prefix else _placed(name): value for name, value in state.items()}
+
+
+def _of_node(operation: str, module: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters that enter a node without a name of their own."""
+    value = values[0]
+    if operation == 'Conv':
+        return _convolution(module, *values)
+    if operation == 'MatMul':
+        return {f'{module}.weight': value.T}
+    if operation == 'Expand':
+        return {'iou_token.weight': value[0, :1], 'mask_tokens.weight': value[0, 1:]}
+    if not module:
+        return {'no_mask_embed.weight': value.reshape(1, -1)}
+    return {f'{module}.{"weight" if operation == "Mul" else "bias"}': value.reshape(-1)}
 
 
 def _module(node: str) -> str:

@@ -40,7 +40,8 @@ class TinyVitSizes:
 def build(sizes: TinyVitSizes) -> Any:
     """The network with its parameters under their names in MobileSAM's file.
 
-    :return: a torch module from (B, 3, h, w), whole cells, to (B, output, h / 16, w / 16), once :func:`settle` was called
+    :return: a torch module from (B, 3, h, w) to (B, output, h / 16, w / 16), once :func:`settle` was called; h and w
+        are multiples of :data:`CELL`
     """
     torch = import_extra('torch')
     from segment_anything.modeling.common import LayerNorm2d
@@ -94,8 +95,9 @@ def _stage(sizes: TinyVitSizes, number: int, last: int) -> Any:
     nn = import_extra('torch').nn
     width, hidden = sizes.widths[number], sizes.hidden[number]
     if number == 0:
-        blocks = [nn.ModuleDict({'conv1': _convolution(width, hidden), 'conv2': _convolution(hidden, hidden, 3, each=True),
-                                 'conv3': _convolution(hidden, width)}) for _ in range(sizes.depths[0])]
+        blocks = [nn.ModuleDict({
+            'conv1': _convolution(width, hidden), 'conv2': _convolution(hidden, hidden, 3, each=True),
+            'conv3': _convolution(hidden, width)}) for _ in range(sizes.depths[0])]
     else:
         blocks = [_attention_block(width, hidden, sizes.heads[number - 1], sizes.windows[number - 1])
                   for _ in range(sizes.depths[number])]
