@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from random_models import SamSize, random_dinov2, random_sam
+from random_models import SamSize, random_dinov2, random_mobile_sam, random_sam
+
+from segvlad_ros.segmentation.tiny_vit import TinyVitSizes
 
 DATA = Path(__file__).resolve().parents[3] / 'shared/data'
 REQUIRED = bool(os.environ.get('SEGVLAD_REQUIRE_DEEP')) or os.environ.get('CI') == 'true'
@@ -33,6 +35,17 @@ def save_sam(folder: Path, seed: int = 1, **size: int) -> Path:
     """A small SAM checkpoint under ViT-B's official name."""
     path = folder / 'sam_vit_b_01ec64.pth'
     torch.save(small_sam(seed, **size).state_dict(), path)
+    return path
+
+
+TINY_VIT = TinyVitSizes(widths=(8, 16, 24, 32), depths=(1, 2, 1, 1), hidden=(16, 32, 48, 64), heads=(2, 3, 4),
+                        windows=(7, 14, 7), stem=4, output=64)
+
+
+def save_mobile_sam(folder: Path, seed: int = 1, side: int = 256) -> Path:
+    """A small MobileSAM checkpoint under its official name."""
+    path = folder / 'mobile_sam.pt'
+    torch.save(random_mobile_sam(seed, TINY_VIT, side), path)
     return path
 
 
