@@ -38,7 +38,7 @@ from segvlad_ros.types import Masks
 
 SIDE, POINTS, SIZE = 512, 16, (320, 240)
 LOWEST_IOU, LOWEST_STABILITY = 0.5, 0.7
-THRESHOLDS = ((0.88, 0.95), (0.7, 0.85))
+THRESHOLDS = ((0.88, 0.95), (0.8, 0.9), (0.7, 0.85))
 """Of predicted IoU and stability; the first are those of the stock generator."""
 WORDS, TRAINING_CELLS = 32, 60_000
 NECK_CELL = 20  # 32 x 24 cells, as the network has them
