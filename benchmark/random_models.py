@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.segmentation import tiny_vit
+from segvlad_ros.segmentation.tiny_vit import TinyVitSizes
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,52 @@ def random_sam(seed: int, size: SamSize, offset: float = 250.0, device: str = 'c
             num_multimask_outputs=3, transformer_dim=size.prompt, iou_head_depth=3, iou_head_hidden_dim=size.prompt,
             transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=size.prompt, mlp_dim=8 * size.prompt,
                                                    num_heads=8)))
-    sam.eval().requires_grad_(False)
-    for parameter in sam.parameters():
-        if parameter.dim() == 1:
-            parameter.add_(0.05 * torch.randn_like(parameter))
-        else:
-            parameter.copy_(torch.randn_like(parameter) / parameter[0].numel() ** 0.5)
+    _seed_weights(sam)
     sam.image_encoder.patch_embed.proj.weight.mul_(0.3)
-    for layer in (sam.mask_decoder.output_upscaling[0], sam.mask_decoder.output_upscaling[3]):
-        # nearly the same weights for the four pixels of a token, or masks would be checkerboards
-        layer.weight.copy_(layer.weight[..., :1, :1] * 2 + 0.2 * layer.weight)
     smooth = torch.nn.functional.interpolate(torch.randn(1, size.width, 14, 14), size=(grid, grid), mode='bicubic')
     sam.image_encoder.pos_embed.copy_(smooth.permute(0, 2, 3, 1))
     sam.to(device)
     with torch.device(device):
         _spread_masks(sam, offset)
     return sam
+
+
+def random_mobile_sam(seed: int, sizes: TinyVitSizes, side: int, offset: float = 250.0) -> dict[str, Any]:
+    """A random MobileSAM's state dict, the classifier of its encoder included.
+
+    :param side: of the images that its masks are spread for, pixels
+    """
+    torch = import_extra('torch')
+    sam = random_sam(seed, SamSize(width=16, depth=1, global_blocks=(), prompt=sizes.output, side=side), offset)
+    sam.image_encoder = tiny_vit.build(sizes)
+    _seed_weights(sam)
+    for name, statistic in sam.image_encoder.named_buffers():
+        if name.endswith('running_var'):
+            statistic.copy_(0.5 + torch.rand_like(statistic))
+        elif name.endswith('running_mean'):
+            statistic.copy_(0.1 * torch.randn_like(statistic))
+    state = dict(sam.state_dict())  # before it is settled, under the names of the file
+    tiny_vit.settle(sam.eval().image_encoder, side)
+    _spread_masks(sam, offset)
+    width = sizes.widths[-1]
+    classifier = {'norm_head.weight': torch.ones(width), 'norm_head.bias': torch.zeros(width),
+                  'head.weight': torch.randn(10, width), 'head.bias': torch.zeros(10)}
+    return {**state, **{name: value for name, value in sam.state_dict().items() if name.startswith('mask_decoder.')},
+            **{f'image_encoder.{name}': value for name, value in classifier.items()}}
+
+
+def _seed_weights(sam: Any) -> None:
+    """Random weights that keep what passes through them about as large as it was."""
+    torch = import_extra('torch')
+    sam.eval().requires_grad_(False)
+    for parameter in sam.parameters():
+        if parameter.dim() == 1:
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        else:
+            parameter.copy_(torch.randn_like(parameter) / parameter[0].numel() ** 0.5)
+    for layer in (sam.mask_decoder.output_upscaling[0], sam.mask_decoder.output_upscaling[3]):
+        # nearly the same weights for the four pixels of a token, or masks would be checkerboards
+        layer.weight.copy_(layer.weight[..., :1, :1] * 2 + 0.2 * layer.weight)
 
 
 def _spread_masks(sam: Any, offset: float) -> None:

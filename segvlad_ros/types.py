@@ -60,10 +60,13 @@ class Masks:
     :ivar masks: (M, h, w) bool; masks may overlap, nest and leave pixels uncovered. A numpy array, or a torch
         tensor that stays on its device until the cells are known.
     :ivar quality: (M,) float32, the segmenter's own confidence in [0, 1]; 1 where it has none
+    :ivar embedding: (C, side, side) float32, numpy or torch: what a network made of the image, which it scaled to fit
+        into the top left; None where there is none
     """
 
     masks: object
     quality: np.ndarray
+    embedding: object | None = None
 
     def __len__(self) -> int:
         return len(self.quality)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='dinov2|sam|hub', required=True)
     dinov2 = kinds.add_parser('dinov2', help='the features of a preset, at its image size, (1, cells, D)')
-    sam = kinds.add_parser('sam', help="the image encoder of a preset's SAM")
+    sam = kinds.add_parser('sam', help="a preset's SAM, as segmenter.weights takes it: encoder, points, masks")
     for kind in (dinov2, sam):
         add_preset(kind)
     hub = kinds.add_parser(
@@ -38,8 +38,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix != '.onnx':
         raise SegvladError(f'--output {args.output}: an ONNX file is called .onnx')
     check_output(args.output, '--output')
-    network, size = {'dinov2': _dinov2, 'sam': _sam, 'hub': _hub}[args.kind](args)
-    cosine = export_onnx(network, size, args.output)
+    if args.kind == 'sam':
+        size, cosine = _sam(args)
+    else:
+        network, size = (_dinov2 if args.kind == 'dinov2' else _hub)(args)
+        cosine = export_onnx(network, size, args.output)
     print(f'{args.output}: for normalised images of {size[0]}x{size[1]} pixels; ONNX Runtime answers as PyTorch does, '
           f'least cosine {cosine:.6f}')
     return OK
@@ -58,16 +61,18 @@ def _dinov2(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     return extractor.network_for(*size), size
 
 
-def _sam(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
+def _sam(args: argparse.Namespace) -> tuple[tuple[int, int], float]:
     from segvlad_ros.pipeline.sections import SamSettings, existing_file
     from segvlad_ros.segmentation.sam_checkpoint import load_sam
+    from segvlad_ros.segmentation.sam_export import export_sam
 
     preset = chosen_preset(args)
     settings = preset.segmenter
     if not isinstance(settings, SamSettings):
         raise SegvladError(f'preset {preset.name}: segmenter.kind is {settings.kind}, not sam')
-    encoder = load_sam(existing_file(settings.weights, 'segmenter.weights'), settings.model).image_encoder
-    return encoder, (encoder.img_size, encoder.img_size)
+    sam = load_sam(existing_file(settings.weights, 'segmenter.weights'), settings.model, settings.image_size)
+    cosine = export_sam(sam, args.output)
+    return (sam.image_encoder.img_size, sam.image_encoder.img_size), cosine
 
 
 def _hub(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:

@@ -115,10 +115,10 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     from segvlad_ros.description.arrays import to_numpy
     from segvlad_ros.description.describer import resized
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.presets import build_extractor
+    from segvlad_ros.pipeline.presets import build_cell_extractor
 
     size = (preset.image.width, preset.image.height)
-    extractor = build_extractor(preset.features, args.device, size)
+    extractor = build_cell_extractor(preset, args.device)
     generator = np.random.default_rng(SEED)
     for path in progress(images, 'features'):
         grid = extractor.extract(resized(read_image(path, args.image_bits), size))

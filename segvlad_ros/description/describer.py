@@ -17,9 +17,10 @@ from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad,
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features import FeatureExtractor
 from segvlad_ros.features.given_vectors import given
+from segvlad_ros.features.sam_neck import SamNeckExtractor
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.threads import one_blas_thread
-from segvlad_ros.types import CellGrid, FeatureGrid, Keypoints, PlaceDescription, Segments, SegvladError
+from segvlad_ros.types import CellGrid, FeatureGrid, Keypoints, Masks, PlaceDescription, Segments, SegvladError
 
 # An image is dark when all but its brightest hundredth stay below this grey level,
 MIN_BRIGHTNESS = 20.0
@@ -57,7 +58,7 @@ class Describer:
         self.vocabulary, self.projection = vocabulary, projection
         self.order, self.rule, self.min_segments = order, rule, min_segments
         self.grid = CellGrid(*image_size, extractor.cell)
-        self.segment_size = tuple(max(1, round(side * segment_scale)) for side in image_size)
+        self.segment_size = segment_size(image_size, segment_scale)
         self.find_keypoints = find_keypoints
         self._pool = ThreadPoolExecutor(1, 'features')
 
@@ -128,41 +129,58 @@ class Describer:
 
     def _see(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None,
              timings: dict[str, float]) -> tuple[FeatureGrid, Keypoints | None, Segments]:
-        """Features and keypoints of one image and, in this thread meanwhile, its segments; each takes about as long."""
-        def features_and_keypoints() -> tuple[FeatureGrid, Keypoints | None]:
-            grid = self._features(rgb, vector, timings)
+        """Features and keypoints of one image and, in this thread meanwhile, its segments; each takes about as long.
+
+        Features that are the segmenter's own come with its masks.
+        """
+        of_masks = isinstance(self.extractor, SamNeckExtractor) and vector is None
+
+        def features_and_keypoints() -> tuple[FeatureGrid | None, Keypoints | None]:
+            grid = None if of_masks else self._features(rgb, vector, timings)
             return grid, self._keypoints(rgb, depth, grid, timings)
 
         others = self._pool.submit(features_and_keypoints)
         try:
-            segments = self._segments(rgb, timings)
+            masks = self._masks(rgb, timings)
+            with _timed(timings, 'description'):
+                segments = segments_from_masks(masks, self.grid)
         finally:
             wait([others])  # never leave the other half running into the next image
-        return (*others.result(), segments)
+        grid, keypoints = others.result()
+        if of_masks:
+            with _timed(timings, 'features'):
+                grid = self.extractor.of_masks(masks)
+        return self._on_cells(grid), keypoints, segments
 
     def _features(self, rgb: np.ndarray, vector: np.ndarray | None, timings: dict[str, float]) -> FeatureGrid:
         with _timed(timings, 'features'):
             image = resized(rgb, (self.grid.width, self.grid.height))
-            grid = self.extractor.extract(image) if vector is None else given(self.extractor, vector, image.shape)
+            return self.extractor.extract(image) if vector is None else given(self.extractor, vector, image.shape)
+
+    def _on_cells(self, grid: FeatureGrid) -> FeatureGrid:
         if (grid.rows, grid.cols) != (self.grid.rows, self.grid.cols):
             raise SegvladError(f'the features form {grid.rows} x {grid.cols} cells, the image size has '
                                f'{self.grid.rows} x {self.grid.cols}; the extractor must keep to the image size')
         return grid
 
-    def _keypoints(self, rgb: np.ndarray, depth: np.ndarray | None, grid: FeatureGrid,
+    def _keypoints(self, rgb: np.ndarray, depth: np.ndarray | None, grid: FeatureGrid | None,
                    timings: dict[str, float]) -> Keypoints | None:
-        if grid.keypoints is not None:
+        if grid is not None and grid.keypoints is not None:
             return in_camera_image(grid.keypoints, (self.grid.width, self.grid.height), rgb.shape, depth)
         if self.find_keypoints is None:
             return None
         with _timed(timings, 'keypoints'):
             return self.find_keypoints(rgb, depth)
 
-    def _segments(self, rgb: np.ndarray, timings: dict[str, float]) -> Segments:
+    def _masks(self, rgb: np.ndarray, timings: dict[str, float]) -> Masks:
         with _timed(timings, 'segments'):
-            masks = self.segmenter.segment(resized(rgb, self.segment_size))
-        with _timed(timings, 'description'):
-            return segments_from_masks(masks, self.grid)
+            return self.segmenter.segment(resized(rgb, self.segment_size))
+
+
+def segment_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Width and height of the image that is segmented, pixels."""
+    width, height = (max(1, round(side * scale)) for side in image_size)
+    return width, height
 
 
 def resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,21 @@ def load_onnx(path: Path, device: str = 'cpu') -> Model:
 def load_onnx_outputs(path: Path, device: str = 'cpu') -> Callable[[np.ndarray], list[np.ndarray]]:
     """An ONNX file on ONNX Runtime, with all that it gives.
 
+    :raises SegvladError: see :func:`open_session`, or not for one image
+    """
+    session = open_session(path, device)
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
+        shapes = ', '.join(f'{entry.type}{entry.shape}' for entry in inputs)
+        raise SegvladError(f'model {path} takes {shapes}; one input of float32, (1, 3, height, width), is expected')
+    return lambda image: session.run(None, {inputs[0].name: image})
+
+
+def open_session(path: Path, device: str = 'cpu') -> Any:
+    """An ONNX file as an ``onnxruntime.InferenceSession``.
+
     :param device: 'cpu', or 'cuda' where onnxruntime-gpu is installed
-    :raises SegvladError: damaged, with weights in other files than ``PATH.data``, or not for one image
+    :raises SegvladError: damaged, or with weights in other files than ``PATH.data``
     """
     runtime = import_extra('onnxruntime')
     if path.suffix != '.onnx':
@@ -51,14 +65,9 @@ def load_onnx_outputs(path: Path, device: str = 'cpu') -> Callable[[np.ndarray],
     options.log_severity_level = 3
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # its threads wait without burning cores
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[provider])
+        return runtime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime raises kinds of its own
         raise SegvladError(f'model {path} cannot be loaded by ONNX Runtime ({said_by(error, 160)})') from error
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != 'tensor(float)':
-        shapes = ', '.join(f'{entry.type}{entry.shape}' for entry in inputs)
-        raise SegvladError(f'model {path} takes {shapes}; one input of float32, (1, 3, height, width), is expected')
-    return lambda image: session.run(None, {inputs[0].name: image})
 
 
 def load_torchscript(path: Path, device: str = 'cpu') -> Model:

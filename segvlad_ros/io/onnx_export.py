@@ -7,14 +7,14 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segvlad_ros.io.extras import import_extra
-from segvlad_ros.io.model_files import DATA_SUFFIX, Model, load_onnx
+from segvlad_ros.io.model_files import DATA_SUFFIX, Model, load_onnx, open_session
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -36,21 +36,60 @@ def export_onnx(network: Any, size: tuple[int, int], path: Path) -> float:
     :return: the smallest cosine between a vector of ONNX Runtime and of PyTorch
     :raises SegvladError: it cannot be exported, or what was exported answers otherwise; nothing is written then
     """
+    network = _first_output(network).eval()
+    return _write(network, {'image': _image(size, 0)}, path,
+                  lambda written: check_parity(load_onnx(written), network, size), output_names=['features'])
+
+
+def export_function(network: Any, example: Callable[[int], dict[str, np.ndarray]], path: Path, *,
+                    outputs: Sequence[str], any_number: Collection[str]) -> float:
+    """Write a network of several inputs and outputs, in float32.
+
+    :param network: a torch module on the CPU; its vectors stand along the last axis of each output
+    :param example: makes inputs by name, in order, of a seed
+    :param outputs: their names
+    :param any_number: inputs whose first axis may have any length
+    :return, raises: as :func:`export_onnx`
+    """
+    torch = import_extra('torch')
+    network = network.eval()
+
+    def check(written: Path) -> float:
+        session, least = open_session(written), 1.0
+        for seed in range(_IMAGES):
+            inputs = example(seed)
+            with torch.inference_mode():
+                wanted = network(*map(torch.from_numpy, inputs.values()))
+            wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+            for ours, theirs in zip(session.run(None, inputs), wanted):
+                least = min(least, _least_cosine(ours, theirs.numpy()))
+        return _checked(least)
+
+    lengths = {name: {0: torch.export.Dim.DYNAMIC} if name in any_number else {} for name in example(0)}
+    return _write(network, example(0), path, check, output_names=list(outputs), dynamic_shapes=tuple(lengths.values()))
+
+
+def _write(network: Any, inputs: dict[str, np.ndarray], path: Path, check: Callable[[Path], float],
+           **options: Any) -> float:
+    """Write a file under its name if what it holds passes.
+
+    :param check: of the written file, the least cosine; raises if that is too small
+    :param options: of the exporter
+    """
     torch = import_extra('torch')
     for module in ('onnx', 'onnxscript', 'onnxruntime'):
         import_extra(module)
-    network = _first_output(network).eval()
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         written = Path(folder) / path.name  # under its own name, which an ONNX file with weights beside it holds
         try:
             with _quiet(), torch.no_grad():
-                torch.onnx.export(network, (torch.from_numpy(_image(size, 0)),), str(written), dynamo=True,
-                                  external_data=weights > _MOST_BYTES, input_names=['image'],
-                                  output_names=['features'], verbose=False)
+                torch.onnx.export(network, tuple(map(torch.from_numpy, inputs.values())), str(written), dynamo=True,
+                                  external_data=weights > _MOST_BYTES, input_names=list(inputs), verbose=False,
+                                  **options)
         except Exception as error:  # the exporter has kinds of its own, and raises those of the network
             raise SegvladError(f'the network cannot be exported ({said_by(error, 200)})') from error
-        cosine = check_parity(load_onnx(written), network, size)
+        cosine = check(written)
         beside = written.with_name(written.name + DATA_SUFFIX)
         if beside.is_file():
             os.replace(beside, path.with_name(beside.name))
@@ -72,13 +111,20 @@ def check_parity(model: Model, network: Any, size: tuple[int, int]) -> float:
         image = _image(size, seed)
         with torch.inference_mode():
             wanted = network(torch.from_numpy(image)).float().numpy()
-        found = model(image)
-        if found.shape != wanted.shape:
-            raise SegvladError(f'the exported model answers with shape {found.shape}, PyTorch with {wanted.shape}: '
-                               'nothing is written')
-        if not np.isfinite(found).all() or not np.isfinite(wanted).all():
-            raise SegvladError('the exported model answers with NaN or infinite values: nothing is written')
-        least = min(least, float(_cosines(found, wanted).min()))
+        least = min(least, _least_cosine(model(image), wanted))
+    return _checked(least)
+
+
+def _least_cosine(found: np.ndarray, wanted: np.ndarray) -> float:
+    if found.shape != wanted.shape:
+        raise SegvladError(f'the exported model answers with shape {found.shape}, PyTorch with {wanted.shape}: '
+                           'nothing is written')
+    if not np.isfinite(found).all() or not np.isfinite(wanted).all():
+        raise SegvladError('the exported model answers with NaN or infinite values: nothing is written')
+    return float(_cosines(found, wanted).min())
+
+
+def _checked(least: float) -> float:
     if least < MIN_COSINE:
         raise SegvladError(f'the exported model differs from PyTorch: cosine {least:.4f}, at least {MIN_COSINE} is '
                            'asked for; nothing is written')

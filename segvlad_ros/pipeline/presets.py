@@ -21,6 +21,7 @@ from segvlad_ros.pipeline.sections import (
     ProjectionFile,
     ProjectionSeeded,
     RootSiftSettings,
+    SamNeckSettings,
     SamSettings,
     XFeatSettings,
     existing_file,
@@ -114,16 +115,17 @@ def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.keypoints import KeypointDetector
     from segvlad_ros.description.vocabulary import load_vocabulary, no_words
+    from segvlad_ros.features.sam_neck import SamNeckExtractor
 
     if preset.whole_image:
         extractor = build_image_extractor(preset, device)
         vocabulary = no_words(extractor.dimension)
     else:
         vocabulary = load_vocabulary(_vocabulary_file(preset))
-        extractor = build_extractor(preset.features, device, (preset.image.width, preset.image.height),
-                                    preset.geometry.max_keypoints if preset.keypoints == XFEAT else 0)
+        extractor = build_cell_extractor(preset, device)
+    network = extractor.segmenter if isinstance(extractor, SamNeckExtractor) else None
     return Describer(
-        build_segmenter(preset.segmenter, device), extractor, vocabulary,
+        build_segmenter(preset.segmenter, device, network), extractor, vocabulary,
         build_projection(preset, len(vocabulary), vocabulary.dimension),
         order=preset.neighbourhood.order, rule=preset.neighbourhood.rule,
         image_size=(preset.image.width, preset.image.height), segment_scale=preset.image.segment_scale,
@@ -172,18 +174,53 @@ def _build_image_model(settings: ImageModelSettings, size: tuple[int, int], devi
     return ImageModel(model, size, settings.mean, settings.deviation, settings.cell)
 
 
-def build_segmenter(settings: GraphSettings | PatchSettings | SamSettings, device: str) -> Segmenter:
-    """The segmenter that a preset names, its weights loaded."""
-    from segvlad_ros.segmentation import classic, sam
+def build_segmenter(settings: GraphSettings | PatchSettings | SamSettings, device: str,
+                    network: Segmenter | None = None) -> Segmenter:
+    """The segmenter that a preset names, its weights loaded.
+
+    :param network: SAM with these settings, if it is loaded already
+    """
+    from segvlad_ros.segmentation import classic
 
     if isinstance(settings, GraphSettings):
         kinds = {'felzenszwalb': classic.FelzenszwalbSegmenter, 'graph': classic.GraphSegmenter}
         return kinds[settings.kind](settings.scale, settings.sigma, settings.min_size, settings.max_segments)
     if isinstance(settings, PatchSettings):
         return classic.PatchSegmenter(settings.rows, settings.cols)
-    return sam.SamSegmenter.from_checkpoint(
-        existing_file(settings.weights, 'segmenter.weights'), model=settings.model, mode=settings.mode, device=device,
-        precision=settings.precision, settings=settings)
+    from segvlad_ros.segmentation.completion import CompletedSegmenter, filler
+
+    segmenter = network or _build_sam(settings, device)
+    return segmenter if settings.gaps == 'leave' else CompletedSegmenter(segmenter, filler(settings.gaps))
+
+
+def _build_sam(settings: SamSettings, device: str) -> Segmenter:
+    from segvlad_ros.segmentation.sam import SamSegmenter
+    from segvlad_ros.segmentation.sam_onnx import OnnxSamSegmenter
+
+    path = existing_file(settings.weights, 'segmenter.weights')
+    if path.suffix == '.onnx':
+        if (settings.mode, settings.precision) != ('grid', 'float32'):
+            raise SegvladError('segmenter.weights is an ONNX file, which has mode grid and precision float32 alone')
+        return OnnxSamSegmenter(path, device=device, image_size=settings.image_size, settings=settings)
+    return SamSegmenter.from_checkpoint(
+        path, model=settings.model, mode=settings.mode, device=device, precision=settings.precision,
+        image_size=settings.image_size, settings=settings)
+
+
+def build_cell_extractor(preset: Preset, device: str) -> FeatureExtractor:
+    """The extractor of features a cell that a preset names, which may be the network of its segmenter."""
+    size = preset.image.width, preset.image.height
+    if not isinstance(preset.features, SamNeckSettings):
+        keypoints = preset.geometry.max_keypoints if preset.keypoints == XFEAT else 0
+        return build_extractor(preset.features, device, size, keypoints)
+    from segvlad_ros.description.describer import segment_size
+    from segvlad_ros.features.sam_neck import SamNeckExtractor
+
+    if not isinstance(preset.segmenter, SamSettings) or preset.segmenter.mode != 'grid':
+        raise SegvladError('features.kind sam_neck shares the network of the segmenter: set segmenter.kind to sam, '
+                           'mode grid')
+    return SamNeckExtractor(_build_sam(preset.segmenter, device), size,
+                            segment_size(size, preset.image.segment_scale), preset.features.cell)
 
 
 def build_extractor(settings: FeatureSettings, device: str, size: tuple[int, int] = (640, 480),
@@ -208,6 +245,8 @@ def build_extractor(settings: FeatureSettings, device: str, size: tuple[int, int
             return learned
         return side_by_side.SideBySide(
             [root_sift.RootSiftExtractor(settings.cell, settings.bin_sizes, settings.min_gradient), learned])
+    if isinstance(settings, SamNeckSettings):
+        raise SegvladError('features.kind sam_neck is the network of the segmenter, and no network of its own')
     if not isinstance(settings, Dinov2Settings):
         raise SegvladError(f'features.kind {settings.kind} makes one vector of an image, and no features of its cells')
     return dinov2.Dinov2Extractor.from_checkpoint(

@@ -15,7 +15,7 @@ from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.mapping.segment_index import EXACT_SEGMENTS
 from segvlad_ros.recognition.decision import DecisionSettings
-from segvlad_ros.segmentation import sam, sam_checkpoint
+from segvlad_ros.segmentation import completion, sam, sam_checkpoint, sam_onnx
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
 from segvlad_ros.settings import flatten, one_of, setting
 from segvlad_ros.types import SegvladError
@@ -23,6 +23,8 @@ from segvlad_ros.verification.verify import VerificationSettings
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
+# Settings that came later, with what all descriptors before were made with: so they count as if they were not there.
+_LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave'}
 DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 SIFT, XFEAT = 'sift', 'xfeat'
 
@@ -64,13 +66,21 @@ class PatchSettings:
 
 @dataclass(frozen=True)
 class SamNetworkSettings:
-    """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`."""
+    """See :class:`segvlad_ros.segmentation.sam.SamSegmenter`.
+
+    :ivar weights: a checkpoint, or the ``.onnx`` that ``segvlad export sam`` wrote, which needs no PyTorch
+    :ivar image_size: side of the network's input, pixels; None: what it was trained with
+    :ivar gaps: what is done with the uncovered part of an image, see
+        :class:`segvlad_ros.segmentation.completion.CompletedSegmenter`
+    """
 
     kind: str
     model: str = setting(choices=(*sam_checkpoint.MODELS, 'auto'))
     weights: Path | None = None
     mode: str = setting('grid', choices=sam.MODES)
     precision: str = setting('float32', choices=sam.PRECISIONS)
+    image_size: int | None = setting(None, low=64, high=4096)
+    gaps: str = setting('leave', choices=completion.GAPS)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,14 @@ class XFeatSettings:
 
 
 @dataclass(frozen=True)
+class SamNeckSettings:
+    """See :class:`segvlad_ros.features.sam_neck.SamNeckExtractor`; the network is the segmenter's."""
+
+    kind: str
+    cell: int = setting(16, low=4, high=128)
+
+
+@dataclass(frozen=True)
 class OrbWordsSettings:
     """See :class:`segvlad_ros.description.binary_words.BagOfWords`; its words are the preset's vocabulary."""
 
@@ -147,8 +165,8 @@ class GivenSettings:
     made_by: str = ''
 
 
-FeatureSettings = (RootSiftSettings | Dinov2Settings | XFeatSettings | OrbWordsSettings | ImageModelSettings
-                   | GivenSettings)
+FeatureSettings = (RootSiftSettings | Dinov2Settings | SamNeckSettings | XFeatSettings | OrbWordsSettings
+                   | ImageModelSettings | GivenSettings)
 
 
 @dataclass(frozen=True)
@@ -244,8 +262,8 @@ class Preset(RecognitionSettings):
     segmenter: GraphSettings | PatchSettings | SamSettings = one_of(
         felzenszwalb=GraphSettings, graph=GraphSettings, patches=PatchSettings, sam=SamSettings)
     features: FeatureSettings = one_of(
-        root_sift=RootSiftSettings, dinov2=Dinov2Settings, xfeat=XFeatSettings, orb_words=OrbWordsSettings,
-        onnx=ImageModelSettings, torchscript=ImageModelSettings, given=GivenSettings)
+        root_sift=RootSiftSettings, dinov2=Dinov2Settings, sam_neck=SamNeckSettings, xfeat=XFeatSettings,
+        orb_words=OrbWordsSettings, onnx=ImageModelSettings, torchscript=ImageModelSettings, given=GivenSettings)
     projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
         file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
     neighbourhood: NeighbourhoodSettings
@@ -289,6 +307,9 @@ class Preset(RecognitionSettings):
         for section in sections:
             named.update(flatten(getattr(self, section), section))
         named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
+        for name, before in _LATER.items():
+            if named.get(name, '') == before:
+                del named[name]
         named.update(more)
         for name, value in named.items():
             if isinstance(value, Path):
@@ -298,9 +319,9 @@ class Preset(RecognitionSettings):
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The file, and the one with its weights where they are too many for an ONNX file."""
-    beside = path.with_name(path.name + DATA_SUFFIX)
-    return [path, beside] if path.suffix == '.onnx' and beside.is_file() else [path]
+    """The file, and those that belong to an ONNX file: weights that are too many for it, and the parts of a SAM."""
+    beside = [path.with_name(path.name + DATA_SUFFIX), *sam_onnx.files_of(path)[1:]]
+    return [path, *(file for file in beside if path.suffix == '.onnx' and file.is_file())]
 
 
 def existing_file(path: Path | None, name: str) -> Path:

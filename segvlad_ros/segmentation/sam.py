@@ -49,15 +49,15 @@ class SamSegmenter:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, model: str = 'auto', mode: str = 'grid', device: str = 'cpu',
-                        precision: str = 'float32', settings: SamGridSettings | None = None) -> SamSegmenter:
+                        precision: str = 'float32', image_size: int | None = None,
+                        settings: SamGridSettings | None = None) -> SamSegmenter:
         """Load a checkpoint.
 
-        :param path: an official ``sam_vit_*.pth``, or a state dict of the same network at another width
-        :param model: ``vit_b``, ``vit_l`` or ``vit_h`` to insist on that one, or ``auto``
+        :param path, model, image_size: see :func:`segvlad_ros.segmentation.sam_checkpoint.load_sam`
         :param device: ``cpu``, ``cuda`` or ``cuda:N``
         :raises SegvladError: where the file or the device cannot be used
         """
-        sam = load_sam(path, model)
+        sam = load_sam(path, model, image_size)
         torch = import_extra('torch')
         try:
             sam.to(device)
@@ -74,14 +74,19 @@ class SamSegmenter:
         torch = self._torch
         try:
             with torch.inference_mode():
-                masks, quality = self._masks(np.ascontiguousarray(rgb))
+                masks, quality, embedding = self._masks(np.ascontiguousarray(rgb))
                 quality = quality.cpu().numpy()
         except torch.OutOfMemoryError as error:
             if self._sam.device.type == 'cuda':
                 torch.cuda.empty_cache()
             raise SegvladError(f'out of memory on {self._sam.device} while segmenting a {rgb.shape[1]}x{rgb.shape[0]} '
                                'image: lower points_per_batch or set precision to bfloat16') from error
-        return Masks(masks, quality)
+        return Masks(masks, quality, embedding)
+
+    def encode(self, rgb: np.ndarray) -> Any:
+        """The embedding alone, (C, side, side) float32 on the network's device, in mode ``grid``."""
+        with self._torch.inference_mode():
+            return self.grid.encode(rgb)
 
     def _stock_masks(self) -> Any:
         """Stock's generator with records as two tensors."""
@@ -91,12 +96,12 @@ class SamSegmenter:
             pred_iou_thresh=settings.iou_threshold, stability_score_thresh=settings.stability_threshold,
             box_nms_thresh=settings.nms_threshold)
 
-        def generate(rgb: np.ndarray) -> tuple[Any, Any]:
+        def generate(rgb: np.ndarray) -> tuple[Any, Any, None]:
             # the reference drops empty masks, which only a stability threshold of 0 lets through
             records = [record for record in generator.generate(rgb) if record['area'] > 0]
             masks = np.array([record['segmentation'] for record in records], bool).reshape(-1, *rgb.shape[:2])
             quality = torch.tensor([record['predicted_iou'] for record in records], dtype=torch.float32)
-            return torch.from_numpy(masks).to(self._sam.device), quality
+            return torch.from_numpy(masks).to(self._sam.device), quality, None
 
         return generate
 

@@ -134,8 +134,9 @@ class PointDecoder:
         """Prompt tokens look at their own copy of the image; the bias of the keys cancels in the softmax."""
         batch, count, _ = queries.shape
         asked = self._absorb(attention, attention.q_proj(queries), attention.k_proj)
-        seen = self._functional.scaled_dot_product_attention(
-            asked, positioned, tokens, scale=1 / math.sqrt(attention.internal_dim // attention.num_heads))
+        # with one head of its own PyTorch would not fuse this, and its exporter to ONNX knows it with four axes only
+        scale = 1 / math.sqrt(attention.internal_dim // attention.num_heads)
+        seen = self._torch.softmax(asked @ positioned.transpose(1, 2) * scale, dim=2) @ tokens
         weight = attention.v_proj.weight.view(attention.num_heads, -1, tokens.shape[-1])
         seen = seen.view(batch, attention.num_heads, count, -1) @ weight.transpose(1, 2)
         return attention.out_proj(seen.transpose(1, 2).reshape(batch, count, -1) + attention.v_proj.bias)

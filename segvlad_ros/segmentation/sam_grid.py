@@ -110,11 +110,11 @@ class GridMasks:
         self.decoder = PointDecoder(sam)
         self._frame: _Frame | None = None
 
-    def generate(self, rgb: np.ndarray) -> tuple[Any, Any]:
+    def generate(self, rgb: np.ndarray) -> tuple[Any, Any, Any]:
         """Segment one image.
 
         :param rgb: (h, w, 3) uint8
-        :return: masks (M, h, w) bool on the device; predicted IoU (M,) float32, descending
+        :return: masks (M, h, w) bool on the device; predicted IoU (M,) float32, descending; the embedding
         """
         frame = self._frame
         if frame is None or frame.size != rgb.shape[:2]:
@@ -127,7 +127,7 @@ class GridMasks:
         masks, quality = self._suppress(frame, embedding, found)
         if not finite:
             raise SegvladError('the SAM image encoder gave values that are not finite; set precision to float32')
-        return masks, quality
+        return masks, quality, embedding
 
     def encode(self, rgb: np.ndarray) -> Any:
         """The image embedding, (C, side, side) float32; the image is scaled and padded as stock does it."""

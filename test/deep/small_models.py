@@ -7,8 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from random_models import SamSize, random_dinov2, random_sam
+from random_models import SamSize, random_dinov2, random_mobile_sam, random_sam
 from shared_data import shared
+
+from segvlad_ros.segmentation.tiny_vit import TinyVitSizes
 
 
 def real_image(name: str) -> Path:
@@ -68,4 +70,15 @@ vote: {{floor: 0.5}}
 decision: {{min_score: 0.3, max_ambiguity: 1.0, agreement: 1}}
 exclude: {{}}
 """)
+    return path
+
+
+TINY_VIT = TinyVitSizes(widths=(8, 16, 24, 32), depths=(1, 2, 1, 1), hidden=(16, 32, 48, 64), heads=(2, 3, 4),
+                        windows=(7, 14, 7), stem=4, output=64)
+
+
+def save_mobile_sam(folder: Path, seed: int = 1, side: int = 256) -> Path:
+    """A small MobileSAM checkpoint under its official name."""
+    path = folder / 'mobile_sam.pt'
+    torch.save(random_mobile_sam(seed, TINY_VIT, side), path)
     return path

@@ -113,7 +113,7 @@ def test_few_masks_hang_on_rounding(office_images):
     """Or the grid mode would lose its speed."""
     grid = CountingMasks(small_sam(1, side=256), SETTINGS)
     with torch.inference_mode():
-        masks, _ = grid.generate(image_at(office_images[4]))
+        masks, _, _ = grid.generate(image_at(office_images[4]))
     assert 0 < grid.drawn < len(masks) / 3
 
 

@@ -14,6 +14,7 @@ if not os.environ.get('SEGVLAD_REQUIRE_DEEP'):
         pytest.importorskip(needed)
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'deep'))
 
+import package_weights  # noqa: E402
 import torch  # noqa: E402
 from small_models import save_preset  # noqa: E402
 
@@ -26,6 +27,20 @@ FRAMES = [0, 90, 180, 270]
 
 def test_frames_are_described_mapped_and_matched(robot, namespace, tmp_path):
     map_and_match(robot, namespace, tmp_path, save_preset(tmp_path), 5)
+
+
+def test_real_segments_of_mobile_sam(robot, namespace, tmp_path):
+    """The preset that ships for them, with fewer points."""
+    preset = tmp_path / 'mobile.yaml'
+    shipped = (config_directory() / 'segvlad_mobile.yaml').read_text()
+    words = config_directory() / 'classic/vocabulary.npz'
+    for old, new in (('weights:mobile_sam', str(package_weights.mobile_sam())), ('classic/vocabulary.npz', str(words)),
+                     ('points_per_side: 16', 'points_per_side: 4'), ('image_size: 512', 'image_size: 256'),
+                     ('agreement: 3', 'agreement: 1'), ('max_ambiguity: 0.95', 'max_ambiguity: 1.0')):
+        assert old in shipped
+        shipped = shipped.replace(old, new)
+    preset.write_text(shipped)
+    map_and_match(robot, namespace, tmp_path, preset, 20)
 
 
 def test_any_network_in_a_file_describes_them(robot, namespace, tmp_path):
