@@ -1,11 +1,12 @@
 """The figures of one version of the package, to stand beside those of another: every set, one shipped configuration.
 
     python benchmark/version_figures.py --data ../shared/data --work /tmp/loops --name landed_55c810f [--processes N]
+        [--preset FILE.yaml]
 
 writes results/NAME.{json,md}; sets that are not asked for keep the figures of an earlier call. Plays the keyframes
 that loop_closures.py has described into --work, of as many seeds as are there, so that two versions see the same
 descriptors: the script of this commit runs with the package of another on PYTHONPATH, as far as that has the modules
-that drives.py imports.
+that drives.py imports. Another preset than ``classic`` wants a --work of its own, as calibration.py leaves it.
 
 A match is true within 1 m and 40 degrees where poses are the truth, and false beyond 60 degrees or 2 m ("near") or
 3.5 m ("far", as in the sets' place_truth.csv: the same wall from further back is no other place).
@@ -80,7 +81,7 @@ def _told(outcome: Outcome) -> dict:
             'reason': outcome.recognition.reason}
 
 
-def as_markdown(results: dict[str, dict], where: dict, name: str) -> str:
+def as_markdown(results: dict[str, dict], where: dict, name: str, preset: str = 'classic') -> str:
     """One row a drive and truth."""
     rows = []
     for title, by_truth in results.items():
@@ -91,17 +92,20 @@ def as_markdown(results: dict[str, dict], where: dict, name: str) -> str:
             rows.append((title, truth, row['queries_with_place'], recall_at_1, row['accepted'], row['ignored'],
                          len(row['false']), precision, recall, statuses,
                          f'{row["answer_ms"]["p50"]:.0f} / {row["answer_ms"]["p95"]:.0f}'))
-    lines = [*heading(name, 'version_figures.py', where, 'Preset `classic` as that version ships it. `ignored`: '
+    lines = [*heading(name, 'version_figures.py', where, f'Preset `{preset}` as that version ships it. `ignored`: '
                       'answered with a reference that counts neither way, left out of recall.'),
              *table(('set', 'truth', 'with place', 'recall@1', 'accepted', 'ignored', 'false', 'precision', 'recall',
                      'statuses', 'answer ms p50 / p95'), rows)]
     return '\n'.join(lines) + '\n'
 
 
-def rows_of(seed: int | None, data: Path, work: Path, only: str) -> dict[str, dict]:
-    """The figures of one seed, or (None) of the real sets, by drive and truth."""
+def rows_of(seed: int | None, data: Path, work: Path, only: str, *, name: str = 'classic') -> dict[str, dict]:
+    """The figures of one seed, or (None) of the real sets, by drive and truth.
+
+    :param name: of the preset
+    """
     cv2.setNumThreads(1)
-    preset, rows = load_preset('classic'), {}
+    preset, rows = load_preset(name), {}
     for title, trial in real_sets(data, work) if seed is None else simulated_sets(work, seed):
         if re.match(only, title):
             played = play(trial, preset, ranked=True)
@@ -115,6 +119,7 @@ def main() -> None:
     parser.add_argument('--name', required=True, help='of the version, and of the files')
     parser.add_argument('--sets', nargs='+', choices=('real', 'seeds'), default=['real', 'seeds'])
     parser.add_argument('--only', default='', help='a regular expression that the names of drives begin with')
+    parser.add_argument('--preset', default='classic', help='name or file (%(default)s)')
     parser.add_argument('--processes', type=int, default=1)
     args = parser.parse_args()
     path = RESULTS / f'{args.name}.json'
@@ -122,12 +127,12 @@ def main() -> None:
     jobs = [*([None] if 'real' in args.sets else []), *(described_seeds(args.work) if 'seeds' in args.sets else [])]
     where = machine('cpu')
     with get_context('spawn').Pool(args.processes) as pool:
-        for rows in pool.imap(partial(rows_of, data=args.data, work=args.work, only=args.only), jobs):
+        for rows in pool.imap(partial(rows_of, data=args.data, work=args.work, only=args.only, name=args.preset), jobs):
             results |= rows
             for title, by_truth in rows.items():
                 print(title, {truth: (row['accepted'], len(row['false']), row['recall'])
                               for truth, row in by_truth.items()}, flush=True)
-            write_results(args.name, where, {'sets': results}, as_markdown(results, where, args.name))
+            write_results(args.name, where, {'sets': results}, as_markdown(results, where, args.name, args.preset))
 
 
 if __name__ == '__main__':
