@@ -14,7 +14,8 @@ from segvlad_ros.ros.bridges.pose_graph_tools import PoseGraphTools
 from segvlad_ros.ros.bridges.rtabmap import Rtabmap
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.run import run_node
-from segvlad_ros.ros.output.status import Snapshot, bridge_status
+from segvlad_ros.ros.output.diagnostics import bridge_status
+from segvlad_ros.ros.output.node_statistics import Snapshot
 
 TARGETS = {'pose_graph_tools': PoseGraphTools, 'rtabmap': Rtabmap, 'cslam': Cslam, 'initial_pose': InitialPose}
 

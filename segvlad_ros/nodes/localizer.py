@@ -20,7 +20,7 @@ from segvlad_ros.ros.input.keyframe_input import KeyframeInput
 from segvlad_ros.ros.input.path_input import PathInput
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
-from segvlad_ros.ros.node.map_directory import MapDirectory
+from segvlad_ros.ros.node.map_directory import MapDirectory, oddities
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import (
@@ -31,9 +31,10 @@ from segvlad_ros.ros.output.conversions import (
     to_place_match,
     to_place_match_array,
 )
+from segvlad_ros.ros.output.diagnostics import decision_status
 from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
-from segvlad_ros.ros.output.status import MapFacts, decision_status
+from segvlad_ros.ros.output.node_statistics import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Pose, Recognition, SegvladError, Status
 
@@ -217,22 +218,12 @@ class Localizer(SegvladNode):
                 self._places.recognizer.add_stored(place_map, row, packed)
                 self._added(outline(packed))
         self._maps.append(place_map)
-        self._say_what_is_odd(place_map)
+        for oddity in oddities(place_map, self._places.recognizer, self._sessions(), self.parameters['base_frame']):
+            self.get_logger().warning(oddity)
         if self._input is not None and self._input.follower is not None:
             for identity in ids:
                 self._input.follower.known(identity)
         self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
-
-    def _say_what_is_odd(self, place_map: PlaceMap) -> None:
-        """Warn of what is hardly meant."""
-        known = {session.session_id for session in place_map.sessions()}
-        if self._sessions() and not known & set(self._sessions()):
-            self.get_logger().warning(f'{place_map.path.stem} has no session of the parameter sessions; it has '
-                                      f'{", ".join(sorted(known))}')
-        recognizer, base_frame = self._places.recognizer, self.parameters['base_frame']
-        base = recognizer.keyframe(recognizer.entries[-1]).base_from_camera if recognizer.count else None
-        if base is not None and base.frame != base_frame:
-            self.get_logger().warning(f'poses in {place_map.path.stem} are of {base.frame}, not of {base_frame}')
 
     def _forget_map(self) -> None:
         for place_map in self._maps:

@@ -15,10 +15,11 @@ from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
+from segvlad_ros.ros.output.diagnostics import pose_graph_status
 from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, unusable
 from segvlad_ros.ros.output.markers import graph_markers
+from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
-from segvlad_ros.ros.output.status import MapFacts, Snapshot, pose_graph_status
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.slam.pose_graph import FRAME, PoseGraph, Verdict
 from segvlad_ros.types import SegvladError

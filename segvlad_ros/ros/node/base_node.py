@@ -19,7 +19,8 @@ from segvlad_ros.ros.input.synchroniser import Bundle
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
-from segvlad_ros.ros.output.status import MapFacts, Snapshot, Statistics, StatusReporter
+from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot, Statistics
+from segvlad_ros.ros.output.status import StatusReporter
 from segvlad_ros.text import one_line, said_by
 from segvlad_ros.types import Frame, SegvladError
 

@@ -9,7 +9,7 @@ from segvlad_ros.fleet.courier import Courier, CourierFacts
 from segvlad_ros.fleet.milvus import DatabaseAddress, MilvusPlaces
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.ros.output.status import fleet_status
+from segvlad_ros.ros.output.diagnostics import fleet_status
 
 
 class FleetLink:

@@ -1,8 +1,9 @@
-"""Map names of service callers: every DDS peer can call us, so a name never leaves the map directory."""
+"""Maps by name: every DDS peer can call us, so a name never leaves the map directory."""
 from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.output.conversions import from_keyframe_id
 from segvlad_ros.text import one_line
 from segvlad_ros.types import KeyframeId, SegvladError
@@ -114,3 +116,18 @@ def _within(place_map: PlaceMap, identities: list[KeyframeId], center: Any, radi
         raise SegvladError(f'the poses are in {" and ".join(sorted(map(repr, frames)))}: give the center in one of '
                            'these frames')
     return found
+
+
+def oddities(place_map: PlaceMap, recognizer: Recognizer, sessions: Sequence[str], base_frame: str) -> Iterator[str]:
+    """What is hardly meant of a map that was loaded: a line each.
+
+    :param recognizer: that searches it
+    :param sessions: that queries are limited to, none: all
+    :param base_frame: of the robot, by its parameters
+    """
+    known = {session.session_id for session in place_map.sessions()}
+    if sessions and not known & set(sessions):
+        yield f'{place_map.path.stem} has no session of the parameter sessions; it has {", ".join(sorted(known))}'
+    base = recognizer.keyframe(recognizer.entries[-1]).base_from_camera if recognizer.count else None
+    if base is not None and base.frame != base_frame:
+        yield f'poses in {place_map.path.stem} are of {base.frame}, not of {base_frame}'

@@ -31,7 +31,7 @@ from segvlad_ros.types import (
 )
 
 if TYPE_CHECKING:
-    from segvlad_ros.ros.output.status import MapFacts, Snapshot
+    from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output import conversions
-from segvlad_ros.ros.output.status import MapFacts, Statistics
+from segvlad_ros.ros.output.node_statistics import MapFacts, Statistics
 from segvlad_ros.types import (
     CameraModel,
     Candidate,

@@ -8,7 +8,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from segvlad_ros.pipeline.presets import load_preset, preset_names
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import TABLE
-from segvlad_ros.ros.output.status import Statistics, decision_status, input_status, worker_status
+from segvlad_ros.ros.output.diagnostics import decision_status, input_status, worker_status
+from segvlad_ros.ros.output.node_statistics import Statistics
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
 
@@ -135,7 +136,7 @@ def test_the_core_speaks_through_the_node():
 def test_diagnostics_say_whether_a_preset_is_calibrated(name):
     status = decision_status('/localizer', load_preset(name))
     assert (status.name, status.level) == ('/localizer: decision', DiagnosticStatus.OK)
-    assert status.message == ('calibrated probability' if name == 'classic' else 'uncalibrated, thresholds decide')
+    assert status.message == ('calibrated probability' if name in ('classic', 'learned') else 'uncalibrated, thresholds decide')
     assert [(value.key, value.value) for value in status.values] == [('preset', name)]
 
 

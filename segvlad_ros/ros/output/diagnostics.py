@@ -1,0 +1,139 @@
+"""What /diagnostics says of a node: one status a concern, whose level comes from the worst that was found."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from segvlad_ros.pipeline.presets import Preset
+from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, waiting_s: float) -> DiagnosticStatus:
+    """How images come in.
+
+    :param topic: resolved name
+    :param parameters: the node's parameters, by name
+    :param waiting_s: since the last image, or since the node became active; NaN while it is not active
+    """
+    counts = snapshot.counts
+    silence = (WARN if waiting_s > parameters['diagnostics.no_images_warn_s'] else OK, no_images(waiting_s, topic))
+    drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
+             f'{snapshot.drop_ratio:.0%} of the images are dropped')
+    all_well = 'images arrive' if waiting_s >= 0 else 'not active'
+    return _status(f'{node}: input', all_well, [silence, drops], {
+        'topic': topic, 'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
+        'images received': counts.images_received, 'images dropped': counts.images_dropped,
+        'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
+        'backwards clock jumps': counts.clock_jumps, 'odometry leaps': counts.odometry_leaps,
+        'descriptors rejected': counts.descriptors_rejected,
+        'keyframes missed': counts.gaps, 'closures accepted by the back-end': counts.closures_accepted,
+        'closures rejected by the back-end': counts.closures_rejected,
+        'closures the back-end could not judge': counts.closures_unusable})
+
+
+def no_images(waiting_s: float, topic: str) -> str:
+    """The sentence that people search for when nothing happens."""
+    return f'no images for {waiting_s:.0f} s on {topic}'
+
+
+def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int, in_a_row: int,
+                  last_error: str) -> DiagnosticStatus:
+    """How the work goes.
+
+    :param errors: failures of the worker so far
+    :param in_a_row: failures without a success in between
+    """
+    p95 = snapshot.latency_p95_s
+    late = (_level(p95, parameters, 'diagnostics.latency', '_s'), f'95 % of the results come within {p95:.1f} s')
+    if in_a_row >= parameters['diagnostics.worker_errors_error']:
+        failing = (ERROR, f'{in_a_row} failures in a row: {last_error}')
+    else:
+        failing = (WARN if in_a_row else OK, f'the last image failed: {last_error}')
+    values = {'latency p50 [s]': snapshot.latency_p50_s, 'latency p95 [s]': p95, 'errors': errors,
+              'errors in a row': in_a_row, 'last error': last_error,
+              'keyframes processed': snapshot.counts.keyframes_processed}
+    for name, (p50, stage_p95) in snapshot.stages.items():
+        values[f'{name} p50 [s]'], values[f'{name} p95 [s]'] = p50, stage_p95
+    return _status(f'{node}: worker', 'working', [late, failing], values)
+
+
+def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> DiagnosticStatus:
+    """What the map holds."""
+    return _status(f'{node}: map', f'{facts.keyframes} keyframes', [], {
+        'state': state, 'map id': facts.map_id, 'keyframes': facts.keyframes, 'segments': facts.segments,
+        'bytes': facts.bytes, 'bytes a keyframe': facts.bytes_per_keyframe, 'bytes an hour': facts.bytes_per_hour,
+        'keyframes explained by the map': snapshot.counts.keyframes_explained,
+        'keyframes without room': snapshot.counts.keyframes_refused,
+        'keyframes evicted': snapshot.counts.keyframes_evicted,
+        'keyframe subscribers': facts.keyframe_subscribers, 'matches published': snapshot.counts.matches_published,
+        'last match age [s]': snapshot.match_age_s})
+
+
+def decision_status(node: str, preset: Preset) -> DiagnosticStatus:
+    """What makes a candidate a match."""
+    return _status(f'{node}: decision', preset.decides_by, [], {'preset': preset.name})
+
+
+def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
+                      rejected: int) -> DiagnosticStatus:
+    """How the pose graph is.
+
+    :param problem: what is wrong now, '' if nothing
+    :param failed: whether it cannot work at all
+    :param waiting: closures that odometry has not reached
+    """
+    return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', _trouble(problem, failed), {
+        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected})
+
+
+def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: int, waiting: int,
+                  given_up: int) -> DiagnosticStatus:
+    """How a bridge hands its inputs over.
+
+    :param problem, failed: as of :func:`pose_graph_status`
+    :param waiting: inputs whose keyframes the back-end does not know yet
+    :param given_up: inputs that could not be handed over
+    """
+    return _status(f'{node}: bridge', f'{sent} handed over', _trouble(problem, failed), {
+        'target': target, 'handed over': sent, 'waiting': waiting, 'given up': given_up})
+
+
+def fleet_status(node: str, *, uri: str, site: str, problem: str, failing_s: float, sent: int,
+                 waiting: int) -> DiagnosticStatus:
+    """How the map reaches the place database of many robots; an unreachable one costs the robot nothing.
+
+    :param problem: why nothing can be sent now, '' if it can
+    :param failing_s: since when
+    :param sent, waiting: keyframes
+    """
+    trouble = f'{waiting} keyframes wait since {failing_s:.0f} s: {problem}' if problem else ''
+    return _status(f'{node}: fleet', f'{sent} keyframes sent', _trouble(trouble, failed=False), {
+        'place database': uri, 'site': site, 'keyframes sent': sent, 'keyframes waiting': waiting})
+
+
+def _level(value: float, parameters: Any, name: str, unit: str = '') -> bytes:
+    """By the two thresholds of a value."""
+    if value > parameters[f'{name}_error{unit}']:
+        return ERROR
+    return WARN if value > parameters[f'{name}_warn{unit}'] else OK
+
+
+def _trouble(problem: str, failed: bool) -> list[tuple[bytes, str]]:
+    return [(ERROR if failed else WARN, problem)] if problem else []
+
+
+def _status(name: str, all_well: str, findings: list[tuple[bytes, str]], values: dict[str, Any]) -> DiagnosticStatus:
+    """A status that says the worst of its findings (level and sentence), the first of equals."""
+    level, message = max([(OK, all_well), *findings], key=lambda finding: finding[0])
+    return DiagnosticStatus(name=name, hardware_id='segvlad_ros', level=level, message=message,
+                            values=[KeyValue(key=key, value=_shown(value)) for key, value in values.items()])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return 'unknown' if math.isnan(value) else f'{value:.4g}'
+    return str(value)
