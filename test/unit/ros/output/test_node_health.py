@@ -136,7 +136,8 @@ def test_the_core_speaks_through_the_node():
 def test_diagnostics_say_whether_a_preset_is_calibrated(name):
     status = decision_status('/localizer', load_preset(name))
     assert (status.name, status.level) == ('/localizer: decision', DiagnosticStatus.OK)
-    assert status.message == ('calibrated probability' if name in ('classic', 'learned') else 'uncalibrated, thresholds decide')
+    decides = 'calibrated probability' if name in ('classic', 'learned') else 'uncalibrated, thresholds decide'
+    assert status.message == decides
     assert [(value.key, value.value) for value in status.values] == [('preset', name)]
 
 
