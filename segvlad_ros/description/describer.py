@@ -136,8 +136,9 @@ class Describer:
         of_masks = isinstance(self.extractor, SamNeckExtractor) and vector is None
 
         def features_and_keypoints() -> tuple[FeatureGrid | None, Keypoints | None]:
-            grid = None if of_masks else self._features(rgb, vector, timings)
-            return grid, self._keypoints(rgb, depth, grid, timings)
+            with one_blas_thread():  # OpenMP counts threads for each thread that asks
+                grid = None if of_masks else self._features(rgb, vector, timings)
+                return grid, self._keypoints(rgb, depth, grid, timings)
 
         others = self._pool.submit(features_and_keypoints)
         try:
