@@ -23,10 +23,10 @@ from segvlad_ros.verification.verify import VerificationSettings
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
-# Settings that came later, with what all descriptors before were made with: so they count as if they were not there.
-_LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave'}
 DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 SIFT, XFEAT = 'sift', 'xfeat'
+# Settings that came later, with what all maps before were made with: so they count as if they were not there.
+_LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave', 'keypoints': SIFT}
 
 
 @dataclass(frozen=True)
@@ -294,9 +294,7 @@ class Preset(RecognitionSettings):
 
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
-        # all maps had SIFT's keypoints before there was a choice, and no name for it
-        keypoints = {} if self.keypoints == SIFT else {'keypoints': self.keypoints}
-        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, **keypoints)
+        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints)
 
     def section_digest(self, section: str) -> str:
         """Likewise, of all in one section that changes what it makes of an image: 'features' or 'segmenter'."""
@@ -307,10 +305,10 @@ class Preset(RecognitionSettings):
         for section in sections:
             named.update(flatten(getattr(self, section), section))
         named.pop('segmenter.points_per_batch', None)  # memory against time, the masks are the same
+        named.update(more)
         for name, before in _LATER.items():
             if named.get(name, '') == before:
                 del named[name]
-        named.update(more)
         for name, value in named.items():
             if isinstance(value, Path):
                 named[name] = '+'.join(f'sha256:{sha256_of(file)}' for file in _files_of(existing_file(value, name)))

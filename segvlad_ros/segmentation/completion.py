@@ -48,6 +48,7 @@ class CompletedSegmenter:
         return replace(found, masks=_joined(found.masks, masks[large]),
                        quality=np.concatenate([found.quality, filling.quality[large]]))
 
+
 def _numpy(mask: Any) -> np.ndarray:
     return mask if isinstance(mask, np.ndarray) else mask.cpu().numpy()
 

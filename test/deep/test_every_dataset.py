@@ -24,8 +24,6 @@ from segvlad_ros.io.extraction_store import ExtractionStore
 COUNT = 12  # references and queries of each set; 17places has 40 of each, for its rule of truth
 WORDS = 5
 SAME = 0.6  # share of a query's parts that look like its place
-NAMES = ('exp0_global_SegLoc_VLAD_PCA_o3', 'exp1_global_Anyloc', 'exp4_global_SegLoc_VLAD_o0',
-         'exp5_global_SegLoc_VLAD_o1')
 
 
 class Extracted(Miniature):
@@ -66,8 +64,6 @@ class Extracted(Miniature):
         return masks.masks(name).masks, features.features(name).features
 
 
-
-
 @pytest.fixture(scope='module')
 def networks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('networks')
@@ -84,8 +80,7 @@ def test_recall_from_image_files_is_that_of_the_specification(name, tmp_path, ne
     monkeypatch.setattr(place_miniatures, 'REFERENCES', COUNT)
     monkeypatch.setattr(place_miniatures, 'QUERIES', COUNT)
     made, recalls = Extracted(tmp_path, name, networks), []
-    for experiment in NAMES:
-        row = EXPERIMENTS[experiment]
+    for experiment, row in EXPERIMENTS.items():
         capsys.readouterr()
         assert main(['reproduce', 'evaluate', '--data', str(tmp_path), '--dataset', name, '--experiment', experiment,
                      '--vocabulary', 'map', '--words', str(WORDS), '--pca-dimension', str(DIMENSION), '--json']) == OK
