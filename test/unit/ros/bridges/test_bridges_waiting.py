@@ -16,7 +16,7 @@ from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
 from segvlad_ros.ros.bridges.base_bridge import MOST, PendingMessages
 from segvlad_ros.ros.bridges.rtabmap import RtabmapNodes
-from segvlad_ros.ros.node.parameters import table_of
+from segvlad_ros.ros.node.parameter_table import table_of
 from segvlad_ros.ros.output.conversions import fill_pose, to_time
 from segvlad_ros.ros.output.node_statistics import Statistics
 from segvlad_ros.types import Pose

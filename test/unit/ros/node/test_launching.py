@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segvlad_ros.ros.node.launching import RVIZ_CONFIG, arguments_of, is_true, parameters_of, remappings_of
-from segvlad_ros.ros.node.parameters import table_of
+from segvlad_ros.ros.node.parameter_table import table_of
 
 ROOT = Path(__file__).resolve().parents[4]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))

@@ -1,4 +1,4 @@
-"""One table makes declarations, checks, parameter files and the README."""
+"""One table makes declarations, checks, parameter files and docs/parameters.md."""
 from pathlib import Path
 
 import pytest
@@ -7,7 +7,8 @@ import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from segvlad_ros.ros.node.parameters import BOTH, TABLE, NodeParameters, markdown, table_of
+from segvlad_ros.ros.node.parameter_table import BOTH, TABLE, markdown, table_of
+from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.types import SegvladError
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -112,9 +113,9 @@ def test_the_parameter_files_hold_all_parameters_with_their_defaults(name):
     assert all(type(found[entry.name]) is type(entry.default) for entry in wanted)
 
 
-def test_the_readme_has_the_table():
-    assert markdown() in (ROOT / 'README.md').read_text(), (
-        'README.md: replace the table of parameters by the output of "python -m segvlad_ros.ros.node.parameters"')
+def test_the_docs_have_the_table():
+    assert markdown() in (ROOT / 'docs/parameters.md').read_text(), (
+        'docs/parameters.md: replace the table by the output of "python -m segvlad_ros.ros.node.parameter_table"')
 
 
 def test_the_table_names_every_parameter():

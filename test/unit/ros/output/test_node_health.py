@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from segvlad_ros.pipeline.presets import load_preset, preset_names
 from segvlad_ros.ros.node.log_bridge import LogBridge
-from segvlad_ros.ros.node.parameters import TABLE
+from segvlad_ros.ros.node.parameter_table import TABLE
 from segvlad_ros.ros.output.diagnostics import decision_status, input_status, worker_status
 from segvlad_ros.ros.output.node_statistics import Statistics
 
