@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.synchroniser import Bundle
+from segvlad_ros.ros.node.bond import Bond
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
@@ -47,6 +48,7 @@ class SegvladNode(Node):
         self.fingerprint = ''
         self.images: ImageInput | None = None
         self.worker: Worker | None = None
+        self._bond: Bond | None = None  # of a node that a lifecycle manager looks after
         self.statistics = Statistics(self.steady_s)
         self.sensor_group = MutuallyExclusiveCallbackGroup()
         self.service_group = MutuallyExclusiveCallbackGroup()
@@ -69,6 +71,9 @@ class SegvladNode(Node):
 
     def activate(self) -> None:
         """Begin to take inputs other than images."""
+
+    def activated(self) -> None:
+        """Publish what is there already, now that the publishers are active."""
 
     def deactivate(self) -> None:
         """Take no more inputs."""
@@ -104,7 +109,11 @@ class SegvladNode(Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        return self._transition(state, ('activate', self._activate, super().on_activate),
+        def publish(state: LifecycleState) -> TransitionCallbackReturn:
+            result = super(SegvladNode, self).on_activate(state)
+            self.activated()
+            return result
+        return self._transition(state, ('activate', self._activate, publish),
                                 undo=('deactivate', self._deactivate, super().on_deactivate))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -176,10 +185,15 @@ class SegvladNode(Node):
         self.activate()
         if self.images is not None:
             self.images.open()
+        if not self.parameters['autostart']:
+            self._bond = self._bond or Bond(self)
+            self._bond.form()
         self.status.activated()
         self.active = True
 
     def _deactivate(self) -> None:
+        if self._bond is not None:
+            self._bond.end()
         if self.images is not None:
             self.images.close()
         if self.active:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks
@@ -12,6 +13,29 @@ from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers
 from segvlad_ros.types import KeyframeId, Pose, SegvladError
 
 DEPTH = 20  # pieces may come faster than a viewer takes them
+
+
+def marker_publisher(node: Any, came: Callable[[], None], depth: int = 1) -> Any:
+    """The publisher of ``~/markers`` of a node that makes markers only while somebody looks.
+
+    :param came: called in the executor when somebody has subscribed
+    """
+    def matched(event: Any) -> None:
+        if event.current_count_change > 0:
+            came()
+    return node.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched(depth),
+                                           event_callbacks=PublisherEventCallbacks(matched=matched))
+
+
+def show_soon(node: Any, show: Callable[[], Any]) -> None:
+    """Let the worker show the markers; that ends no row of failures. What is not configured shows nothing."""
+    def job() -> bool:
+        show()
+        return False
+    worker = node.worker
+    if worker is not None:
+        with suppress(SegvladError):  # much is to be done, or it is being stopped; what comes next is published anyway
+            worker.post(job, 'markers')
 
 
 class MarkerTopic:
@@ -29,9 +53,7 @@ class MarkerTopic:
         self._node, self._placed, self._matches = node, placed, matches
         self._keyframes: KeyframeMarkers | None = None
         self._whole, self._stamp_ns = True, 0
-        self._publisher = node.create_lifecycle_publisher(
-            MarkerArray, '~/markers', qos.latched(DEPTH),
-            event_callbacks=PublisherEventCallbacks(matched=self._matched))
+        self._publisher = marker_publisher(node, self.show, DEPTH)
 
     def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
         """Note where a keyframe is, a new one or one that has moved."""
@@ -64,16 +86,11 @@ class MarkerTopic:
         self._whole = self._whole and not self._publisher.is_activated
         return True
 
-    def _matched(self, event: Any) -> None:
-        """In the executor: somebody came."""
-        worker = self._node.worker
-        if event.current_count_change > 0 and worker is not None:
-            try:
-                worker.post(self._show_all, 'markers')
-            except SegvladError:  # much is to be done, or it is being stopped; the next keyframe is published anyway
-                self._whole = True
-
-    def _show_all(self) -> bool:
+    def show(self) -> None:
+        """Publish all there is, soon: somebody came, or the node has become active and some have come before it."""
         self._whole = True
+        show_soon(self._node, self._show_all)
+
+    def _show_all(self) -> None:
+        self._whole = True  # again: what the worker had in hand may have gone out meanwhile
         self.publish()
-        return False
