@@ -121,6 +121,16 @@ def test_nothing_is_left_running_when_something_is_missing(arguments, words, ros
     assert 'process started' not in launched.text()
 
 
+@pytest.mark.slam
+def test_without_one_node_the_others_do_not_stay(ros2_launch, tmp_path, monkeypatch):
+    (tmp_path / 'gtsam.py').write_text('raise ImportError("no module named gtsam")')
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}:{os.environ["PYTHONPATH"]}')
+    launched = ros2_launch('slam')
+    launched.process.wait(DEADLINE_S)
+    assert "pip install 'segvlad_ros[slam]'" in launched.text()
+    assert re.search(r'pose_graph-\d+ cannot start', launched.text())
+
+
 def _has_rviz():
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     try:

@@ -34,6 +34,7 @@ from segvlad_ros.types import SegvladError
 PACKAGE = 'segvlad_ros'
 RVIZ_CONFIG = 'config/rviz/segvlad.rviz'
 RESPAWN_DELAY_S = 2.0
+CANNOT_START = 1  # exit status of :func:`segvlad_ros.ros.node.run.run_node`
 
 
 def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
@@ -47,9 +48,17 @@ def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
 
 
 def _start(context: Any, nodes: tuple[LaunchedNode, ...]) -> list[Any]:
+    from launch.actions import Shutdown
     from launch_ros.actions import Node
     values = context.launch_configurations
-    return [Node(**wanted) for wanted in planned(nodes, values, values.get('ros_namespace', ''))]
+    respawn = is_true(RESPAWN, values)
+
+    def ended(event: Any, _context: Any) -> Any:
+        """Without a node that cannot start (no GTSAM, no such map) the others end; one that dies later they survive."""
+        if event.returncode == CANNOT_START and event.action.node_package == PACKAGE and not respawn:
+            return Shutdown(reason=f'{event.process_name} cannot start')
+        return None
+    return [Node(**wanted, on_exit=ended) for wanted in planned(nodes, values, values.get('ros_namespace', ''))]
 
 
 def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_namespace: str = '') -> list[dict[str, Any]]:
