@@ -179,7 +179,7 @@ def test_reader_that_goes_away_is_no_error(folder):
 
 
 def test_ctrl_c_while_a_command_is_imported_is_no_traceback():
-    code = '''
+    code = """
 import sys
 from segvlad_ros.cli import main
 class Impatient:
@@ -188,6 +188,6 @@ class Impatient:
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Impatient())
 sys.exit(main(['play', 'run.mcap']))
-'''
+"""
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, '')
