@@ -10,7 +10,7 @@ BASE := not deep and not slam and not fleet and not cluster and not browser and 
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint docs
+.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint docs docs-tables
 .PHONY: benchmark benchmark-gpu gpu clean
 
 help:  ## this list
@@ -64,6 +64,10 @@ docs:  ## README and docs/ as a site in build/docs, every link inside it checked
 	@VENV=$(VENV) .ci/setup docs
 	$(BIN)/sphinx-build -q -n -W --keep-going -c docs . build/docs
 	@cp build/docs/README.html build/docs/index.html
+
+docs-tables:  ## write the tables of docs/*.md (parameters, topics, services, messages) anew from the code
+	@VENV=$(VENV) .ci/setup
+	$(BIN)/python docs/write_tables.py
 
 benchmark:  ## the speed comparisons of benchmark/ on this machine
 	@VENV=$(VENV) .ci/setup dev deep

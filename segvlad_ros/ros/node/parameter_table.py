@@ -211,13 +211,3 @@ def markdown() -> str:
         lines.append(f'| `{entry.name}` | {nodes} | {entry.type_name} | {shown} | {entry.allowed} | {when} | '
                      f'{entry.description} |')
     return '\n'.join(lines)
-
-
-def main() -> None:
-    """Print the table of docs/parameters.md."""
-    import sys
-    sys.stdout.write(markdown() + '\n')
-
-
-if __name__ == '__main__':
-    main()
