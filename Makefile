@@ -4,14 +4,14 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 # What the base install is tested with. Nodes have the machine to themselves: they wait for each other, with deadlines.
-BASE := not deep and not slam and not fleet and not cluster and not browser and not long
+BASE := not deep and not slam and not fleet and not cluster and not browser and not pages and not long
 
 # A sourced /opt/ros must not leak into the virtual environment, which brings ROS 2 as wheels.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint docs docs-tables
-.PHONY: benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint
+.PHONY: docs docs-run docs-tables benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,10 @@ docs:  ## README and docs/ as a site in build/docs, every link inside it checked
 	@VENV=$(VENV) .ci/setup docs
 	$(BIN)/sphinx-build -q -n -W --keep-going -c docs . build/docs
 	@cp build/docs/README.html build/docs/index.html
+
+docs-run:  ## the commands of the pages, as they stand there
+	@VENV=$(VENV) .ci/setup dev
+	$(BIN)/pytest -m pages test/docs
 
 docs-tables:  ## write the tables of docs/*.md (parameters, topics, services, messages) anew from the code
 	@VENV=$(VENV) .ci/setup
