@@ -11,7 +11,7 @@ from pathlib import Path
 from segvlad_ros.ros.node import interface_table, parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r'(<!-- (\w+): written by docs/write_tables\.py -->\n).*?(\n<!-- end -->)', re.DOTALL)
+BLOCK = re.compile(r'(<!-- (\w+): written by docs/write_tables\.py -->\n).*?(<!-- end -->)', re.DOTALL)
 DEFINITION = re.compile(r'([\w/]+(?:\[\d*\])?)\s+(\w+)\s*(?:=\s*(\S+)\s*)?')
 
 
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     old = []
     for page in sorted((ROOT / 'docs').glob('*.md')):
         text = page.read_text()
-        written = BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+        written = BLOCK.sub(lambda found: f'{found[1]}{TABLES[found[2]]()}\n{found[3]}', text)
         if written != text:
             old.append(page.name)
             if '--check' not in arguments:

@@ -12,6 +12,7 @@ from segvlad_ros.ros.node.parameter_table import table_of
 
 TARGETS = re.findall(r'^([a-z][a-z-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 FILE = re.compile(r'(?:test|benchmark|config|launch|docs|segvlad_ros|msg|srv|cmake)/[\w./-]+\.\w+')
+KINDS = 'bash', 'bash run', 'text', 'python', 'none'
 PROGRAMS = {'segvlad', 'ros2', 'make', 'pip', 'python', 'python3', 'cd', 'git', 'rosdep', 'colcon', 'source', 'touch'}
 
 
@@ -77,7 +78,7 @@ def test_commands_name_what_there_is(page):
 def test_blocks_of_commands_say_so(page):
     """Else nobody checks them."""
     for block in blocks(page):
-        assert block.kind in ('bash', 'bash run', 'text', 'python', 'none'), f'{page.name}: {block.kind!r}: {block.text}'
+        assert block.kind in KINDS, f'{page.name}: {block.kind!r}: {block.text}'
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
