@@ -34,7 +34,7 @@ def test_the_hints_name_what_setup_installs():
 
 
 def test_rosdep_installs_what_pip_does():
-    base = ast.literal_eval(argument_of_setup('install_requires').right)  # ROS + [...]
+    base = ast.literal_eval(argument_of_setup('install_requires').right)  # ros_wheels() + [...]
     names = {re.match(r'[\w-]+', requirement).group() for requirement in base}
     keys = {depend.text for depend in ElementTree.parse(ROOT / 'package.xml').getroot().iter('exec_depend')
             if depend.text.startswith('python3-')}
