@@ -1,5 +1,6 @@
 """What is installed with the package, and what messages tell to install, whichever way the package was built."""
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def argument_of_setup(name):
 def test_the_hints_name_what_setup_installs():
     extras = ast.literal_eval(argument_of_setup('extras_require'))
     assert {extra: list(requirements) for extra, requirements in EXTRAS.items()} == {
-        extra: extras[extra] for extra in extras if extra not in ('dev', 'browser')}
+        extra: extras[extra] for extra in extras if extra not in ('dev', 'browser', 'docs')}
 
 
 def test_rosdep_installs_what_pip_does():
@@ -71,3 +72,17 @@ def test_the_threads_of_a_benchmark_are_refused_without_threadpoolctl(tmp_path):
                            cwd=ROOT)
     assert (ended.returncode, len(ended.stderr.strip().splitlines())) == (2, 1), ended.stderr
     assert 'pip install threadpoolctl' in ended.stderr
+
+
+@pytest.mark.parametrize('plugin', ['launch_testing', 'launch_ros', 'launch_pytest'])
+def test_our_tests_start_beside_a_sourced_ros(plugin, tmp_path):
+    """Its plugins are of pytest 7, and pytest 9 refuses them: no test would run."""
+    (tmp_path / f'{plugin}_plugin.py').write_text('def pytest_pycollect_makemodule(path, parent):\n    pass\n')
+    metadata = tmp_path / f'{plugin}-1.0.dist-info'
+    metadata.mkdir()
+    (metadata / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {plugin}\nVersion: 1.0\n')
+    (metadata / 'entry_points.txt').write_text(f'[pytest11]\n{plugin} = {plugin}_plugin\n')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *sys.path])}
+    ended = subprocess.run([sys.executable, '-m', 'pytest', '--collect-only', '-q', 'test/unit/test_text.py'], cwd=ROOT,
+                           env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
