@@ -15,6 +15,7 @@ from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.ros.input.synchroniser import Bundle, Synchroniser
 from segvlad_ros.ros.input.tf import Transforms
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import publisher_count
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.output.conversions import from_odometry
 from segvlad_ros.types import Frame, Pose, SegvladError
@@ -103,7 +104,7 @@ class ImageInput:
 
     def _expected(self, name: str) -> bool:
         subscription = self._subscriptions.get(name)
-        return subscription is not None and subscription.get_publisher_count() > 0
+        return subscription is not None and publisher_count(self._node, subscription) > 0
 
     def _schedule(self, delay_s: float) -> None:
         self._timer.timer_period_ns = max(1, round(delay_s * 1e9))

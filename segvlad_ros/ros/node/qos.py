@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from segvlad_ros.pipeline.presets import config_directory
+from segvlad_ros.ros.node.events import SubscriptionEventCallbacks
 
 
 def sensor(depth: int = 1) -> QoSProfile:
