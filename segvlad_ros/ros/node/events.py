@@ -7,11 +7,12 @@ from typing import Any
 from rclpy.qos import QoSProfile
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'publisher_count', 'telling_publisher']
+__all__ = ['PublisherEventCallbacks', 'SubscriptionEventCallbacks', 'UnsupportedEventTypeError', 'publisher_count',
+           'telling_publisher']
 
 LOOK_EVERY_S = 1.0
 

@@ -63,6 +63,7 @@ CAMERA = (
     Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
              parameter=str),
     Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
+    Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),
 )
 MAP_TO_WRITE = (
     Argument('map', 'Name of the map to write; empty: as in the parameter file, or a new name with the date.',

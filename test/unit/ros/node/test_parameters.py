@@ -12,7 +12,7 @@ from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.types import SegvladError
 
 ROOT = Path(__file__).resolve().parents[4]
-UNITS = ('_s', '_m', '_rad', '_hz')
+UNITS = ('_s', '_m', '_rad', '_hz', '_megapixels')
 NODES = [*BOTH, 'bridge', 'pose_graph']
 
 
