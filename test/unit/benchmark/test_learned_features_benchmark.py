@@ -59,9 +59,12 @@ def test_the_page_has_a_line_for_each_set_and_description():
     rows['learned']['settings'] = {'corridor': 0}
     text = page.as_page({'rows': rows, 'settings': settings}, benchmark.__doc__, {'cpu': 'x'})
     assert '| corridor | learned | 0.90 (0.80-0.95) | 1.00 | 9 + 0 | 1.00 (0.70-1.00) | 0.50 (0.30-0.70) |' in text
-    assert '| 0 + 0 (by thresholds) | - |' in text and 'images only' not in text.split('## ')[0].split('---|')[-1]
+    assert '| 0 + 0 (by thresholds) | - |' in text
     assert ('| learned | 0.90 (0.80-0.95) | 40, 0.99 (0.45) | 48 | features 20, segments 30 | 41 | '
             'measured beside other work |') in text
+    rows['learned']['costs'] = None
+    assert '| 40, 0.99 (0.45) | not measured | - | 41 |  |' in page.as_page(
+        {'rows': rows, 'settings': []}, benchmark.__doc__, {'cpu': 'x'})
     assert '| 0.88, 0.95, graph | 0.900 / 1.000; 40; 0.99 (0.45) |' in text
     assert 'taken 0.88, 0.95, graph for corridor' in text
 
