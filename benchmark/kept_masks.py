@@ -4,6 +4,7 @@ All masks are kept that thresholds may choose; thresholds and gaps then cost wha
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,41 +35,50 @@ class KeptNetwork:
         self._settings, self._folder, self._grid = settings, folder, None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def embedding(self, rgb: np.ndarray) -> np.ndarray:
-        """What the encoder makes of an image, (C, side, side) float32."""
-        return np.load(self._seen(rgb).with_suffix('.npy')).astype(np.float32)
+    def encode(self, rgb: np.ndarray) -> np.ndarray:
+        """The embedding of an image, (C, side, side) float32."""
+        path = self._file(rgb, '.npy')
+        if not path.is_file():
+            self._encoded(rgb)
+        return np.load(path).astype(np.float32)
 
     def candidates(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(n, h, w) bool masks of all points before any suppression; their predicted IoU and stability, (n,) each."""
-        with np.load(self._seen(rgb)) as found:
-            shape = tuple(found['shape'])
-            masks = np.unpackbits(found['masks'], count=int(np.prod(shape))).reshape(shape).astype(bool)
-            return masks, found['quality'], found['stability']
-
-    def _seen(self, rgb: np.ndarray) -> Path:
-        """The file of an image's masks, beside which its embedding lies, made now or before."""
-        path = self._folder / f'{digest(rgb).hex()}.npz'
+        path = self._file(rgb, '.npz')
         if not path.is_file():
-            torch = import_extra('torch')
-            with torch.inference_mode():
-                embedding, found = self._look(rgb)
-            masks, quality, stability = (np.concatenate(parts) for parts in zip(*found))
-            np.save(path.with_suffix('.npy'), embedding.numpy().astype(np.float16))
+            masks, quality, stability = (np.concatenate(parts) for parts in zip(*self._decoded(rgb)))
             unfinished = path.with_suffix('.unfinished')
             with unfinished.open('wb') as file:
                 np.savez_compressed(file, masks=np.packbits(masks), shape=masks.shape, quality=quality,
                                     stability=stability)
             unfinished.rename(path)
-        return path
+        with np.load(path) as found:
+            shape = tuple(found['shape'])
+            masks = np.unpackbits(found['masks'], count=int(np.prod(shape))).reshape(shape).astype(bool)
+            return masks, found['quality'], found['stability']
 
-    def _look(self, rgb: np.ndarray) -> tuple[Any, list[tuple[np.ndarray, ...]]]:
+    def _file(self, rgb: np.ndarray, suffix: str) -> Path:
+        return self._folder / f'{digest(rgb).hex()}{suffix}'
+
+    def _encoded(self, rgb: np.ndarray) -> Any:
+        """The embedding as the network has it; it is kept, too."""
         if self._grid is None:
+            settings = self._settings
             self._grid = GridMasks(
-                load_sam(self._settings.weights, self._settings.model, self._settings.image_size),
-                SamGridSettings(points_per_side=self._settings.points_per_side, iou_threshold=LOWEST_IOU))
-        frame, embedding = self._grid._frame_of(rgb.shape[:2]), self._grid.encode(rgb)
-        return embedding, [_measured(frame.rows @ (logits[:, :frame.rows.shape[1]] @ frame.columns), quality)
-                           for logits, quality, _ in self._grid._decode(embedding, frame.prompts)]
+                load_sam(settings.weights, settings.model, settings.image_size),
+                SamGridSettings(points_per_side=settings.points_per_side, iou_threshold=LOWEST_IOU))
+        with import_extra('torch').inference_mode():
+            embedding = self._grid.encode(rgb)
+        np.save(self._file(rgb, '.npy'), embedding.numpy().astype(np.float16))
+        return embedding
+
+    def _decoded(self, rgb: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Masks, predicted IoU and stability, batch by batch."""
+        embedding = self._encoded(rgb)
+        with import_extra('torch').inference_mode():
+            frame = self._grid._frame_of(rgb.shape[:2])
+            for logits, quality, _ in self._grid._decode(embedding, frame.prompts):
+                yield _measured(frame.rows @ (logits[:, :frame.rows.shape[1]] @ frame.columns), quality)
 
 
 def _measured(logits: Any, quality: Any) -> tuple[np.ndarray, ...]:
@@ -93,7 +103,7 @@ class KeptSegmenter:
         masks, quality = masks[passed], quality[passed]
         kept = suppressed(boxes_of(masks), quality, self._settings.nms_threshold)
         kept = kept[masks[kept].any(axis=(1, 2))]
-        return Masks(masks[kept], quality[kept], self._network.embedding(rgb))
+        return Masks(masks[kept], quality[kept], self._network.encode(rgb))
 
 
 def build_kept(preset: Preset, folder: Path) -> Describer:
