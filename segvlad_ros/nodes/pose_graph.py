@@ -8,17 +8,19 @@ from collections import deque
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry, Path
+from visualization_msgs.msg import MarkerArray
 
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
 from segvlad_ros.ros.output.diagnostics import pose_graph_status
 from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, unusable
 from segvlad_ros.ros.output.map_to_odom import MapToOdom
-from segvlad_ros.ros.output.marker_topic import marker_publisher, show_soon
+from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
@@ -44,7 +46,7 @@ class PoseGraphNode(SegvladNode):
         self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
         self._feedback = self.create_lifecycle_publisher(
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
-        self._markers = marker_publisher(self, self.activated)
+        self._markers = telling_publisher(self, MarkerArray, '~/markers', qos.latched(), self.activated)
         self._map_to_odom: MapToOdom | None = None
         self._odometry_ns = 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from std_msgs.msg import Header
+
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.peer_packages import interfaces
 from segvlad_ros.types import SegvladError
@@ -50,7 +52,6 @@ class Bond:
         self._publisher = self._timer = None
 
     def _send(self, active: bool) -> None:
-        message = self._message_type(id=self._node.get_name(), instance_id=self._instance, active=active,
-                                     heartbeat_timeout=TIMEOUT_S, heartbeat_period=PERIOD_S)
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(message)
+        self._publisher.publish(self._message_type(
+            header=Header(stamp=self._node.get_clock().now().to_msg()), id=self._node.get_name(),
+            instance_id=self._instance, active=active, heartbeat_timeout=TIMEOUT_S, heartbeat_period=PERIOD_S))

@@ -55,7 +55,8 @@ RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their
 FIXED_FRAME = Argument('fixed_frame', 'Frame in which RViz shows all; empty: map with pose_graph, else odom. What is '
                        'in another frame is seen where TF tells how the two lie to each other.')
 RESPAWN = Argument('respawn', 'true: start a node again that has ended; a map_builder goes on in its map.', 'false')
-EVERY = (NAMESPACE, LOG_LEVEL, SIM_TIME, RESPAWN, RVIZ, FIXED_FRAME)
+ENCLAVES = Argument('enclaves', 'SROS 2: the enclave below which each node has its own, such as /segvlad; empty: none.')
+EVERY = (NAMESPACE, LOG_LEVEL, SIM_TIME, ENCLAVES, RESPAWN, RVIZ, FIXED_FRAME)
 AUTOSTART = Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.',
                      parameter=bool)
 ROBOT_ID = Argument('robot_id', 'Number of this robot in its keyframe ids; empty: as in the parameter file.',
@@ -76,6 +77,7 @@ CAMERA = (
     Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
              parameter=str),
     Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
+    Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),
     Argument('camera', 'Name of this camera in its keyframe ids; empty: as in the parameter file.', parameter=str),
     Argument('base_from_camera', "Pose of the camera's optical frame in base_frame, x y z qx qy qz qw; empty: as in "
              'the parameter file, or by TF.', parameter=list),
@@ -147,6 +149,11 @@ def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str,
     given = [(argument.name, values[argument.name]) for argument in node.arguments
              if argument.topic and values[argument.name] != argument.name]
     return [*given, *node.remappings]
+
+
+def enclave_of(node: LaunchedNode, values: dict[str, str]) -> list[str]:
+    """The words that put a node into its enclave, none where there is none."""
+    return ['--enclave', f'{values[ENCLAVES.name]}/{node.executable}'] if values[ENCLAVES.name] else []
 
 
 def is_true(argument: Argument, values: dict[str, str]) -> bool:

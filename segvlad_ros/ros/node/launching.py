@@ -21,6 +21,7 @@ from segvlad_ros.ros.node.launch_arguments import (
     SIM_TIME,
     LaunchedNode,
     arguments_of,
+    enclave_of,
     fixed_frame,
     is_true,
     parameters_of,
@@ -82,7 +83,7 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
             'package': PACKAGE, 'executable': node.executable, 'name': node.executable, 'namespace': namespace,
             'output': 'screen', 'parameters': [file, _written(name, parameters)],
             'remappings': remappings_of(node, values), 'respawn': respawn, 'respawn_delay': RESPAWN_DELAY_S,
-            'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name]]})
+            'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name], *enclave_of(node, values)]})
     if is_true(RVIZ, values):
         _require_executable('rviz2', 'rviz2', f'sudo apt install ros-jazzy-rviz2, or leave {RVIZ.name} out')
         wanted.append({

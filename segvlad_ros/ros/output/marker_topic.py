@@ -5,26 +5,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks
 from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers
 from segvlad_ros.types import KeyframeId, Pose, SegvladError
 
 DEPTH = 20  # pieces may come faster than a viewer takes them
-
-
-def marker_publisher(node: Any, came: Callable[[], None], depth: int = 1) -> Any:
-    """The publisher of ``~/markers`` of a node that makes markers only while somebody looks.
-
-    :param came: called in the executor when somebody has subscribed
-    """
-    def matched(event: Any) -> None:
-        if event.current_count_change > 0:
-            came()
-    return node.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched(depth),
-                                           event_callbacks=PublisherEventCallbacks(matched=matched))
 
 
 def show_soon(node: Any, show: Callable[[], Any]) -> None:
@@ -53,7 +41,7 @@ class MarkerTopic:
         self._node, self._placed, self._matches = node, placed, matches
         self._keyframes: KeyframeMarkers | None = None
         self._whole, self._stamp_ns = True, 0
-        self._publisher = marker_publisher(node, self.show, DEPTH)
+        self._publisher = telling_publisher(node, MarkerArray, '~/markers', qos.latched(DEPTH), self.show)
 
     def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
         """Note where a keyframe is, a new one or one that has moved."""

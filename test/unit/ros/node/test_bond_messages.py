@@ -5,7 +5,6 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
-from std_msgs.msg import Header
 
 from segvlad_ros.ros.node.bond import Bond
 
@@ -14,8 +13,7 @@ class Status:
     """The fields of bond/msg/Status."""
 
     def __init__(self, **fields):
-        self.header = Header()
-        for name in ('id', 'instance_id', 'active', 'heartbeat_timeout', 'heartbeat_period'):
+        for name in ('header', 'id', 'instance_id', 'active', 'heartbeat_timeout', 'heartbeat_period'):
             setattr(self, name, fields.pop(name))
         assert not fields
 
