@@ -182,6 +182,11 @@ class CameraModel:
     distortion: np.ndarray
     distortion_model: str = 'plumb_bob'
 
+    @property
+    def straight(self) -> bool:
+        """Whether straight lines stay straight; never by an equidistant lens, however small its coefficients are."""
+        return not np.any(self.distortion) and (self.distortion_model != 'equidistant' or not len(self.distortion))
+
 
 @dataclass(frozen=True)
 class Frame:

@@ -134,6 +134,9 @@ class FrameAssembler:
             if model is not None and np.any(message.d) and not self._settings.rectified and self._called_rectified:
                 self._report('rectified', f'{self._topic} is taken for rectified by its name: P of camera_info counts, '
                              'its distortion D does not; set rectified to confirm, or remap the topic')
+            if model is not None and model.distortion_model == 'equidistant' and not np.any(model.distortion):
+                self._report('lens', 'camera_info: distortion_model is equidistant and D all zero, which is taken for '
+                             'an ideal fisheye lens; if the images are rectified, set rectified')
             return model
         except SegvladError as error:
             raise SegvladError(f'{error}; images are used without it, and matches have no metric pose') from None
