@@ -203,6 +203,15 @@ def decode_compressed(data, max_pixels: int = MAX_PIXELS, *, upright: bool = Fal
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
+# Of the shapes of two images that show the same view; one of the two may be smaller.
+_SHAPE_TOLERANCE = 0.01
+
+
+def same_view(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two images, height first, can show the same view: their shapes differ by no more than rounding."""
+    return abs(shape[1] * other[0] / (shape[0] * other[1]) - 1.0) <= _SHAPE_TOLERANCE
+
+
 _DEPTH_HEADER = struct.Struct('<iff')
 """Of image_transport's compressedDepth: format (0 = inverse depth), quantisation A and B."""
 

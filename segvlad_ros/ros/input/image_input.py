@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from segvlad_ros.geometry import unit_quaternion
 from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings
+from segvlad_ros.io.masks import read_mask
 from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.ros.input.synchroniser import Bundle, Synchroniser
@@ -57,6 +59,7 @@ class ImageInput:
                 ('odom', Odometry, 'odom', self._take_odometry, ODOMETRY_DEPTH),
                 ('camera_info', CameraInfo, 'camera_info', self._synchroniser.add_camera_info, COMPANION_DEPTH),
                 ('depth', Image, 'depth', self._synchroniser.add_depth, COMPANION_DEPTH),
+                ('mask', Image, 'mask', self._synchroniser.add_mask, COMPANION_DEPTH),
                 ('image', CompressedImage if self._compressed else Image,
                  self.topic, self._take_image, 1)):
             self._subscriptions[name] = qos.subscribe(
@@ -87,7 +90,14 @@ class ImageInput:
             self._node.statistics.count(incomplete=1)
             self._node.report(f'image used without {", ".join(bundle.missing)}: nothing with a fitting stamp came')
         return self._assembler.frame(bundle.image, depth=bundle.depth, camera_info=bundle.camera_info,
-                                     odometry=bundle.odometry)
+                                     odometry=bundle.odometry, mask=bundle.mask)
+
+    def picture(self, message: Any) -> Frame:
+        """Decode an image that comes by itself; with a frame_id it counts as one of this camera, with its mask.
+
+        :raises SegvladError: it cannot be decoded, or the mask is not of such images
+        """
+        return self._assembler.picture(message)
 
     def _check_order(self, stamp: int) -> None:
         back_s = (self._last_stamp_ns - stamp) * 1e-9
@@ -139,5 +149,6 @@ class ImageInput:
 def _settings(parameters: NodeParameters) -> InputSettings:
     fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
     mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
+    mask = read_mask(Path(parameters['mask']).expanduser()) if parameters['mask'] else None
     return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
-                         parameters['ignore_frame_ids'])
+                         parameters['ignore_frame_ids'], mask=mask)
