@@ -26,6 +26,7 @@ SECOND = 10 ** 9
 START = 1_700_000_000 * SECOND
 IMAGES, LAP, LEAP, ZOOM = 70, 35, 49, 56
 SIZE = 240, 180
+BODY = 'body.png'  # beside the bag: what of each image is not the robot's own bonnet
 MOUNT = Pose(np.array([0.2, 0.0, 0.4]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
 TOPICS = {'image': '/image/compressed', 'camera_info': '/camera_info', 'depth': '/depth', 'mask': '/mask',
           'odom': '/odom'}
@@ -49,19 +50,12 @@ def somebody(number):
 
 
 @pytest.fixture(scope='module')
-def body(tmp_path_factory):
-    """The robot's own bonnet."""
-    usable = np.full(SIZE[::-1], 255, np.uint8)
-    usable[-25:, 60:190] = 0
-    path = tmp_path_factory.mktemp('masks') / 'body.png'
-    assert cv2.imwrite(str(path), usable)
-    return path
-
-
-@pytest.fixture(scope='module')
 def bag(tmp_path_factory):
     """Two laps along a painted wall, and somebody before it; odometry starts again, and the lens changes."""
     path = tmp_path_factory.mktemp('bags') / 'run'
+    bonnet = np.full(SIZE[::-1], 255, np.uint8)
+    bonnet[-25:, 60:190] = 0
+    assert cv2.imwrite(str(path.parent / BODY), bonnet)
     rng = np.random.default_rng(7)
     wall = cv2.resize(rng.integers(0, 255, (14, 260, 3), np.uint8), (60 * LAP, SIZE[1]), interpolation=cv2.INTER_CUBIC)
     wall = np.hstack([wall, wall[:, :SIZE[0]]])
@@ -94,11 +88,11 @@ def quarter(folder):
     return str(path)
 
 
-def offline(bag, without, preset_name, body):
+def offline(bag, without, preset_name):
     """Keyframes and answers, as the nodes' core gives them."""
     places = PlaceRecognizer(preset_name, gate=KeyframeGate())
     topics = BagTopics(**{'mask': '/mask', **{name: '' for name in without}})
-    for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(body))):
+    for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(bag.parent / BODY))):
         number = (frame.stamp_ns - START) // SECOND
         walks = 'mask' not in without and number % 7 != 3 and number % 5 > 0
         assert (frame.mask[:-25].all() and not frame.mask[-1, 100]) == (not walks)
@@ -118,20 +112,20 @@ def play(bag, namespace, without):
 
 
 @pytest.mark.parametrize('without', [(), ('depth', 'mask'), ('camera_info', 'mask'), ('odom',)], ids='_'.join)
-def test_the_same_bag_gives_the_same_answers(bag, body, peer, launch, namespace, without):
+def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, without):
     preset = quarter(bag.parent) if without else 'classic'
     mount = [*MOUNT.translation.tolist(), *MOUNT.quaternion.tolist()]  # no wheel has tf2_msgs
     reliable = {f'qos_overrides.{namespace}{topic}.subscription.reliability': 'reliable' for topic in TOPICS.values()}
     builder = Robot(peer, launch('map_builder', {
-        'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount, 'mask': str(body),
-        **reliable}))
+        'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount,
+        'mask': str(bag.parent / BODY), **reliable}))
     localizer = Robot(peer, launch('localizer', {'preset': preset, 'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
     builder.running()
     localizer.running()
     played = play(bag, namespace, without)
     assert played.returncode == 0, played.stderr + builder.node.text()
-    wanted = list(offline(bag, without, preset, body))
+    wanted = list(offline(bag, without, preset))
     assert len(wanted) >= 50
     peer.wait(lambda: len(localizer.matches) >= len(wanted), 'all answers')
     live = [from_place_descriptor(message) for message in builder.keyframes]
