@@ -118,7 +118,7 @@ def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, witho
     reliable = {f'qos_overrides.{namespace}{topic}.subscription.reliability': 'reliable' for topic in TOPICS.values()}
     builder = Robot(peer, launch('map_builder', {
         'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount,
-        'mask': str(bag.parent / BODY), **reliable}))
+        'mask_file': str(bag.parent / BODY), **reliable}))
     localizer = Robot(peer, launch('localizer', {'preset': preset, 'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
     builder.running()

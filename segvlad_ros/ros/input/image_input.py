@@ -149,6 +149,6 @@ class ImageInput:
 def _settings(parameters: NodeParameters) -> InputSettings:
     fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
     mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
-    mask = read_mask(Path(parameters['mask']).expanduser()) if parameters['mask'] else None
+    mask = read_mask(Path(parameters['mask_file']).expanduser()) if parameters['mask_file'] else None
     return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
                          parameters['ignore_frame_ids'], mask=mask)
