@@ -92,8 +92,8 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('image_bits', 0, 'Bits of the camera in 16-bit images (mono16, rgb16, bayer_*16) that leave the upper '
               'ones empty: 10, 12, ...; 0: all 16, but images that look otherwise are refused.', minimum=0, maximum=16),
     Parameter('mask_file', '', "PNG of what each image shows that belongs to no place, as the robot's own body: 0 "
-              'covers, anything else is used. Of the size of the images, or of that of the whole image made smaller or larger. '
-              'People and the like come on the topic mask.'),
+              'covers, anything else is used. Of the size of the images, or of that of the whole image made smaller or '
+              'larger. People and the like come on the topic mask.'),
     Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth, mask and odometry.',
               minimum=0.0, maximum=10.0),
     Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth or mask.',
