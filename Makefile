@@ -10,8 +10,8 @@ BASE := not deep and not slam and not fleet and not cluster and not browser and 
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint benchmark
-.PHONY: benchmark-gpu gpu clean
+.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint docs
+.PHONY: benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,11 @@ test-long:  ## fuzzing, kill loops, whole drives with the SLAM back-end
 lint:  ## ruff over everything
 	@VENV=$(VENV) .ci/setup dev
 	$(BIN)/ruff check .
+
+docs:  ## README and docs/ as a site in build/docs, every link inside it checked
+	@VENV=$(VENV) .ci/setup docs
+	$(BIN)/sphinx-build -q -n -W --keep-going -c docs . build/docs
+	@cp build/docs/README.html build/docs/index.html
 
 benchmark:  ## the speed comparisons of benchmark/ on this machine
 	@VENV=$(VENV) .ci/setup dev deep

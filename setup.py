@@ -111,6 +111,7 @@ setup(
         "cluster": ["ray[client]>=2.52"],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6", "ruff==0.17.6", "h5py>=3.10"],
         "browser": ["playwright>=1.48"],
+        "docs": ["sphinx>=7.2", "myst-parser>=2", "furo>=2024.1"],
     },
     entry_points={"console_scripts": [
         "segvlad = segvlad_ros.cli:main",
