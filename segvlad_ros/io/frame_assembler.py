@@ -135,7 +135,7 @@ class FrameAssembler:
         rgb, frame_id, stamp = self._decoder.decode(image), image.header.frame_id, stamp_ns(image)
         if not frame_id:
             return Frame(rgb, stamp)
-        return Frame(rgb, stamp, frame_id=frame_id, base_from_camera=self._mount(frame_id, stamp),
+        return Frame(rgb, stamp, self._settings.camera, frame_id, base_from_camera=self._mount(frame_id, stamp),
                      mask=self._static_mask(rgb.shape))
 
     def _static_mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
