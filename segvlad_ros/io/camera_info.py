@@ -101,6 +101,9 @@ def _cut(model: CameraModel, info: Any) -> CameraModel:
     roi, matrix = info.roi, np.array(model.matrix, np.float64)
     size = np.array([model.width, model.height])
     if roi.width and roi.height:
+        if roi.x_offset + roi.width > model.width or roi.y_offset + roi.height > model.height:
+            raise SegvladError(f'camera_info: roi of {roi.width} x {roi.height} pixels at ({roi.x_offset}, '
+                               f'{roi.y_offset}) leaves the whole image of {model.width} x {model.height}')
         matrix[:2, 2] -= roi.x_offset, roi.y_offset
         size = np.array([roi.width, roi.height])
     matrix[:2] /= binning[:, None]
@@ -110,6 +113,16 @@ def _cut(model: CameraModel, info: Any) -> CameraModel:
 
 def _shown(values: np.ndarray) -> str:
     return '[' + ' '.join(f'{value:.6g}' for value in values.ravel()[:14]) + ']'
+
+
+_CALIBRATION = ('width', 'height', 'distortion_model', 'd', 'k', 'r', 'p', 'binning_x', 'binning_y')
+_REGION = ('x_offset', 'y_offset', 'width', 'height')
+
+
+def same_calibration(one: Any, other: Any) -> bool:
+    """Whether two CameraInfo messages say the same of their images."""
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b, names in (
+        (one, other, _CALIBRATION), (one.roi, other.roi, _REGION)) for name in names)
 
 
 class CameraInfos:
@@ -138,6 +151,9 @@ class CameraInfos:
         self._messages.insert(at, message)
 
     def nearest(self, stamp_ns: int) -> Any | None:
-        """The one whose stamp is nearest, None without any."""
-        number = nearest(self._stamps, stamp_ns)
-        return None if number is None else self._messages[number]
+        """The one whose stamp is nearest; None without any, and where it changes around that stamp."""
+        number, after = nearest(self._stamps, stamp_ns), bisect.bisect_left(self._stamps, stamp_ns)
+        if number is None or self._stamps[number] != stamp_ns and 0 < after < len(self._stamps) and (
+                self._messages[after - 1] is not self._messages[after]):
+            return None
+        return self._messages[number]

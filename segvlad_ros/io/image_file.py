@@ -51,6 +51,9 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     width, height = image.size
     if width * height > max_pixels:
         raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
+    if len(data) < _least_bytes(image):
+        raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off: it claims {width} x {height} '
+                           'pixels, which take more')
     is_tiff = isinstance(image, TiffImageFile)
     orientation = _orientation(image) if upright or is_tiff else 1
     pixels = _by_opencv(data) if _is_for_opencv(image, data) else _by_pillow(image)
@@ -61,14 +64,36 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     return np.ascontiguousarray(pixels)
 
 
-def _opened(data: bytes, max_pixels: int) -> Image.Image:
-    """The image with its header read."""
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a compressed image by its header; nothing is decoded.
+
+    :raises SegvladError: no image whose header can be read
+    """
+    return _opened(data, 0, check=False).size
+
+
+def _least_bytes(image: Image.Image) -> int:
+    """What a file with so many pixels has at least: a few bytes may not claim memory for many.
+
+    Huffman's codes give each block of 8 x 8 pixels a bit or more, and deflate packs 1032 bytes in one at best.
+    """
+    width, height = image.size
+    if isinstance(image, JpegImageFile):
+        return -(-width // 8) * -(-height // 8) // 8
+    return width * height // (8 * 1032) if isinstance(image, PngImageFile) else 0
+
+
+def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
+    """The image with its header read.
+
+    :param check: whether the rest is there, as far as that is seen without decoding
+    """
     reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
     if reader is None:
         raise SegvladError(f'{len(data)} bytes are no {FORMATS} image')
     try:
         image = reader(io.BytesIO(data))
-        if reader is PngImageFile:
+        if check and reader is PngImageFile:
             reader(io.BytesIO(data)).verify()  # the checksums, which decoding passes over
     except Image.DecompressionBombError:  # of WebP, whose reader takes memory early
         raise SegvladError(f'compressed image refused; at most {max_pixels} pixels are allowed') from None
@@ -78,7 +103,7 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off ({_line(error)})') from None
     # OpenCV fills a cut off JPEG with grey. Inside the scan, where the reader stopped, 0xFF is followed by 0 or a
     # restart marker, so that 0xFFD9 is the end and nothing else.
-    if reader is JpegImageFile and data.find(b'\xff\xd9', image.fp.tell()) < 0:
+    if check and reader is JpegImageFile and data.find(b'\xff\xd9', image.fp.tell()) < 0:
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off (the end is missing)')
     return image
 

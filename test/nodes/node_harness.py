@@ -26,7 +26,7 @@ from segvlad_ros.cli.processes import NodeCommand, abort
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output.conversions import to_time
 
-DEADLINE_S = 60.0  # a machine may be busy; nothing here takes long on an idle one
+DEADLINE_S = 240.0  # for a machine that is busy with other work; on an idle one nothing here takes long
 PROBE_S = 2.0  # a call that is tried again may be lost
 SECOND = 10**9
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -1,6 +1,7 @@
 """localizer as a process: every keyframe is answered, from images or from a map_builder's descriptors."""
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -9,7 +10,7 @@ from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.msg import PlaceMatch, PlaceMatchArray, SegVladStatus
+from segvlad_ros.msg import PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
@@ -254,3 +255,26 @@ def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pi
           [lambda number=number: builder.send(camera, image_message(pictures[0], number)) for number in (1, 2, 3, 4)])
     status = localizer.statuses[-1]
     assert (status.keyframes, status.keyframes_processed) == (0, 0)
+
+
+def test_diagnostics_say_how_keyframes_of_another_node_come(robot):
+    """A localizer that worked was called not active, and none was warned of keyframes that never came."""
+    localizer = robot('localizer', {'source': 'descriptors', 'diagnostics.no_images_warn_s': 0.5})
+    topic = f'{localizer.peer.namespace}/keyframes'
+
+    def told(level, words):
+        def found():
+            return any(s.level == level and words in s.message for message in localizer.diagnostics[-1:]
+                       for s in message.status if s.name == f'{localizer.node.name}: input')
+        return localizer.peer.wait(found, f'diagnostics that say {words}')
+
+    told(DiagnosticStatus.WARN, f'no keyframes for 1 s on {topic}')
+    publisher = localizer.peer.publisher(PlaceDescriptor, 'keyframes')
+    localizer.peer.matched(publisher)
+    told(DiagnosticStatus.WARN, f's on {topic}')  # there is who makes them, and has made none
+    publisher.publish(PlaceDescriptor())  # of another model, but it came
+    told(DiagnosticStatus.OK, 'the robot stands')
+    localizer.peer.node.destroy_publisher(publisher)
+    told(DiagnosticStatus.WARN, f's on {topic}')
+    assert localizer.warnings('no keyframes for') == 2
+    assert localizer.warnings('is the map_builder active') == 2

@@ -422,6 +422,59 @@ def test_a_free_running_camera_drops_and_counts(builder, pictures):
     assert float(values['input rate [Hz]']) > 1
 
 
+def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
+    """What fits is used for the images it belongs to; else there is no camera, one warning, and the run goes on."""
+    robot = builder({'depth_transport': 'compressedDepth'})
+    camera, infos = robot.camera(), robot.camera(CameraInfo, 'camera_info')
+    depths = robot.camera(CompressedImage, 'depth/compressedDepth')
+    small = cv2.resize(pictures[0], (320, 240))
+    png = cv2.imencode('.png', np.full((240, 320), 2500, np.uint16))[1].tobytes()
+    usual = {'width': 320, 'height': 240, 'distortion_model': 'plumb_bob', 'd': [0.0] * 5,
+             'k': [300.0, 0.0, 160.0, 0.0, 300.0, 120.0, 0.0, 0.0, 1.0]}
+    zoomed, nothing = [450.0, 0.0, 150.0, 0.0, 450.0, 118.0, 0.0, 0.0, 1.0], [0.0] * 9
+    said = [({}, 300.0, ''), ({'k': zoomed}, 450.0, ''), ({'k': [np.nan] * 9}, 0.0, 'K is not finite'),
+            ({'width': 640, 'height': 480}, 0.0, 'is of 640 x 480 pixels'), ({'k': nothing}, 0.0, 'not calibrated'),
+            ({'distortion_model': 'omnidirectional', 'd': [0.1] * 5}, 0.0, 'omnidirectional'), ({}, 300.0, '')]
+    for number, (changes, focal, why) in enumerate(said, start=1):
+        infos.publish(stamped(CameraInfo(**{**usual, **changes}), 10.0 * number))
+        depths.publish(stamped(CompressedImage(format='16UC1; compressedDepth png', data=bytes(12) + png),
+                               10.0 * number))
+        status = robot.send(camera, image_message(small, 10.0 * number))
+        keyframe = robot.keyframe(number)
+        assert keyframe.camera_info.k[0] == focal
+        assert np.nanmax(keyframe.keypoint_depths) == pytest.approx(2.5)
+        assert why in status.message
+    assert robot.warnings('K is not finite') <= 1  # throttled, and never twice
+    assert robot.statuses[-1].images_rejected == 0
+
+
+def test_an_image_that_no_camera_takes_is_refused(builder, pictures):
+    """700 bytes of JPEG that claim 9999 x 9999 pixels were decoded into 300 MB, and described."""
+    robot = builder({'image_transport': 'compressed'})
+    camera = robot.camera(CompressedImage, 'image/compressed')
+    small = cv2.imencode('.jpg', cv2.resize(pictures[0], (160, 120)))[1].tobytes()
+    at = small.index(b'\xff\xc0') + 5
+    bomb = small[:at] + (9999).to_bytes(2, 'big') * 2 + small[at + 4:]
+    status = robot.send(camera, stamped(CompressedImage(format='bgr8; jpeg compressed bgr8', data=bomb), 1.0))
+    assert '9999 x 9999 pixels refused: max_megapixels is 25' in status.message
+    assert (status.images_rejected, status.keyframes_processed) == (1, 0)
+    assert robot.send(camera, compressed_message(pictures[0], 2.0)).keyframes_processed == 1
+
+
+def test_the_gate_changes_while_the_robot_drives(builder, pictures):
+    robot = builder()
+    camera = robot.camera()
+    assert robot.send(camera, image_message(pictures[0], 1.0)).keyframes_processed == 1
+    for name in ('min_interval_s', 'no_odometry_interval_s'):
+        assert _set_parameter(robot, f'keyframe.{name}', 10.0).successful
+    assert robot.send(camera, image_message(pictures[1], 10.9)).keyframes_processed == 1
+    assert robot.send(camera, image_message(pictures[1], 11.0)).keyframes_processed == 2
+    assert not _set_parameter(robot, 'keyframe.min_interval_s', -1.0).successful
+    assert _set_parameter(robot, 'keyframe.min_interval_s', 1.0).successful
+    assert _set_parameter(robot, 'keyframe.no_odometry_interval_s', 1.0).successful
+    assert robot.send(camera, image_message(pictures[2], 12.0)).keyframes_processed == 3
+
+
 @pytest.mark.fault('topic', 'no image comes; a publisher of another reliability',
                    'a warning with the topic after `no_images_warn_s`; the QoS that does not fit is named once')
 def test_silence_and_a_wrong_qos_are_named(robot, namespace):

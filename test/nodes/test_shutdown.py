@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from node_harness import DEADLINE_S
 
 from segvlad_ros.msg import SegVladStatus
 
@@ -45,7 +46,7 @@ sys.exit(run_node(lambda: Interrupted(), ['--ros-args', '-p', 'preset:=missing']
 """
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     ended = subprocess.run([sys.executable, '-c', code], check=False, env=environment, capture_output=True, text=True,
-                           timeout=60)
+                           timeout=DEADLINE_S)
     assert ended.returncode == 1, ended.stderr
     assert "unknown preset 'missing'" in ended.stderr
     assert 'Traceback' not in ended.stderr

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from segvlad_ros.io.camera_info import same_calibration
 from segvlad_ros.io.odometry_pieces import OdometryPieces, OdometryPose
 from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.stamp_cache import StampCache, make_cache
@@ -47,8 +48,9 @@ class Synchroniser:
     """Holds images until their companions have come or the time is up, and hands them on in order of arrival.
 
     Depth is the message nearest in stamp within the tolerance; odometry is interpolated at the image's stamp;
-    camera_info is the one nearest in stamp, which is waited for where it came with every image so far. An input that
-    nobody publishes is not waited for. Not thread-safe: call it from one callback group.
+    camera_info is the one nearest in stamp, which is waited for where it came with every image so far, and none where
+    it changes around the image, for nobody knows when the lens has moved. An input that nobody publishes is not waited
+    for. Not thread-safe: call it from one callback group.
 
     :param emit: receives each :class:`Bundle`
     :param expected: whether somebody publishes an input: 'depth', 'camera_info', 'odom'
@@ -160,15 +162,22 @@ class Synchroniser:
     def _bundle(self, waited: _Waiting) -> Bundle:
         stamp = stamp_ns(waited.image)
         depth, odometry = self._depth_of(stamp), self._odometry.at(stamp)
-        camera_info = self._camera_info.nearest(stamp)
+        camera_info = None if self._changes(stamp) else self._camera_info.nearest(stamp)
         there = {'camera_info': camera_info, 'depth': depth, 'odom': odometry}
         self._in_step = camera_info is not None and stamp_ns(camera_info) == stamp
         missing = tuple(name + self._instead(name, stamp) for name, value in there.items()
                         if value is None and self._expected(name))
         return Bundle(waited.image, waited.received_s, depth, camera_info, odometry, missing)
 
+    def _changes(self, stamp: int) -> bool:
+        """Whether camera_info says one thing before an image and another one after it."""
+        around = self._camera_info.around(stamp)
+        return len(around) == 2 and stamp_ns(around[0]) != stamp and not same_calibration(*around)
+
     def _instead(self, name: str, stamp: int) -> str:
         """How far off the stamps are of what did come, where a delay does not explain it."""
+        if name == 'camera_info':
+            return ' (which changes just there)' if self._changes(stamp) else ''
         depth = self._depth.nearest(stamp) if name == 'depth' else None
         other = self._odometry.newest_stamp_ns() if name == 'odom' else None if depth is None else stamp_ns(depth)
         off_s = 0.0 if other is None else (other - stamp) * 1e-9

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from segvlad_ros.io.camera_info import camera_model, checked
+from segvlad_ros.io.camera_info import CameraInfos, camera_model, checked
 from segvlad_ros.types import CameraModel, SegvladError
 
 K = [460.0, 0.0, 320.0, 0.0, 461.0, 240.0, 0.0, 0.0, 1.0]
@@ -98,3 +98,12 @@ def test_a_model_of_other_numbers_is_checked_alike():
     bad = CameraModel(640, 480, np.array(K).reshape(3, 3), np.ones(5), 'equidistant')
     with pytest.raises(SegvladError, match='equidistant has 4'):
         checked(bad)
+
+
+def test_the_infos_of_a_recording_where_they_change():
+    infos = CameraInfos()
+    for second, content in ((1, b'a'), (2, b'a'), (3, b'b'), (4, b'b')):
+        infos.add(second * 10**9, content, lambda content=content: content)
+    asked = [0.5, 1.6, 2.0, 2.2, 2.8, 3.0, 3.5, 9.0]
+    assert [infos.nearest(round(seconds * 10**9)) for seconds in asked] == [
+        b'a', b'a', b'a', None, None, b'b', b'b', b'b']

@@ -1,13 +1,17 @@
 """One contract for inputs: what belongs to an image is used, what does not costs the metric pose and is said."""
 from __future__ import annotations
 
+import resource
+import struct
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from segvlad_ros.geometry import StaticTransforms
+from segvlad_ros.io import image_codec
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings
 from segvlad_ros.io.odometry_pieces import OdometryPose
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
@@ -166,3 +170,95 @@ def test_images_of_a_topic_called_rectified_are_so_and_that_is_said(topic, recti
     assert model.distortion.any() == (info is RAW and not (rectified or said))
     assert bool(rig.said) == said
     assert all(topic in problem and 'set rectified' in problem for _, problem in rig.said)
+
+
+def jpeg(width, height, size=700):
+    """A grey JPEG of few bytes whose header claims a size."""
+    data = image_codec.encode_jpeg(np.full((48, 64, 3), 90, np.uint8))
+    at = data.index(b'\xff\xc0') + 5
+    data = data[:at] + struct.pack('>HH', height, width) + data[at + 4:]
+    return SimpleNamespace(header=header(), format='rgb8; jpeg compressed bgr8', data=data)
+
+
+@pytest.mark.parametrize(('message', 'companions', 'settings', 'why'), [
+    (jpeg(9999, 9999), {}, {'max_megapixels': 25.0}, '9999 x 9999 pixels refused: max_megapixels is 25'),
+    (jpeg(9999, 9999), {'camera_info': camera_info()}, {}, 'refused: its camera_info is of 64 x 48'),
+    (jpeg(9999, 9999), {}, {}, 'it claims 9999 x 9999 pixels, which take more'),
+    (jpeg(1280, 960), {'camera_info': camera_info()}, {}, '1280 x 960 pixels refused: its camera_info is of 64 x 48'),
+    (image(pixels=np.zeros((300, 400, 3), np.uint8)), {'camera_info': camera_info()}, {}, '400 x 300 pixels refused'),
+    (image(pixels=np.zeros((300, 400, 3), np.uint8)), {}, {'max_megapixels': 0.1}, '400 x 300 pixels refused')])
+def test_images_that_no_camera_takes_are_refused_before_they_are_decoded(message, companions, settings, why):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SegvladError) as refused:
+        Rig(**settings).frame(message, **companions)
+    assert why in str(refused.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+def test_a_camera_may_be_larger_than_a_wrong_camera_info():
+    large = image(pixels=np.zeros((160, 200, 3), np.uint8))
+    assert Rig().frame(large, camera_info=camera_info()).camera_model is None
+    huge = image(pixels=np.zeros((480, 640, 3), np.uint8))
+    assert Rig().frame(huge, camera_info=camera_info('another_camera')).rgb.shape == (480, 640, 3)
+    assert Rig().frame(huge, camera_info=camera_info(width=0, height=0)).rgb.shape == (480, 640, 3)
+
+
+def test_a_depth_image_that_claims_too_much_is_not_decoded():
+    rig, png = Rig(), cv2.imencode('.png', np.ones((6000, 6000), np.uint16))[1].tobytes()
+    message = SimpleNamespace(header=header(), format='16UC1; compressedDepth png', data=bytes(12) + png)
+    assert rig.frame(depth=message).depth is None
+    (what, problem), = rig.said
+    assert what == 'depth' and '6000 x 6000 pixels refused: the image has 64 x 48' in problem
+
+
+@pytest.mark.parametrize('kind', ['16UC1; compressedDepth png', '32FC1; compressedDepth png', '16UC1; png compressed '])
+def test_depth_as_image_transport_packs_it(kind):
+    metres = np.full((48, 64), 2.0, np.float32)
+    metres[0, 0] = np.nan
+    header_of, values = b'', image_codec.encode_depth(metres)
+    if 'compressedDepth' in kind:
+        header_of = struct.pack('<iff', 0, 10100.0, 1 - 10100.0 / 10)
+    if kind.startswith('32FC1'):
+        values = np.nan_to_num(10100.0 / metres + 1 - 10100.0 / 10).astype(np.uint16)
+    packed = header_of + cv2.imencode('.png', values)[1].tobytes()
+    rig = Rig()
+    frame = rig.frame(depth=SimpleNamespace(header=header(), format=kind, data=packed))
+    np.testing.assert_allclose(frame.depth, metres, rtol=1e-3)
+    assert rig.said == []
+
+
+OTHER = [40.0, 0, 30, 0, 40, 22, 0, 0, 1]
+
+
+@pytest.mark.parametrize(('changes', 'pixels', 'wanted', 'said'), [
+    ({'k': OTHER}, None, (40, 30), ''),
+    ({'k': [0.0] * 9}, None, None, 'not calibrated'),
+    ({'k': [50.0, 0, np.nan, 0, 50, 24, 0, 0, 1]}, None, None, 'K is not finite'),
+    ({'d': [np.inf, 0.0, 0, 0, 0]}, None, None, 'D is not finite'),
+    ({'d': [0.1] * 5, 'distortion_model': 'omnidirectional'}, None, None, "distortion_model is 'omnidirectional'"),
+    ({'d': [0.1] * 8, 'distortion_model': 'rational_polynomial'}, None, (50, 32), ''),
+    ({'width': 640, 'height': 480}, None, None, 'is of 640 x 480 pixels, the image has 64 x 48'),
+    ({'width': 0, 'height': 0}, None, None, 'width and height are 0 x 0'),
+    ({'width': 32, 'height': 24, 'k': [25.0, 0, 16, 0, 25, 12, 0, 0, 1]}, (24, 32), (25, 16), ''),
+    ({}, (24, 32), None, 'is of 64 x 48 pixels, the image has 32 x 24'),
+    ({'binning_x': 2, 'binning_y': 2}, (24, 32), (25, 16), ''),
+    ({'binning_x': 2**32 - 1, 'binning_y': 2**32 - 1}, None, None, 'width and height are 0 x 0'),
+    ({'roi': SimpleNamespace(x_offset=20, y_offset=10, width=32, height=24)}, (24, 32), (50, 12), ''),
+    ({'roi': SimpleNamespace(x_offset=40, y_offset=30, width=32, height=24)}, (24, 32), None, 'leaves the whole')])
+def test_whatever_camera_info_says_in_the_middle_of_a_run(changes, pixels, wanted, said):
+    """It is taken if it fits the image, and else nothing is measured and it is said: never what it said before."""
+    rig = Rig()
+    assert rig.frame(camera_info=camera_info()).camera_model.matrix[0, 0] == 50
+    changed = image(pixels=None if pixels is None else np.zeros((*pixels, 3), np.uint8))
+    model = rig.frame(changed, camera_info=camera_info(**changes)).camera_model
+    assert (None if model is None else (model.matrix[0, 0], model.matrix[0, 2])) == wanted
+    assert len(rig.said) == bool(said)
+    assert all(what == 'camera_info' and said in problem for what, problem in rig.said)
+    again = rig.frame(camera_info=camera_info()).camera_model
+    assert (again.matrix[0, 0], again.matrix[0, 2]) == (50, 32)
+
+
+def test_a_camera_that_never_was_calibrated_is_no_news():
+    rig = Rig()
+    assert rig.frame(camera_info=camera_info(k=[0.0] * 9)).camera_model is None
+    assert rig.said == []

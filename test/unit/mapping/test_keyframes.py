@@ -55,6 +55,15 @@ def test_without_odometry_by_time(gate):
     assert accepted == pytest.approx([0, 2, 4, 6, 8])
 
 
+def test_settings_that_change_count_from_the_next_frame():
+    now = [GateSettings(0.0, 1.0, 1.0, 1.0)]
+    gate = KeyframeGate(lambda: now[0])
+    assert ask(gate, 0, 0.0) == (True, 'first')
+    assert ask(gate, 1, 0.6) == (False, 'standing')
+    now[0] = GateSettings(0.0, 0.5, 1.0, 1.0)
+    assert ask(gate, 2, 0.6) == (True, 'moved')
+
+
 @pytest.mark.fault('odometry', 'poses with NaN, another frame, odometry that goes and comes',
                    'the gate counts seconds until poses can be compared again')
 def test_odometry_that_comes_goes_or_changes_its_frame(gate):

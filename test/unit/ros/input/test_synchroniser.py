@@ -183,3 +183,21 @@ def test_two_clocks_are_named(rig):
     two.sync.advance()
     assert all('ahead of the images' in missing and 'two clocks' in missing for missing in two.out[0].missing)
     assert [missing.split()[0] for missing in two.out[0].missing] == ['depth', 'odom']
+
+
+def info(seconds, focal):
+    message = at(CameraInfo, seconds)
+    message.k = [focal, 0.0, 32.0, 0.0, focal, 24.0, 0.0, 0.0, 1.0]
+    return message
+
+
+def test_a_lens_that_moves_is_known_only_where_it_has_stood_still(rig):
+    """camera_info once a second: nobody knows by which of two that differ an image was taken between them."""
+    zoom = rig('camera_info')
+    for seconds, focal in ((1.0, 50.0), (2.0, 50.0), (3.0, 80.0), (4.0, 80.0)):
+        zoom.sync.add_camera_info(info(seconds, focal))
+    for seconds in (1.5, 2.2, 2.8, 3.0, 3.5, 4.5):
+        zoom.image(seconds)
+    assert [bundle.camera_info and bundle.camera_info.k[0] for bundle in zoom.out] == [50, None, None, 80, 80, 80]
+    assert [bundle.missing for bundle in zoom.out][1:4] == [
+        ('camera_info (which changes just there)',), ('camera_info (which changes just there)',), ()]
