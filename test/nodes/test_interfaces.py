@@ -1,5 +1,6 @@
 """Each node opens what the table of docs/topics.md says, and nothing else: names, types, QoS, and when."""
 import importlib.util
+import json
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -65,9 +66,9 @@ def start(domain, tmp_path, monkeypatch):
     def make(kind, parameters):
         for package in (*PACKAGES, *(['tf2_msgs'] if parameters.get('broadcast_map_to_odom') else [])):
             stand_in(package)
-        given = {'map_directory': tmp_path, **parameters}
+        given = {'map_directory': str(tmp_path), **parameters}
         rclpy.init(domain_id=domain, args=['--ros-args', '-r', '__ns:=/robot', *(
-            word for name, value in given.items() for word in ('-p', f'{name}:={str(value).lower()}'))])
+            word for name, value in given.items() for word in ('-p', f'{name}:={json.dumps(value)}'))])
         nodes.append(kind())
         assert nodes[-1].trigger_configure().name == 'SUCCESS', nodes[-1].status.failure
         assert nodes[-1].trigger_activate().name == 'SUCCESS', nodes[-1].status.failure

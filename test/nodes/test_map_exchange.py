@@ -102,6 +102,8 @@ def test_a_map_that_is_searched_already_is_not_added_again(start, maps):
     assert load('office')[2] == '+'.join(dict.fromkeys(load('office')[2].split('+')))
 
 
+@pytest.mark.fault('service', 'a request that times out while a map is read',
+                   'the map is closed again, the one before stays')
 def test_a_map_that_is_not_taken_is_closed_again(start, maps):
     """The worker is busy for longer than a service waits: the map that was opened must not stay locked."""
     node = start(MapBuilder, map='new', service_timeout_s=0.2)
