@@ -32,8 +32,10 @@ TF = ('/tf', '/tf_static')  # read by tf2_ros, which wheels do not bring, by eve
 WRITTEN = {'map_builder': {'bond'}, 'localizer': {'bond'}, 'pose_graph': {'bond', '/tf'}, 'bridge': {'bond'}}
 NODES = {'map_builder': 'MapBuilder', 'localizer': 'Localizer', 'pose_graph': 'PoseGraphNode', 'bridge': 'BridgeNode'}
 WAYS = {  # parameters that change what a node opens
-    'map_builder': ({}, {'image_transport': 'compressed', 'retention.explained_score': 0.4}),
-    'localizer': ({}, {'image_transport': 'compressed'}),
+    'map_builder': ({}, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
+                         'retention.explained_score': 0.4}, {'depth_transport': 'compressed'}),
+    'localizer': ({}, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth'},
+                  {'depth_transport': 'compressed'}),
     'pose_graph': ({},),
     'bridge': ({'target': 'initial_pose'},),
 }

@@ -29,7 +29,7 @@ CONFIGURATIONS = [
     (MapBuilder, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
                   'retention.max_keyframes': 10, 'autostart': False}),
     (Localizer, {}),
-    (Localizer, {'image_transport': 'compressed', 'autostart': False}),
+    (Localizer, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth', 'autostart': False}),
     (Localizer, {'source': 'descriptors'}),
     (Localizer, {'source': 'descriptors', 'follow': False}),
     *((BridgeNode, {'target': target, 'cslam.max_nb_robots': 2})

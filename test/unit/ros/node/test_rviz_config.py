@@ -27,14 +27,16 @@ EXPECTED = {
 def published(node):
     """Message type and QoS by topic, read from a node's source: ``~/markers`` of map_builder is map_builder/markers."""
     source = (ROOT / 'segvlad_ros' / 'nodes' / f'{node}.py').read_text()
-    if 'MarkerTopic(' in source or 'marker_publisher(' in source:
+    if 'MarkerTopic(' in source:
         shared = (ROOT / 'segvlad_ros' / 'ros' / 'output' / 'marker_topic.py').read_text()
         source += shared.partition('import annotations\n')[2]
-    calls = [call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call)
-             and isinstance(call.func, ast.Attribute)
-             and call.func.attr in ('create_publisher', 'create_lifecycle_publisher')]
-    return {call.args[1].value.replace('~', node): (ast.unparse(call.args[0]), ast.unparse(call.args[2]))
-            for call in calls if isinstance(call.args[1], ast.Constant)}
+    calls = [(ast.unparse(call.func).rsplit('.', 1)[-1], call.args) for call in ast.walk(ast.parse(source))
+             if isinstance(call, ast.Call)]
+    makers = 'create_publisher', 'create_lifecycle_publisher'
+    of_publishers = [arguments for name, arguments in calls if name in makers]
+    of_publishers += [arguments[1:] for name, arguments in calls if name == 'telling_publisher']  # of a node
+    return {topic.value.replace('~', node): (ast.unparse(kind), ast.unparse(qos))
+            for kind, topic, qos, *_ in of_publishers if isinstance(topic, ast.Constant)}
 
 
 def test_every_class_is_one_of_rviz():
