@@ -13,7 +13,9 @@ root_doc = 'README'
 include_patterns = ['README.md', 'CONTRIBUTING.md', 'docs/*.md', 'benchmark/results/*.md']
 exclude_patterns = ['.*', 'build', 'install', 'log', 'dist', 'shared', 'segvlad_ros', 'test', '*.egg-info']
 myst_heading_anchors = 4  # as GitHub makes them, so that one link works in both
+smartquotes = False  # '' is an empty string
 html_theme = 'furo'
+html_static_path = html_css_files = ['site.css']
 html_title = f'{project} {release}'
 html_show_sourcelink = html_copy_source = False
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.io.image_file import image_size, read_pixels
+from segvlad_ros.text import out_of_memory
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,9 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
         raise misfit
     try:
         return cv2.cvtColor(pixels, code)
-    except cv2.error:  # e.g. a Bayer image of one row
+    except cv2.error as error:  # e.g. a Bayer image of one row
+        if out_of_memory(error):
+            raise
         raise misfit from None
 
 
@@ -207,6 +210,13 @@ def compressed_size(data, format: str = '') -> tuple[int, int]:  # noqa: A002
     """Width and height of a CompressedImage, of colour or of depth, by its header."""
     data = bytes(data)
     return image_size(data[_DEPTH_HEADER.size:] if _has_depth_header(data, format) else data)
+# Of the shapes of two images that show the same view; one of the two may be smaller.
+_SHAPE_TOLERANCE = 0.01
+
+
+def same_view(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two images, height first, can show the same view: their shapes differ by no more than rounding."""
+    return abs(shape[1] * other[0] / (shape[0] * other[1]) - 1.0) <= _SHAPE_TOLERANCE
 
 
 _DEPTH_HEADER = struct.Struct('<iff')

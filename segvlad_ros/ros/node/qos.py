@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from segvlad_ros.pipeline.presets import config_directory
+from segvlad_ros.ros.node.events import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 
 def sensor(depth: int = 1) -> QoSProfile:

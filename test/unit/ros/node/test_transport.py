@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
-from rclpy.event_handler import UnsupportedEventTypeError
 from sensor_msgs.msg import Image
 
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import UnsupportedEventTypeError
 from segvlad_ros.ros.node.qos import VARIABLES, allow_large_images
 
 

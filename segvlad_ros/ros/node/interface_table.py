@@ -1,0 +1,167 @@
+"""What the nodes open to others: docs/topics.md is written by it, and started nodes are compared with it."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from segvlad_ros.ros.node.parameter_table import BOTH, BRIDGE, BUILDER, LOCALIZER, POSE_GRAPH
+
+ALL = (*BOTH, *BRIDGE, *POSE_GRAPH)
+IMAGES = ('source: images',)  # what a map_builder has in any case
+DESCRIPTORS = ('source: descriptors',)
+FOLLOWS = (*DESCRIPTORS, 'follow: true')
+HYDRA, RTABMAP = ('target: pose_graph_tools',), ('target: rtabmap',)
+CSLAM, INITIAL_POSE = ('target: cslam',), ('target: initial_pose',)
+LATCHED = 'latched'  # reliable, and who comes late gets the last ones
+RELIABLE = 'reliable'
+BEST_EFFORT = 'best effort'
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A topic or a service as one or several nodes open it.
+
+    :ivar name: as the node has it before remapping: ``~/`` is its own name
+    :ivar type_name: package and name
+    :ivar reliability: LATCHED, RELIABLE or BEST_EFFORT; '' of a service
+    :ivar depth: messages that are kept; 0 of a service
+    :ivar when: settings that open it together; none: it is open in any case
+    """
+
+    name: str
+    type_name: str
+    meaning: str
+    nodes: tuple[str, ...]
+    reliability: str = ''
+    depth: int = 0
+    when: tuple[str, ...] = ()
+
+    @property
+    def qos(self) -> str:
+        """Reliability and depth, for people."""
+        return f'{self.reliability}, {self.depth}'
+
+
+OUTPUTS = (
+    Endpoint('~/matches', 'segvlad_ros/PlaceMatchArray', 'The answer to every keyframe, with its reason.', LOCALIZER,
+             RELIABLE, 10),
+    Endpoint('~/loop_closures', 'segvlad_ros/LoopClosure', 'Accepted matches with a metric pose.', LOCALIZER,
+             RELIABLE, 10),
+    Endpoint('~/match_image', 'sensor_msgs/Image', 'Query and match side by side, made only when somebody subscribes.',
+             LOCALIZER, RELIABLE, 1),
+    Endpoint('~/keyframes', 'segvlad_ros/PlaceDescriptor', 'Every keyframe; `passed_over`: the map does not hold it.',
+             BUILDER, RELIABLE, 20),
+    Endpoint('~/removed_keyframes', 'segvlad_ros/RemovedKeyframes', 'What its map no longer holds.', BUILDER,
+             LATCHED, 100),
+    Endpoint('~/path', 'nav_msgs/Path', 'The optimised path, in `map`: a pose at each node and the newest one.',
+             POSE_GRAPH, LATCHED, 1),
+    Endpoint('~/loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'What became of each loop closure, again '
+             'when its verdict changes.', POSE_GRAPH, RELIABLE, 100),
+    Endpoint('~/markers', 'visualization_msgs/MarkerArray', 'Keyframes, and matches: whole for who subscribes, then '
+             'what has changed. Give RViz a depth of 100.', BOTH, LATCHED, 20),
+    Endpoint('~/markers', 'visualization_msgs/MarkerArray', 'Loop closures by verdict.', POSE_GRAPH, LATCHED, 1),
+    Endpoint('~/status', 'segvlad_ros/SegVladStatus', 'State, counts and timings, once a second.', ALL, LATCHED, 1),
+    Endpoint('/diagnostics', 'diagnostic_msgs/DiagnosticArray', 'The same, judged.', ALL, RELIABLE, 10),
+    Endpoint('external_loop_closures', 'pose_graph_tools_msgs/PoseGraph', 'A loop closure, for Hydra.', BRIDGE,
+             RELIABLE, 100, HYDRA),
+    Endpoint('~/image', 'sensor_msgs/Image', "The images of Swarm-SLAM's keyframes, for map_builder.", BRIDGE,
+             RELIABLE, 10, CSLAM),
+    Endpoint('cslam/local_keyframe_match', 'cslam_common_interfaces/LocalKeyframeMatch', "A match with one's own "
+             'keyframe.', BRIDGE, RELIABLE, 100, CSLAM),
+    Endpoint('/cslam/inter_robot_matches', 'cslam_common_interfaces/InterRobotMatches', "A match with another robot's.",
+             BRIDGE, RELIABLE, 100, CSLAM),
+    Endpoint('initialpose', 'geometry_msgs/PoseWithCovarianceStamped', 'Where a robot that was lost is.', BRIDGE,
+             RELIABLE, 10, INITIAL_POSE),
+)
+
+INPUTS = (
+    Endpoint('image', 'sensor_msgs/Image', 'rgb8, bgr8, rgba8, bgra8, mono8, mono16 (with `image_bits` of 10 or 12, '
+             'too), YUV (uyvy, yuyv, nv12, nv21, nv24), Bayer.', BOTH, BEST_EFFORT, 1,
+             (*IMAGES, 'image_transport: raw')),
+    Endpoint('image/compressed', 'sensor_msgs/CompressedImage', 'The same as JPEG or PNG.', BOTH, BEST_EFFORT, 1,
+             (*IMAGES, 'image_transport: compressed')),
+    Endpoint('camera_info', 'sensor_msgs/CameraInfo', 'Optional, matched by stamp: an image never waits longer than '
+             '`sync_timeout_s`.', BOTH, BEST_EFFORT, 5, IMAGES),
+    Endpoint('depth', 'sensor_msgs/Image', 'Likewise, on the grid of the image.', BOTH, BEST_EFFORT, 5,
+             (*IMAGES, 'depth_transport: raw')),
+    Endpoint('depth/compressedDepth', 'sensor_msgs/CompressedImage', 'The same as PNG; `depth/compressed` with '
+             '`depth_transport: compressed`.', BOTH, BEST_EFFORT, 5, (*IMAGES, 'depth_transport: compressedDepth')),
+    Endpoint('mask', 'sensor_msgs/Image', 'Likewise, mono8: 0 covers people and what else belongs to no place, '
+             'anything else is used. For the robot itself there is `mask_file`: [cameras](cameras.md).', BOTH,
+             BEST_EFFORT, 5, IMAGES),
+    Endpoint('odom', 'nav_msgs/Odometry', 'Likewise, interpolated at the stamp of the image.', BOTH, BEST_EFFORT, 50,
+             IMAGES),
+    Endpoint('odom', 'nav_msgs/Odometry', "Of the robot's base, at any rate.", POSE_GRAPH, BEST_EFFORT, 100),
+    Endpoint('odom', 'nav_msgs/Odometry', 'The motion between a keyframe and the node next to it.', BRIDGE,
+             BEST_EFFORT, 20, RTABMAP),
+    Endpoint('/tf', 'tf2_msgs/TFMessage', 'Where the camera sits, if a moving part carries it.', BOTH, RELIABLE, 100,
+             (*IMAGES, 'tf2_ros is installed')),
+    Endpoint('/tf_static', 'tf2_msgs/TFMessage', 'Where the camera sits, without `base_from_camera`.', BOTH,
+             LATCHED, 100, (*IMAGES, 'tf2_msgs is installed')),
+    Endpoint('keyframes', 'segvlad_ros/PlaceDescriptor', 'Of a map_builder, in place of images.', LOCALIZER,
+             RELIABLE, 20, DESCRIPTORS),
+    Endpoint('removed_keyframes', 'segvlad_ros/RemovedKeyframes', 'What that map no longer holds.', LOCALIZER,
+             LATCHED, 100, FOLLOWS),
+    Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'What a back-end rejects is withdrawn, and '
+             'keyframes it often rejects are down-weighted for a while; what it could not judge (`UNUSABLE`) teaches '
+             'nothing.', LOCALIZER, RELIABLE, 20),
+    Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'The ends of a rejected closure are no '
+             'witnesses.', BUILDER, RELIABLE, 20, ('retention.*',)),
+    Endpoint('optimized_path', 'nav_msgs/Path', "Keyframes get the back-end's poses, by stamp.", BOTH, RELIABLE, 1),
+    Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is to be judged and closed.', POSE_GRAPH, RELIABLE, 100),
+    Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is handed on.', BRIDGE, RELIABLE, 10,
+             HYDRA),
+    Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is handed on.', BRIDGE, RELIABLE, 10,
+             RTABMAP),
+    Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10, CSLAM),
+    Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10,
+             INITIAL_POSE),
+    Endpoint('info', 'rtabmap_msgs/Info', "The stamps of RTAB-Map's nodes.", BRIDGE, RELIABLE, 20, RTABMAP),
+    Endpoint('cslam/keyframe_data', 'cslam_common_interfaces/KeyframeRGB', "This robot's keyframes.", BRIDGE, RELIABLE,
+             100, CSLAM),
+    Endpoint('/rN/cslam/keyframe_odom', 'cslam_common_interfaces/KeyframeOdom', 'Those of each other robot, N.', BRIDGE,
+             RELIABLE, 100, CSLAM),
+)
+
+SERVICES = (
+    Endpoint('~/save_map', 'segvlad_ros/SaveMap', 'A consistent snapshot below `map_directory`.', BUILDER),
+    Endpoint('~/load_map', 'segvlad_ros/LoadMap', 'Go on with another map, or (`append`) add it.', BOTH),
+    Endpoint('~/reset_map', 'std_srvs/Trigger', 'Begin with an empty map; no file is changed.', BOTH),
+    Endpoint('~/pause', 'std_srvs/SetBool', 'Take no inputs for a while.', ALL),
+    Endpoint('~/trigger_localization', 'std_srvs/Trigger', 'The robot was carried elsewhere: no match until it is sure '
+             'again.', LOCALIZER),
+    Endpoint('~/trigger_localization', 'std_srvs/Trigger', 'Send the next pose that is sure (target initial_pose).',
+             BRIDGE),
+    Endpoint('~/recognize_image', 'segvlad_ros/RecognizeImage', 'One image, without side effects.', LOCALIZER),
+    Endpoint('~/get_keyframe', 'segvlad_ros/GetKeyframe', 'A stored keyframe, by its id.', BOTH),
+    Endpoint('~/remove_keyframes', 'segvlad_ros/RemoveKeyframes', 'Of a session, by id or around a spot, with '
+             '`allow_removal`.', BUILDER),
+)
+
+CLIENTS = (
+    Endpoint('get_keyframe', 'segvlad_ros/GetKeyframe', 'Of the map_builder: fills gaps.', LOCALIZER,
+             when=FOLLOWS),
+    Endpoint('add_link', 'rtabmap_msgs/AddLink', "RTAB-Map's: takes a loop closure.", BRIDGE, when=RTABMAP),
+    Endpoint('get_map_data2', 'rtabmap_msgs/GetMap2', "RTAB-Map's: the nodes of a loaded database.", BRIDGE,
+             when=RTABMAP),
+)
+
+
+def topics(endpoints: Iterable[Endpoint]) -> str:
+    """A table of topics in docs/topics.md."""
+    lines = ['| topic | type | node | when | QoS | meaning |', '|---|---|---|---|---|---|']
+    lines += [f'| `{entry.name}` | `{entry.type_name}` | {", ".join(entry.nodes)} | {_setting(entry)} | {entry.qos} | '
+              f'{entry.meaning} |' for entry in endpoints]
+    return '\n'.join(lines)
+
+
+def services(endpoints: Iterable[Endpoint]) -> str:
+    """A table of services in docs/topics.md."""
+    lines = ['| service | type | node | when | meaning |', '|---|---|---|---|---|']
+    lines += [f'| `{entry.name}` | `{entry.type_name}` | {", ".join(entry.nodes)} | {_setting(entry)} | '
+              f'{entry.meaning} |' for entry in endpoints]
+    return '\n'.join(lines)
+
+
+def _setting(entry: Endpoint) -> str:
+    return ', '.join(setting if ' is ' in setting else f'`{setting}`' for setting in entry.when)
