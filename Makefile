@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 BIN := $(VENV)/bin
+DISTRO ?= kilted
 # What the base install is tested with. Nodes have the machine to themselves: they wait for each other, with deadlines.
 BASE := not deep and not slam and not fleet and not cluster and not browser and not pages and not long
 
@@ -10,8 +11,8 @@ BASE := not deep and not slam and not fleet and not cluster and not browser and 
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-compat test-deep test-slam test-fleet test-cluster test-report test-long lint
-.PHONY: docs docs-run docs-tables benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-nodes test-compat test-deep test-slam test-fleet test-cluster test-report test-long
+.PHONY: lint docs docs-run docs-tables benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,7 +28,10 @@ test:  ## the tests of the base install (unit, golden, real images, nodes, fault
 	$(BIN)/pytest -n 2 --dist loadfile -m "$(BASE)" --ignore=test/nodes
 	$(BIN)/pytest -m "$(BASE)" test/nodes
 
-test-compat:  ## the unit tests against the oldest NumPy, OpenCV and Pillow a robot may have
+test-nodes:  ## the node tests on another ROS 2: make test-nodes DISTRO=kilted
+	@.ci/test-nodes "$(DISTRO)" -m "$(BASE)"
+
+test-compat:  ## the tests without ROS against the NumPy, OpenCV, ... of Ubuntu 24.04
 	@VENV=$(VENV) .ci/setup dev
 	.ci/test-compat
 
@@ -52,7 +56,7 @@ test-report:  ## the tests of reports in headless Chromium (brings it with apt w
 	@.ci/chromium
 	SEGVLAD_REQUIRE_CHROMIUM=1 $(BIN)/pytest -m "browser and not long"
 
-test-long:  ## fuzzing, kill loops, whole drives with the SLAM back-end
+test-long:  ## hours: all of the fuzzing, a simulated day, kill loops, whole drives with the SLAM back-end
 	@VENV=$(VENV) .ci/setup dev slam fleet cluster
 	SEGVLAD_REQUIRE_FLEET=1 SEGVLAD_REQUIRE_CLUSTER=1 $(BIN)/pytest -m long
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -16,12 +17,23 @@ HERE = Path(__file__).resolve().parent
 XML = ET.parse(HERE / "package.xml").getroot()
 NAME = XML.findtext("name")
 GENERATED = ("msg", "srv")
-# Jazzy's versions; on a robot they come from its ROS installation and pip finds nothing to do.
-ROS = [
-    "ros-jazzy-rclpy==7.1.6", "ros-jazzy-rmw-fastrtps-cpp==8.4.3", "ros-jazzy-lifecycle-msgs==2.0.3",
-    *(f"ros-jazzy-{m}-msgs==5.3.6" for m in ("diagnostic", "geometry", "nav", "sensor", "std", "visualization")),
-    "ros-jazzy-std-srvs==5.3.6", "ros-jazzy-rosgraph-msgs==2.0.3", "ros-jazzy-rcl-interfaces==2.0.3",
-]
+# Of rclpy, the middleware, the common interfaces and rcl's; pyproject.toml pins what builds the messages for each.
+WHEELS = {"jazzy": ("7.1.6", "8.4.3", "5.3.6", "2.0.3"), "kilted": ("9.1.2", "9.3.3", "5.5.1", "2.3.0")}
+COMMON = ("diagnostic-msgs", "geometry-msgs", "nav-msgs", "sensor-msgs", "std-msgs", "std-srvs", "visualization-msgs")
+
+
+def ros_wheels():
+    """Of the ROS 2 that the messages are built against; pip takes Jazzy if it may choose."""
+    def is_here(distro):
+        try:
+            return version(f"ros-{distro}-rclpy")
+        except PackageNotFoundError:
+            return False
+    distro = next(filter(is_here, WHEELS), "jazzy")
+    rclpy, middleware, common, rcl = WHEELS[distro]
+    versions = {"rclpy": rclpy, "rmw-fastrtps-cpp": middleware, **dict.fromkeys(COMMON, common),
+                **dict.fromkeys(("lifecycle-msgs", "rosgraph-msgs", "rcl-interfaces"), rcl)}
+    return [f"ros-{distro}-{name}=={number}" for name, number in versions.items()]
 
 
 def ros_prefix():
@@ -96,7 +108,7 @@ setup(
     cmdclass={"build_ext": CMakeBuild},
     data_files=[],
     python_requires=">=3.10,<3.14",
-    install_requires=ROS + [
+    install_requires=ros_wheels() + [
         "numpy>=1.26", "opencv-contrib-python-headless>=4.8", "pillow>=10.2", "scipy>=1.11", "scikit-image>=0.22",
         "faiss-cpu>=1.9", "rosbags>=0.10.9,<0.12", "pyyaml>=6", "tqdm>=4.60", "threadpoolctl>=3.1",
         "jinja2>=3.1.2", "matplotlib>=3.6.3",

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from drives import Recorder, Trial, play, real_trials, simulated_trials
+from drives import REAL_SETS, Recorder, Trial, play, real_trials, simulated_trials
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.calibration_fit import BINS, BLOCK, Samples, fit_calibration, reliability, samples_of, trust
@@ -40,6 +40,7 @@ SIMULATION = 'simulation'
 LEARNED_SEEDS = range(101, 107)
 HELD_OUT_SEED = 201
 LEFT_OUT = 'without_{}.json'
+MIN_PROBABILITY = 0.5  # of presets that ship a calibration
 MIN_SKILL, MAX_ERROR = 0.3, 0.10
 PICTURED = {('held out', SIMULATION), ('left out', 'corridor'), ('left out', 'rtabmap_corridor_loop'),
             ('left out', 'hololens_office'), ('left out', SIMULATION)}
@@ -56,18 +57,16 @@ def guises(name: str, trial: Trial) -> Iterator[tuple[str, Trial]]:
             yield f'{name}, images only', trial.seen(odometry=True, camera=True)
 
 
-def samples(job: tuple[str, int | None], chosen: str, data: Path, work: Path, learning: bool) -> list[Samples]:
+def samples(job: tuple[str, int | None], preset: Preset, data: Path, work: Path, learning: bool) -> list[Samples]:
     """All that one real set or one simulated world says, in all guises; guises of a held-out world are not wanted.
 
     :param job: name of the set, and the seed of a world
-    :param chosen: name of the preset
+    :param preset: without a calibration
     """
     cv2.setNumThreads(1)
     name, seed = job
-    preset = load_preset(chosen, {'calibration': None})
     recorder = Recorder(preset, work)
-    trials = simulated_trials(recorder, seed) if seed is not None else (
-        (full, trial) for full, trial in real_trials(recorder, data) if full.split(',')[0] == name)
+    trials = simulated_trials(recorder, seed) if seed is not None else real_trials(recorder, data, [name])
     return [samples_of(name, play(seen, preset).outcomes, preset.decision).undecided() for full, trial in trials
             for _, seen in (guises(full, trial) if learning else [(full, trial)])]
 
@@ -92,12 +91,18 @@ def save_left_out(others: dict[str, Calibration], work: Path) -> None:
         calibration.save(work / LEFT_OUT.format(name))
 
 
+def judged_by(calibration: Path, preset: Preset) -> Preset:
+    """The preset, deciding by a calibration, whether it ships one or not: then as those do that ship one."""
+    least = preset.decision.min_probability or MIN_PROBABILITY
+    return replace(preset, calibration=calibration, decision=replace(preset.decision, min_probability=least))
+
+
 def decisions(preset: Preset, data: Path, work: Path) -> dict[str, dict]:
     """What is accepted of each real set by a calibration that was learned from the others, see save_left_out."""
     rows = {}
     for title, trial in real_trials(Recorder(preset, work), data):
         path = work / LEFT_OUT.format(title.split(',')[0])
-        outcomes = play(trial, replace(preset, calibration=path)).outcomes
+        outcomes = play(trial, judged_by(path, preset)).outcomes
         rows[title] = {**decision_metrics(outcomes),
                        'false': [outcome.query for outcome in outcomes if outcome.accepted is False]}
     return rows
@@ -198,10 +203,10 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     preset, seeds = load_preset(args.preset), LEARNED_SEEDS[:args.worlds]
     held_out = range(HELD_OUT_SEED, HELD_OUT_SEED + args.held_out)
-    jobs = [*((name, None) for name in ('corridor', 'rtabmap_corridor_loop', 'hololens_office')),
-            *((SIMULATION, seed) for seed in seeds)]
+    jobs = [*((name, None) for name in REAL_SETS), *((SIMULATION, seed) for seed in seeds)]
     with get_context('spawn').Pool(args.processes) as pool:
-        collect = partial(samples, chosen=args.preset, data=args.data, work=args.work)
+        collect = partial(samples, preset=load_preset(args.preset, {'calibration': None}), data=args.data,
+                          work=args.work)
         sets, tests = (joined(part for parts in pool.imap(partial(collect, learning=learning), group) for part in parts)
                        for learning, group in ((True, jobs), (False, [(SIMULATION, seed) for seed in held_out])))
     others = left_out(sets, preset)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from segvlad_ros.simulation.robot import SimulatedRobot, stamp_ns
 from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import CameraModel, Frame, Keyframe, Keypoints, Pose, Status
 
+REAL_SETS = 'corridor', 'rtabmap_corridor_loop', 'hololens_office'
 RATE_HZ = 5.0  # of the real sets, which have no stamps
 ABOUT_FACE = np.diag([-1.0, -1.0, 1.0, 1.0])  # half a turn on the spot
 Run = list[tuple[Keyframe, Pose | Path]]
@@ -223,13 +224,20 @@ def without(run: Run, *, odometry: bool = False, camera: bool = False, keypoints
     return [(bare(keyframe), truth) for keyframe, truth in run]
 
 
-def real_trials(recorder: Recorder, data: Path) -> Iterator[tuple[str, Trial]]:
-    """The real sets."""
-    corridor, loop, office = (data / name for name in ('corridor', 'rtabmap_corridor_loop', 'hololens_office'))
-    queries, known = (_with_images(recorder, corridor / part, f'corridor_{part}') for part in ('query', 'ref'))
-    yield corridor.name, Trial(queries, by_files(corridor, 'ground_truth', 'place_truth'), known, single=True)
-    yield loop.name, Trial(_with_images(recorder, loop / 'images', loop.name), by_files(loop, 'loop_truth'),
-                           exclude_frames=10)
+def real_trials(recorder: Recorder, data: Path, names: Collection[str] = REAL_SETS) -> Iterator[tuple[str, Trial]]:
+    """The real sets.
+
+    :param names: of those that are wanted
+    """
+    corridor, loop, office = (data / name for name in REAL_SETS)
+    if corridor.name in names:
+        queries, known = (_with_images(recorder, corridor / part, f'corridor_{part}') for part in ('query', 'ref'))
+        yield corridor.name, Trial(queries, by_files(corridor, 'ground_truth', 'place_truth'), known, single=True)
+    if loop.name in names:
+        yield loop.name, Trial(_with_images(recorder, loop / 'images', loop.name), by_files(loop, 'loop_truth'),
+                               exclude_frames=10)
+    if office.name not in names:
+        return
     whole = Trial(_with_images(recorder, office / 'images', office.name),
                   by_files(office, 'loop_truth', 'place_truth'), exclude_frames=40)
     yield office.name, whole

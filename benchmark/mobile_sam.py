@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classic_ablation import digest
+from kept_masks import KeptNetwork, KeptSegmenter
 from tables import heading, page, write_results
 
 from segvlad_ros.cli.options import progress
@@ -25,86 +25,19 @@ from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.features.sam_neck import SamNeckExtractor
-from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.sections import SamSettings
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.segmentation.completion import GAPS, CompletedSegmenter, filler
-from segvlad_ros.segmentation.sam_checkpoint import load_sam
-from segvlad_ros.segmentation.sam_grid import STABILITY_OFFSET, GridMasks, SamGridSettings
-from segvlad_ros.segmentation.sam_onnx import boxes_of, suppressed
-from segvlad_ros.types import Masks
+from segvlad_ros.segmentation.sam_grid import SamGridSettings
 
 SIDE, POINTS, SIZE = 512, 16, (320, 240)
-LOWEST_IOU, LOWEST_STABILITY = 0.5, 0.7
 THRESHOLDS = ((0.88, 0.95), (0.8, 0.9), (0.7, 0.85))
 """Of predicted IoU and stability; the first are those of the stock generator."""
 WORDS, TRAINING_CELLS = 32, 60_000
 NECK_CELL = 20  # 32 x 24 cells, as the network has them
-
-
-class Network:
-    """What MobileSAM makes of images, each looked at once.
-
-    :param folder: where that is kept from run to run
-    """
-
-    def __init__(self, weights: Path, folder: Path) -> None:
-        self.torch = import_extra('torch')
-        self._grid = GridMasks(load_sam(weights, 'vit_t', SIDE),
-                               SamGridSettings(points_per_side=POINTS, iou_threshold=LOWEST_IOU))
-        self._folder = folder
-
-    def encode(self, rgb: np.ndarray) -> np.ndarray:
-        """The embedding, (C, side, side) float32."""
-        path = self._folder / f'{digest(rgb).hex()}.npy'
-        if not path.is_file():
-            with self.torch.inference_mode():
-                np.save(path, self._grid.encode(rgb).numpy().astype(np.float16))
-        return np.load(path).astype(np.float32)
-
-    def candidates(self, rgb: np.ndarray) -> dict[str, np.ndarray]:
-        """Masks as bits with their shape, predicted IoU and stability, of all points and before any suppression."""
-        path = self._folder / f'{digest(rgb).hex()}.npz'
-        if not path.is_file():
-            with self.torch.inference_mode():
-                found = [self._measured(*batch[:2]) for batch in self._decoded(rgb)]
-            masks, quality, stability = (np.concatenate(parts) for parts in zip(*found))
-            np.savez_compressed(path, masks=np.packbits(masks), shape=masks.shape, quality=quality, stability=stability)
-        with np.load(path) as archive:
-            return dict(archive)
-
-    def _decoded(self, rgb: np.ndarray) -> Any:
-        frame = self._grid._frame_of(rgb.shape[:2])
-        self._resampling = frame.rows, frame.columns
-        return self._grid._decode(self._grid.encode(rgb), frame.prompts)
-
-    def _measured(self, logits: Any, quality: Any) -> tuple[np.ndarray, ...]:
-        rows, columns = self._resampling
-        logits = (rows @ (logits[:, :rows.shape[1]] @ columns)).numpy()
-        inner, outer = ((logits > offset).sum(axis=(1, 2)) for offset in (STABILITY_OFFSET, -STABILITY_OFFSET))
-        stability = inner / np.maximum(outer, 1)
-        stable = stability >= LOWEST_STABILITY
-        return logits[stable] > 0, quality.numpy()[stable], stability[stable]
-
-
-class Thresholds:
-    """A segmenter: the masks of a network that pass two thresholds, suppressed as the stock generator does it."""
-
-    def __init__(self, network: Network, iou: float, stability: float) -> None:
-        self._network, self._iou, self._stability = network, iou, stability
-
-    def segment(self, rgb: np.ndarray) -> Masks:
-        """See :class:`segvlad_ros.segmentation.Segmenter`."""
-        found = self._network.candidates(rgb)
-        passed = (found['quality'] > self._iou) & (found['stability'] >= self._stability)
-        shape = tuple(found['shape'])
-        masks = np.unpackbits(found['masks'], count=int(np.prod(shape))).reshape(shape).astype(bool)[passed]
-        quality = found['quality'][passed]
-        kept = suppressed(boxes_of(masks), quality, SamGridSettings().nms_threshold)
-        kept = kept[masks[kept].any(axis=(1, 2))]
-        return Masks(masks[kept], quality[kept], self._network.encode(rgb))
 
 
 def sets_of(data: Path, every: int) -> dict[str, tuple[list[Path], list[Path], Path]]:
@@ -134,7 +67,7 @@ class NeckAlone:
         self.extract, self.cell, self.dimension = neck.extract, neck.cell, neck.dimension
 
 
-def describers(network: Network, training: list[Path]) -> Iterator[tuple[str, str, Describer]]:
+def describers(network: KeptNetwork, training: list[Path]) -> Iterator[tuple[str, str, Describer]]:
     """Names of segments and features, and what describes images by them."""
     sift = build_describer(load_preset('classic'))
     neck = NeckAlone(SamNeckExtractor(network, (640, 480), SIZE, NECK_CELL))
@@ -143,7 +76,7 @@ def describers(network: Network, training: list[Path]) -> Iterator[tuple[str, st
     yield 'classic', 'root_sift', sift
     segmenters: dict[str, Segmenter] = {'graph': filler('graph')}
     for iou, stability in THRESHOLDS:
-        masks = Thresholds(network, iou, stability)
+        masks = KeptSegmenter(network, SamGridSettings(iou_threshold=iou, stability_threshold=stability))
         for gaps in GAPS:
             name = f'SAM above {iou}, {stability}; gaps: {gaps}'
             segmenters[name] = masks if gaps == 'leave' else CompletedSegmenter(masks, filler(gaps))
@@ -175,11 +108,12 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=2, help='of the corridor and the training, each so many-th image')
     parser.add_argument('--cache', type=Path, required=True, help='keeps what the network made of the images')
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
     sets = sets_of(args.data, args.every)
     training = list_images(args.data / 'training')[::args.every]
+    settings = SamSettings('sam', 'vit_t', args.weights, image_size=SIDE, points_per_side=POINTS)
+    network = KeptNetwork(settings, args.cache)
     rows = []
-    for segments, features, describer in describers(Network(args.weights, args.cache), training):
+    for segments, features, describer in describers(network, training):
         found = {name: measure(describer, *files) for name, files in sets.items()}
         rows.append({'segments': segments, 'features': features, 'sets': found})
         print(rows[-1], flush=True)

@@ -1,18 +1,21 @@
 """How threads share what they must not use at once, and the cores."""
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager
-from functools import lru_cache
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
+logger = logging.getLogger(__name__)
 Given, Result = TypeVar('Given'), TypeVar('Result')
 
 
@@ -38,17 +41,31 @@ def one_blas_thread() -> AbstractContextManager:
     A second thread gains little with matrices so small, and waits by spinning: where other nodes keep the cores busy
     the two wait for each other (a description took 15 to 40 times longer, measured), and where nothing else runs an
     answer burns a second core (OpenCV 5 brings OpenBLAS: 25 s of CPU time in 12 s, with one thread 12 in 11).
+
+    Without threadpoolctl, for which rosdep has no key, the BLAS keeps its threads, and a line says so once.
     """
-    return _libraries(len(sys.modules)).limit(limits=1, user_api='blas')
+    libraries = _libraries(len(sys.modules))
+    return nullcontext() if libraries is None else libraries.limit(limits=1, user_api='blas')
 
 
 @lru_cache(maxsize=1)
-def _libraries(modules: int) -> ThreadpoolController:
+def _libraries(modules: int) -> ThreadpoolController | None:
     """Those of this process; looked for again where more modules are imported, since faiss and SciPy come late.
 
     :param modules: how many are imported
     """
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        _miss_threadpoolctl()
+        return None
     return ThreadpoolController()
+
+
+@cache
+def _miss_threadpoolctl() -> None:
+    logger.warning('threadpoolctl cannot be imported: matrices are multiplied on all cores, which costs time where '
+                   'others use them; pip install threadpoolctl, or sudo apt install python3-threadpoolctl')
 
 
 class FairLock(AbstractContextManager):

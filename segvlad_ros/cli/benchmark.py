@@ -130,8 +130,10 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
         return
     import cv2
-    from threadpoolctl import threadpool_limits
 
+    from segvlad_ros.io.extras import import_base
+
+    threadpool_limits = import_base('threadpoolctl', 'benchmarks with --threads').threadpool_limits
     cv2.setNumThreads(count)
     with suppress(ImportError):
         import torch

@@ -11,7 +11,7 @@ import numpy as np
 from segvlad_ros.evaluation.answers import KINDS
 from segvlad_ros.evaluation.calibration_fit import Bin
 from segvlad_ros.evaluation.metrics import ClosureError, Curve, clopper_pearson
-from segvlad_ros.io.extras import import_drawing
+from segvlad_ros.io.extras import import_base
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def _svg(name: str, draw: Callable[[Figure], None], size: tuple[float, float]) -
 
 
 def _raw(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
-    matplotlib, figures = import_drawing('matplotlib'), import_drawing('matplotlib.figure')
+    matplotlib, figures = import_base('matplotlib', 'reports'), import_base('matplotlib.figure', 'reports')
     with matplotlib.rc_context(_STYLE), io.StringIO() as file:
         figure = figures.Figure(figsize=size, layout='constrained')
         draw(figure)

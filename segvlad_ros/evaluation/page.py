@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.evaluation.answers import OutcomeKind
-from segvlad_ros.io.extras import import_drawing
+from segvlad_ros.io.extras import import_base
 from segvlad_ros.types import SegvladError
 
 _TEMPLATES = Path(__file__).parent / 'templates'
@@ -40,8 +40,8 @@ def check_drawing() -> None:
 
     :raises SegvladError: what to install
     """
-    import_drawing('jinja2')
-    import_drawing('matplotlib')
+    import_base('jinja2', 'reports')
+    import_base('matplotlib', 'reports')
 
 
 def write_filled(path: str | Path, template: str, script: str = '', **values: Any) -> None:
@@ -54,7 +54,7 @@ def write_filled(path: str | Path, template: str, script: str = '', **values: An
     :param values: of the template; all text in it is escaped
     :raises SegvladError: the file cannot be written, or Jinja2 is missing
     """
-    jinja2 = import_drawing('jinja2')
+    jinja2 = import_base('jinja2', 'reports')
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     code = (_TEMPLATES / script).read_text(encoding='utf-8') if script else ''

@@ -7,6 +7,7 @@ recognised, without a metric pose.
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,8 @@ from segvlad_ros.types import CameraModel, SegvladError
 # Coefficients that a driver must send of each model, and the forms that OpenCV takes, in ROS's order.
 _LEAST = {'plumb_bob': 4, 'rational_polynomial': 8, 'equidistant': 4}
 _FORMS = {'plumb_bob': (5,), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
-_ALIASES = {'fisheye': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
+_ALIASES = {'fisheye': 'equidistant', 'equi': 'equidistant', 'kannala_brandt': 'equidistant',
+            'kannala_brandt4': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
 # Wider than this no pinhole sees, narrower none that a robot carries: such numbers are no pixels.
 _MIN_FOCAL, _MAX_FOCAL = 0.05, 50.0
 
@@ -45,6 +47,8 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
     elif rectified and (distortion.any() or k.any() and r.any() and abs(r - np.eye(3)).max() > 1e-6):
         raise SegvladError('camera_info: P is all zero, so that nothing is known of rectified images: publish P, or '
                            'set rectified false')
+    elif rectified:
+        distortion = distortion[:0]
     if not k.any():
         return None
     return checked(_cut(CameraModel(int(info.width), int(info.height), k, distortion, info.distortion_model), info))
@@ -53,16 +57,19 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
 def checked(model: CameraModel) -> CameraModel:
     """A model that can be measured with, its distortion in the form that OpenCV takes.
 
+    Coefficients that are all zero are no distortion, but of an equidistant lens: theirs is the ideal fisheye.
+
     :raises SegvladError: naming the field and its value
     """
     if model.width < 1 or model.height < 1:
         raise SegvladError(f'camera_info: width and height are {model.width} x {model.height} pixels')
     _check_matrix(model)
-    name = _ALIASES.get(model.distortion_model.lower(), model.distortion_model.lower())
+    name = re.sub(r'[ -]', '_', model.distortion_model.lower())
+    name = _ALIASES.get(name, name)
     distortion = np.asarray(model.distortion, np.float64).reshape(-1)
     if not np.isfinite(distortion).all():
         raise SegvladError(f'camera_info: D is not finite: {_shown(distortion)}')
-    if not distortion.any():  # whatever the model is called
+    if not distortion.any() and (name != 'equidistant' or len(distortion) < _LEAST[name]):
         return replace(model, distortion=distortion[:0], distortion_model='plumb_bob')
     if name not in _FORMS:
         raise SegvladError(f'camera_info: distortion_model is {model.distortion_model!r}: use one of '
@@ -72,7 +79,7 @@ def checked(model: CameraModel) -> CameraModel:
 
 def _coefficients(name: str, distortion: np.ndarray) -> np.ndarray:
     """As many coefficients as OpenCV takes: zeros behind them are dropped, as drivers append them, or added."""
-    used, forms = int(np.flatnonzero(distortion)[-1]) + 1, _FORMS[name]
+    used, forms = 1 + max(np.flatnonzero(distortion), default=-1), _FORMS[name]
     if len(distortion) < _LEAST[name] or used > forms[-1]:
         raise SegvladError(f'camera_info: D has {len(distortion)} values, {name} has {" or ".join(map(str, forms))}: '
                            f'{_shown(distortion)}')
@@ -101,6 +108,9 @@ def _cut(model: CameraModel, info: Any) -> CameraModel:
     roi, matrix = info.roi, np.array(model.matrix, np.float64)
     size = np.array([model.width, model.height])
     if roi.width and roi.height:
+        if roi.x_offset + roi.width > model.width or roi.y_offset + roi.height > model.height:
+            raise SegvladError(f'camera_info: roi of {roi.width} x {roi.height} pixels at ({roi.x_offset}, '
+                               f'{roi.y_offset}) leaves the whole image of {model.width} x {model.height}')
         matrix[:2, 2] -= roi.x_offset, roi.y_offset
         size = np.array([roi.width, roi.height])
     matrix[:2] /= binning[:, None]
@@ -110,6 +120,16 @@ def _cut(model: CameraModel, info: Any) -> CameraModel:
 
 def _shown(values: np.ndarray) -> str:
     return '[' + ' '.join(f'{value:.6g}' for value in values.ravel()[:14]) + ']'
+
+
+_CALIBRATION = ('width', 'height', 'distortion_model', 'd', 'k', 'r', 'p', 'binning_x', 'binning_y')
+_REGION = ('x_offset', 'y_offset', 'width', 'height')
+
+
+def same_calibration(one: Any, other: Any) -> bool:
+    """Whether two CameraInfo messages say the same of their images."""
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for a, b, names in (
+        (one, other, _CALIBRATION), (one.roi, other.roi, _REGION)) for name in names)
 
 
 class CameraInfos:
@@ -138,6 +158,9 @@ class CameraInfos:
         self._messages.insert(at, message)
 
     def nearest(self, stamp_ns: int) -> Any | None:
-        """The one whose stamp is nearest, None without any."""
-        number = nearest(self._stamps, stamp_ns)
-        return None if number is None else self._messages[number]
+        """The one whose stamp is nearest; None without any, and where it changes around that stamp."""
+        number, after = nearest(self._stamps, stamp_ns), bisect.bisect_left(self._stamps, stamp_ns)
+        if number is None or self._stamps[number] != stamp_ns and 0 < after < len(self._stamps) and (
+                self._messages[after - 1] is not self._messages[after]):
+            return None
+        return self._messages[number]

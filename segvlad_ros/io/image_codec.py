@@ -12,7 +12,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from segvlad_ros.io.image_file import read_pixels
+from segvlad_ros.io.image_file import image_size, read_pixels
+from segvlad_ros.text import out_of_memory
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,9 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
         raise misfit
     try:
         return cv2.cvtColor(pixels, code)
-    except cv2.error:  # e.g. a Bayer image of one row
+    except cv2.error as error:  # e.g. a Bayer image of one row
+        if out_of_memory(error):
+            raise
         raise misfit from None
 
 
@@ -203,29 +206,54 @@ def decode_compressed(data, max_pixels: int = MAX_PIXELS, *, upright: bool = Fal
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
+def compressed_size(data, format: str = '') -> tuple[int, int]:  # noqa: A002
+    """Width and height of a CompressedImage, of colour or of depth, by its header."""
+    data = bytes(data)
+    return image_size(data[_DEPTH_HEADER.size:] if _has_depth_header(data, format) else data)
+# Of the shapes of two images that show the same view; one of the two may be smaller.
+_SHAPE_TOLERANCE = 0.01
+
+
+def same_view(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two images, height first, can show the same view: their shapes differ by no more than rounding."""
+    return abs(shape[1] * other[0] / (shape[0] * other[1]) - 1.0) <= _SHAPE_TOLERANCE
+
+
 _DEPTH_HEADER = struct.Struct('<iff')
 """Of image_transport's compressedDepth: format (0 = inverse depth), quantisation A and B."""
 
 
+def _has_depth_header(data: bytes, format: str) -> bool:  # noqa: A002
+    if 'compressedDepth' not in format:
+        return False
+    if 'rvl' in format:
+        raise SegvladError("compressedDepth with RVL cannot be read; set the publisher's format to png")
+    if len(data) < _DEPTH_HEADER.size:
+        raise SegvladError(f'compressed depth image of {len(data)} bytes is cut off')
+    return True
+
+
 def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:  # noqa: A002
-    """A depth CompressedImage: PNG of 16UC1 behind the 12-byte header of ``compressedDepth``, or a plain 16-bit PNG.
+    """A depth CompressedImage: PNG behind the 12-byte header of ``compressedDepth``, or a plain 16-bit PNG.
+
+    The PNG holds millimetres (16UC1), or A / depth + B with A and B of the header (32FC1), 0 where nothing is known.
 
     :param format: the message's ``format``, e.g. ``16UC1; compressedDepth png``
     :returns: (h, w) float32 metres, NaN where unknown
     """
     data = bytes(data)
     encoding = format.split(';', maxsplit=1)[0].strip()
-    with_header = 'compressedDepth' in format
-    if with_header and 'rvl' in format:
-        raise SegvladError("compressedDepth with RVL cannot be read; set the publisher's format to png")
-    if with_header and len(data) < _DEPTH_HEADER.size:
-        raise SegvladError(f'compressed depth image of {len(data)} bytes is cut off')
+    with_header = _has_depth_header(data, format)
     pixels = read_pixels(data[_DEPTH_HEADER.size:] if with_header else data, max_pixels)
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise SegvladError(f'compressed image with format {format!r} is no 16-bit depth image')
-    if not with_header or encoding != '32FC1':
+    if encoding == '32FC1' and not with_header:
+        raise SegvladError('32FC1 depth is no 16-bit PNG without the header of compressedDepth: use that transport')
+    if encoding != '32FC1':
         return depth_from_millimetres(pixels)
     _, quantum_a, quantum_b = _DEPTH_HEADER.unpack_from(data)
+    if not (0 < quantum_a < np.inf and -np.inf < quantum_b < 1):  # B = 1 - A / largest depth
+        raise SegvladError(f'compressed depth image: its header is damaged (quantisation {quantum_a:g}, {quantum_b:g})')
     with np.errstate(divide='ignore', invalid='ignore'):
         depth = np.float32(quantum_a) / (pixels.astype(np.float32) - np.float32(quantum_b))
     return _depth_from_metres(np.where(pixels == 0, np.nan, depth))

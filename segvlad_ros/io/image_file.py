@@ -20,7 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from segvlad_ros.text import one_line
+from segvlad_ros.text import one_line, out_of_memory
 from segvlad_ros.types import SegvladError
 
 # Pillow warns of large images and odd metadata on stderr: the limit here is our own, and metadata is not used.
@@ -51,6 +51,9 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     width, height = image.size
     if width * height > max_pixels:
         raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
+    if len(data) < _least_bytes(image):
+        raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off: it claims {width} x {height} '
+                           'pixels, which take more')
     is_tiff = isinstance(image, TiffImageFile)
     orientation = _orientation(image) if upright or is_tiff else 1
     pixels = _by_opencv(data) if _is_for_opencv(image, data) else _by_pillow(image)
@@ -61,22 +64,46 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     return np.ascontiguousarray(pixels)
 
 
-def _opened(data: bytes, max_pixels: int) -> Image.Image:
-    """The image with its header read."""
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a compressed image by its header; nothing is decoded.
+
+    :raises SegvladError: no image whose header can be read
+    """
+    return _opened(data, 0, check=False).size
+
+
+def _least_bytes(image: Image.Image) -> int:
+    """What a file with so many pixels has at least: a few bytes may not claim memory for many.
+
+    Huffman's codes give each block of 8 x 8 pixels a bit or more, and deflate packs 1032 bytes in one at best.
+    """
+    width, height = image.size
+    if isinstance(image, JpegImageFile):
+        return -(-width // 8) * -(-height // 8) // 8
+    return width * height // (8 * 1032) if isinstance(image, PngImageFile) else 0
+
+
+def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
+    """The image with its header read.
+
+    :param check: whether the rest is there, as far as that is seen without decoding
+    """
     reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
     if reader is None:
         raise SegvladError(f'{len(data)} bytes are no {FORMATS} image')
     try:
         image = reader(io.BytesIO(data))
-        if reader is PngImageFile:
+        if check and reader is PngImageFile:
             reader(io.BytesIO(data)).verify()  # the checksums, which decoding passes over
     except Image.DecompressionBombError:  # of WebP, whose reader takes memory early
         raise SegvladError(f'compressed image refused; at most {max_pixels} pixels are allowed') from None
+    except MemoryError:  # says nothing of the image
+        raise
     except Exception as error:  # what a header of random bytes raises is not documented
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off ({_line(error)})') from None
     # OpenCV fills a cut off JPEG with grey. Inside the scan, where the reader stopped, 0xFF is followed by 0 or a
     # restart marker, so that 0xFFD9 is the end and nothing else.
-    if reader is JpegImageFile and data.find(b'\xff\xd9', image.fp.tell()) < 0:
+    if check and reader is JpegImageFile and data.find(b'\xff\xd9', image.fp.tell()) < 0:
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off (the end is missing)')
     return image
 
@@ -100,7 +127,9 @@ def _by_opencv(data: bytes) -> np.ndarray | None:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except cv2.error as error:
+        if out_of_memory(error):
+            raise
         return None
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
@@ -112,6 +141,8 @@ def _by_pillow(image: Image.Image) -> np.ndarray:
     try:
         image.load()
         return np.asarray(image).astype(np.uint16) if deep else np.asarray(image.convert('RGB'))
+    except MemoryError:  # as above
+        raise
     except Exception as error:  # as above
         raise SegvladError(f'compressed image of {image.size[0]} x {image.size[1]} pixels is damaged or of a kind that '
                            f'cannot be read ({_line(error)})') from None

@@ -2,10 +2,14 @@
 from __future__ import annotations
 
 import bisect
+import math
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
+
+import numpy as np
 
 LATE_S = 3.0
 """An image behind a newer one by up to this is late. Stamps that stay back longer are a clock that jumped back."""
@@ -86,6 +90,44 @@ def _places(stamps: Sequence[int], begins: list[int], left_out: set[int]) -> lis
             places[i] = number
             number += 1
     return places
+
+
+class StampRhythm:
+    """How many images of a regular stream are missing, guessed from the stamps of those that came.
+
+    The shortest steps between stamps are taken for the period of the camera, if the others are multiples of it. Steps
+    that all grow are a camera that has become slower (in the dark, say), and a long one is a pause.
+    """
+
+    _WINDOW, _LEAST, _STEADY = 100, 10, 8
+
+    def __init__(self) -> None:
+        self._last_ns = 0
+        self._steps: deque[int] = deque(maxlen=self._WINDOW)
+
+    def add(self, stamp_ns: int) -> None:
+        """Take the stamp of the next image; 0 is none."""
+        step, self._last_ns = stamp_ns - self._last_ns, stamp_ns
+        if not 0 < step < LATE_S * 1e9:
+            self._steps.clear()
+            return
+        self._steps.append(step)
+        newest = list(self._steps)[-self._STEADY:]
+        if len(newest) == self._STEADY and min(newest) > 1.5 * min(self._steps) and max(newest) < 1.2 * min(newest):
+            self._steps = deque(newest, self._WINDOW)
+
+    def missing_ratio(self) -> float:
+        """Share of the last images that did not come, NaN where the stamps have no clear rhythm."""
+        if len(self._steps) < self._LEAST:
+            return math.nan
+        steps = np.array(self._steps, float)
+        single = steps[steps < 1.5 * steps.min()]
+        periods = steps / np.median(single)
+        whole = np.round(periods)
+        near = whole <= 8  # what the period is wrong by adds up
+        if len(single) < 3 or (abs(periods - whole)[near] < 0.2).mean() < 0.8:
+            return math.nan
+        return float(1.0 - len(steps) / whole.sum())
 
 
 def as_time(stamp_ns: int) -> str:

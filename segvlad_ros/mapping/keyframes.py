@@ -1,6 +1,7 @@
 """When a frame becomes a keyframe: by header stamps and odometry, never by the wall clock."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from segvlad_ros.geometry import distance, is_finite, rotation_angle
@@ -43,10 +44,13 @@ class GateAnswer:
 
 
 class KeyframeGate:
-    """Decides frame by frame, for one camera. Not thread-safe."""
+    """Decides frame by frame, for one camera. Not thread-safe.
 
-    def __init__(self, settings: GateSettings | None = None):
-        self.settings = settings or GateSettings()
+    :param settings: or what gives them, and is asked at each frame, where they change while the robot drives
+    """
+
+    def __init__(self, settings: GateSettings | Callable[[], GateSettings] | None = None):
+        self._settings = settings if callable(settings) else lambda: settings or GateSettings()
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +84,7 @@ class KeyframeGate:
 
     def _compare(self, stamp_ns: int, pose: Pose | None) -> tuple[bool, str]:
         """Compare a frame with the last keyframe: accept or not, and why."""
-        settings, last = self.settings, self._keyframe_pose
+        settings, last = self._settings(), self._keyframe_pose
         # whole nanoseconds, so that 30 Hz stamps meet an interval of n/30 s as exactly as they can
         elapsed_ns = stamp_ns - self._keyframe_ns
         if elapsed_ns < round(settings.min_interval_s * 1e9):

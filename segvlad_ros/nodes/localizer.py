@@ -25,7 +25,6 @@ from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
-    from_time,
     to_loop_closure,
     to_place_descriptor,
     to_place_match,
@@ -48,7 +47,6 @@ class Localizer(SegvladNode):
         super().__init__('localizer')
         self._maps: list[PlaceMap] = []
         self._places: PlaceRecognizer | None = None
-        self._input: KeyframeInput | None = None
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
         self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
@@ -77,8 +75,8 @@ class Localizer(SegvladNode):
             self._places.describer.warm_up()
             self.images = ImageInput(self)
         else:
-            self._input = KeyframeInput(self, self.fingerprint, self._answer,
-                                        self._add if parameters['follow'] else None, self._remove)
+            self.keyframes = KeyframeInput(self, self.fingerprint, self._answer,
+                                           self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
             self._take(*self._read(parameters['map'], append=False))
 
@@ -86,7 +84,7 @@ class Localizer(SegvladNode):
         """See :class:`SegvladNode`."""
         for place_map in self._maps:
             place_map.close()
-        self._maps, self._places, self._input = [], None, None
+        self._maps, self._places = [], None
         self._match_markers.clear()
 
     def activate(self) -> None:
@@ -94,15 +92,11 @@ class Localizer(SegvladNode):
         self._feedback = qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
                                        qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
         self._path.open()
-        if self._input is not None:
-            self._input.open()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
         self.destroy_subscription(self._feedback)
         self._path.close()
-        if self._input is not None:
-            self._input.close()
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`."""
@@ -113,7 +107,7 @@ class Localizer(SegvladNode):
 
     def forget_recent(self) -> None:
         """See :class:`SegvladNode`."""
-        if self._input is None:
+        if self.keyframes is None:
             self._places.mapper.new_session()
         self._places.recognizer.reset_short_term()
 
@@ -188,6 +182,7 @@ class Localizer(SegvladNode):
 
     def _remove(self, ids: Sequence[KeyframeId]) -> None:
         self._places.recognizer.remove(ids)
+        self._places.recognizer.compact()
         for identity in ids:
             self._markers.place(identity, None)
 
@@ -220,9 +215,8 @@ class Localizer(SegvladNode):
         self._maps.append(place_map)
         for oddity in oddities(place_map, self._places.recognizer, self._sessions(), self.parameters['base_frame']):
             self.get_logger().warning(oddity)
-        if self._input is not None and self._input.follower is not None:
-            for identity in ids:
-                self._input.follower.known(identity)
+        if self.keyframes is not None:
+            self.keyframes.known(ids)
         self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
 
     def _forget_map(self) -> None:
@@ -233,8 +227,8 @@ class Localizer(SegvladNode):
         self._path.restart()
         self._match_markers.clear()
         self._markers.forget()
-        if self._input is not None and self._input.follower is not None:
-            self._input.follower.clear()
+        if self.keyframes is not None:
+            self.keyframes.forget()
 
     # what the SLAM back-end says
 
@@ -278,12 +272,11 @@ class Localizer(SegvladNode):
         return response.result.reason
 
     def _recognize_once(self, request: RecognizeImage.Request) -> PlaceMatchArray:
-        if self._input is not None:
+        if self.keyframes is not None:
             raise SegvladError('this localizer does not describe images (source: descriptors): ask one with '
                                'source: images')
         message = request.image if request.image.data else request.compressed
-        frame = Frame(self.images.decoder.decode(message), from_time(message.header.stamp),
-                      frame_id=message.header.frame_id)
+        frame = self.images.picture(message)
         keyframe, top_k = self._places.mapper.describe(frame), request.top_k or self.parameters['top_k']
         recognition = self._places.recognize(
             keyframe, exclude_recent=False, top_k=top_k, independent=True,

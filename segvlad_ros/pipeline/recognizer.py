@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SUPPORTING_SCORE = 0.75
 # Sights of queries kept until their keyframe is added to the map; a localiser may never add it.
 _REMEMBERED = 256
+# So many removed keyframes are no burden.
+_FEW = 64
 
 
 class Recognizer:
@@ -133,12 +135,37 @@ class Recognizer:
         return self._known.find(keyframe, packed, mark, self._sights.pop(keyframe.id, ()))
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
-        """Take keyframes out of the searched map, for good; those not in it are passed over.
+        """Take keyframes out of the searched map, for good; those not in it are passed over. The others keep their
+        entries, until :meth:`compact`.
 
         :return: how many were taken out
         """
         with self._lock:
             return self._known.remove(ids)
+
+    def compact(self) -> dict[int, int] | None:
+        """Let go of what is left of removed keyframes, once there are many: entries get other numbers.
+
+        :return: new entries by old ones; None where nothing has changed
+        """
+        with self._lock, one_blas_thread():
+            while True:
+                if len(self._map) - self._map.count < max(_FEW, self._map.count // 4):
+                    return None
+                kept = sorted({*self.entries, *self._hypotheses.entries})
+                try:
+                    self._known.select(kept)
+                    break
+                except KeyframeGone as gone:  # nothing has been changed yet
+                    self._lost(gone)
+            numbers = {entry: number for number, entry in enumerate(kept)}
+            self._hypotheses.renumber(numbers)
+            self._feedback.renumber(numbers)
+            for identity, sights in self._sights.items():
+                self._sights[identity] = [replace(sight, entry=numbers[sight.entry]) for sight in sights
+                                          if sight.entry in numbers]
+            self._witnesses = self._new_witnesses()  # they remember entries as well
+            return numbers
 
     def alike(self, entry: int, others: Iterable[int]) -> list[float]:
         """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
@@ -228,10 +255,13 @@ class Recognizer:
                         self._query(query, mark, independent, excluded), excluded, top_k)
                     break
                 except KeyframeGone as gone:  # nothing has been learnt from the query yet
-                    logger.warning('%s; it is searched no longer', gone)
-                    self.remove([gone.identity])
+                    self._lost(gone)
             return replace(answer, map_keyframes=self.count,
                            timings={**query.description.timings, **answer.timings})
+
+    def _lost(self, gone: KeyframeGone) -> None:
+        logger.warning('%s; it is searched no longer', gone)
+        self.remove([gone.identity])
 
     def _refused(self, query: Keyframe, excluded: np.ndarray) -> Recognition | None:
         """The answer where nothing can be searched."""
@@ -320,9 +350,12 @@ class Recognizer:
         self._known = KnownKeyframes(SearchedMap(settings.places, settings.odometry), settings.search.exact_segments)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
-        self._witnesses = Witnesses(self._known, self._hypotheses, Verifier(self._known, settings.geometry))
+        self._witnesses = self._new_witnesses()
         self._feedback = FeedbackWeights()
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
+
+    def _new_witnesses(self) -> Witnesses:
+        return Witnesses(self._known, self._hypotheses, Verifier(self._known, self._settings.geometry))
 
     def _take_map(self, other: Recognizer) -> None:
         for name in ('_known', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):

@@ -195,7 +195,7 @@ def test_the_rate_of_the_step_is_the_one_that_is_applied(places, tmp_path):
 
 def test_a_missing_extra_is_named(places, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorch_metric_learning.losses', None)
-    with pytest.raises(SegvladError, match='install the extra "train"'):
+    with pytest.raises(SegvladError, match="pip install 'pytorch-metric-learning>="):
         tuning(places, tmp_path)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FENCE = re.compile(r'^```([^\n]*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+ASSIGNED = re.compile(r'\w+=')
 INLINE = re.compile(r'`((?:segvlad|ros2|make|python3?) [^`]+)`')
 
 
@@ -35,9 +37,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Every command of a page as words: those in blocks, of `a && b` both, and those in its sentences."""
+    """Every command of a page as words, without the variables set for it: those in blocks, of `a && b` both, and those
+    in its sentences.
+    """
     text = '\n'.join(block.text for block in blocks(page) if block.is_shell).replace('\\\n', ' ')
     lines = re.sub(r'(^|\s)#.*', '', text, flags=re.MULTILINE).splitlines()
     lines += [' '.join(found.split()) for found in INLINE.findall(FENCE.sub('', page.read_text()))]
     parts = [part.strip() for line in lines for part in re.split(r'&&|;', line)]
-    return [shlex.split(part) for part in parts if part]
+    words = [list(dropwhile(ASSIGNED.match, shlex.split(part))) for part in parts]
+    return [command for command in words if command]

@@ -13,7 +13,8 @@ from segvlad_ros.ros.node.parameter_table import table_of
 TARGETS = re.findall(r'^([a-z][a-z-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 FILE = re.compile(r'(?:test|benchmark|config|launch|docs|segvlad_ros|msg|srv|cmake)/[\w./-]+\.\w+')
 KINDS = 'bash', 'bash run', 'text', 'python', 'none'
-PROGRAMS = {'segvlad', 'ros2', 'make', 'pip', 'python', 'python3', 'cd', 'git', 'rosdep', 'colcon', 'source', 'touch'}
+PROGRAMS = {'segvlad', 'ros2', 'make', 'pip', 'python', 'python3', 'cd', 'export', 'git', 'rosdep', 'colcon', 'source',
+            'touch'}
 
 
 def options_of(parser, arguments):

@@ -57,7 +57,8 @@ def altered(golden, folder, file, name, change):
 
 def run_check(folder):
     return subprocess.run([sys.executable, check.__file__, folder, '--without-dino'], check=False,
-                          capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(check.REPOSITORY)})
+                          capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(check.REPOSITORY), *sys.path])})
 
 
 def test_a_miss_is_reported_with_exit_status_one(golden, tmp_path):

@@ -26,7 +26,7 @@ from segvlad_ros.cli.processes import NodeCommand, abort
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray, SegVladStatus
 from segvlad_ros.ros.output.conversions import to_time
 
-DEADLINE_S = 60.0  # a machine may be busy; nothing here takes long on an idle one
+DEADLINE_S = 240.0  # for a machine that is busy with other work; on an idle one nothing here takes long
 PROBE_S = 2.0  # a call that is tried again may be lost
 SECOND = 10**9
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -136,9 +136,13 @@ class Peer:
 
     def another(self, name: str):
         """One more node, which the same thread spins."""
-        self._others.append(rclpy.create_node(name, namespace=self.namespace, context=self._context))
-        self._executor.add_node(self._others[-1])
-        return self._others[-1]
+        return self.spin(rclpy.create_node(name, namespace=self.namespace, context=self._context))
+
+    def spin(self, node):
+        """Have the same thread spin a node, and destroy it at the end."""
+        self._others.append(node)
+        self._executor.add_node(node)
+        return node
 
     def listen(self, kind, topic: str, qos=10) -> list:
         """Collect the messages of a topic; what two subscriptions hear comes twice."""

@@ -24,7 +24,8 @@ PACKAGES = 'pose_graph_tools_msgs', 'rtabmap_msgs', 'cslam_common_interfaces'
 NAMES = {MapBuilder: 'map_builder', Localizer: 'localizer', BridgeNode: 'bridge', PoseGraphNode: 'pose_graph'}
 CONFIGURATIONS = [
     (MapBuilder, {}),
-    (MapBuilder, {'image_transport': 'compressed', 'retention.max_keyframes': 10}),
+    (MapBuilder, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
+                  'retention.max_keyframes': 10}),
     (Localizer, {}),
     (Localizer, {'image_transport': 'compressed'}),
     (Localizer, {'source': 'descriptors'}),

@@ -1,6 +1,7 @@
 """localizer as a process: every keyframe is answered, from images or from a map_builder's descriptors."""
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images
 from rcl_interfaces.msg import Parameter as ParameterMessage
@@ -9,7 +10,7 @@ from rcl_interfaces.srv import SetParameters
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.msg import PlaceMatch, PlaceMatchArray, SegVladStatus
+from segvlad_ros.msg import PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
@@ -139,6 +140,8 @@ def test_only_the_wanted_sessions_are_searched(localizer, pictures, office):
     assert (best.match.session_id, best.match_pose_in) == (session, PlaceMatch.IN_NONE)
 
 
+@pytest.mark.fault('service', '`load_map` of a map that is missing, foreign or damaged',
+                   'refused with the reason; the map so far is searched on')
 def test_maps_are_loaded_and_refused_by_service(localizer, pictures):
     robot = localizer()
     call = robot.peer.call
@@ -162,6 +165,7 @@ def test_maps_are_loaded_and_refused_by_service(localizer, pictures):
     assert robot.answer(2).status == PlaceMatchArray.MAP_EMPTY
 
 
+@pytest.mark.fault('node', 'deactivate, cleanup, configure, activate', 'works as the first time')
 def test_the_lifecycle_goes_round_twice(localizer, pictures):
     robot = localizer({'autostart': False, 'map': 'office'}, wait=False)
     for turn in (1, 2):
@@ -176,6 +180,7 @@ def test_the_lifecycle_goes_round_twice(localizer, pictures):
         assert robot.transition(Transition.TRANSITION_CLEANUP)
 
 
+@pytest.mark.fault('map', 'a map of another preset, a map that is not there', 'one line with the fields that differ')
 def test_a_wrong_map_ends_the_start_with_one_line(launch, office):
     foreign = launch('localizer', {'map_directory': office, 'map': 'foreign'})
     missing = launch('localizer', {'map_directory': office, 'map': 'nowhere'})
@@ -208,6 +213,7 @@ def until(peer, condition, attempts):
     pytest.fail('the nodes did not connect')
 
 
+@pytest.mark.fault('topic', 'a localizer that starts after its map_builder', 'fetches what it has missed')
 def test_two_nodes_close_loops_and_refill_what_was_missed(robot, namespace, follower, pictures):
     builder = robot('map_builder', {**EVERY_IMAGE, **reliable(namespace, 'image')})
     camera, peer = builder.camera(), builder.peer
@@ -236,6 +242,7 @@ def test_two_nodes_close_loops_and_refill_what_was_missed(robot, namespace, foll
     assert (status.keyframes_processed, status.matches_published) == (before + 3, 3)
 
 
+@pytest.mark.fault('topic', 'keyframes of another preset or model', 'refused, with both named')
 def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pictures, tmp_path):
     preset = yaml.safe_load((config_directory() / 'classic.yaml').read_text())
     preset['vocabulary'] = str(config_directory() / preset['vocabulary'])
@@ -248,3 +255,26 @@ def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pi
           [lambda number=number: builder.send(camera, image_message(pictures[0], number)) for number in (1, 2, 3, 4)])
     status = localizer.statuses[-1]
     assert (status.keyframes, status.keyframes_processed) == (0, 0)
+
+
+def test_diagnostics_say_how_keyframes_of_another_node_come(robot):
+    """A localizer that worked was called not active, and none was warned of keyframes that never came."""
+    localizer = robot('localizer', {'source': 'descriptors', 'diagnostics.no_images_warn_s': 0.5})
+    topic = f'{localizer.peer.namespace}/keyframes'
+
+    def told(level, words):
+        def found():
+            return any(s.level == level and words in s.message for message in localizer.diagnostics[-1:]
+                       for s in message.status if s.name == f'{localizer.node.name}: input')
+        return localizer.peer.wait(found, f'diagnostics that say {words}')
+
+    told(DiagnosticStatus.WARN, f'no keyframes for 1 s on {topic}')
+    publisher = localizer.peer.publisher(PlaceDescriptor, 'keyframes')
+    localizer.peer.matched(publisher)
+    told(DiagnosticStatus.WARN, f's on {topic}')  # there is who makes them, and has made none
+    publisher.publish(PlaceDescriptor())  # of another model, but it came
+    told(DiagnosticStatus.OK, 'the robot stands')
+    localizer.peer.node.destroy_publisher(publisher)
+    told(DiagnosticStatus.WARN, f's on {topic}')
+    assert localizer.warnings('no keyframes for') == 2
+    assert localizer.warnings('is the map_builder active') == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from nav_msgs.msg import Path
+from node_harness import DEADLINE_S
 from trajectory import absolute_trajectory_error
 
 from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.slam
 
 FALSE_SHARE = 0.1
 FEEDBACK, PATH = 'pose_graph/loop_closure_feedback', '/pose_graph/path'
-DEADLINE_S = 60.0
 
 
 @dataclass

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from segvlad_ros.geometry import unit_quaternion
 from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings
+from segvlad_ros.io.masks import read_mask
 from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.ros.input.synchroniser import Bundle, Synchroniser
 from segvlad_ros.ros.input.tf import Transforms
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import publisher_count
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.output.conversions import from_odometry
+from segvlad_ros.ros.output.diagnostics import Awaited
 from segvlad_ros.types import Frame, Pose, SegvladError
 
 ODOMETRY_DEPTH = 50  # odometry comes faster than images, and two messages are needed around a stamp
@@ -33,12 +37,11 @@ class ImageInput:
     def __init__(self, node) -> None:
         self._node = node
         parameters = node.parameters
-        self._compressed = parameters['image_transport'] == 'compressed'
-        self.topic = node.resolve_topic_name('image') + ('/compressed' if self._compressed else '')
-        self.decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
+        self.topic, self._image_kind = _transported('image', parameters['image_transport'], node)
+        self._depth_topic, self._depth_kind = _transported('depth', parameters['depth_transport'], node)
+        decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
         settings, self._transforms = _settings(parameters), Transforms(node, parameters['sync_timeout_s'])
-        self._assembler = FrameAssembler(settings, self.decoder, self._transforms.lookup, node.report_change,
-                                         self.topic)
+        self._assembler = FrameAssembler(settings, decoder, self._transforms.lookup, node.report_change, self.topic)
         self._last_stamp_ns = 0
         self._subscriptions: dict[str, Any] = {}
         self._timer: Any = None
@@ -53,14 +56,17 @@ class ImageInput:
         self._timer = node.create_timer(1.0, self._expire, callback_group=node.sensor_group,
                                         clock=node.steady_clock)
         self._timer.cancel()
+        lost = {'image': self._unless_paused(node.statistics.lost),
+                'depth': self._unless_paused(lambda count: node.statistics.count(depth_lost=count))}
         for name, kind, topic, callback, depth in (
                 ('odom', Odometry, 'odom', self._take_odometry, ODOMETRY_DEPTH),
                 ('camera_info', CameraInfo, 'camera_info', self._synchroniser.add_camera_info, COMPANION_DEPTH),
-                ('depth', Image, 'depth', self._synchroniser.add_depth, COMPANION_DEPTH),
-                ('image', CompressedImage if self._compressed else Image,
-                 self.topic, self._take_image, 1)):
+                ('depth', self._depth_kind, self._depth_topic, self._synchroniser.add_depth, COMPANION_DEPTH),
+                ('mask', Image, 'mask', self._synchroniser.add_mask, COMPANION_DEPTH),
+                ('image', self._image_kind, self.topic, self._take_image, 1)):
             self._subscriptions[name] = qos.subscribe(
-                node, kind, topic, self._unless_paused(callback), qos.sensor(depth), callback_group=node.sensor_group)
+                node, kind, topic, self._unless_paused(callback), qos.sensor(depth), callback_group=node.sensor_group,
+                on_lost=lost.get(name))
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -76,6 +82,16 @@ class ImageInput:
         self.close()
         self._transforms.close()
 
+    def awaited(self, age_s: float, active_s: float) -> Awaited:
+        """What is waited for.
+
+        :param age_s: of the newest image
+        :param active_s: since the node became active
+        """
+        return Awaited('images', self.topic, min(age_s, active_s),
+                       hint='is the camera running, is the topic remapped?',
+                       against_loss=qos.against_loss(compressed=self._image_kind is CompressedImage))
+
     def frame(self, bundle: Bundle) -> Frame:
         """Decode a bundle; runs in the worker's thread.
 
@@ -87,7 +103,14 @@ class ImageInput:
             self._node.statistics.count(incomplete=1)
             self._node.report(f'image used without {", ".join(bundle.missing)}: nothing with a fitting stamp came')
         return self._assembler.frame(bundle.image, depth=bundle.depth, camera_info=bundle.camera_info,
-                                     odometry=bundle.odometry)
+                                     odometry=bundle.odometry, mask=bundle.mask)
+
+    def picture(self, message: Any) -> Frame:
+        """Decode an image that comes by itself; with a frame_id it counts as one of this camera, with its mask.
+
+        :raises SegvladError: it cannot be decoded, is too large, or the mask is not of such images
+        """
+        return self._assembler.picture(message)
 
     def _check_order(self, stamp: int) -> None:
         back_s = (self._last_stamp_ns - stamp) * 1e-9
@@ -103,7 +126,7 @@ class ImageInput:
 
     def _expected(self, name: str) -> bool:
         subscription = self._subscriptions.get(name)
-        return subscription is not None and subscription.get_publisher_count() > 0
+        return subscription is not None and publisher_count(self._node, subscription) > 0
 
     def _schedule(self, delay_s: float) -> None:
         self._timer.timer_period_ns = max(1, round(delay_s * 1e9))
@@ -120,7 +143,7 @@ class ImageInput:
         return guarded
 
     def _take_image(self, message: Any) -> None:
-        self._node.statistics.arrived()
+        self._node.statistics.arrived(stamp_ns(message))
         self._synchroniser.add_image(message)
 
     def _take_odometry(self, message: Odometry) -> None:
@@ -136,8 +159,15 @@ class ImageInput:
             self._node.report(f'odometry not used: {error}')
 
 
+def _transported(name: str, transport: str, node: Any) -> tuple[str, type]:
+    """Topic and message type of images by image_transport's names."""
+    topic = node.resolve_topic_name(name)
+    return (topic, Image) if transport == 'raw' else (f'{topic}/{transport}', CompressedImage)
+
+
 def _settings(parameters: NodeParameters) -> InputSettings:
     fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
     mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
+    mask = read_mask(Path(parameters['mask_file']).expanduser()) if parameters['mask_file'] else None
     return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
-                         parameters['ignore_frame_ids'])
+                         parameters['ignore_frame_ids'], max_megapixels=parameters['max_megapixels'], mask=mask)

@@ -1,7 +1,7 @@
 """Described keyframes of another node: received on a topic, and fetched by service where one was lost."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from segvlad_ros.msg import KeyframeId as KeyframeIdMessage
 from segvlad_ros.msg import PlaceDescriptor, RemovedKeyframes
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_keyframe_id, from_place_descriptor
+from segvlad_ros.ros.output.diagnostics import Awaited
 from segvlad_ros.srv import GetKeyframe
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 
@@ -32,6 +33,7 @@ class KeyframeInput:
     def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe], dict[str, float]],
                  add: Callable[[Keyframe], None] | None, remove: Callable[[Sequence[KeyframeId]], object]) -> None:
         self._node = node
+        self.topic = node.resolve_topic_name('keyframes')
         self._fingerprint = fingerprint
         self._answer = answer
         self._remove = remove
@@ -56,6 +58,30 @@ class KeyframeInput:
             self._timer = node.create_timer(POLL_S, lambda: node.worker.post(self._refill),
                                             callback_group=node.sensor_group, clock=node.steady_clock)
             self._timer.cancel()
+
+    def known(self, ids: Iterable[KeyframeId]) -> None:
+        """Take note of keyframes that came with a map file: they are neither fetched nor added again."""
+        for identity in ids if self.follower is not None else ():
+            self.follower.known(identity)
+
+    def forget(self) -> None:
+        """Begin anew, with an empty map."""
+        if self.follower is not None:
+            self.follower.clear()
+
+    def awaited(self, age_s: float, active_s: float) -> Awaited:
+        """What is waited for; of a robot that stands comes nothing, but whoever makes its keyframes is there.
+
+        :param age_s: of the newest keyframe
+        :param active_s: since the node became active
+        """
+        return Awaited('keyframes', self.topic, min(age_s, active_s),
+                       may_rest=age_s < active_s and self._node.count_publishers(self.topic) > 0,
+                       hint='is the map_builder active, and does it get images; is the topic remapped?')
+
+    def destroy(self) -> None:
+        """The same as :meth:`close`."""
+        self.close()
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -24,11 +24,15 @@ class BuiltinCache:
         self._messages.append(message)
         del self._messages[:-self._size]
 
-    def nearest(self, stamp: int) -> Any | None:
-        """The message whose stamp is nearest to a stamp in nanoseconds, or None without any."""
+    def around(self, stamp: int) -> list[Any]:
+        """The last message up to a stamp in nanoseconds and the first one from there on, as far as there are such."""
         before = [m for m in self._messages if stamp_ns(m) <= stamp]
         after = [m for m in self._messages if stamp_ns(m) >= stamp]
-        return _nearer(before[-1] if before else None, after[0] if after else None, stamp)
+        return [*before[-1:], *after[:1]]
+
+    def nearest(self, stamp: int) -> Any | None:
+        """The message whose stamp is nearest, or None without any."""
+        return _nearest(self.around(stamp), stamp)
 
 
 class MessageFiltersCache:
@@ -43,10 +47,15 @@ class MessageFiltersCache:
         """See :class:`BuiltinCache`."""
         self._input.signalMessage(message)
 
-    def nearest(self, stamp: int) -> Any | None:
+    def around(self, stamp: int) -> list[Any]:
         """See :class:`BuiltinCache`."""
         time = Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
-        return _nearer(self._cache.getElemBeforeTime(time), self._cache.getElemAfterTime(time), stamp)
+        found = self._cache.getElemBeforeTime(time), self._cache.getElemAfterTime(time)
+        return [message for message in found if message is not None]
+
+    def nearest(self, stamp: int) -> Any | None:
+        """See :class:`BuiltinCache`."""
+        return _nearest(self.around(stamp), stamp)
 
 
 StampCache = BuiltinCache | MessageFiltersCache
@@ -60,6 +69,5 @@ def make_cache(size: int) -> StampCache:
         return BuiltinCache(size)
 
 
-def _nearer(before: Any | None, after: Any | None, stamp: int) -> Any | None:
-    found = [message for message in (before, after) if message is not None]
+def _nearest(found: list[Any], stamp: int) -> Any | None:
     return min(found, key=lambda message: abs(stamp_ns(message) - stamp), default=None)

@@ -15,13 +15,14 @@ from std_srvs.srv import SetBool
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
+from segvlad_ros.ros.input.keyframe_input import KeyframeInput
 from segvlad_ros.ros.input.synchroniser import Bundle
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot, Statistics
 from segvlad_ros.ros.output.status import StatusReporter
-from segvlad_ros.text import one_line, said_by
+from segvlad_ros.text import one_line, out_of_memory, said_by
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0
@@ -33,6 +34,7 @@ class SegvladNode(Node):
 
     :ivar ACTIVE_STATE: the SegVladStatus.state of the active node
     :ivar images: the camera, or None of a node that takes no images
+    :ivar keyframes: keyframes of another node, where they take the place of images
     :ivar paused: inputs are ignored
     :ivar fingerprint: digest of the preset, '' while not configured
     """
@@ -46,6 +48,7 @@ class SegvladNode(Node):
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.fingerprint = ''
         self.images: ImageInput | None = None
+        self.keyframes: KeyframeInput | None = None
         self.worker: Worker | None = None
         self.statistics = Statistics(self.steady_s)
         self.sensor_group = MutuallyExclusiveCallbackGroup()
@@ -68,10 +71,10 @@ class SegvladNode(Node):
         """Free all that :meth:`configure` made; also called when that failed half-way."""
 
     def activate(self) -> None:
-        """Begin to take inputs other than images."""
+        """Begin to take inputs other than those of :attr:`source`."""
 
     def deactivate(self) -> None:
-        """Take no more inputs."""
+        """Take no more of them."""
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """Handle an image, in the worker's thread, and tell the statistics if it is a keyframe.
@@ -174,14 +177,14 @@ class SegvladNode(Node):
 
     def _activate(self) -> None:
         self.activate()
-        if self.images is not None:
-            self.images.open()
+        if self.source is not None:
+            self.source.open()
         self.status.activated()
         self.active = True
 
     def _deactivate(self) -> None:
-        if self.images is not None:
-            self.images.close()
+        if self.source is not None:
+            self.source.close()
         if self.active:
             self.deactivate()
         if self.worker is not None:
@@ -192,13 +195,18 @@ class SegvladNode(Node):
         if self.worker is not None:
             self.worker.stop()
         self.worker = None
-        if self.images is not None:
-            self.images.destroy()
-        self.images = None
+        if self.source is not None:
+            self.source.destroy()
+        self.images = self.keyframes = None
         self.cleanup()
         self.configured, self.fingerprint = False, ''
 
     # work
+
+    @property
+    def source(self) -> ImageInput | KeyframeInput | None:
+        """What the node works on."""
+        return self.images or self.keyframes
 
     def steady_s(self) -> float:
         """Steady clock, seconds."""
@@ -262,7 +270,8 @@ class SegvladNode(Node):
             self.status.last_error, trace = str(error), ''
         else:
             self.status.last_error = said_by(error)
-            trace = '\n' + ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+            trace = '' if out_of_memory(error) else '\n' + ''.join(
+                traceback.format_exception(type(error), error, error.__traceback__))
         self.status.problem = f'the worker failed: {self.status.last_error}'
         self.get_logger().error(self.status.problem + trace, throttle_duration_sec=REPORT_PERIOD_S)
 

@@ -46,6 +46,7 @@ NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
 LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error.', 'info')
 SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
                     'false')
+ENCLAVES = Argument('enclaves', 'SROS 2: the enclave below which each node has its own, such as /segvlad; empty: none.')
 RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
 BASIC = (
     Argument('preset', 'Pipeline: the name of a preset, or the path of a preset YAML; empty: as in the parameter file.',
@@ -58,10 +59,14 @@ CAMERA = (
     Argument('image', 'Topic of the camera images (without /compressed).', 'image', topic=True),
     Argument('camera_info', 'Topic of the camera_info.', 'camera_info', topic=True),
     Argument('depth', 'Topic of depth images registered to the camera image.', 'depth', topic=True),
+    Argument('mask', 'Topic of masks of single images, as of people: 0 covers.', 'mask', topic=True),
+    Argument('mask_file', "PNG that covers the robot's own body in every image; empty: as in the parameter file.",
+             parameter=str),
     Argument('odom', 'Topic of the odometry.', 'odom', topic=True),
     Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
              parameter=str),
     Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
+    Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),
 )
 MAP_TO_WRITE = (
     Argument('map', 'Name of the map to write; empty: as in the parameter file, or a new name with the date.',
@@ -97,7 +102,7 @@ def params_file(executable: str) -> Argument:
 
 def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
     """All arguments of a launch file, each once."""
-    wanted = [NAMESPACE, LOG_LEVEL, SIM_TIME, RVIZ]
+    wanted = [NAMESPACE, LOG_LEVEL, SIM_TIME, ENCLAVES, RVIZ]
     for node in nodes:
         wanted += [*node.arguments, params_file(node.executable)]
     return tuple({argument.name: argument for argument in wanted}.values())
@@ -115,6 +120,11 @@ def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str,
     given = [(argument.name, values[argument.name]) for argument in node.arguments
              if argument.topic and values[argument.name] != argument.name]
     return [*given, *node.remappings]
+
+
+def enclave_of(node: LaunchedNode, values: dict[str, str]) -> list[str]:
+    """The words that put a node into its enclave, none where there is none."""
+    return ['--enclave', f'{values[ENCLAVES.name]}/{node.executable}'] if values[ENCLAVES.name] else []
 
 
 def is_true(value: str) -> bool:
@@ -143,7 +153,8 @@ def _start(context: Any, nodes: tuple[LaunchedNode, ...]) -> list[Any]:
         actions.append(Node(
             package='segvlad_ros', executable=node.executable, name=node.executable, namespace=values['namespace'],
             output='screen', parameters=[file, parameters_of(node, values)],
-            remappings=remappings_of(node, values), arguments=['--ros-args', '--log-level', values['log_level']]))
+            remappings=remappings_of(node, values),
+            arguments=['--ros-args', '--log-level', values['log_level'], *enclave_of(node, values)]))
     if is_true(values[RVIZ.name]):
         actions.append(Node(
             package='rviz2', executable='rviz2', name='rviz2', namespace=values['namespace'],

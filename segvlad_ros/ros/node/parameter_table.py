@@ -87,32 +87,40 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('camera', '', 'Name of this camera in its keyframe ids; empty with a single camera.'),
     Parameter('image_transport', 'raw', 'Subscribe to <image> (raw) or to <image>/compressed.',
               one_of=('raw', 'compressed')),
+    Parameter('depth_transport', 'raw', 'Subscribe to <depth> (raw), to <depth>/compressedDepth (PNG), or to '
+              '<depth>/compressed (16-bit PNG).', one_of=('raw', 'compressedDepth', 'compressed')),
     Parameter('image_decoder', 'auto', 'auto takes cv_bridge if it imports and passes a self-test.',
               one_of=('auto', 'builtin', 'cv_bridge')),
     Parameter('image_bits', 0, 'Bits of the camera in 16-bit images (mono16, rgb16, bayer_*16) that leave the upper '
               'ones empty: 10, 12, ...; 0: all 16, but images that look otherwise are refused.', minimum=0, maximum=16),
-    Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth and odometry.',
+    Parameter('mask_file', '', "PNG of what each image shows that belongs to no place, as the robot's own body: 0 "
+              'covers, anything else is used. Of the size of the images, or of that of the whole image made smaller or '
+              'larger. People and the like come on the topic mask.'),
+    Parameter('max_megapixels', 25.0, 'Images that claim more pixels, or 16 times those of their camera_info, are '
+              'refused before they are decoded.', minimum=0.01, maximum=100.0),
+    Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth, mask and odometry.',
               minimum=0.0, maximum=10.0),
-    Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth.',
+    Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth or mask.',
               minimum=0.0, maximum=10.0),
     Parameter('odom_max_gap_s', 0.5, 'Longest gap between two odometry messages that is interpolated.',
               minimum=0.0, maximum=60.0),
     Parameter('rectified', False, 'The images are rectified: they fit P of camera_info, and have no distortion. Those '
               'of a topic that is called so (image_rect) count as rectified in any case.'),
-    Parameter('ignore_frame_ids', False, "Use depth and camera_info although their frame_id is not the image's, as of "
-              "registered depth that keeps the depth camera's frame."),
+    Parameter('ignore_frame_ids', False, "Use depth, mask and camera_info although their frame_id is not the image's, "
+              "as of registered depth that keeps the depth camera's frame."),
     Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame. Where "
               'odometry is of another frame and no transform tells how the two lie to each other, of that one.'),
     Parameter('base_from_camera', [0.0] * 7, "Pose of the camera's optical frame in base_frame: x y z (metres), "
-              'quaternion x y z w; all zero: look it up in TF.'),
+              'quaternion x y z w; all zero: look it up in TF. Images of a camera that sits on its side or '
+              'upside-down are described upright by it.'),
     Parameter('keyframe.min_interval_s', 0.5, 'No keyframe sooner than this after the last one, by image stamps.',
-              minimum=0.0, maximum=3600.0),
+              minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('keyframe.min_distance_m', 0.5, 'With odometry: a keyframe after this distance, or after the rotation.',
-              minimum=0.0, maximum=1000.0),
+              minimum=0.0, maximum=1000.0, read_only=False),
     Parameter('keyframe.min_angle_rad', 0.35, 'With odometry: a keyframe after this rotation.',
-              minimum=0.0, maximum=3.14159),
+              minimum=0.0, maximum=3.14159, read_only=False),
     Parameter('keyframe.no_odometry_interval_s', 1.0, 'Without odometry: a keyframe each time this has passed.',
-              minimum=0.0, maximum=3600.0),
+              minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('retention.explained_score', 0.0, 'A keyframe that geometry proves to show a place of the map with at '
               'least this score is not stored: the map explains it. 0: every keyframe is stored.',
               minimum=0.0, maximum=1.0, nodes=BUILDER),
@@ -147,12 +155,15 @@ TABLE: tuple[Parameter, ...] = (
               "system's.", nodes=BUILDER),
     Parameter('service_timeout_s', 10.0, "Longest time a service call waits for the node's worker.",
               minimum=0.1, maximum=600.0, read_only=False),
-    Parameter('diagnostics.no_images_warn_s', 5.0, 'WARN after this time without an image.',
+    Parameter('diagnostics.no_images_warn_s', 5.0, 'WARN after this time without an image; with source descriptors, '
+              'without a first keyframe, or while nobody publishes any.',
               minimum=0.1, maximum=3600.0, read_only=False),
     Parameter('diagnostics.drop_ratio_warn', 0.9, 'WARN above this share of images that were replaced unprocessed.',
               minimum=0.0, maximum=1.0, read_only=False),
     Parameter('diagnostics.drop_ratio_error', 0.99, 'ERROR above this share of images that were replaced.',
               minimum=0.0, maximum=1.0, read_only=False),
+    Parameter('diagnostics.lost_ratio_warn', 0.1, 'WARN above this share of images that were published and never '
+              'arrived.', minimum=0.0, maximum=1.0, read_only=False),
     Parameter('diagnostics.latency_warn_s', 1.0, 'WARN above this 95th percentile from receipt to result.',
               minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('diagnostics.latency_error_s', 5.0, 'ERROR above this 95th percentile from receipt to result.',

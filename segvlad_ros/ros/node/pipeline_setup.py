@@ -11,14 +11,19 @@ from segvlad_ros.types import SegvladError
 
 def node_pipeline(parameters: NodeParameters) -> PlaceRecognizer:
     """The core as a node's parameters have it, without a preset that no robot can use."""
-    gate = KeyframeGate(GateSettings(*(parameters[f'keyframe.{name}'] for name in (
-        'min_interval_s', 'min_distance_m', 'min_angle_rad', 'no_odometry_interval_s'))))
+    gate = KeyframeGate(lambda: gate_settings(parameters))
     places = PlaceRecognizer(parameters['preset'], device=parameters['device'], gate=gate,
                              robot_id=parameters['robot_id'])
     if places.preset.projection.kind == 'none' and not places.preset.one_segment:
         raise SegvladError(f'preset {parameters["preset"]}: projection none makes megabytes a keyframe and is for '
                            'offline use; set projection.kind to seeded or file')
     return places
+
+
+def gate_settings(parameters: NodeParameters) -> GateSettings:
+    """How far apart keyframes are, by what the parameters say now."""
+    return GateSettings(*(parameters[f'keyframe.{name}'] for name in (
+        'min_interval_s', 'min_distance_m', 'min_angle_rad', 'no_odometry_interval_s')))
 
 
 def node_retention(parameters: NodeParameters) -> RetentionSettings:

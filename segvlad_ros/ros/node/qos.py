@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from segvlad_ros.pipeline.presets import config_directory
+from segvlad_ros.ros.node.events import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 
 def sensor(depth: int = 1) -> QoSProfile:
@@ -36,11 +37,13 @@ REMOVED_DEPTH = 100  # messages that wait for who comes late
 
 
 def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile, *,
-              callback_group=None, raw: bool = False):
+              callback_group=None, raw: bool = False, on_lost: Callable[[int], None] | None = None):
     """Subscribe so that users can override the QoS (``qos_overrides.<topic>.subscription.reliability``), and
     so that a publisher whose QoS does not fit is named in one warning.
 
     :param raw: the callback is given the message as bytes
+    :param on_lost: is told how many more messages were published and never arrived; 0 at once where the middleware can
+        tell at all. What a full queue of this process gave up, because nobody took it in time, is not among them
     """
     resolved = node.resolve_topic_name(topic)
     warned: set[str] = set()
@@ -53,10 +56,19 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
                 f'a publisher on {resolved} offers an incompatible {policy}: nothing is received from it; '
                 f'set the parameter qos_overrides.{resolved}.subscription.{policy.lower()}')
 
-    return node.create_subscription(
-        message_type, topic, callback, profile, callback_group=callback_group, raw=raw,
-        event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies())
+    def create(**events):
+        return node.create_subscription(
+            message_type, topic, callback, profile, callback_group=callback_group, raw=raw,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible, **events),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+    if on_lost is not None:
+        try:
+            subscription = create(message_lost=lambda event: on_lost(event.total_count_change))
+        except UnsupportedEventTypeError:
+            return create()
+        on_lost(0)
+        return subscription
+    return create()
 
 
 VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
@@ -70,4 +82,22 @@ def allow_large_images() -> None:
     heartbeat. A profile that the user has chosen stays; other DDS implementations do not read it.
     """
     if not any(os.environ.get(name) for name in VARIABLES):
-        os.environ[VARIABLES[0]] = str(config_directory() / 'dds' / 'fastdds_large_images.xml')
+        os.environ[VARIABLES[0]] = _large_images_profile()
+
+
+def against_loss(compressed: bool) -> str:
+    """What helps when images are lost on their way.
+
+    :param compressed: they are sent as CompressedImage
+    """
+    if compressed:
+        return 'the network is too slow for them, or drops them'
+    network = 'over a network, set image_transport to compressed'
+    if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+        return f'they are too large for the buffers of the middleware, see its tuning; {network}'
+    return (f'start the process that publishes them with {VARIABLES[0]}={_large_images_profile()} '
+            f'(this node does not need it); {network}')
+
+
+def _large_images_profile() -> str:
+    return str(config_directory() / 'dds' / 'fastdds_large_images.xml')

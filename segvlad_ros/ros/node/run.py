@@ -9,9 +9,11 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -31,9 +33,9 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     :return: exit status: 0, or 1 where a node with ``autostart`` cannot start
     """
     _stop_at_first_signal()
-    rclpy.init(args=args)
     node, executor, status = None, None, 0
     try:
+        rclpy.init(args=args)
         node = make()
         executor = MultiThreadedExecutor(THREADS)
         executor.add_node(node)
@@ -45,6 +47,9 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         pass
     except SegvladError as error:  # a parameter of the wrong type; the node could not even be made
         sys.stderr.write(f'{error}\n')
+        status = 1
+    except rclpy_implementation.RCLError as error:  # such as an enclave that is not in the keystore
+        sys.stderr.write(f'ROS 2 does not start the node: {one_line(error)}\n')
         status = 1
     except Exception:
         if rclpy.ok():  # else the signal came first, and nothing of ROS can be made any more

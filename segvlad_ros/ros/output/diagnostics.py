@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -12,21 +13,43 @@ from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, waiting_s: float) -> DiagnosticStatus:
-    """How images come in.
+@dataclass(frozen=True)
+class Awaited:
+    """What an active node waits for.
 
-    :param topic: resolved name
+    :ivar what: 'images' or 'keyframes'
+    :ivar topic: resolved name
+    :ivar waiting_s: since the last one, or since the node became active
+    :ivar may_rest: nothing is wrong if none comes
+    :ivar hint: what to look at where none comes
+    :ivar against_loss: what to do where too many are lost on their way
+    """
+
+    what: str
+    topic: str
+    waiting_s: float
+    may_rest: bool = False
+    hint: str = ''
+    against_loss: str = ''
+
+
+def input_status(node: str, awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
+    """How images, or keyframes of another node, come in.
+
+    :param awaited: what the node waits for, None while it is not active
     :param parameters: the node's parameters, by name
-    :param waiting_s: since the last image, or since the node became active; NaN while it is not active
     """
     counts = snapshot.counts
-    silence = (WARN if waiting_s > parameters['diagnostics.no_images_warn_s'] else OK, no_images(waiting_s, topic))
     drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
              f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    all_well = 'images arrive' if waiting_s >= 0 else 'not active'
-    return _status(f'{node}: input', all_well, [silence, drops], {
-        'topic': topic, 'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
+    coming = (OK, 'not active') if awaited is None else silence(awaited, parameters)
+    lost = [] if awaited is None else losses(awaited, snapshot, parameters)
+    return _status(f'{node}: input', coming[1], [coming, drops, *lost], {
+        'topic': '' if awaited is None else awaited.topic,
+        'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
+        'lost ratio': snapshot.lost_ratio, 'missing ratio by stamps': snapshot.missing_ratio,
         'images received': counts.images_received, 'images dropped': counts.images_dropped,
+        'images lost': counts.images_lost, 'depth images lost': counts.depth_lost,
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
         'backwards clock jumps': counts.clock_jumps, 'odometry leaps': counts.odometry_leaps,
         'descriptors rejected': counts.descriptors_rejected,
@@ -35,9 +58,23 @@ def input_status(node: str, topic: str, snapshot: Snapshot, parameters: Any, wai
         'closures the back-end could not judge': counts.closures_unusable})
 
 
-def no_images(waiting_s: float, topic: str) -> str:
-    """The sentence that people search for when nothing happens."""
-    return f'no images for {waiting_s:.0f} s on {topic}'
+def silence(awaited: Awaited, parameters: Any) -> tuple[bytes, str]:
+    """Whether inputs come: the finding that people search for when nothing happens."""
+    if awaited.waiting_s <= parameters['diagnostics.no_images_warn_s']:
+        return OK, f'{awaited.what} arrive'
+    found = f'no {awaited.what} for {awaited.waiting_s:.0f} s on {awaited.topic}'
+    return (OK, f'{found}: the robot stands, it seems') if awaited.may_rest else (WARN, found)
+
+
+def losses(awaited: Awaited, snapshot: Snapshot, parameters: Any) -> list[tuple[bytes, str]]:
+    """The finding that too many images never arrive, if they do not."""
+    told = not math.isnan(snapshot.lost_ratio)
+    ratio = snapshot.lost_ratio if told else snapshot.missing_ratio
+    if not ratio > parameters['diagnostics.lost_ratio_warn']:
+        return []
+    share = f'{ratio:.0%}' if told else f'by their stamps, some {ratio:.0%}'
+    return [(WARN, f'{share} of the {awaited.what} on {awaited.topic} are lost before they reach this node: '
+                   f'{awaited.against_loss}')]
 
 
 def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int, in_a_row: int,

@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks
 from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers
 from segvlad_ros.types import KeyframeId, Pose, SegvladError
 
@@ -29,9 +29,7 @@ class MarkerTopic:
         self._node, self._placed, self._matches = node, placed, matches
         self._keyframes: KeyframeMarkers | None = None
         self._whole, self._stamp_ns = True, 0
-        self._publisher = node.create_lifecycle_publisher(
-            MarkerArray, '~/markers', qos.latched(DEPTH),
-            event_callbacks=PublisherEventCallbacks(matched=self._matched))
+        self._publisher = telling_publisher(node, MarkerArray, '~/markers', qos.latched(DEPTH), self._somebody_came)
 
     def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
         """Note where a keyframe is, a new one or one that has moved."""
@@ -64,10 +62,10 @@ class MarkerTopic:
         self._whole = self._whole and not self._publisher.is_activated
         return True
 
-    def _matched(self, event: Any) -> None:
-        """In the executor: somebody came."""
+    def _somebody_came(self) -> None:
+        """In the executor."""
         worker = self._node.worker
-        if event.current_count_change > 0 and worker is not None:
+        if worker is not None:
             try:
                 worker.post(self._show_all, 'markers')
             except SegvladError:  # much is to be done, or it is being stopped; the next keyframe is published anyway

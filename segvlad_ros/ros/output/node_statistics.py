@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segvlad_ros.io.stamps import StampRhythm
 from segvlad_ros.types import KeyframeId
 
 WINDOW = 100  # images or keyframes that percentiles and ratios are taken over
@@ -20,6 +21,7 @@ class Counts:
 
     :ivar images_received: images whose fate is known: dropped, rejected, passed by the gate, or made a keyframe. An
         image in hand is not counted yet, so that a player may wait for this number before it sends the next image
+    :ivar images_lost, depth_lost: messages that were published and never arrived, as far as the middleware tells
     :ivar incomplete: images that went on without an input that somebody publishes
     :ivar odometry_leaps: how often odometry began anew, as after a restart of its driver
     :ivar clock_jumps: how often the stamps jumped back
@@ -30,6 +32,8 @@ class Counts:
     images_received: int = 0
     images_dropped: int = 0
     images_rejected: int = 0
+    images_lost: int = 0
+    depth_lost: int = 0
     keyframes_processed: int = 0
     matches_published: int = 0
     keyframes_explained: int = 0
@@ -51,6 +55,8 @@ class Snapshot:
 
     :ivar input_rate_hz: images (or keyframes) a second over the last ones, NaN if unknown
     :ivar drop_ratio: share of the last images that were replaced before they were processed
+    :ivar lost_ratio: share of the last images that never arrived, NaN where the middleware cannot tell
+    :ivar missing_ratio: the same guessed from the images' stamps, NaN if unknown
     :ivar latency_p50_s, latency_p95_s: receipt to result, NaN if unknown
     :ivar stages: name to (p50, p95) seconds
     :ivar input_age_s: since the last input, infinite if there was none
@@ -60,6 +66,8 @@ class Snapshot:
     counts: Counts
     input_rate_hz: float
     drop_ratio: float
+    lost_ratio: float
+    missing_ratio: float
     latency_p50_s: float
     latency_p95_s: float
     stages: dict[str, tuple[float, float]]
@@ -79,6 +87,9 @@ class Statistics:
         self._counts = Counts()
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
         self._dropped: deque[bool] = deque(maxlen=WINDOW)
+        self._lost: deque[bool] = deque(maxlen=WINDOW)
+        self._tells_lost = False
+        self._rhythm = StampRhythm()
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._stages: dict[str, deque[float]] = {}
         self._last_match_s = math.nan
@@ -89,14 +100,24 @@ class Statistics:
             for name, amount in amounts.items():
                 setattr(self._counts, name, getattr(self._counts, name) + amount)
 
-    def arrived(self) -> float:
+    def arrived(self, stamp_ns: int = 0) -> float:
         """Note an input now.
 
+        :param stamp_ns: of an image
         :return: the time, as :meth:`handled` wants it
         """
         with self._lock:
             self._arrivals.append(self._now_s())
+            self._lost.append(False)
+            self._rhythm.add(stamp_ns)
             return self._arrivals[-1]
+
+    def lost(self, images: int) -> None:
+        """Note images that never arrived; 0: the middleware tells when some do not."""
+        with self._lock:
+            self._tells_lost = True
+            self._counts.images_lost += images
+            self._lost.extend([True] * min(images, WINDOW))
 
     def dropped(self) -> None:
         """Note an image that was replaced before it was processed."""
@@ -136,9 +157,14 @@ class Statistics:
             return Snapshot(
                 Counts(**vars(self._counts)),
                 (len(self._arrivals) - 1) / span if span > 0 else math.nan,
-                sum(self._dropped) / len(self._dropped) if self._dropped else 0.0, *_percentiles(self._latencies),
+                _share(self._dropped), _share(self._lost) if self._tells_lost else math.nan,
+                self._rhythm.missing_ratio(), *_percentiles(self._latencies),
                 {name: _percentiles(seconds) for name, seconds in self._stages.items()},
                 now - self._arrivals[-1] if self._arrivals else math.inf, now - self._last_match_s)
+
+
+def _share(outcomes: deque[bool]) -> float:
+    return sum(outcomes) / len(outcomes) if outcomes else 0.0
 
 
 def _percentiles(seconds: deque[float]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How a node says how it is: ~/status, /diagnostics, a warning without images."""
+"""How a node says how it is: ~/status, /diagnostics, a warning where inputs do not come."""
 from __future__ import annotations
 
 import math
@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import to_status, to_time
-from segvlad_ros.ros.output.diagnostics import input_status, map_status, no_images, worker_status
+from segvlad_ros.ros.output.diagnostics import input_status, losses, map_status, silence, worker_status
 from segvlad_ros.ros.output.node_statistics import Snapshot
 
 PERIOD_S = 1.0
@@ -31,7 +31,7 @@ class StatusReporter:
         self._node = node
         self.failure = self.problem = self.last_error = self._loading = ''
         self._active_since_s = math.nan
-        self._silence_reported = False
+        self._warned: set[str] = set()
         self._publishing = threading.Lock()
         self._publisher = node.create_publisher(SegVladStatus, '~/status', qos.latched())
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', qos.reliable())
@@ -43,7 +43,7 @@ class StatusReporter:
 
     def activated(self) -> None:
         """Inputs are awaited from now on."""
-        self._active_since_s, self._silence_reported = self._node.steady_s(), False
+        self._active_since_s, self._warned = self._node.steady_s(), set()
 
     @contextmanager
     def loading(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -101,21 +101,21 @@ class StatusReporter:
         self._diagnostics.publish(message)
 
     def _diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
-        node, worker, images = self._node, self._node.worker, self._node.images
-        name, topic, waiting_s = node.get_fully_qualified_name(), '', math.nan
-        if images is not None and node.active and not node.paused:
-            topic = images.topic
-            waiting_s = min(node.steady_s() - self._active_since_s, snapshot.input_age_s)
-            self._report_silence(waiting_s, topic)
+        node, worker, source = self._node, self._node.worker, self._node.source
+        name, awaited = node.get_fully_qualified_name(), None
+        if source is not None and node.active and not node.paused:
+            awaited = source.awaited(snapshot.input_age_s, node.steady_s() - self._active_since_s)
+            self._warn_once('silence', [silence(awaited, node.parameters)], awaited.hint)
+            self._warn_once('losses', losses(awaited, snapshot, node.parameters))
         return [
-            input_status(name, topic, snapshot, node.parameters, waiting_s),
+            input_status(name, awaited, snapshot, node.parameters),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
             map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
 
-    def _report_silence(self, waiting_s: float, topic: str) -> None:
-        silent = waiting_s > self._node.parameters['diagnostics.no_images_warn_s']
-        if silent and not self._silence_reported:
-            self._node.get_logger().warning(
-                f'{no_images(waiting_s, topic)}: is the camera running, is the topic remapped?')
-        self._silence_reported = silent
+    def _warn_once(self, what: str, findings: list[tuple[bytes, str]], hint: str = '') -> None:
+        """Log what is found, and again only after it was gone."""
+        found = {what} if any(level != DiagnosticStatus.OK for level, _ in findings) else set()
+        for _, sentence in findings if found - self._warned else ():
+            self._node.get_logger().warning(f'{sentence}: {hint}' if hint else sentence)
+        self._warned = self._warned - {what} | found

@@ -51,3 +51,12 @@ def test_shipped_calibration_is_that_of_the_shipped_preset():
     calibration = load_calibration(config_directory() / 'classic/calibration.json',
                                    load_preset('classic').fingerprint()['digest'])
     assert min(calibration.positives, calibration.queries - calibration.positives) > 300
+
+
+def test_a_calibration_decides_whether_the_preset_ships_one_or_not(tmp_path):
+    path = tmp_path / 'without_corridor.json'
+    for name, changes in (('classic', {}), ('classic', {'calibration': None}), ('classic_patches', {})):
+        judged = benchmark.judged_by(path, load_preset(name, changes))
+        assert (judged.calibration, judged.decision.min_probability) == (path, 0.5)
+    asked = benchmark.judged_by(path, load_preset('classic', {'decision.min_probability': 0.9}))
+    assert asked.decision.min_probability == 0.9

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from segvlad_ros.io.camera_info import camera_model, checked
+from segvlad_ros.io.camera_info import CameraInfos, camera_model, checked
 from segvlad_ros.types import CameraModel, SegvladError
 
 K = [460.0, 0.0, 320.0, 0.0, 461.0, 240.0, 0.0, 0.0, 1.0]
@@ -33,13 +33,20 @@ def info(*, roi=None, **changes):
     ('fisheye', [0.1, 0.0, 0.0, 0.0], 'equidistant', 4),
     ('', [], 'plumb_bob', 0),
     ('none', [0.0] * 5, 'plumb_bob', 0),
-    ('equidistant', [0.0] * 5, 'plumb_bob', 0)])
+    ('equidistant', [], 'plumb_bob', 0),
+    ('equidistant', [0.0] * 4, 'equidistant', 4),  # the angle itself: an ideal fisheye lens
+    ('equidistant', [0.0] * 5, 'equidistant', 4),
+    ('kannala_brandt', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4),
+    ('Kannala Brandt4', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4),
+    ('equi', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4)])
 def test_distortions_that_drivers_send(name, given, kept, coefficients):
     model = camera_model(info(distortion_model=name, d=given))
     assert (model.distortion_model, len(model.distortion)) == (kept, coefficients)
     assert model.distortion.tolist() == (given + [0.0] * 14)[:coefficients]
 
 
+@pytest.mark.fault('camera', 'a camera_info with NaN, a wrong K, too few coefficients, an unknown model',
+                   'the field and its value are named; images go on without a metric pose')
 @pytest.mark.parametrize(('changes', 'said'), [
     ({'distortion_model': 'equidistant', 'd': [0.1, 0.1, 0.1, 0.1, 0.1]}, 'D has 5 values, equidistant has 4'),
     ({'distortion_model': 'plumb_bob', 'd': [0.1] * 8}, 'D has 8 values, plumb_bob has 5'),
@@ -64,6 +71,7 @@ def test_what_cannot_be_used_is_named_with_its_value(changes, said):
     assert '\n' not in str(refusal.value)
 
 
+@pytest.mark.fault('camera', 'a camera that is not calibrated: K is zero', 'no model, and nothing metric')
 def test_an_uncalibrated_camera_has_no_model():
     assert camera_model(info(k=[0.0] * 9, p=[0.0] * 12, width=0, height=0)) is None
     assert camera_model(info(k=[0.0] * 9, p=[0.0] * 12), rectified=True) is None
@@ -78,6 +86,9 @@ def test_rectified_images_fit_p_and_have_no_distortion():
     with pytest.raises(SegvladError, match='P is all zero'):
         camera_model(info(d=[0.1, -0.2, 0.0, 0.0, 0.0], p=[0.0] * 12), rectified=True)
     assert camera_model(info(p=[0.0] * 12), rectified=True).matrix.ravel().tolist() == K
+    ideal = info(p=[0.0] * 12, d=[0.0] * 4, distortion_model='equidistant')
+    assert camera_model(ideal, rectified=True).straight
+    assert not camera_model(ideal).straight
 
 
 def test_an_image_that_is_cut_and_binned():
@@ -95,3 +106,12 @@ def test_a_model_of_other_numbers_is_checked_alike():
     bad = CameraModel(640, 480, np.array(K).reshape(3, 3), np.ones(5), 'equidistant')
     with pytest.raises(SegvladError, match='equidistant has 4'):
         checked(bad)
+
+
+def test_the_infos_of_a_recording_where_they_change():
+    infos = CameraInfos()
+    for second, content in ((1, b'a'), (2, b'a'), (3, b'b'), (4, b'b')):
+        infos.add(second * 10**9, content, lambda content=content: content)
+    asked = [0.5, 1.6, 2.0, 2.2, 2.8, 3.0, 3.5, 9.0]
+    assert [infos.nearest(round(seconds * 10**9)) for seconds in asked] == [
+        b'a', b'a', b'a', None, None, b'b', b'b', b'b']

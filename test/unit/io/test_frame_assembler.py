@@ -1,13 +1,17 @@
 """One contract for inputs: what belongs to an image is used, what does not costs the metric pose and is said."""
 from __future__ import annotations
 
+import resource
+import struct
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from segvlad_ros.geometry import StaticTransforms
+from segvlad_ros.io import image_codec
 from segvlad_ros.io.frame_assembler import BuiltinDecoder, FrameAssembler, InputSettings
 from segvlad_ros.io.odometry_pieces import OdometryPose
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
@@ -30,6 +34,12 @@ def image(frame_id='camera', encoding='rgb8', pixels=None, seconds=5):
 
 def depth(frame_id='camera', size=SIZE):
     return image(frame_id, '16UC1', np.full((size[1], size[0]), 2000, np.uint16))
+
+
+def mask(frame_id='camera', size=SIZE, covered=slice(0, 0), value=255):
+    pixels = np.full((size[1], size[0]), value, np.uint8)
+    pixels[:, covered] = 0
+    return image(frame_id, 'mono8', pixels)
 
 
 def camera_info(frame_id='camera', **changes):
@@ -68,18 +78,23 @@ def test_what_belongs_together():
     assert rig.said == []
 
 
+@pytest.mark.fault('camera', 'depth or camera_info of another frame or size, or damaged',
+                   'it is left out and said; the image is used')
 @pytest.mark.parametrize(('companions', 'what', 'why'), [
     ({'depth': depth('depth_camera')}, 'depth', "its frame_id is 'depth_camera', the image's 'camera'"),
     ({'depth': depth('')}, 'depth', "its frame_id is ''"),
     ({'depth': depth(size=(64, 30))}, 'depth', 'it has 64 x 30 pixels, the image 64 x 48'),
     ({'depth': image(encoding='rgb8')}, 'depth', 'no depth image'),
+    ({'mask': mask('depth_camera')}, 'mask', "mask not used: its frame_id is 'depth_camera'"),
+    ({'mask': mask(size=(64, 30))}, 'mask', 'it has 64 x 30 pixels, the image 64 x 48: a mask has the size'),
+    ({'mask': image(encoding='rgb8')}, 'mask', "encoding 'rgb8' is no mask; publish mono8"),
     ({'camera_info': camera_info('right_camera')}, 'camera_info', "its frame_id is 'right_camera'"),
     ({'camera_info': camera_info(width=128, height=96)}, 'camera_info', 'is of 128 x 96 pixels, the image has 64 x 48'),
     ({'camera_info': camera_info(distortion_model='equidistant', d=[0.1] * 5)}, 'camera_info', 'D has 5 values')])
 def test_what_does_not_belong_costs_itself_and_is_said(companions, what, why):
     rig = Rig()
     frame = rig.frame(**companions)
-    assert (frame.depth, frame.camera_model) == (None, None) and frame.rgb.shape == (48, 64, 3)
+    assert (frame.depth, frame.mask, frame.camera_model) == (None, None, None) and frame.rgb.shape == (48, 64, 3)
     (said, problem), = rig.said
     assert said == what and why in problem and '\n' not in problem
 
@@ -91,6 +106,49 @@ def test_frames_of_other_names_by_option_and_slashes():
 
 def test_a_smaller_depth_image_of_the_same_view():
     assert Rig().frame(depth=depth(size=(32, 24))).depth.shape == (24, 32)
+
+
+@pytest.mark.parametrize('value', [255, 1])
+def test_masks_static_and_of_one_image(value):
+    """0 covers, anything else is used; of another size they are resized; what either covers is covered."""
+    someone = Rig().frame(mask=mask(size=(32, 24), covered=slice(0, 8), value=value)).mask
+    assert someone.shape == (48, 64) and someone.dtype == bool
+    assert not someone[:, :16].any() and someone[:, 16:].all()
+    body = np.ones((96, 128), bool)
+    body[80:] = False
+    rig = Rig(mask=body)
+    assert rig.frame().mask[:40].all() and not rig.frame().mask[40:].any()
+    both = rig.frame(mask=mask(covered=slice(0, 16), value=value)).mask
+    assert both[:40, 16:].all() and both.sum() == 40 * 48
+    assert rig.said == []
+    assert Rig().frame().mask is None
+    png = SimpleNamespace(header=header(), format='mono8; png compressed', data=cv2.imencode(
+        '.png', someone.astype(np.uint8) * value)[1].tobytes())
+    assert np.array_equal(Rig().frame(mask=png).mask, someone)
+
+
+def test_a_static_mask_of_another_image_is_no_small_matter():
+    """A map in which the robot sees itself everywhere would be worth nothing: the image is refused."""
+    rig = Rig(mask=np.ones((48, 48), bool))
+    with pytest.raises(SegvladError, match='mask has 48 x 48 pixels, the image 64 x 48'):
+        rig.frame()
+
+
+def test_a_picture_that_comes_alone():
+    """With a frame it is one of this camera; without, of anywhere."""
+    rig = Rig(('base_link', 'camera', 0.2), mask=np.eye(48, 64) == 0)
+    own, other = rig.assembler.picture(image(seconds=0)), rig.assembler.picture(image(''))
+    assert own.base_from_camera.translation[0] == 0.2 and not own.mask[3, 3]
+    assert (other.base_from_camera, other.mask) == (None, None)
+
+
+def test_an_ideal_fisheye_lens_is_said_once_it_is_taken_for_one():
+    rig = Rig()
+    lens = {'distortion_model': 'equidistant', 'd': [0.0] * 4}
+    assert rig.frame(camera_info=camera_info(**lens)).camera_model.distortion_model == 'equidistant'
+    (what, problem), = rig.said
+    assert what == 'lens' and 'set rectified' in problem
+    assert Rig(rectified=True).frame(camera_info=camera_info(**lens)).camera_model.straight
 
 
 def test_an_image_that_cannot_be_used_is_refused():
@@ -137,6 +195,7 @@ class Blank:
         return PlaceDescription(np.eye(3, dtype=np.float32), np.zeros((3, 4), np.int32), np.ones(3, np.int64))
 
 
+@pytest.mark.fault('odometry', 'the first keyframe after a leap', 'has no pose, so that no way leads over the leap')
 def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
     """So that every room behind begins a new run of odometry: nobody compares the two pieces."""
     mapper = Mapper(Blank(), KeyframeGate(GateSettings(min_interval_s=0.1)), session_id='a')
@@ -151,6 +210,8 @@ def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
 RAW = {'d': [0.2, -0.1, 0.0, 0.0, 0.0], 'p': np.array([45.0, 0, 32, 0, 0, 45, 24, 0, 0, 0, 1, 0])}
 
 
+@pytest.mark.fault('camera', 'rectified images with the distortion of raw ones',
+                   'taken by the name of the topic, and said')
 @pytest.mark.parametrize(('topic', 'rectified', 'info', 'said'), [
     ('/camera/image_rect', False, RAW, True), ('/left/rectified/image/compressed', False, RAW, True),
     ('/camera/image_rect', True, RAW, False), ('/camera/image_rect_raw', False, {}, False),
@@ -161,3 +222,95 @@ def test_images_of_a_topic_called_rectified_are_so_and_that_is_said(topic, recti
     assert model.distortion.any() == (info is RAW and not (rectified or said))
     assert bool(rig.said) == said
     assert all(topic in problem and 'set rectified' in problem for _, problem in rig.said)
+
+
+def jpeg(width, height, size=700):
+    """A grey JPEG of few bytes whose header claims a size."""
+    data = image_codec.encode_jpeg(np.full((48, 64, 3), 90, np.uint8))
+    at = data.index(b'\xff\xc0') + 5
+    data = data[:at] + struct.pack('>HH', height, width) + data[at + 4:]
+    return SimpleNamespace(header=header(), format='rgb8; jpeg compressed bgr8', data=data)
+
+
+@pytest.mark.parametrize(('message', 'companions', 'settings', 'why'), [
+    (jpeg(9999, 9999), {}, {'max_megapixels': 25.0}, '9999 x 9999 pixels refused: max_megapixels is 25'),
+    (jpeg(9999, 9999), {'camera_info': camera_info()}, {}, 'refused: its camera_info is of 64 x 48'),
+    (jpeg(9999, 9999), {}, {}, 'it claims 9999 x 9999 pixels, which take more'),
+    (jpeg(1280, 960), {'camera_info': camera_info()}, {}, '1280 x 960 pixels refused: its camera_info is of 64 x 48'),
+    (image(pixels=np.zeros((300, 400, 3), np.uint8)), {'camera_info': camera_info()}, {}, '400 x 300 pixels refused'),
+    (image(pixels=np.zeros((300, 400, 3), np.uint8)), {}, {'max_megapixels': 0.1}, '400 x 300 pixels refused')])
+def test_images_that_no_camera_takes_are_refused_before_they_are_decoded(message, companions, settings, why):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SegvladError) as refused:
+        Rig(**settings).frame(message, **companions)
+    assert why in str(refused.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+def test_a_camera_may_be_larger_than_a_wrong_camera_info():
+    large = image(pixels=np.zeros((160, 200, 3), np.uint8))
+    assert Rig().frame(large, camera_info=camera_info()).camera_model is None
+    huge = image(pixels=np.zeros((480, 640, 3), np.uint8))
+    assert Rig().frame(huge, camera_info=camera_info('another_camera')).rgb.shape == (480, 640, 3)
+    assert Rig().frame(huge, camera_info=camera_info(width=0, height=0)).rgb.shape == (480, 640, 3)
+
+
+def test_a_depth_image_that_claims_too_much_is_not_decoded():
+    rig, png = Rig(), cv2.imencode('.png', np.ones((6000, 6000), np.uint16))[1].tobytes()
+    message = SimpleNamespace(header=header(), format='16UC1; compressedDepth png', data=bytes(12) + png)
+    assert rig.frame(depth=message).depth is None
+    (what, problem), = rig.said
+    assert what == 'depth' and '6000 x 6000 pixels refused: the image has 64 x 48' in problem
+
+
+@pytest.mark.parametrize('kind', ['16UC1; compressedDepth png', '32FC1; compressedDepth png', '16UC1; png compressed '])
+def test_depth_as_image_transport_packs_it(kind):
+    metres = np.full((48, 64), 2.0, np.float32)
+    metres[0, 0] = np.nan
+    header_of, values = b'', image_codec.encode_depth(metres)
+    if 'compressedDepth' in kind:
+        header_of = struct.pack('<iff', 0, 10100.0, 1 - 10100.0 / 10)
+    if kind.startswith('32FC1'):
+        values = np.nan_to_num(10100.0 / metres + 1 - 10100.0 / 10).astype(np.uint16)
+    packed = header_of + cv2.imencode('.png', values)[1].tobytes()
+    rig = Rig()
+    frame = rig.frame(depth=SimpleNamespace(header=header(), format=kind, data=packed))
+    np.testing.assert_allclose(frame.depth, metres, rtol=1e-3)
+    assert rig.said == []
+
+
+OTHER = [40.0, 0, 30, 0, 40, 22, 0, 0, 1]
+
+
+@pytest.mark.parametrize(('changes', 'pixels', 'wanted', 'said'), [
+    ({'k': OTHER}, None, (40, 30), ''),
+    ({'k': [0.0] * 9}, None, None, 'not calibrated'),
+    ({'k': [50.0, 0, np.nan, 0, 50, 24, 0, 0, 1]}, None, None, 'K is not finite'),
+    ({'d': [np.inf, 0.0, 0, 0, 0]}, None, None, 'D is not finite'),
+    ({'d': [0.1] * 5, 'distortion_model': 'omnidirectional'}, None, None, "distortion_model is 'omnidirectional'"),
+    ({'d': [0.1] * 8, 'distortion_model': 'rational_polynomial'}, None, (50, 32), ''),
+    ({'width': 640, 'height': 480}, None, None, 'is of 640 x 480 pixels, the image has 64 x 48'),
+    ({'width': 0, 'height': 0}, None, None, 'width and height are 0 x 0'),
+    ({'width': 32, 'height': 24, 'k': [25.0, 0, 16, 0, 25, 12, 0, 0, 1]}, (24, 32), (25, 16), ''),
+    ({}, (24, 32), None, 'is of 64 x 48 pixels, the image has 32 x 24'),
+    ({'binning_x': 2, 'binning_y': 2}, (24, 32), (25, 16), ''),
+    ({'binning_x': 2**32 - 1, 'binning_y': 2**32 - 1}, None, None, 'width and height are 0 x 0'),
+    ({'roi': SimpleNamespace(x_offset=20, y_offset=10, width=32, height=24)}, (24, 32), (50, 12), ''),
+    ({'roi': SimpleNamespace(x_offset=40, y_offset=30, width=32, height=24)}, (24, 32), None, 'leaves the whole')])
+def test_whatever_camera_info_says_in_the_middle_of_a_run(changes, pixels, wanted, said):
+    """It is taken if it fits the image, and else nothing is measured and it is said: never what it said before."""
+    rig = Rig()
+    assert rig.frame(camera_info=camera_info()).camera_model.matrix[0, 0] == 50
+    changed = image(pixels=None if pixels is None else np.zeros((*pixels, 3), np.uint8))
+    model = rig.frame(changed, camera_info=camera_info(**changes)).camera_model
+    assert (None if model is None else (model.matrix[0, 0], model.matrix[0, 2])) == wanted
+    assert len(rig.said) == bool(said)
+    assert all(what == 'camera_info' and said in problem for what, problem in rig.said)
+    again = rig.frame(camera_info=camera_info()).camera_model
+    assert (again.matrix[0, 0], again.matrix[0, 2]) == (50, 32)
+
+
+def test_a_camera_that_never_was_calibrated_is_no_news():
+    rig = Rig()
+    assert rig.frame(camera_info=camera_info(k=[0.0] * 9)).camera_model is None
+    assert rig.said == []

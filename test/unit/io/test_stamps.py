@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from bag_samples import IMAGE_TOPIC, SECOND, START, STEP, at_x, picture
 from segvlad_ros.io import bags
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_writer import BagWriter
-from segvlad_ros.io.stamps import as_time, order_of, spans_apart
+from segvlad_ros.io.stamps import StampRhythm, as_time, order_of, spans_apart
 from segvlad_ros.types import SegvladError
 
 
@@ -154,3 +155,35 @@ class TestFrames:
         reader = read_frames(tmp_path / 'run')
         assert [frame.stamp_ns for frame in reader] == [START, START + STEP]
         assert (reader.total, reader.skipped) == (3, 1)
+
+
+class TestStampRhythm:
+    """What is missing of a stream, by its stamps alone."""
+
+    def ratio(self, stamps):
+        rhythm = StampRhythm()
+        for seconds in stamps:
+            rhythm.add(round(seconds * 1e9))
+        return rhythm.missing_ratio()
+
+    @pytest.mark.parametrize('share', [0.0, 0.3, 0.6, 0.8])
+    def test_a_camera_whose_images_are_lost(self, share):
+        rng = np.random.default_rng(3)
+        times = 100 + np.arange(400) / 30 + rng.normal(0, 0.001, 400)
+        kept = times[rng.random(400) >= share]
+        assert self.ratio(kept) == pytest.approx(share, abs=0.12)
+
+    def test_a_camera_that_becomes_slower_loses_nothing(self):
+        times = np.concatenate([np.arange(60) / 30, 2 + np.arange(12) / 15])
+        assert self.ratio(100 + times) == 0
+
+    def test_a_pause_and_a_clock_that_jumps_are_no_loss(self):
+        times = np.arange(30) / 30
+        assert self.ratio(np.concatenate([100 + times, 160 + times])) == 0
+        assert self.ratio(np.concatenate([160 + times, 100 + times])) == 0
+
+    @pytest.mark.parametrize('stamps', [[], [5.0] * 50, np.zeros(50), 100 + np.arange(5) / 30,
+                                        100 + np.cumsum([0.01, 0.0567] * 30),
+                                        100 + np.cumsum(np.random.default_rng(1).exponential(0.05, 100))])
+    def test_no_clear_rhythm_no_guess(self, stamps):
+        assert math.isnan(self.ratio(stamps))

@@ -80,6 +80,7 @@ def test_override_of_a_kind_replaces_the_section(preset_file):
     assert load_preset(preset_file, {'projection.kind': 'none'}).projection.kind == 'none'
 
 
+@pytest.mark.fault('parameter', 'a preset with an unknown key or a wrong value', 'named, with what was meant')
 @pytest.mark.parametrize(('dotted', 'value', 'words'), [
     ('wibble', 1, "unknown key 'wibble'"),
     ('image.widht', 640, "did you mean 'width'"),
@@ -122,6 +123,7 @@ def test_missing_required_key_is_named(preset_file):
         load_preset(preset_file)
 
 
+@pytest.mark.fault('parameter', 'a file that is no preset', 'one line')
 @pytest.mark.parametrize('content', [
     b'', b'just text', b'- a\n- b', b'{a: [', b'\xff\xfe\x00', b'!!python/object:os.x 1'])
 def test_files_that_are_no_presets(tmp_path, content):
@@ -197,6 +199,7 @@ def test_presets_are_found_below_an_installation_prefix(tmp_path, monkeypatch):
     assert load_preset('classic').name == 'classic'
 
 
+@pytest.mark.fault('parameter', 'weights or a vocabulary that are missing', 'one line with the command that gets them')
 @pytest.mark.parametrize(('name', 'overrides', 'words'), [
     ('segvlad', {}, 'segvlad weights fetch vocabulary_indoor'),
     ('segvlad', {'vocabulary': '{words}'}, 'segvlad weights fetch dinov2_vitg14'),

@@ -61,6 +61,20 @@ def test_an_image_alone_does_not_wait(rig):
     assert alone.wakes == []
 
 
+def test_a_mask_is_joined_as_depth_is(rig):
+    masked = rig('mask')
+    masked.sync.add_mask(at(Image, 0.9))
+    masked.image(1.0)
+    assert masked.out == []
+    masked.sync.add_mask(at(Image, 1.015))
+    masked.image(2.0)
+    masked.now += 0.3
+    masked.sync.advance()
+    first, second = masked.out
+    assert (stamp_ns(first.mask), first.depth, first.missing) == (round(1.015 * SECOND), None, ())
+    assert (second.mask, second.missing) == (None, ('mask',))
+
+
 def test_everything_is_joined_by_stamp(rig):
     full = rig('depth', 'camera_info', 'odom')
     full.sync.add_camera_info(at(CameraInfo, 0.5))
@@ -91,6 +105,7 @@ def test_the_wait_ends_with_what_is_there(rig):
     assert bundle.missing == ('depth', 'odom')
 
 
+@pytest.mark.fault('camera', 'depth of another moment', 'not joined to the image')
 def test_depth_outside_the_tolerance_is_not_taken(rig):
     late = rig('depth')
     late.sync.add_depth(at(Image, 1.05))
@@ -119,6 +134,8 @@ def test_a_zero_stamp_is_handed_on_at_once(rig):
     assert zero.stamps() == [0.0]
 
 
+@pytest.mark.fault('clock', 'odometry jumps back before the images do',
+                   'nothing of the other time is joined to an image')
 def test_a_backwards_jump_forgets_the_other_time(rig):
     jump = rig('odom', 'depth')
     jump.sync.add_pose(100 * SECOND, pose(5.0))
@@ -132,6 +149,7 @@ def test_a_backwards_jump_forgets_the_other_time(rig):
     assert stamp_ns(jump.out[-1].depth) == 10 * SECOND
 
 
+@pytest.mark.fault('odometry', 'a gap in the odometry', 'no pose is made up between its ends')
 def test_a_gap_in_the_odometry_is_not_interpolated(rig):
     gap = rig('odom')
     gap.sync.add_pose(1 * SECOND, pose(0.0))
@@ -150,6 +168,8 @@ def test_both_caches_answer_alike(cache):
         assert stamp_ns(kept.nearest(round(seconds * SECOND))) == round(wanted * SECOND)
 
 
+@pytest.mark.fault('camera', 'a lens that zooms, a camera_info that stops',
+                   'each image has its own; when they stop, nothing waits for them')
 def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
     """After a change of the lens the intrinsics of the image count, and not those of the one before."""
     zoom = rig('camera_info')
@@ -167,6 +187,7 @@ def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
     assert [stamp_ns(bundle.camera_info) // SECOND for bundle in zoom.out] == [1, 2, 3, 3, 3]
 
 
+@pytest.mark.fault('clock', 'camera and odometry of two clocks', 'what is missing says so, and by how much it is ahead')
 def test_two_clocks_are_named(rig):
     two = rig('depth', 'odom')
     two.sync.add_pose(1_700_000_000 * SECOND, pose(0.0))
@@ -176,3 +197,21 @@ def test_two_clocks_are_named(rig):
     two.sync.advance()
     assert all('ahead of the images' in missing and 'two clocks' in missing for missing in two.out[0].missing)
     assert [missing.split()[0] for missing in two.out[0].missing] == ['depth', 'odom']
+
+
+def info(seconds, focal):
+    message = at(CameraInfo, seconds)
+    message.k = [focal, 0.0, 32.0, 0.0, focal, 24.0, 0.0, 0.0, 1.0]
+    return message
+
+
+def test_a_lens_that_moves_is_known_only_where_it_has_stood_still(rig):
+    """camera_info once a second: nobody knows by which of two that differ an image was taken between them."""
+    zoom = rig('camera_info')
+    for seconds, focal in ((1.0, 50.0), (2.0, 50.0), (3.0, 80.0), (4.0, 80.0)):
+        zoom.sync.add_camera_info(info(seconds, focal))
+    for seconds in (1.5, 2.2, 2.8, 3.0, 3.5, 4.5):
+        zoom.image(seconds)
+    assert [bundle.camera_info and bundle.camera_info.k[0] for bundle in zoom.out] == [50, None, None, 80, 80, 80]
+    assert [bundle.missing for bundle in zoom.out][1:4] == [
+        ('camera_info (which changes just there)',), ('camera_info (which changes just there)',), ()]

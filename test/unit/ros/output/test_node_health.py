@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from segvlad_ros.pipeline.presets import load_preset, preset_names
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameter_table import TABLE
-from segvlad_ros.ros.output.diagnostics import decision_status, input_status, worker_status
+from segvlad_ros.ros.output.diagnostics import Awaited, decision_status, input_status, worker_status
 from segvlad_ros.ros.output.node_statistics import Statistics
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
@@ -61,11 +61,54 @@ def test_nothing_yet_is_unknown_not_zero(statistics):
 
 def test_silence_is_a_warning_with_the_topic(statistics):
     snapshot = statistics.snapshot()
-    status = input_status('/n', '/camera/image', snapshot, PARAMETERS, 7.0)
+    status = input_status('/n', Awaited('images', '/camera/image', 7.0), snapshot, PARAMETERS)
     assert (status.level, status.name) == (DiagnosticStatus.WARN, '/n: input')
     assert status.message == 'no images for 7 s on /camera/image'
-    assert input_status('/n', '/c', snapshot, PARAMETERS, 1.0).level == DiagnosticStatus.OK
-    assert input_status('/n', '/c', snapshot, PARAMETERS, math.nan).message == 'not active'
+    status = input_status('/n', Awaited('keyframes', '/k', 1.0), snapshot, PARAMETERS)
+    assert (status.level, status.message) == (DiagnosticStatus.OK, 'keyframes arrive')
+    assert input_status('/n', None, snapshot, PARAMETERS).message == 'not active'
+
+
+def test_who_may_rest_is_not_warned_of(statistics):
+    status = input_status('/n', Awaited('keyframes', '/k', 300.0, may_rest=True), statistics.snapshot(), PARAMETERS)
+    assert (status.level, status.message) == (
+        DiagnosticStatus.OK, 'no keyframes for 300 s on /k: the robot stands, it seems')
+
+
+IMAGES = Awaited('images', '/camera/image', 0.0, against_loss='pray')
+
+
+def test_lost_images_are_counted_and_a_share_is_warned_of(statistics):
+    statistics.lost(0)  # the middleware can tell
+    for _ in range(40):
+        statistics.arrived()
+    statistics.lost(2)
+    assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
+    statistics.lost(50)
+    snapshot = statistics.snapshot()
+    assert (snapshot.counts.images_lost, snapshot.lost_ratio) == (52, pytest.approx(52 / 92))
+    status = input_status('/n', IMAGES, snapshot, PARAMETERS)
+    assert (status.level, status.message) == (
+        DiagnosticStatus.WARN, '57% of the images on /camera/image are lost before they reach this node: pray')
+    statistics.lost(10**9)  # more than is remembered
+    assert statistics.snapshot().lost_ratio == 1.0
+    for _ in range(100):
+        statistics.arrived()
+    assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
+
+
+@pytest.mark.parametrize('tells', [False, True])
+def test_stamps_tell_of_losses_where_the_middleware_does_not(statistics, tells):
+    if tells:
+        statistics.lost(0)
+    for number in range(100):
+        if number % 5 < 2:
+            statistics.arrived(10**12 + number * 33_333_333)
+    snapshot = statistics.snapshot()
+    assert snapshot.missing_ratio == pytest.approx(0.6, abs=0.02)
+    status = input_status('/n', IMAGES, snapshot, PARAMETERS)
+    assert (status.level == DiagnosticStatus.WARN) is not tells
+    assert ('by their stamps, some 59%' in status.message) is not tells
 
 
 @pytest.mark.parametrize(('drops', 'level'), [(0, DiagnosticStatus.OK), (19, DiagnosticStatus.WARN),
@@ -75,7 +118,7 @@ def test_drops_have_thresholds(statistics, drops, level):
     statistics.passed()
     for _ in range(drops):
         statistics.dropped()
-    assert input_status('/n', '/c', statistics.snapshot(), limits, 0.0).level == level
+    assert input_status('/n', IMAGES, statistics.snapshot(), limits).level == level
 
 
 @pytest.mark.parametrize(('seconds', 'level'), [(0.5, DiagnosticStatus.OK), (2.0, DiagnosticStatus.WARN),
