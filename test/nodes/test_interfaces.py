@@ -27,7 +27,7 @@ CONFIGURATIONS = [
     (MapBuilder, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
                   'retention.max_keyframes': 10}),
     (Localizer, {}),
-    (Localizer, {'image_transport': 'compressed'}),
+    (Localizer, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth'}),
     (Localizer, {'source': 'descriptors'}),
     (Localizer, {'source': 'descriptors', 'follow': False}),
     *((BridgeNode, {'target': target, 'cslam.max_nb_robots': 2})
@@ -46,6 +46,11 @@ class StandInPackage(ModuleType):
         return type(base)(name, (base,), {'__module__': self.__name__})
 
 
+def spelled(value):
+    """As YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @pytest.fixture
 def start(domain, tmp_path, monkeypatch):
     """An active node of this process."""
@@ -58,7 +63,7 @@ def start(domain, tmp_path, monkeypatch):
     def make(kind, parameters):
         given = {'map_directory': tmp_path, **parameters}
         rclpy.init(domain_id=domain, args=['--ros-args', '-r', '__ns:=/robot', *(
-            word for name, value in given.items() for word in ('-p', f'{name}:={str(value).lower()}'))])
+            word for name, value in given.items() for word in ('-p', f'{name}:={spelled(value)}'))])
         nodes.append(kind())
         assert nodes[-1].trigger_configure().name == 'SUCCESS', nodes[-1].status.failure
         assert nodes[-1].trigger_activate().name == 'SUCCESS', nodes[-1].status.failure
@@ -73,7 +78,7 @@ def start(domain, tmp_path, monkeypatch):
 def settings(name, parameters):
     """All that may stand as ``when`` in the table and holds of a node with these parameters."""
     values = {entry.name: entry.default for entry in table_of(name)} | parameters
-    holds = {f'{key}: {str(value).lower() if isinstance(value, bool) else value}' for key, value in values.items()}
+    holds = {f'{key}: {spelled(value)}' for key, value in values.items()}
     holds |= {f'{package} is installed' for package in ('tf2_ros', 'tf2_msgs') if importlib.util.find_spec(package)}
     if name == 'map_builder':
         holds.add('source: images')
