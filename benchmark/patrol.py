@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -139,7 +139,7 @@ def drive(visits: Iterator[Visit], recognizer: Recognizer, length_m: float = LEN
     return rows
 
 
-def judged(answer: Recognition, at_m: float, places: list[float], length_m: float) -> dict:
+def judged(answer: Recognition, at_m: float, places: Mapping[int, float] | list[float], length_m: float) -> dict:
     """What an answer is worth: right within 1 m, wrong beyond 3.5 m, between them it counts neither way (None)."""
     if not answer.candidates:
         return {'status': answer.status.name, 'right': False, 'score': 0.0}

@@ -131,10 +131,10 @@ def patrol_row(laps: int, settings: RetentionSettings) -> dict:
     keeper, places, answers, counts = MapKeeper(patrol.make_recognizer(), settings), {}, [], []
     for visit in patrol.laps(laps, True, 1.0):
         kept = keeper.add(visit.keyframe)
+        seen = {candidate.entry: places[candidate.id] for candidate in kept.answer.candidates}
         answers.append({'lap': len(answers) // PER_LAP + 1, 'seconds': 1.0,
-                        **patrol.judged(kept.answer, visit.at_m, places, patrol.LENGTH_M)})
-        if kept.stored:
-            places[keeper.recognizer.entry(visit.keyframe.id)] = visit.at_m
+                        **patrol.judged(kept.answer, visit.at_m, seen, patrol.LENGTH_M)})
+        places[visit.keyframe.id] = visit.at_m
         counts.append(keeper.recognizer.count)
     numbers = patrol.summary(answers)
     return {'kept_by_lap': counts[PER_LAP - 1::PER_LAP], 'laps': laps, 'recall': numbers['recall'],

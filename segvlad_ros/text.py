@@ -12,6 +12,7 @@ import logging
 MOST = 1000
 """Characters of a line, enough for every message of our own; its beginning names the file, its end says what to do."""
 _GAP = ' ... '
+_OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
 
 
 def one_line(text: object, most: int = MOST) -> str:
@@ -35,7 +36,16 @@ def _escaped(character: str) -> str:
 
 def said_by(error: BaseException, most: int = MOST) -> str:
     """What an exception that is not ours says, after its kind, in one line; see :func:`one_line`."""
+    if out_of_memory(error):
+        return one_line(f'memory has run out ({one_line(error, 160)}): free some, or use smaller images, a smaller map '
+                        'or a lighter preset', most)
     return one_line(f'{type(error).__name__}: {error}', most)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the allocator has refused memory, to Python, to NumPy or to OpenCV."""
+    opencv = type(error).__module__ == 'cv2' and getattr(error, 'code', 0) == _OPENCV_NO_MEMORY
+    return opencv or isinstance(error, MemoryError)
 
 
 class OneLineFormatter(logging.Formatter):

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import NoReturn
 
-from segvlad_ros.text import OneLineFormatter, one_line
+from segvlad_ros.text import OneLineFormatter, one_line, out_of_memory, said_by
 from segvlad_ros.types import SegvladError
 
 # Exit statuses (design.md 7).
@@ -62,6 +62,11 @@ def main(argv: list[str] | None = None) -> int:
         return OK
     except OSError as error:
         print(f'segvlad {args.command}: {one_line(error)}', file=sys.stderr)
+        return USAGE
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        print(f'segvlad {args.command}: {said_by(error)}', file=sys.stderr)
         return USAGE
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.images import natural_key
-from segvlad_ros.text import one_line
+from segvlad_ros.text import one_line, said_by
 from segvlad_ros.types import FeatureGrid, Masks, SegvladError
 
 MAX_BYTES = 1 << 30
@@ -147,7 +147,7 @@ class Hdf5Archive:
         except SegvladError:
             raise
         except Exception as error:  # h5py raises nearly anything on a damaged file
-            raise self._wrong(name, f'cannot be read ({one_line(error, 120)})') from None
+            raise self._wrong(name, f'cannot be read ({said_by(error, 200)})') from None
 
     def _wrong(self, name: str, problem: str) -> SegvladError:
         return SegvladError(f'{self._path}: {name}: {problem}')

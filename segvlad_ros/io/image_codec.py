@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.io.image_file import image_size, read_pixels
+from segvlad_ros.text import out_of_memory
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,9 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
         raise misfit
     try:
         return cv2.cvtColor(pixels, code)
-    except cv2.error:  # e.g. a Bayer image of one row
+    except cv2.error as error:  # e.g. a Bayer image of one row
+        if out_of_memory(error):
+            raise
         raise misfit from None
 
 

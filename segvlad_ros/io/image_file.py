@@ -20,7 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from segvlad_ros.text import one_line
+from segvlad_ros.text import one_line, out_of_memory
 from segvlad_ros.types import SegvladError
 
 # Pillow warns of large images and odd metadata on stderr: the limit here is our own, and metadata is not used.
@@ -97,6 +97,8 @@ def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
             reader(io.BytesIO(data)).verify()  # the checksums, which decoding passes over
     except Image.DecompressionBombError:  # of WebP, whose reader takes memory early
         raise SegvladError(f'compressed image refused; at most {max_pixels} pixels are allowed') from None
+    except MemoryError:  # says nothing of the image
+        raise
     except Exception as error:  # what a header of random bytes raises is not documented
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off ({_line(error)})') from None
     # OpenCV fills a cut off JPEG with grey. Inside the scan, where the reader stopped, 0xFF is followed by 0 or a
@@ -125,7 +127,9 @@ def _by_opencv(data: bytes) -> np.ndarray | None:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except cv2.error as error:
+        if out_of_memory(error):
+            raise
         return None
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
@@ -137,6 +141,8 @@ def _by_pillow(image: Image.Image) -> np.ndarray:
     try:
         image.load()
         return np.asarray(image).astype(np.uint16) if deep else np.asarray(image.convert('RGB'))
+    except MemoryError:  # as above
+        raise
     except Exception as error:  # as above
         raise SegvladError(f'compressed image of {image.size[0]} x {image.size[1]} pixels is damaged or of a kind that '
                            f'cannot be read ({_line(error)})') from None

@@ -9,6 +9,7 @@ signs in 4,096 directions or more, in half a kilobyte or more. What that loses: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import NamedTuple
 
@@ -68,14 +69,17 @@ class CandidateIndex:
 
     def add(self, rows: np.ndarray) -> None:
         """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
-        found = [centres for centres, _ in representatives(rows, self._counts)]
+        self._take([centres for centres, _ in representatives(rows, self._counts)])
+
+    def _take(self, found: list[np.ndarray]) -> None:
+        """Add a keyframe by its representatives."""
         self._waiting.append(found)
         if self._directed is None:
-            if rows.shape[1] <= _SHORT:
+            if found[-1].shape[1] <= _SHORT:
                 self._products = self._products + found[-1].T @ found[-1]
             if len(self._waiting) == SAMPLE:
                 self.of_vectors = all(len(several[-1]) <= 1 for several in self._waiting)
-                self._directed = self._spreading(rows.shape[1]) if self.of_vectors else self._leading()
+                self._directed = self._spreading(found[-1].shape[1]) if self.of_vectors else self._leading()
             return
         for several in self._waiting[:2]:  # so that the sample is in after as many more
             short = dict(zip(self._counts, self._shortened(several)))
@@ -83,6 +87,19 @@ class CandidateIndex:
                 sketch.append(short[sketch.representing])
         del self._waiting[:2]
         self.ready = not self._waiting
+
+    def select(self, entries: np.ndarray) -> CandidateIndex:
+        """An index of some keyframes only, (C,) int, ascending; this one stays as it is, and may be searched."""
+        if self._directed is None:
+            chosen = CandidateIndex()
+            for entry in entries:
+                chosen._take(self._waiting[entry])
+            return chosen
+        chosen, sketched = copy(self), self._sketches[0].count
+        chosen._sketches = tuple(sketch.select(entries[entries < sketched]) for sketch in self._sketches)
+        chosen._waiting = [self._waiting[entry - sketched] for entry in entries[entries >= sketched]]
+        chosen.ready = self.ready or not chosen._waiting
+        return chosen
 
     def _spreading(self, values: int) -> Callable[[np.ndarray], np.ndarray]:
         """What sees vectors in more directions than they have values; from here on each keyframe has one."""

@@ -19,6 +19,14 @@ class GrowingColumns:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 
+    def select(self, rows: np.ndarray) -> None:
+        """Keep some rows and no others, with room for as many again."""
+        room = max(64, 2 * len(rows))
+        kept = {name: np.zeros((room, *array.shape[1:]), array.dtype) for name, array in self._arrays.items()}
+        for name, array in self._arrays.items():
+            kept[name][:len(rows)] = array[rows]
+        self._arrays = kept
+
     def grow(self) -> None:
         """Make room for as many rows again, of zeros."""
         self._arrays = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._arrays.items()}

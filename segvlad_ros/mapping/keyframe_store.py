@@ -94,6 +94,12 @@ class KeyframeStore:
         """Keep a keyframe no longer; it is not asked for again."""
         self._kept[entry] = None
 
+    def select(self, entries: Sequence[int]) -> None:
+        """Keep some entries, ascending, and give them the numbers from 0."""
+        self._kept = [self._kept[entry] for entry in entries]
+        self._unpacked.cache_clear()
+        self._codes.clear()
+
     def close(self) -> None:
         """Close the files; nothing more is read."""
         for reader in self._files.values():

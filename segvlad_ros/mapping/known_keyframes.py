@@ -81,6 +81,12 @@ class KnownKeyframes:
         self.index.add(coder.seen(codes(packed.arrays, packed.columns.segment_count, coder.dimension)))
         return self.searched.add(keyframe, mark, seen)
 
+    def select(self, entries: Sequence[int]) -> None:
+        """Keep some entries, ascending, and give them the numbers from 0: what was removed leaves nothing behind."""
+        self.index.select(entries)  # asks the store for codes by the old numbers
+        self.store.select(entries)
+        self.searched.select(entries)
+
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out, for good, and return how many; those that are not there are passed over."""
         gone = [entry for identity in ids if (entry := self.searched.remove(identity)) is not None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,22 +129,47 @@ class Places:
         """
         self._moved = _Positions(places, points) if len(places) else None
 
+    def select(self, entries: Mapping[int, int]) -> dict[int, int]:
+        """Keep some keyframes under new numbers, and the places that they are of.
+
+        What lies near each other by way of a place that has lost all its keyframes stays near: no match that could
+        still be taken back is part of such a way, for one of its ends has gone.
+
+        :param entries: new numbers by old ones
+        :return: new numbers of the places by old ones
+        """
+        members = [[entries[entry] for entry in group if entry in entries] for group in self._members]
+        places = {place: new for new, place in enumerate(place for place, group in enumerate(members) if group)}
+        kept, ways = Places(), self._permanent(entries)
+        kept._members = [members[place] for place in places]
+        for place, new in places.items():
+            for other, length in _reached(place, ways, through=lambda there: there not in places):
+                if other in places:
+                    kept.connect(new, places[other], length)
+        for (one, two), (place, other, length) in self._ties.items():
+            if one in entries and two in entries:
+                kept.tie(places[place], places[other], length, (entries[one], entries[two]))
+        vars(self).update(vars(kept))
+        return places
+
+    def _permanent(self, entries: Collection[int]) -> Callable[[int], Iterator[tuple[int, float]]]:
+        """Steps from a place that nobody can take back: by sequence and odometry, and by matches that have lost an
+        end.
+        """
+        def steps(place: int) -> Iterator[tuple[int, float]]:
+            yield from self._near.get(place, {}).items()
+            for other, links in self._tied.get(place, {}).items():
+                lengths = [length for link, length in links.items() if not all(end in entries for end in link)]
+                if lengths:
+                    yield other, min(lengths)
+        return steps
+
     def around(self, place: int, reach: float = 1.0) -> list[int]:
         """The places that can be reached from one within a length, itself included: Dijkstra's shortest paths.
 
         :param reach: radii from founder to founder, a member's own reach is half a radius more or less
         """
-        reached: set[int] = set()
-        heap = [(0.0, place)]
-        while heap:
-            length, here = heapq.heappop(heap)
-            if here in reached:
-                continue
-            reached.add(here)
-            for there, step in self._steps(here):
-                if there not in reached and length + step <= reach:
-                    heapq.heappush(heap, (length + step, there))
-        return sorted(reached)
+        return sorted(other for other, _ in _reached(place, self._steps, reach))
 
     def _steps(self, place: int) -> Iterator[tuple[int, float]]:
         yield from self._near.get(place, {}).items()
@@ -152,6 +177,26 @@ class Places:
             yield from self._moved.near(place)
         for other, links in self._tied.get(place, {}).items():
             yield other, min(links.values())
+
+
+def _reached(place: int, steps: Callable[[int], Iterator[tuple[int, float]]], reach: float = 1.0,
+             through: Callable[[int], bool] = lambda place: True) -> Iterator[tuple[int, float]]:
+    """The places within reach of one, itself included, and how far they are: Dijkstra's shortest paths.
+
+    :param steps: the neighbours of a place and how far they are
+    :param through: whether a path may go on behind a place that is not its first
+    """
+    reached: set[int] = set()
+    heap = [(0.0, place)]
+    while heap:
+        length, here = heapq.heappop(heap)
+        if here in reached:
+            continue
+        reached.add(here)
+        yield here, length
+        for there, step in steps(here) if here == place or through(here) else ():
+            if there not in reached and length + step <= reach:
+                heapq.heappush(heap, (length + step, there))
 
 
 class _Positions:

@@ -31,7 +31,8 @@ _UNMEASURED = 0.1
 class SearchedMap:
     """Every keyframe by its entry, counted from 0 in the order in which they came. Not thread-safe.
 
-    A keyframe that is removed keeps its entry, and what its neighbours' places rest on; it is never found again.
+    A keyframe that is removed keeps its entry, and what its neighbours' places rest on, until :meth:`select`; it is
+    never found again.
     """
 
     def __init__(self, places: PlaceSettings, drift: OdometrySettings) -> None:
@@ -131,6 +132,28 @@ class SearchedMap:
             self._table['removed'][entry] = True
             self._removed += 1
         return entry
+
+    def select(self, entries: Sequence[int]) -> None:
+        """Keep some entries, ascending, and give them the numbers from 0; none that is left out may be in the map."""
+        numbers = {entry: number for number, entry in enumerate(entries)}
+        via = [self._kept_via(entry, numbers) for entry in entries]
+        self._table.select(np.asarray(entries, np.int64))
+        self._identities = [self._identities[entry] for entry in entries]
+        self._marks = [self._marks[entry] for entry in entries]
+        self._optimized = {numbers[entry]: pose for entry, pose in self._optimized.items() if entry in numbers}
+        self._entries = {key: numbers[entry] for key, entry in self._entries.items()}
+        self._of_session = [[numbers[entry] for entry in group if entry in numbers] for group in self._of_session]
+        places, facts = self._places.select(numbers), self._table
+        facts['via'][:len(entries)] = via
+        facts['place'][:len(entries)] = [places[place] for place in facts['place'][:len(entries)].tolist()]
+        self._removed, self._poses_changed = int(self.removed.sum()), True
+
+    def _kept_via(self, entry: int, numbers: Mapping[int, int]) -> int:
+        """By which keyframe one is of its place, or by which that one is, if it goes."""
+        via = int(self._table['via'][entry])
+        while via >= 0 and via not in numbers:
+            via = int(self._table['via'][via])
+        return numbers.get(via, -1)
 
     # places
 

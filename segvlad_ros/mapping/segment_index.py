@@ -95,6 +95,25 @@ class SegmentIndex:
                 self._candidates, self._rows = self._growing, np.empty((0, self.dimension), np.float32)
             return self._entries - 1
 
+    def select(self, entries: Sequence[int]) -> None:
+        """Keep some entries, ascending, and give them the numbers from 0; the codes that are asked for are of the new
+        ones from then on. What has become small is searched as a small map.
+        """
+        with self._lock:
+            growing = self._growing.select(np.asarray(entries, np.int64))
+            counts = np.diff(self._starts[:self._entries + 1, 0])[list(entries)]
+            small = not growing.ready or counts.sum() <= self._exact_segments
+            rows = np.empty((0, self.dimension), np.float32)
+            if small:
+                found = [self.descriptors(entry) for entry in entries]
+                counts = np.array([len(each) for each in found], np.int64)  # a large map's removed ones have none left
+                rows = np.empty((max(self._exact_segments + _SPARE, counts.sum()), self.dimension), np.float32)
+                rows[:counts.sum()] = np.concatenate(found or [rows[:0]])
+            starts, self._growing = np.concatenate([[0], np.cumsum(counts)])[:, None], growing
+            self._candidates = None if small else self._growing
+            self._rows, self._starts, self._entries = rows, starts, len(entries)
+            self._compared = None, {}
+
     def descriptors(self, entry: int) -> np.ndarray:
         """(M, d) float32, the segments of one keyframe."""
         with self._lock:

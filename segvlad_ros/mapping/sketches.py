@@ -6,6 +6,7 @@ a sketch may be searched while one thread adds more.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +34,11 @@ class Sketch(ABC):
         self._count = 0
 
     @property
+    def count(self) -> int:
+        """Keyframes that were added."""
+        return self._count
+
+    @property
     def bytes(self) -> int:
         """Of a keyframe."""
         return self.representing * self._length * np.dtype(self._dtype).itemsize
@@ -47,6 +53,17 @@ class Sketch(ABC):
             codes = self._codes(rows[:, :self.directions])
             self._blocks[-1][self._count - self._starts[-2]] = np.resize(codes, self._blocks[-1].shape[1:])
         self._count += 1
+
+    def select(self, entries: np.ndarray) -> Sketch:
+        """The sketch of some keyframes only, (C,) int, ascending; this one stays as it is."""
+        chosen = copy(self)
+        room = max(len(entries), _BLOCK)
+        codes = np.zeros((room, self.representing, self._length), self._dtype)
+        for block, first, last in zip(self._blocks, self._starts, self._starts[1:]):
+            begin, end = np.searchsorted(entries, (first, last))
+            codes[begin:end] = block[entries[begin:end] - first]
+        chosen._blocks, chosen._starts, chosen._count = [codes], [0, room], len(entries)
+        return chosen
 
     def scores(self, query: np.ndarray, weights: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """(C,) float32, how much keyframes are like a query.

@@ -182,6 +182,7 @@ class Localizer(SegvladNode):
 
     def _remove(self, ids: Sequence[KeyframeId]) -> None:
         self._places.recognizer.remove(ids)
+        self._places.recognizer.compact()
         for identity in ids:
             self._markers.place(identity, None)
 

@@ -67,6 +67,7 @@ class MapKeeper:
         if self.recognizer.entry(keyframe.id) is not None:
             raise SegvladError(f'keyframe {keyframe.id.index} of session {keyframe.id.session_id} is in the map '
                                'already')
+        self._compact()
         answer = self.recognizer.recognize(keyframe, exclude_recent=True)
         matched = answer.candidates[0].entry if answer.status == Status.MATCHED else None
         if matched is not None:
@@ -190,6 +191,13 @@ class MapKeeper:
         if gone:
             self._held = self._held[~np.isin(self._held['entry'], gone)]
         return self.recognizer.remove(ids)
+
+    def _compact(self) -> None:
+        """Let the recogniser forget what has been given up, or the map would be small and its memory would not."""
+        numbers = self.recognizer.compact()
+        if numbers is not None:
+            self._held['entry'] = [numbers[entry] for entry in self._held['entry'].tolist()]
+            self._to_note = {numbers[entry]: noted for entry, noted in self._to_note.items() if entry in numbers}
 
     def _now(self) -> int:
         """A clock of its own: stamps of several sessions and robots may not be compared."""

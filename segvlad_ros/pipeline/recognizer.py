@@ -26,6 +26,7 @@ from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import FeedbackWeights, vote_weights
 from segvlad_ros.threads import FairLock, one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, Status
+from segvlad_ros.verification.matchers import nearest_matcher
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
     from segvlad_ros.pipeline.sections import RecognitionSettings
     from segvlad_ros.recognition.calibration import Calibration
+    from segvlad_ros.verification.matchers import Matcher
 
 # A candidate with less than this share of min_score is chance, and no support for the queries after it.
 SUPPORTING_SCORE = 0.75
 # Sights of queries kept until their keyframe is added to the map; a localiser may never add it.
 _REMEMBERED = 256
+# So many removed keyframes are no burden.
+_FEW = 64
 
 
 class Recognizer:
@@ -47,11 +51,14 @@ class Recognizer:
 
     :param settings: the sections of a preset that decide
     :param calibration: makes probabilities, which then decide; without it thresholds do
+    :param matcher: pairs keypoints; None: by the nearest descriptor
     """
 
-    def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None) -> None:
+    def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None,
+                 matcher: Matcher | None = None) -> None:
         self._settings = settings
         self._calibration = calibration
+        self._matcher = matcher or nearest_matcher(settings.geometry.max_ratio)
         self._lock = FairLock()
         self._forget_map()
 
@@ -133,12 +140,37 @@ class Recognizer:
         return self._known.find(keyframe, packed, mark, self._sights.pop(keyframe.id, ()))
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
-        """Take keyframes out of the searched map, for good; those not in it are passed over.
+        """Take keyframes out of the searched map, for good; those not in it are passed over. The others keep their
+        entries, until :meth:`compact`.
 
         :return: how many were taken out
         """
         with self._lock:
             return self._known.remove(ids)
+
+    def compact(self) -> dict[int, int] | None:
+        """Let go of what is left of removed keyframes, once there are many: entries get other numbers.
+
+        :return: new entries by old ones; None where nothing has changed
+        """
+        with self._lock, one_blas_thread():
+            while True:
+                if len(self._map) - self._map.count < max(_FEW, self._map.count // 4):
+                    return None
+                kept = sorted({*self.entries, *self._hypotheses.entries})
+                try:
+                    self._known.select(kept)
+                    break
+                except KeyframeGone as gone:  # nothing has been changed yet
+                    self._lost(gone)
+            numbers = {entry: number for number, entry in enumerate(kept)}
+            self._hypotheses.renumber(numbers)
+            self._feedback.renumber(numbers)
+            for identity, sights in self._sights.items():
+                self._sights[identity] = [replace(sight, entry=numbers[sight.entry]) for sight in sights
+                                          if sight.entry in numbers]
+            self._witnesses = self._new_witnesses()  # they remember entries as well
+            return numbers
 
     def alike(self, entry: int, others: Iterable[int]) -> list[float]:
         """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
@@ -153,7 +185,7 @@ class Recognizer:
         :param progress: told after each keyframe how many were read, and how many there are
         :return: number of keyframes
         """
-        loaded = Recognizer(self._settings, self._calibration)
+        loaded = Recognizer(self._settings, self._calibration, self._matcher)
         try:
             with one_blas_thread():
                 for row, packed in place_map.packed(progress):  # a damaged one ends this before anything has changed
@@ -228,10 +260,13 @@ class Recognizer:
                         self._query(query, mark, independent, excluded), excluded, top_k)
                     break
                 except KeyframeGone as gone:  # nothing has been learnt from the query yet
-                    logger.warning('%s; it is searched no longer', gone)
-                    self.remove([gone.identity])
+                    self._lost(gone)
             return replace(answer, map_keyframes=self.count,
                            timings={**query.description.timings, **answer.timings})
+
+    def _lost(self, gone: KeyframeGone) -> None:
+        logger.warning('%s; it is searched no longer', gone)
+        self.remove([gone.identity])
 
     def _refused(self, query: Keyframe, excluded: np.ndarray) -> Recognition | None:
         """The answer where nothing can be searched."""
@@ -320,9 +355,13 @@ class Recognizer:
         self._known = KnownKeyframes(SearchedMap(settings.places, settings.odometry), settings.search.exact_segments)
         self._tracks = OdometryTracks()
         self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
-        self._witnesses = Witnesses(self._known, self._hypotheses, Verifier(self._known, settings.geometry))
+        self._witnesses = self._new_witnesses()
         self._feedback = FeedbackWeights()
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
+
+    def _new_witnesses(self) -> Witnesses:
+        return Witnesses(self._known, self._hypotheses,
+                         Verifier(self._known, self._settings.geometry, self._matcher))
 
     def _take_map(self, other: Recognizer) -> None:
         for name in ('_known', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,6 +92,19 @@ class Hypotheses:
         self._proven: deque[Sighting] = deque(maxlen=_PROVEN)
         self._number = 0
         self._stack: tuple[OdometryMark, Motion, OdometryMark] | None = None
+
+    @property
+    def entries(self) -> set[int]:
+        """The keyframes that were sighted."""
+        return {sighting.entry for sighting in self._sightings()}
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Keyframes of the map have other entries: new ones by old ones, of all that were sighted."""
+        for kept in (self._recent, self._proven):
+            renumbered = [replace(sighting, entry=numbers[sighting.entry]) for sighting in kept]
+            kept.clear()
+            kept.extend(renumbered)
+        self._stack = None
 
     def withdraw(self, query: KeyframeId, entry: int) -> None:
         """Forget a sighting that turned out to be wrong."""

@@ -5,6 +5,7 @@ Keyframes whose loop closures a back-end rejects are down-weighted, but never to
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,6 +153,12 @@ class FeedbackWeights:
             rejections = np.maximum(0.0, list(self._rejections.values()))
             weights[list(self._rejections)] = np.maximum(_MIN_WEIGHT, _REJECTION_FACTOR ** rejections)
         return weights
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Keyframes of the map have other entries: new ones by old ones; what was said of others is forgotten."""
+        self._rejections = {numbers[entry]: count for entry, count in self._rejections.items() if entry in numbers}
+        self._verdicts = OrderedDict(((query, numbers[entry]), verdict)
+                                     for (query, entry), verdict in self._verdicts.items() if entry in numbers)
 
     def decay(self) -> None:
         """Another query was answered: every so often old rejections lose half of their effect."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose
 from segvlad_ros.verification import two_view
 from segvlad_ros.verification.absolute_pose import metric_pose
-from segvlad_ros.verification.view import Correspondences, View, find_correspondences, normalised, same_segments
+from segvlad_ros.verification.matchers import LIGHTERGLUE, NEAREST, nearest_matcher
+from segvlad_ros.verification.view import Correspondences, View, normalised
 
 # Coverage counts the cells of this grid, columns and rows, that hold an inlier.
 _GRID = 8, 6
@@ -38,8 +40,13 @@ class VerificationSettings:
         grows with their square; 0 keeps none
     :ivar max_error: of an inlier, share of the image's width; larger forgives blur and bad calibration, and lets more
         wrong correspondences agree by chance
-    :ivar max_ratio: distance of a descriptor to the nearest one by that to the second nearest; larger finds more
-        correspondences and more wrong ones among them
+    :ivar matcher: what pairs keypoints: 'nearest', their descriptors alone, or the network 'lighterglue', which takes
+        keypoints of XFeat, and proves more places in several times the time
+    :ivar weights: of that network
+    :ivar learned_keypoints: of each image, the best ones, that it sees; more prove more places, in a time that grows
+        with their square
+    :ivar max_ratio: of 'nearest', distance of a descriptor to the nearest one by that to the second nearest; larger
+        finds more correspondences and more wrong ones among them
     :ivar min_inlier_share: inliers as a share of the correspondences; larger proves fewer places where much has moved
         or repeats itself, and fewer wrong ones
     :ivar min_metric_inliers: inliers of 'pnp'; larger proves fewer places with depth, and fewer wrong ones
@@ -69,6 +76,9 @@ class VerificationSettings:
 
     candidates: int = setting(3, low=0, high=20)
     max_keypoints: int = setting(500, low=0, high=5000)
+    matcher: str = setting(NEAREST, choices=(NEAREST, LIGHTERGLUE))
+    weights: Path | None = None
+    learned_keypoints: int = setting(512, low=50, high=5000)
     max_error: float = setting(0.004, low=0.0005, high=0.05)
     max_ratio: float = setting(0.8, low=0.3, high=1.0)
     min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
@@ -133,12 +143,20 @@ class Geometry:
 
 def verify(query: View, match: View, segments: np.ndarray | None = None,
            settings: VerificationSettings = VerificationSettings()) -> Geometry:
-    """Test whether a match found by segments also holds point by point.
+    """Test whether a match found by segments also holds point by point, by the nearest descriptors.
 
     :param segments: (E, 2) int, matched segments of query and match; correspondences are first sought inside them
     """
-    inside = None if segments is None else same_segments(query, match, segments)
-    pairs = find_correspondences(query.keypoints, match.keypoints, inside, settings.max_ratio).in_sight(query, match)
+    return verify_pairs(query, match, nearest_matcher(settings.max_ratio)(query, match, segments), settings)
+
+
+def verify_pairs(query: View, match: View, pairs: Correspondences,
+                 settings: VerificationSettings = VerificationSettings()) -> Geometry:
+    """Test whether these pairs of keypoints hold together.
+
+    :param pairs: what a :data:`~segvlad_ros.verification.matchers.Matcher` has found
+    """
+    pairs = pairs.in_sight(query, match)
     if len(pairs) < settings.min_metric_inliers:
         return Geometry('too_few_correspondences', f'{len(pairs)} points of the two images correspond, at least '
                         f'{settings.min_metric_inliers} needed', correspondences=len(pairs))

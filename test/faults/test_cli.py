@@ -69,6 +69,7 @@ def test_the_input_of_these_tests_is_good_when_nothing_is_wrong(capsys, folder):
     assert '"recall@1": 1.0' in out
 
 
+@pytest.mark.fault('tool', 'options that do not fit', 'status 2 and one line with what is allowed')
 @pytest.mark.parametrize(('changes', 'words'), [
     ({'preset': 'wibble'}, ['wibble', 'classic']),
     ({'preset': 'nowhere/own.yaml'}, ['nowhere/own.yaml', 'no such file']),
@@ -106,10 +107,12 @@ def test_truth_about_other_images(capsys, folder):
     refused(capsys, images(folder, references=folder / 'query'), 'find itself')
 
 
+@pytest.mark.fault('tool', 'a report into a folder that is not there', 'said before anything is measured')
 def test_report_that_cannot_be_written(capsys, folder):
     refused(capsys, images(folder, report=folder / 'no/such/folder.html'), 'the folder does not exist')
 
 
+@pytest.mark.fault('tool', 'files that are missing, empty, or something else', 'status 2 and one line with the file')
 @pytest.mark.parametrize('arguments', [
     ['evaluate', 'bag', 'random.mcap'], ['evaluate', 'bag', 'none'], ['evaluate', 'bag', 'empty'],
     ['evaluate', 'bag', 'ref'], ['map', 'info', 'random.segvlad'], ['map', 'verify', 'random.segvlad'],
@@ -139,6 +142,7 @@ def test_dark_image_is_described_as_rejected(capsys, tmp_path):
     assert (status, 'rejected: dark image' in out) == (1, True)
 
 
+@pytest.mark.fault('image', 'an image of a few rows or columns', 'rejected alone; the rest of the set goes on')
 @pytest.mark.parametrize('size', [(640, 3), (3, 640), (2000, 8), (1, 1)])
 def test_strips_are_rejected_alone_and_the_rest_of_a_set_goes_on(capsys, folder, size):
     noise = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
@@ -150,6 +154,7 @@ def test_strips_are_rejected_alone_and_the_rest_of_a_set_goes_on(capsys, folder,
     assert (status, json.loads(out)['queries'], json.loads(out)['map_keyframes']) == (0, 2, 3)
 
 
+@pytest.mark.fault('tool', 'file names that are no UTF-8', 'printed escaped')
 def test_names_that_are_no_text(capsys, folder, monkeypatch):
     monkeypatch.chdir(folder)
     refused(capsys, ['map', 'info', 'two\nlines\x1b[2J.segvlad'], 'two lines\\x1b[2J.segvlad')
@@ -172,6 +177,7 @@ def test_sessions_with_odd_names(capsys, tmp_path):
     assert 'session two lines' in out
 
 
+@pytest.mark.fault('tool', 'a reader that goes away (head)', 'no error')
 def test_reader_that_goes_away_is_no_error(folder):
     code = f'{sys.executable} -m segvlad_ros.cli describe {folder}/ref/0.png | head -n 0; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(['bash', '-c', code], capture_output=True, text=True, check=False)

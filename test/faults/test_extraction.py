@@ -55,6 +55,7 @@ def check_kills(data, kills):
     assert {path: content for path, (content, _) in extracted(data).items()} == result
 
 
+@pytest.mark.fault('tool', '`reproduce extract` is killed', 'goes on to the same bytes')
 def test_killed_at_random_moments_it_resumes_to_the_same_bytes(data):
     check_kills(data, 4)
 

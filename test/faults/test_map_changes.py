@@ -90,6 +90,7 @@ def run_kills(maps: tuple[Path, ...], folder: Path, rounds: int) -> None:
     assert all(name.startswith('.') and '.tmp' in name for name in left), left
 
 
+@pytest.mark.fault('disk', '`map merge`, `prune`, `convert` are killed', 'the result is there whole, or not at all')
 def test_a_kill_leaves_a_map_whole_or_not_at_all(maps, tmp_path):
     run_kills(maps, tmp_path, 6)
 
@@ -99,6 +100,7 @@ def test_many_kills(maps, tmp_path):
     run_kills(maps, tmp_path, 400)  # half of them of merging
 
 
+@pytest.mark.fault('disk', 'Ctrl-C in these', 'nothing is left of it')
 def test_an_interrupt_leaves_nothing(maps, tmp_path):
     process = start(merging(maps, tmp_path / 'c.segvlad'))
     while not any('.tmp' in path.name for path in tmp_path.iterdir()):

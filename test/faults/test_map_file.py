@@ -72,6 +72,8 @@ def run_kill_loop(folder: Path, rounds: int) -> None:
                 assert snapshot.count <= reported + 1
 
 
+@pytest.mark.fault('disk', 'a writer that is killed in the middle',
+                   'at most the keyframe in flight is lost, also while a copy is saved')
 def test_kill_loses_at_most_one_keyframe(tmp_path):
     run_kill_loop(tmp_path, 6)
 
@@ -81,6 +83,7 @@ def test_kill_loop(tmp_path):
     run_kill_loop(tmp_path, 300)
 
 
+@pytest.mark.fault('disk', 'power is cut in the middle of a transaction', 'the next to open the map rolls it back')
 def test_a_transaction_cut_off_on_the_disk_is_rolled_back_for_a_reader(tmp_path):
     """The journal holds the old pages, and the file half of the new ones."""
     path = tmp_path / 'map.segvlad'
@@ -140,6 +143,7 @@ def refuses_or_is_right(path: Path, truth: list) -> bool:
     return False
 
 
+@pytest.mark.fault('map', 'a map file that is cut off at any length', 'refused in one line, or right')
 def test_every_kind_of_truncation(whole, tmp_path):
     path = tmp_path / 'map.segvlad'
     path.write_bytes(whole)
@@ -163,6 +167,7 @@ def run_flips(whole: bytes, path: Path, rounds: int) -> None:
     assert refused > rounds // 4  # the flips do hit what matters
 
 
+@pytest.mark.fault('map', 'bytes that have changed', 'refused, or what is read is what was stored')
 def test_flipped_bytes(whole, tmp_path):
     run_flips(whole, tmp_path / 'map.segvlad', 300)
 
@@ -181,6 +186,7 @@ def test_many_flipped_bytes_of_an_old_map(whole_old, tmp_path):
     run_flips(whole_old, tmp_path / 'map.segvlad', 50_000)
 
 
+@pytest.mark.fault('map', 'random bytes under the name of a map', 'refused, the file stays as it is')
 @pytest.mark.parametrize('read_only', [True, False])
 def test_random_bytes(tmp_path, read_only):
     rng = random.Random(3)
@@ -195,6 +201,7 @@ def test_random_bytes(tmp_path, read_only):
         assert path.read_bytes() == content
 
 
+@pytest.mark.fault('map', 'values that were changed by a tool', 'the row is named')
 @pytest.mark.parametrize(('statement', 'says'), [
     ('UPDATE keyframes SET segment_count = 1000000000 WHERE id = 2', '1000000000 segments'),
     ('UPDATE keyframes SET segment_count = 5 WHERE id = 2', '5 segments of dimension 8'),

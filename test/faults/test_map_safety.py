@@ -111,6 +111,7 @@ def test_a_read_only_disk(disk, path):
     assert all('cannot be' in line and line.startswith(str(disk)) for line in lines), lines
 
 
+@pytest.mark.fault('disk', 'the same, on a disk that has become read-only', 'says that it cannot be rolled back there')
 def test_what_a_power_cut_left_on_a_read_only_disk(disk, path):
     """Half a transaction is on the disk, and its journal can be rolled back only where one may write."""
     crash = textwrap.dedent("""
@@ -143,6 +144,7 @@ def damaged_schemas(whole: bytes):
                 yield whole[:at] + value + whole[at + 1:]
 
 
+@pytest.mark.fault('map', 'a damaged or foreign schema', 'refused in one printable line')
 @pytest.mark.parametrize('read_only', [True, False])
 def test_a_damaged_schema_is_refused_in_one_line(path, read_only):
     """But for a few bytes that SQLite does not look at: with those the map is as it was."""
@@ -180,6 +182,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.fault('map', "another program's database, a newer version", 'refused, no byte changed')
 @pytest.mark.parametrize('read_only', [True, False])
 @pytest.mark.parametrize('kind', FOREIGN)
 def test_what_is_no_map_of_ours_stays_as_it_is(path, kind, read_only):
@@ -210,6 +213,7 @@ def handles() -> int:
     return len(os.listdir('/proc/self/fd'))
 
 
+@pytest.mark.fault('memory', 'a map is opened and closed a thousand times, good or damaged', 'no handle is left open')
 def test_a_thousand_cycles_leave_no_handle_open(path):
     damaged, busy = path.with_name('damaged.segvlad'), path.with_name('busy.segvlad')
     damaged.write_bytes(path.read_bytes()[:-5000])

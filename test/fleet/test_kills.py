@@ -73,6 +73,7 @@ def run_kill_loop(folder, digest: str, rounds: int) -> None:
         place_map.close()
 
 
+@pytest.mark.fault('fleet', 'the sender is killed', 'each keyframe is there once')
 def test_a_few_kills(tmp_path, digest):
     run_kill_loop(tmp_path, digest, 4)
 
@@ -82,6 +83,7 @@ def test_kill_loop(tmp_path, digest):
     run_kill_loop(tmp_path, digest, 200)
 
 
+@pytest.mark.fault('fleet', 'the server is killed', 'one line; sending goes on when it is back')
 def test_a_server_that_is_killed_is_one_line_and_goes_on(tmp_path, digest, office):
     with LiteServer(tmp_path / 'server', '127.0.0.1', 0) as server, \
             MilvusPlaces(DatabaseAddress(server.uri), digest, 8) as places:

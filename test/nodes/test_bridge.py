@@ -114,6 +114,8 @@ def test_nothing_goes_out_while_the_node_is_inactive_or_nobody_listens(robot):
     assert talk.first_pose().header.frame_id == 'map'
 
 
+@pytest.mark.fault('node', 'a bridge to a back-end that is not installed',
+                   'one line with the package and how to get it')
 @pytest.mark.parametrize(('target', 'package'), [
     ('pose_graph_tools', 'pose_graph_tools_msgs'), ('rtabmap', 'rtabmap_msgs'), ('cslam', 'cslam_common_interfaces')])
 def test_a_back_end_that_is_not_installed_ends_the_start_with_one_line(launch, target, package):

@@ -36,6 +36,9 @@ def worker(robot):
     return found[-1]
 
 
+@pytest.mark.fault('disk', 'the disk is full',
+                   'the keyframe is refused, the map stays whole; an ERROR from the third on, until one is stored '
+                   'again')
 def test_a_full_disk_is_an_error_until_a_keyframe_is_stored(robot, namespace, pictures, disk, tmp_path):
     """Frames that are not stored come in between, as from every camera: they say nothing of the disk."""
     robot = robot('map_builder', {'map': 'office', 'map_directory': disk, 'keyframe.no_odometry_interval_s': 1.0,
@@ -87,6 +90,7 @@ def test_a_full_disk_is_an_error_until_a_keyframe_is_stored(robot, namespace, pi
     assert 'Traceback' not in robot.node.text()
 
 
+@pytest.mark.fault('disk', 'a read-only disk under a map_builder', 'refused at the start, in one line')
 def test_a_builder_does_not_start_on_a_read_only_disk(launch, pictures, disk, tmp_path):
     places = PlaceRecognizer()
     places.add(Frame(pictures[0], 10**9))
@@ -101,6 +105,7 @@ def test_a_builder_does_not_start_on_a_read_only_disk(launch, pictures, disk, tm
         assert 'Traceback' not in node.text()
 
 
+@pytest.mark.fault('disk', 'a read-only disk under a localizer', 'works, and changes no byte')
 def test_a_localizer_leaves_the_map_and_its_folder_as_they_are(robot, namespace, pictures, disk, tmp_path):
     places = PlaceRecognizer()
     for number, picture in enumerate(pictures):

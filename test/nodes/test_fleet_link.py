@@ -54,6 +54,7 @@ def test_a_map_is_sent_while_it_is_made(robot, network, namespace, tmp_path):
         assert stored_keys(network.uri, place_map.fingerprint['digest']) == segment_keys(place_map)
 
 
+@pytest.mark.fault('fleet', 'an address that is none', 'refused at the start')
 def test_an_address_that_cannot_be_used_is_refused(launch):
     node = launch('map_builder', {'fleet.uri': 'milvus.db'})
     assert node.process.wait(30) == 1

@@ -140,6 +140,8 @@ def test_only_the_wanted_sessions_are_searched(localizer, pictures, office):
     assert (best.match.session_id, best.match_pose_in) == (session, PlaceMatch.IN_NONE)
 
 
+@pytest.mark.fault('service', '`load_map` of a map that is missing, foreign or damaged',
+                   'refused with the reason; the map so far is searched on')
 def test_maps_are_loaded_and_refused_by_service(localizer, pictures):
     robot = localizer()
     call = robot.peer.call
@@ -163,6 +165,7 @@ def test_maps_are_loaded_and_refused_by_service(localizer, pictures):
     assert robot.answer(2).status == PlaceMatchArray.MAP_EMPTY
 
 
+@pytest.mark.fault('node', 'deactivate, cleanup, configure, activate', 'works as the first time')
 def test_the_lifecycle_goes_round_twice(localizer, pictures):
     robot = localizer({'autostart': False, 'map': 'office'}, wait=False)
     for turn in (1, 2):
@@ -177,6 +180,7 @@ def test_the_lifecycle_goes_round_twice(localizer, pictures):
         assert robot.transition(Transition.TRANSITION_CLEANUP)
 
 
+@pytest.mark.fault('map', 'a map of another preset, a map that is not there', 'one line with the fields that differ')
 def test_a_wrong_map_ends_the_start_with_one_line(launch, office):
     foreign = launch('localizer', {'map_directory': office, 'map': 'foreign'})
     missing = launch('localizer', {'map_directory': office, 'map': 'nowhere'})
@@ -209,6 +213,7 @@ def until(peer, condition, attempts):
     pytest.fail('the nodes did not connect')
 
 
+@pytest.mark.fault('topic', 'a localizer that starts after its map_builder', 'fetches what it has missed')
 def test_two_nodes_close_loops_and_refill_what_was_missed(robot, namespace, follower, pictures):
     builder = robot('map_builder', {**EVERY_IMAGE, **reliable(namespace, 'image')})
     camera, peer = builder.camera(), builder.peer
@@ -237,6 +242,7 @@ def test_two_nodes_close_loops_and_refill_what_was_missed(robot, namespace, foll
     assert (status.keyframes_processed, status.matches_published) == (before + 3, 3)
 
 
+@pytest.mark.fault('topic', 'keyframes of another preset or model', 'refused, with both named')
 def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pictures, tmp_path):
     preset = yaml.safe_load((config_directory() / 'classic.yaml').read_text())
     preset['vocabulary'] = str(config_directory() / preset['vocabulary'])

@@ -256,6 +256,8 @@ def test_a_revisit_becomes_a_metric_loop_closure(peer, robot, namespace, hall):
     assert carried.query.session_id != answers[-1].query.session_id
 
 
+@pytest.mark.fault('odometry', 'a robot that is carried elsewhere',
+                   'after `trigger_localization` nothing of before counts')
 def test_odometry_rules_out_what_it_contradicts_until_the_robot_is_carried(localizer, hall):
     robot, builder = localizer('hall')
     first, second, third = hall.again
@@ -271,6 +273,7 @@ def test_odometry_rules_out_what_it_contradicts_until_the_robot_is_carried(local
     assert answers[0].map_keyframes == len(MAPPED)
 
 
+@pytest.mark.fault('camera', 'neither depth nor odometry', 'a match, but no metric loop closure is made up')
 def test_without_any_scale_there_is_a_match_but_no_loop_closure(peer, localizer, hall):
     closures = peer.listen(LoopClosure, 'localizer/loop_closures')
     _, builder = localizer('bare')

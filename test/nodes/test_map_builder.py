@@ -48,6 +48,7 @@ def builder(robot, namespace):
     return start
 
 
+@pytest.mark.fault('image', 'another encoding, rows with padding', 'the same keyframe')
 def test_every_encoding_gives_the_same_keyframe(builder, pictures):
     robot = builder()
     camera = robot.camera()
@@ -82,6 +83,8 @@ def test_compressed_images(builder, pictures):
     assert robot.keyframe(2).keyframe.index == 2
 
 
+@pytest.mark.fault('image', 'a dark image: the lens is covered, the light is out',
+                   'it is published and answered as rejected, and not stored')
 def test_a_dark_image_is_answered_for_and_not_stored(builder, pictures):
     robot = builder()
     camera = robot.camera()
@@ -94,6 +97,7 @@ def test_a_dark_image_is_answered_for_and_not_stored(builder, pictures):
     assert robot.statuses[-1].keyframes == 2
 
 
+@pytest.mark.fault('topic', 'publishers that are reliable or best effort', 'both are taken')
 @pytest.mark.parametrize('reliability', [ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE])
 def test_publishers_of_either_reliability(robot, pictures, reliability):
     robot = robot('map_builder', EVERY_IMAGE)
@@ -109,6 +113,9 @@ def test_publishers_of_either_reliability(robot, pictures, reliability):
     pytest.fail(robot.node.text())
 
 
+@pytest.mark.fault('image', 'data shorter than its size says, an unknown encoding with control characters, a zero '
+                   'stamp, a stamp long ago',
+                   'each is refused, counted and named in one printable line; the next good image is taken')
 def test_bad_images_are_reported_counted_and_survived(builder, pictures):
     robot = builder()
     camera = robot.camera()
@@ -133,6 +140,8 @@ def test_bad_images_are_reported_counted_and_survived(builder, pictures):
     assert values['backwards clock jumps'] == '1'
 
 
+@pytest.mark.fault('image', 'a camera of 10 or 12 bits that sends 16',
+                   'refused with the name of the parameter `image_bits`; read where that is set')
 @pytest.mark.parametrize('bits', [0, 12])
 def test_a_camera_of_12_bits_in_16_is_named_or_read(builder, pictures, bits):
     robot = builder({'image_bits': bits})
@@ -147,6 +156,8 @@ def test_a_camera_of_12_bits_in_16_is_named_or_read(builder, pictures, bits):
         assert (status.images_rejected, 'image_bits' in status.message) == (1, True)
 
 
+@pytest.mark.fault('odometry', 'odometry that never comes',
+                   'the image waits for `sync_timeout_s` at most; what is missing is said')
 def test_missing_odometry_is_reported_and_not_waited_for(builder, pictures):
     robot = builder({'sync_timeout_s': 0.3})
     robot.peer.matched(robot.peer.publisher(Odometry, 'odom'))
@@ -182,6 +193,7 @@ def test_odometry_is_interpolated_at_the_stamp_of_the_image(builder, pictures):
     assert (dots.header.frame_id, dots.points[0].x) == ('odom', pytest.approx(2.0))
 
 
+@pytest.mark.fault('camera', 'a depth image that is broken', 'the keyframe is made without it')
 def test_depth_camera_info_and_the_mount_reach_the_keyframe(builder, pictures):
     mount = [0.1, 0.0, 0.5, -0.5, 0.5, -0.5, 0.5]
     robot = builder({'sync_timeout_s': 10.0, 'base_from_camera': mount})
@@ -209,6 +221,7 @@ def test_depth_camera_info_and_the_mount_reach_the_keyframe(builder, pictures):
     assert (status.keyframes, status.images_rejected) == (2, 0)
 
 
+@pytest.mark.fault('clock', 'an image that comes after a younger one', 'counted, and named with how late it is')
 def test_a_late_image_is_counted_and_named(builder, pictures):
     robot = builder()
     camera = robot.camera()
@@ -250,6 +263,7 @@ def test_optimised_poses_and_removals_reach_the_map(builder, pictures, tmp_path)
         assert [identity.index for identity in place_map.ids()] == [1, 3]
 
 
+@pytest.mark.fault('clock', 'images faster or slower than in real time', 'header stamps decide, never the wall clock')
 def test_the_gate_works_on_stamps(builder, pictures):
     robot = builder({'keyframe.min_interval_s': 0.5, 'keyframe.no_odometry_interval_s': 1.0})
     camera = robot.camera()
@@ -258,6 +272,7 @@ def test_the_gate_works_on_stamps(builder, pictures):
     assert (status.images_received, status.keyframes_processed, status.images_dropped) == (4, 2, 0)
 
 
+@pytest.mark.fault('image', 'an image without any texture', 'likewise')
 def test_a_blank_image_is_published_but_not_stored(builder, pictures):
     robot = builder()
     camera = robot.camera()
@@ -335,6 +350,8 @@ def test_the_lifecycle_goes_round_twice(builder, pictures):
     assert robot.state() == 'finalized'
 
 
+@pytest.mark.fault('node', 'a configure that fails under a lifecycle manager',
+                   'state ERROR with the reason; it can be repeated')
 def test_a_failed_configure_says_why_and_can_be_repeated(builder):
     robot = builder({'autostart': False, 'preset': 'nonsense'}, wait=False)
     robot.status(lambda s: s.state == SegVladStatus.UNCONFIGURED, 'an unconfigured node')
@@ -349,6 +366,7 @@ def test_a_failed_configure_says_why_and_can_be_repeated(builder):
     assert _set_parameter(robot, 'diagnostics.drop_ratio_warn', 0.5).successful
 
 
+@pytest.mark.fault('node', 'a start that cannot succeed', 'status 1 and one line')
 def test_a_start_that_fails_ends_with_one_line(launch, tmp_path):
     (tmp_path / 'maps').mkdir()
     (tmp_path / 'maps' / 'office.segvlad').write_bytes(b'no map')
@@ -363,6 +381,7 @@ def test_a_start_that_fails_ends_with_one_line(launch, tmp_path):
         assert 'Traceback' not in node.text()
 
 
+@pytest.mark.fault('node', 'kill -9 of a map_builder', 'what was published is in the map, which is whole')
 def test_a_kill_loses_at_most_the_keyframe_in_flight(builder, pictures, tmp_path, monkeypatch):
     # what a killed process leaves in Fast DDS's shared memory has crashed the process of these tests once
     monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
@@ -382,6 +401,8 @@ def test_a_kill_loses_at_most_the_keyframe_in_flight(builder, pictures, tmp_path
     assert published <= len(indices) <= 7
 
 
+@pytest.mark.fault('topic', 'a camera that is faster than the pipeline',
+                   'the newest image wins; what was dropped is counted')
 def test_a_free_running_camera_drops_and_counts(builder, pictures):
     robot = builder()
     camera = robot.camera(reliability=ReliabilityPolicy.RELIABLE, depth=1)
@@ -454,6 +475,8 @@ def test_the_gate_changes_while_the_robot_drives(builder, pictures):
     assert robot.send(camera, image_message(pictures[2], 12.0)).keyframes_processed == 3
 
 
+@pytest.mark.fault('topic', 'no image comes; a publisher of another reliability',
+                   'a warning with the topic after `no_images_warn_s`; the QoS that does not fit is named once')
 def test_silence_and_a_wrong_qos_are_named(robot, namespace):
     robot = robot('map_builder', {**reliable(namespace, 'image'), 'diagnostics.no_images_warn_s': 0.5})
     values = robot.peer.wait(lambda: _status(robot, 'input', lambda s: s.level == DiagnosticStatus.WARN), 'a warning')
@@ -465,6 +488,7 @@ def test_silence_and_a_wrong_qos_are_named(robot, namespace):
     assert robot.warnings(f'no images for . s on {namespace}/image') == 1
 
 
+@pytest.mark.fault('node', 'two builders of one map', 'the second is refused')
 def test_two_builders_cannot_write_one_map(builder, launch):
     builder()
     second = launch('map_builder', {'map': 'office', 'append': True}, {'__node': 'second'})

@@ -83,6 +83,8 @@ def test_an_empty_map_can_be_added_to_nothing(start, maps):
     assert response.keyframes == 0
 
 
+@pytest.mark.fault('service', 'a request that times out while a map is read',
+                   'the map is closed again, the one before stays')
 def test_a_map_that_is_not_taken_is_closed_again(start, maps):
     """The worker is busy for longer than a service waits: the map that was opened must not stay locked."""
     node = start(MapBuilder, map='new', service_timeout_s=0.2)

@@ -162,6 +162,7 @@ def test_no_image_goes_out_before_keyframes_reach_who_takes_them(bag, play, peer
     assert log[0] == 'found' and len(images) == 6
 
 
+@pytest.mark.fault('topic', '`play --paced` and a node that died', 'reported after the deadline')
 def test_a_node_that_never_answers_is_reported_not_waited_for_forever(bag, play, peer):
     statuses = peer.node.create_publisher(SegVladStatus, '~/status', LATCHED)
     images = peer.listen(CompressedImage, 'image/compressed', 100)
@@ -203,6 +204,7 @@ def test_a_bag_that_ends_in_the_middle_is_played_up_to_there(bag, play, peer, tm
     peer.wait(partial(_as_many, images, expected), 'the images up to the cut')
 
 
+@pytest.mark.fault('bag', '`play` of random bytes', 'status 2 and one line')
 def test_random_bytes_and_missing_bags_end_with_status_2(play, tmp_path):
     (tmp_path / 'junk.mcap').write_bytes(os.urandom(2000))
     for path in (tmp_path / 'junk.mcap', tmp_path / 'missing'):

@@ -127,6 +127,8 @@ def test_odometry_and_closures_become_a_path_and_feedback(talk):
     assert talk.peer.wait(lambda: 'accepted' in (shown() or ()) and shown(), 'markers') == {'accepted'}
 
 
+@pytest.mark.fault('topic', 'loop closures of other sessions, robots or moments, or false ones',
+                   'each is answered with its reason')
 def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
     true, reported = drive(420, drift=0.005)
     talk = talk()
@@ -166,6 +168,8 @@ def test_a_verdict_that_changes_is_told_again_and_one_that_stays_is_not(talk):
         sorted(told, key=lambda t: t[0]), sorted(told, key=lambda t: t[0])[1:]))
 
 
+@pytest.mark.fault('clock', 'the clock jumps back under a pose graph',
+                   'it begins anew; closures that wait are answered as unusable')
 def test_a_backwards_clock_begins_anew(talk):
     _, reported = drive(200, drift=0.0)
     talk = talk()
@@ -181,6 +185,7 @@ def test_a_backwards_clock_begins_anew(talk):
     assert min(poses) == START
 
 
+@pytest.mark.fault('odometry', 'odometry that leaps under a pose graph', 'the path goes on from where it was')
 def test_odometry_that_starts_again_goes_on_from_where_it_was(talk):
     _, reported = drive(200, drift=0.0)
     talk = talk()
@@ -216,6 +221,7 @@ def test_best_effort_odometry_is_taken(robot):
     talk.status(lambda s: 'stamp is zero' in s.message, 'the complaint')
 
 
+@pytest.mark.fault('node', 'no GTSAM', 'one line')
 def test_without_gtsam_the_start_ends_with_one_line(domain, namespace, tmp_path):
     (tmp_path / 'gtsam.py').write_text('raise ImportError("no module named gtsam")')
     command = [sys.executable, '-m', 'segvlad_ros.nodes.pose_graph', '--ros-args', '-r', f'__ns:={namespace}']

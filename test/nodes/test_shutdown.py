@@ -10,6 +10,7 @@ from node_harness import DEADLINE_S
 from segvlad_ros.msg import SegVladStatus
 
 
+@pytest.mark.fault('node', 'SIGINT, SIGTERM, several of them', 'ends with 0, without a traceback')
 @pytest.mark.parametrize('signals', [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT],
                                      [signal.SIGINT, signal.SIGTERM, signal.SIGINT]],
                          ids=lambda signals: '+'.join(s.name for s in signals))
@@ -21,6 +22,7 @@ def test_signals_end_a_running_node_cleanly(robot, signals):
     assert 'Traceback' not in running.node.text()
 
 
+@pytest.mark.fault('node', 'a signal while models are loaded', 'likewise')
 def test_a_signal_while_loading_ends_it_too(robot):
     loading = robot('map_builder', wait=False)
     loading.status(lambda s: s.state != SegVladStatus.UNCONFIGURED, 'a status')

@@ -22,7 +22,7 @@ from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot, Statistics
 from segvlad_ros.ros.output.status import StatusReporter
-from segvlad_ros.text import one_line, said_by
+from segvlad_ros.text import one_line, out_of_memory, said_by
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0
@@ -270,7 +270,8 @@ class SegvladNode(Node):
             self.status.last_error, trace = str(error), ''
         else:
             self.status.last_error = said_by(error)
-            trace = '\n' + ''.join(traceback.format_exception(type(error), error, error.__traceback__))
+            trace = '' if out_of_memory(error) else '\n' + ''.join(
+                traceback.format_exception(type(error), error, error.__traceback__))
         self.status.problem = f'the worker failed: {self.status.last_error}'
         self.get_logger().error(self.status.problem + trace, throttle_duration_sec=REPORT_PERIOD_S)
 

@@ -33,12 +33,18 @@ class KeyframeMarkers:
 
     def __init__(self) -> None:
         self._numbers: dict[KeyframeId, int] = {}
+        self._free: list[int] = []  # numbers below the largest that no keyframe has any more
         self._dots = PointBlocks('keyframes', Marker.SPHERE_LIST, DOT_M, BLUE)
 
     def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
         """Show a keyframe where it is now."""
-        number = self._numbers.setdefault(keyframe, len(self._numbers))
-        self._dots.put(number, [pose] if pose is not None and pose.frame else [])
+        if pose is not None and pose.frame:
+            if keyframe not in self._numbers:
+                self._numbers[keyframe] = self._free.pop() if self._free else len(self._numbers)
+            self._dots.put(self._numbers[keyframe], [pose])
+        elif keyframe in self._numbers:
+            self._free.append(self._numbers.pop(keyframe))
+            self._dots.put(self._free[-1], [])
 
     def markers(self, stamp_ns: int, whole: bool) -> list[Marker]:
         """See :meth:`PointBlocks.markers`."""

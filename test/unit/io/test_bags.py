@@ -178,6 +178,7 @@ class TestTopics:
 
 
 class TestMissingAndDamaged:
+    @pytest.mark.fault('bag', 'damaged images in a bag', 'counted and passed over')
     def test_damaged_images_are_counted_and_passed_over(self, tmp_path, caplog):
         store = bags.typestore()
         stamp = store.types['builtin_interfaces/msg/Time'](START // 10**9, 1)
@@ -257,6 +258,7 @@ class TestMissingAndDamaged:
         assert frame.depth is None
         assert 'registered' in caplog.text
 
+    @pytest.mark.fault('odometry', 'poses with NaN or a quaternion of zeros in a bag', 'passed over and said once')
     def test_poses_that_are_none(self, tmp_path, caplog):
         nothing = Pose(np.zeros(3), np.zeros(4), 'odom')
         with BagWriter(tmp_path / 'run') as bag:
@@ -286,6 +288,7 @@ class TestMissingAndDamaged:
                         magic + rng.randbytes(500) + magic):
             refused('bag|nothing can be read|is empty', bag_info, _with(tmp_path / f'run{suffix}', content))
 
+    @pytest.mark.fault('bag', 'bytes of a bag that have changed', 'one line, or it is read')
     @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
     def test_damaged_storage_ends_with_one_line_or_not_at_all(self, tmp_path, storage):
         path = write_run(tmp_path / 'run', storage, images=3)

@@ -45,6 +45,8 @@ def test_distortions_that_drivers_send(name, given, kept, coefficients):
     assert model.distortion.tolist() == (given + [0.0] * 14)[:coefficients]
 
 
+@pytest.mark.fault('camera', 'a camera_info with NaN, a wrong K, too few coefficients, an unknown model',
+                   'the field and its value are named; images go on without a metric pose')
 @pytest.mark.parametrize(('changes', 'said'), [
     ({'distortion_model': 'equidistant', 'd': [0.1, 0.1, 0.1, 0.1, 0.1]}, 'D has 5 values, equidistant has 4'),
     ({'distortion_model': 'plumb_bob', 'd': [0.1] * 8}, 'D has 8 values, plumb_bob has 5'),
@@ -69,6 +71,7 @@ def test_what_cannot_be_used_is_named_with_its_value(changes, said):
     assert '\n' not in str(refusal.value)
 
 
+@pytest.mark.fault('camera', 'a camera that is not calibrated: K is zero', 'no model, and nothing metric')
 def test_an_uncalibrated_camera_has_no_model():
     assert camera_model(info(k=[0.0] * 9, p=[0.0] * 12, width=0, height=0)) is None
     assert camera_model(info(k=[0.0] * 9, p=[0.0] * 12), rectified=True) is None

@@ -48,6 +48,7 @@ def warned(caplog, *words):
 
 
 class TestMcapThatEndsInTheMiddle:
+    @pytest.mark.fault('bag', 'a bag that ends in the middle, after a power cut', 'read up to there, and said')
     @pytest.mark.parametrize('compression', ['zstd', 'lz4', ''])
     def test_whole_chunks_are_read(self, tmp_path, messages, caplog, compression):
         file = tmp_path / 'cut.mcap'
@@ -105,6 +106,7 @@ class TestMcapThatEndsInTheMiddle:
             assert list(read_messages(file)) == messages
         assert not caplog.records
 
+    @pytest.mark.fault('bag', 'damaged chunks', 'passed over, with how many messages')
     def test_damaged_chunks_are_passed_over(self, tmp_path, messages, caplog):
         file = tmp_path / 'spot.mcap'
         ends = write_mcap(file, messages, compression='')
@@ -183,6 +185,7 @@ class TestPowerLossOfSqlite:
         finally:
             lost.parent.chmod(0o700)
 
+    @pytest.mark.fault('bag', 'an sqlite3 bag whose writer was killed', 'what was written is read')
     def test_an_interrupted_transaction(self, tmp_path):
         file = without_metadata(write_run(tmp_path / 'run', 'sqlite3'))
         file.with_name('run.db3-journal').write_bytes(b'\xd9\xd5\x05\xf9\x20\xa1\x63\xd7' + bytes(504))
@@ -251,6 +254,7 @@ class TestWhichFiles:
         (folder / 'metadata.yaml').write_text(yaml.safe_dump(
             {'rosbag2_bagfile_information': {'version': 99, 'relative_file_paths': list(names)}}))
 
+    @pytest.mark.fault('bag', 'a part of a split bag is missing', 'the rest is read, and the part named')
     def test_a_part_is_missing(self, tmp_path, messages, caplog):
         self.parts(tmp_path / 'bag', messages, [0, 2])
         self.name(tmp_path / 'bag', 'run_0.mcap', 'run_1.mcap', 'run_2.mcap')
@@ -289,6 +293,7 @@ class TestWhichFiles:
     def test_a_folder_of_bags(self, run):
         refused('bags are in it; give one of them: run', run.parent)
 
+    @pytest.mark.fault('bag', 'a damaged metadata.yaml', 'the files are read without it')
     @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'- 1', b'rosbag2_bagfile_information:\n  version: 9\n',
                                          b'rosbag2_bagfile_information: 7', b'{{{{', b'\0' * 100, b'[' * 1000,
                                          b'rosbag2_bagfile_information: {relative_file_paths: run.db3}'])

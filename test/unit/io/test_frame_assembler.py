@@ -78,6 +78,8 @@ def test_what_belongs_together():
     assert rig.said == []
 
 
+@pytest.mark.fault('camera', 'depth or camera_info of another frame or size, or damaged',
+                   'it is left out and said; the image is used')
 @pytest.mark.parametrize(('companions', 'what', 'why'), [
     ({'depth': depth('depth_camera')}, 'depth', "its frame_id is 'depth_camera', the image's 'camera'"),
     ({'depth': depth('')}, 'depth', "its frame_id is ''"),
@@ -193,6 +195,7 @@ class Blank:
         return PlaceDescription(np.eye(3, dtype=np.float32), np.zeros((3, 4), np.int32), np.ones(3, np.int64))
 
 
+@pytest.mark.fault('odometry', 'the first keyframe after a leap', 'has no pose, so that no way leads over the leap')
 def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
     """So that every room behind begins a new run of odometry: nobody compares the two pieces."""
     mapper = Mapper(Blank(), KeyframeGate(GateSettings(min_interval_s=0.1)), session_id='a')
@@ -207,6 +210,8 @@ def test_the_first_keyframe_after_a_leap_goes_without_its_pose():
 RAW = {'d': [0.2, -0.1, 0.0, 0.0, 0.0], 'p': np.array([45.0, 0, 32, 0, 0, 45, 24, 0, 0, 0, 1, 0])}
 
 
+@pytest.mark.fault('camera', 'rectified images with the distortion of raw ones',
+                   'taken by the name of the topic, and said')
 @pytest.mark.parametrize(('topic', 'rectified', 'info', 'said'), [
     ('/camera/image_rect', False, RAW, True), ('/left/rectified/image/compressed', False, RAW, True),
     ('/camera/image_rect', True, RAW, False), ('/camera/image_rect_raw', False, {}, False),

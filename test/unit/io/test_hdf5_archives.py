@@ -57,6 +57,7 @@ def test_masks_come_back_in_the_layout_of_the_research_code(tmp_path):
     np.testing.assert_array_equal(found.quality, given.quality)
 
 
+@pytest.mark.fault('tool', 'HDF5 with links into other files', 'refused')
 def test_what_lies_in_another_file_is_refused(tmp_path):
     secret, path = tmp_path / 'secret.h5', tmp_path / 'archive.h5'
     with h5py.File(secret, 'w') as file:
@@ -96,6 +97,7 @@ def test_other_contents_are_one_line(tmp_path):
         refused(path, lambda archive, name=name: archive.masks(name), 'not bool')
 
 
+@pytest.mark.fault('tool', 'damaged HDF5', 'one line')
 def test_a_damaged_file_is_one_line(tmp_path):
     path = tmp_path / 'archive.h5'
     with Hdf5Archive(path, 'w') as archive:

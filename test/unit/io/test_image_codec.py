@@ -113,6 +113,7 @@ def test_planes_of_yuv_are_converted_as_opencv_converts_packed_yuv(encoding, pad
         np.testing.assert_array_equal(decoded, cv2.cvtColor(whole, code))
 
 
+@pytest.mark.fault('image', 'YUV planes of odd sizes, or too short', 'refused in one line')
 @pytest.mark.parametrize(('encoding', 'width', 'height', 'change', 'says'), [
     ('nv12', 7, 6, {}, 'even'), ('nv12', 6, 7, {}, 'even'), ('nv21', 1, 1, {}, 'even'), ('nv12', 0, 2, {}, 'empty'),
     ('nv24', 6, 0, {}, 'empty'), ('nv12', 6, 4, {'data': bytes(35)}, 'too short'),
@@ -194,6 +195,8 @@ def test_any_buffer_and_own_memory(picture, buffer):
     np.testing.assert_array_equal(image_codec.decode_image(**message), picture)
 
 
+@pytest.mark.fault('image', 'sizes, steps, encodings that do not fit the data',
+                   'refused in one line before memory is taken')
 @pytest.mark.parametrize(('change', 'says'), [
     ({'encoding': 'rgb9'}, "unknown image encoding 'rgb9'"), ({'encoding': ''}, 'unknown'),
     ({'encoding': '8UC²'}, 'unknown'), ({'encoding': 'bayer_rgbg8'}, 'unknown'),
@@ -302,6 +305,7 @@ class TestCompressed:
         with pytest.raises(SegvladError, match='the end is missing'):
             image_codec.decode_compressed((data[:2] + comment + data[2:])[:-2])
 
+    @pytest.mark.fault('image', 'a compressed image that is cut off', 'refused, not half of it used')
     @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.bmp', '.tiff', '.ppm'])
     @pytest.mark.parametrize('part', [0.02, 0.3, 0.7, 0.99])
     def test_cut_off(self, picture, suffix, part):
@@ -310,6 +314,7 @@ class TestCompressed:
             image_codec.decode_compressed(data[:int(part * len(data))])
         assert '\n' not in str(refused.value)
 
+    @pytest.mark.fault('image', 'a small file that would be a huge image', 'refused by its header')
     def test_a_bomb_is_refused_before_it_is_decoded(self, picture):
         png = bytearray(cv2.imencode('.png', picture)[1].tobytes())
         png[16:24] = (60000).to_bytes(4, 'big') * 2

@@ -71,6 +71,7 @@ def test_cut_off(picture, kind, options, part):
     refused(data[:int(part * len(data))], 'damaged')
 
 
+@pytest.mark.fault('image', 'a PNG with wrong bytes inside', 'refused by its checksums')
 def test_a_png_with_wrong_bytes_inside(picture):
     data = bytearray(saved(picture, 'PNG'))
     data[len(data) // 2] ^= 1
@@ -136,6 +137,7 @@ def test_filling_between_the_markers_of_a_jpeg(picture, filling):
     np.testing.assert_array_equal(decoded, decode_compressed(data))
 
 
+@pytest.mark.fault('image', 'pixels of 32 bits', 'refused with what to save instead')
 @pytest.mark.parametrize(('mode', 'dtype'), [('F', np.float32), ('I', np.int32)])
 def test_numbers_are_no_picture(mode, dtype):
     refused(saved(np.arange(12, dtype=dtype).reshape(3, 4), 'TIFF'), '32 bits')

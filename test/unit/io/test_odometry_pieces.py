@@ -31,6 +31,8 @@ def test_a_robot_that_drives_is_one_piece(poses):
     assert pieces.at(2 * SECOND).piece == 0
 
 
+@pytest.mark.fault('odometry', 'a driver that is started again: odometry leaps to zero',
+                   'a new piece; poses of two pieces are never compared')
 @pytest.mark.parametrize('after', [
     [pose(0.05 * number) for number in range(20)],  # the driver counts from zero again
     [pose(3.0 + 0.05 * number, yaw=2.5) for number in range(20)],  # near, but turned
@@ -45,6 +47,7 @@ def test_a_driver_that_starts_again_begins_a_piece(after):
     assert between.piece == 0 and between.pose.translation[0] == pytest.approx(59 * 0.05)
 
 
+@pytest.mark.fault('odometry', 'odometry of another base', 'likewise')
 def test_another_child_frame_is_another_piece():
     pieces = OdometryPieces()
     assert [pieces.add(number * SECOND // 20 + 1, pose(0.0), child) for number, child in enumerate(
@@ -58,6 +61,7 @@ def test_a_gap_alone_is_no_leap_but_a_return_to_zero_in_it_is():
         assert pieces.add(81 * SECOND // 20 + SECOND // 4, behind) is leaps
 
 
+@pytest.mark.fault('odometry', 'poses that come out of order', 'sorted in')
 def test_late_poses_are_sorted_in():
     pieces, _ = fed([pose(0.1 * number) for number in range(10)], rate_hz=10)
     assert pieces.add(SECOND * 55 // 100, pose(0.5)) is False

@@ -64,6 +64,8 @@ def test_settings_that_change_count_from_the_next_frame():
     assert ask(gate, 2, 0.6) == (True, 'moved')
 
 
+@pytest.mark.fault('odometry', 'poses with NaN, another frame, odometry that goes and comes',
+                   'the gate counts seconds until poses can be compared again')
 def test_odometry_that_comes_goes_or_changes_its_frame(gate):
     assert gate.check(ns(0)).reason == 'first'
     assert ask(gate, 1, 50.0) == (False, 'too_soon')  # nothing to compare with yet
@@ -74,12 +76,15 @@ def test_odometry_that_comes_goes_or_changes_its_frame(gate):
     assert gate.check(ns(7), Pose(np.array([np.nan, 0, 0]), np.array([0, 0, 0, 1.0]))).reason == 'interval'
 
 
+@pytest.mark.fault('clock', 'a driver that does not know the time: stamps of zero', 'no keyframe')
 def test_zero_stamps_are_refused(gate):
     answer = gate.check(0, pose())
     assert (answer.accept, answer.reason) == (False, 'zero_stamp')
     assert ask(gate, 0) == (True, 'first')
 
 
+@pytest.mark.fault('clock', 'the clock jumps back (a bag that is played again, a new time server)',
+                   'a new session begins, the map stays')
 def test_the_clock_goes_back(gate):
     ask(gate, 100, 0.0)
     assert ask(gate, 101, 2.0) == (True, 'moved')
@@ -90,6 +95,7 @@ def test_the_clock_goes_back(gate):
     assert ask(gate, 5, 3.1) == (True, 'moved')
 
 
+@pytest.mark.fault('clock', 'the clock jumps back between keyframes', 'noticed all the same')
 def test_refused_frames_count_for_the_clock(gate):
     ask(gate, 0)
     ask(gate, 10)

@@ -312,3 +312,33 @@ def test_what_was_added_is_found_while_more_is_added(many):
         held[0] += 1
     searching.join()
     assert not failures
+
+
+def selected(scenes, entries, exact_segments):
+    """An index of all scenes that keeps some of them, and one of these alone."""
+    stored = Stored(exact_segments)
+    for rows in scenes:
+        stored.add(rows)
+    stored.index.select(entries)
+    stored[:] = [stored[entry] for entry in entries]
+    return stored.index, indexed([scenes[entry] for entry in entries], exact_segments)
+
+
+@pytest.mark.parametrize('kept', [slice(0, 330), slice(100, 400), slice(0, 400, 40)])
+def test_a_large_map_that_keeps_some_keyframes_finds_these(scenes, kept):
+    entries = list(range(400))[kept]
+    index, alone = selected(scenes, entries, 1000)
+    assert (index.entries, index.segments) == (alone.entries, alone.segments) == (len(entries), 30 * len(entries))
+    rng = np.random.default_rng(3)
+    for number in range(0, len(entries), 7):
+        assert best_keyframe(index, seen_again(rng, scenes[entries[number]])) == number
+    before = index.entries
+    index.add(scenes[0])
+    assert index.entries == before + 1
+
+
+def test_a_map_that_has_become_small_is_compared_with_all_of_it_again(scenes):
+    index, alone = selected(scenes, list(range(20, 40)), 1000)
+    query = scenes[25]
+    for found, expected in zip(index.search(query, 40), alone.search(query, 40)):
+        np.testing.assert_array_equal(found, expected)

@@ -34,3 +34,29 @@ def test_links_of_keyframes():
     assert places.ties({0, 2}) == [(0, 1), (3, 2)]
     assert places.untie((2, 0)) == np.inf
     assert places.around(0, reach=0.5) == [0, 1]
+
+
+def test_places_that_have_lost_their_keyframes_go_and_what_lay_near_by_way_of_them_stays_near():
+    places = chain(6)
+    for place in range(5):
+        places.connect(place, place + 1, 0.4)
+    places.tie(0, 5, 0.1, (0, 5))
+    numbers = places.select({0: 0, 2: 1, 4: 2, 5: 3})
+    assert numbers == {0: 0, 2: 1, 4: 2, 5: 3}
+    assert [places.members(place) for place in range(4)] == [[0], [1], [2], [3]]
+    assert places.around(1, reach=0.8) == [0, 1, 2]  # by way of the places of the keyframes 1 and 3
+    assert places.around(1, reach=0.79) == [1]
+    assert places.around(0, reach=0.1) == [0, 3]
+    assert places.untie((0, 3)) == 0.1  # a match whose two ends are there can still be taken back
+    assert places.around(0, reach=0.1) == [0]
+
+
+def test_a_match_that_has_lost_an_end_can_no_longer_be_taken_back():
+    places = Places()
+    for entry in range(3):
+        places.found(entry)
+    places.join(1, 3)
+    places.tie(0, 1, 0.2, (0, 1))
+    assert places.select({0: 0, 3: 1, 2: 2}) == {0: 0, 1: 1, 2: 2}
+    assert places.around(0) == [0, 1]
+    assert places.ties([0, 1]) == []

@@ -335,6 +335,8 @@ def test_a_large_map_answers_as_a_small_one_loaded_or_live(written):
         assert repr(one.candidates) == repr(other.candidates)
 
 
+@pytest.mark.fault('map', 'keyframes that leave the file while it is searched',
+                   'a warning; they are searched no longer')
 @pytest.mark.parametrize('settings', [SETTINGS, LARGE])
 def test_a_keyframe_that_has_gone_from_its_file_is_searched_no_longer(written, settings, caplog):
     recognizer = load(written, settings)
@@ -358,6 +360,7 @@ def test_a_map_can_be_saved_where_it_was_loaded_from_a_file(written, tmp_path):
             assert repr(one) == repr(other)
 
 
+@pytest.mark.fault('map', 'a map that is damaged further on', 'the map before it is searched on')
 def test_a_map_that_cannot_be_read_to_its_end_leaves_the_one_before(tmp_path):
     """One damaged keyframe once left half a map being searched."""
     recognizer = Recognizer(SETTINGS)

@@ -66,6 +66,8 @@ def test_a_bridge_that_passes_is_used_for_what_it_does_well():
     assert bridge.calls == ['rgb8', '16UC1', '32FC1']
 
 
+@pytest.mark.fault('image', 'a cv_bridge that was built for another NumPy',
+                   'found out at the start; the built-in decoder is used')
 @pytest.mark.parametrize('fault', ['raises', 'narrow'])
 def test_a_bridge_that_fails_its_self_test_is_not_used(fault):
     assert ImageDecoder('auto', Bridge(fault)).name == 'builtin'

@@ -100,6 +100,7 @@ def answer(index):
         success=True, message='', descriptor=message(index), gone=False))
 
 
+@pytest.mark.fault('topic', 'the answer of a service is lost', 'asked again; two answers count once')
 def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added):
     node.receive(message(2))
     for node.now_s in (0.1, 0.2, ASK_AGAIN_S):
@@ -116,6 +117,7 @@ def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added
     assert node.statistics.snapshot().counts.gaps == 0
 
 
+@pytest.mark.fault('topic', 'the node that has a keyframe is gone', 'after five seconds it is given up, and said')
 def test_without_any_answer_it_is_given_up_in_words(node, added):
     node.receive(message(2))
     node.now_s = PATIENCE_S + 0.1

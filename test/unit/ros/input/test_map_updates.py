@@ -86,6 +86,7 @@ def test_only_the_keyframes_asked_for_move(place_map):
     assert (pose.frame, pose.translation[0]) == ('map', 20.0)
 
 
+@pytest.mark.fault('topic', 'an optimised path with NaN', 'that pose is passed over')
 def test_a_pose_that_is_none_is_passed_over(place_map):
     broken = path((1.0, 10.0), (2.0, 20.0))
     broken.poses[0].pose.orientation.w = 0.0
@@ -156,6 +157,7 @@ def test_conditions_of_a_removal_are_joined(place_map):
     assert chosen(place_map, center=center, radius=1.5) == [('a', 2), ('a', 3)]
 
 
+@pytest.mark.fault('service', '`remove_keyframes` without any condition', 'refused')
 def test_a_removal_of_everything_or_in_another_frame_is_refused(place_map):
     with pytest.raises(SegvladError, match='whole map'):
         chosen(place_map)

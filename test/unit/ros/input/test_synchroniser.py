@@ -105,6 +105,7 @@ def test_the_wait_ends_with_what_is_there(rig):
     assert bundle.missing == ('depth', 'odom')
 
 
+@pytest.mark.fault('camera', 'depth of another moment', 'not joined to the image')
 def test_depth_outside_the_tolerance_is_not_taken(rig):
     late = rig('depth')
     late.sync.add_depth(at(Image, 1.05))
@@ -133,6 +134,8 @@ def test_a_zero_stamp_is_handed_on_at_once(rig):
     assert zero.stamps() == [0.0]
 
 
+@pytest.mark.fault('clock', 'odometry jumps back before the images do',
+                   'nothing of the other time is joined to an image')
 def test_a_backwards_jump_forgets_the_other_time(rig):
     jump = rig('odom', 'depth')
     jump.sync.add_pose(100 * SECOND, pose(5.0))
@@ -146,6 +149,7 @@ def test_a_backwards_jump_forgets_the_other_time(rig):
     assert stamp_ns(jump.out[-1].depth) == 10 * SECOND
 
 
+@pytest.mark.fault('odometry', 'a gap in the odometry', 'no pose is made up between its ends')
 def test_a_gap_in_the_odometry_is_not_interpolated(rig):
     gap = rig('odom')
     gap.sync.add_pose(1 * SECOND, pose(0.0))
@@ -164,6 +168,8 @@ def test_both_caches_answer_alike(cache):
         assert stamp_ns(kept.nearest(round(seconds * SECOND))) == round(wanted * SECOND)
 
 
+@pytest.mark.fault('camera', 'a lens that zooms, a camera_info that stops',
+                   'each image has its own; when they stop, nothing waits for them')
 def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
     """After a change of the lens the intrinsics of the image count, and not those of the one before."""
     zoom = rig('camera_info')
@@ -181,6 +187,7 @@ def test_a_camera_info_that_comes_with_every_image_is_waited_for(rig):
     assert [stamp_ns(bundle.camera_info) // SECOND for bundle in zoom.out] == [1, 2, 3, 3, 3]
 
 
+@pytest.mark.fault('clock', 'camera and odometry of two clocks', 'what is missing says so, and by how much it is ahead')
 def test_two_clocks_are_named(rig):
     two = rig('depth', 'odom')
     two.sync.add_pose(1_700_000_000 * SECOND, pose(0.0))

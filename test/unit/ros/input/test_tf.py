@@ -62,6 +62,7 @@ def test_real_tf2_is_used_where_it_imports():
     context.try_shutdown()
 
 
+@pytest.mark.fault('camera', 'a transform with NaN', 'ignored and named')
 def test_a_transform_that_is_not_finite_is_ignored_and_named(without_tf2, caplog):
     transforms = Transforms(Quiet(), 0.0)
     transforms.take_static(SimpleNamespace(transforms=[transform('base_link', 'camera', float('nan'))]))

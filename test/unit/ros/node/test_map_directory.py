@@ -13,12 +13,15 @@ def test_names_get_the_suffix_once(tmp_path):
     assert directory.resolve('floor1/office') == tmp_path / 'floor1' / 'office.segvlad'
 
 
+@pytest.mark.fault('service', 'map names with `..`, slashes, control characters',
+                   'refused: nothing outside of `map_directory`')
 @pytest.mark.parametrize('name', ['', ' ', '..', '../office', 'a/../../b', '/etc/passwd', '~/x', 'a\0b', 'a\nb', 'x '])
 def test_names_that_leave_or_are_no_names_are_refused(tmp_path, name):
     with pytest.raises(SegvladError, match='map name'):
         MapDirectory(str(tmp_path)).resolve(name)
 
 
+@pytest.mark.fault('service', 'a link that leads out of `map_directory`', 'refused')
 def test_links_out_of_the_directory_are_refused(tmp_path):
     maps, outside = tmp_path / 'maps', tmp_path / 'outside'
     maps.mkdir()
@@ -43,6 +46,7 @@ def test_a_directory_that_is_a_link_itself_is_fine(tmp_path):
     assert MapDirectory(str(tmp_path / 'maps')).resolve('office').name == 'office.segvlad'
 
 
+@pytest.mark.fault('service', '`save_map` under a name that exists', 'refused unless overwriting is asked for')
 def test_overwriting_must_be_asked_for(tmp_path):
     directory = MapDirectory(str(tmp_path / 'new'))
     path = directory.for_writing('office', overwrite=False)

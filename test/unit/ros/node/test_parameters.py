@@ -63,6 +63,7 @@ def test_declared_parameters_have_descriptors(make, name):
         assert bool(ranges) == (entry.minimum is not None)
 
 
+@pytest.mark.fault('parameter', 'values of a wrong type or outside of their range', 'the parameter is named')
 @pytest.mark.parametrize(('name', 'value', 'words'), [
     ('top_k', 0, 'top_k'), ('sync_timeout_s', -1.0, 'sync_timeout_s'), ('sync_timeout_s', 1, 'double'),
     ('top_k', 'many', 'integer')])
@@ -71,6 +72,7 @@ def test_wrong_values_at_start_are_named(make, name, value, words):
         make('localizer', {name: value})[1].check()
 
 
+@pytest.mark.fault('parameter', 'a mount that is no pose, an unknown source', 'configure fails, with what is allowed')
 @pytest.mark.parametrize(('name', 'value', 'words'), [
     ('source', 'sound', 'images, descriptors'), ('base_from_camera', [1.0, 2.0], '7 finite numbers'),
     ('base_from_camera', [float('nan')] * 7, '7 finite numbers')])
@@ -80,6 +82,7 @@ def test_values_that_no_descriptor_can_check_are_checked_at_configure(make, name
         parameters.check()
 
 
+@pytest.mark.fault('parameter', 'a change at run time that needs a configure', 'refused, and said so')
 def test_changes_are_validated(make):
     configured = [False]
     node, parameters = make('localizer', configured=lambda: configured[0])

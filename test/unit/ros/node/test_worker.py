@@ -1,9 +1,11 @@
 """The worker: newest wins, drops are counted, nothing ends the thread but stop."""
 import threading
 
+import numpy as np
 import pytest
 
 from segvlad_ros.ros.node.worker import Worker
+from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
 WAIT_S = 10
@@ -64,6 +66,8 @@ def test_work_is_done_in_one_other_thread(worker, recorder):
     assert all(thread is where for _, thread in recorder.handled)
 
 
+@pytest.mark.fault('node', 'an error that nobody has thought of',
+                   'reported, counted, survived; three in a row are an ERROR')
 def test_exceptions_are_reported_counted_and_survived(worker, recorder):
     failure = RuntimeError('broken image')
     for _ in range(2):
@@ -96,6 +100,7 @@ def test_what_had_nothing_to_do_ends_no_row_of_failures(recorder):
     worker.stop()
 
 
+@pytest.mark.fault('node', 'an error while an error is reported', 'survived, too')
 def test_a_reporter_that_fails_ends_nothing(recorder):
     def fail(_):
         raise ValueError('cannot report')
@@ -125,6 +130,7 @@ def test_the_exception_of_a_posted_job_is_reported(worker, recorder):
     assert [str(error) for error in recorder.errors] == ['bad keyframe']
 
 
+@pytest.mark.fault('service', 'more requests than can be handled', 'refused with "try again later"; images go on')
 def test_jobs_go_before_the_box_in_their_order_and_are_bounded(worker, recorder):
     worker.put('hold')
     assert recorder.taken.wait(WAIT_S)
@@ -217,3 +223,19 @@ def test_steps_that_wait_are_given_up_at_the_end(recorder):
     assert recorder.taken.wait(WAIT_S)
     worker.stop()
     assert items(recorder)
+
+
+@pytest.mark.fault('memory', 'memory runs out in a node', 'reported in one line; the next image is taken')
+def test_memory_that_runs_out_ends_nothing(recorder):
+    worker = Worker(lambda size: np.empty(size, np.uint8), on_error=recorder.errors.append,
+                    on_drop=recorder.dropped.append, on_idle=recorder.idle.set)
+    try:
+        worker.put(1 << 60)
+        assert recorder.idle.wait(WAIT_S)
+        assert 'memory has run out' in said_by(recorder.errors[0])
+        recorder.idle.clear()
+        worker.put(1)
+        assert recorder.idle.wait(WAIT_S)
+        assert (worker.errors, worker.consecutive_errors) == (1, 0)
+    finally:
+        worker.stop()

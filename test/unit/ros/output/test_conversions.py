@@ -113,6 +113,7 @@ def _bad_quaternion(message):
     message.pose.pose.orientation.w = message.pose.pose.orientation.y = 0.0
 
 
+@pytest.mark.fault('topic', 'a keyframe whose sizes and numbers do not fit together', 'refused before it is used')
 @pytest.mark.parametrize('change', [
     _set(dimension=4000), _set(segment_count=65535), _set(encoding=9), _set(segments=[]), _set(segment_pixels=[1]),
     _set(keypoints=[1.0, 2.0, 3.0]), _set(keypoint_depths=[1.0]), _set(keypoint_descriptors=[1] * 10), _poison,

@@ -213,3 +213,14 @@ def test_closures_of_a_graph():
     first, green = graph_markers('map', 10**9, ends, ends[:0]).markers
     assert (first.action, green.ns, green.header.frame_id) == (Marker.DELETEALL, 'accepted', 'map')
     assert [(p.x, p.y, p.z) for p in green.points] == [tuple(end) for end in ends.tolist()]
+
+
+@pytest.mark.fault('memory', 'keyframes that come and go in RViz', 'the markers stay few')
+def test_keyframes_that_come_and_go_for_months_share_the_same_few_markers():
+    keyframes = KeyframeMarkers()
+    for number in range(3 * BLOCK):
+        keyframes.place(identity(number), pose(number))
+        if number >= 10:
+            keyframes.place(identity(number - 10), None)
+    markers = keyframes.markers(1, True)
+    assert [(marker.id, len(marker.points)) for marker in markers] == [(0, 10)]
