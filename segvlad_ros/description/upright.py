@@ -38,6 +38,13 @@ def turned(image: np.ndarray | None, turns: int) -> np.ndarray | None:
     return image if image is None or not turns else np.ascontiguousarray(np.rot90(image, turns))
 
 
+def turned_points(points: np.ndarray, turns: int) -> np.ndarray:
+    """(P, 2) points about the middle of an image, x right and y down, where they lie in the turned one."""
+    for _ in range(turns):
+        points = np.column_stack([points[:, 1], -points[:, 0]])
+    return points
+
+
 def turned_back(description: PlaceDescription, turns: int, shape: tuple[int, ...]) -> PlaceDescription:
     """A description of a turned image in pixels of the image as it was.
 
