@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segvlad_ros.description.upright import quarter_turns, turned_points
+from segvlad_ros.description.upright import upright_from_camera
 from segvlad_ros.features.xfeat import DIMENSION
 from segvlad_ros.features.xfeat_keypoints import unit_vectors
 from segvlad_ros.text import said_by
@@ -67,5 +67,5 @@ def _seen(view: View, most: int) -> tuple[np.ndarray, np.ndarray]:
         raise SegvladError(f'geometry.matcher {LIGHTERGLUE} takes keypoints of XFeat, with descriptors of {DIMENSION} '
                            f'values, not of {descriptors.shape[1]}: set it to {NEAREST}')
     middle = view.size / 2
-    upright = turned_points((positions - middle) / middle.max(), quarter_turns(view.base_from_camera))
+    upright = (positions - middle) / middle.max() @ upright_from_camera(view.base_from_camera)[:2, :2].T
     return upright.astype(np.float32), unit_vectors(descriptors)
