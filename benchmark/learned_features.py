@@ -4,9 +4,9 @@
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--sets NAME ...] [--rows NAME ...]
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features --costs   # beside no other work
 
-writes results/learned_features.{json,md}, after every row; rows that are not asked for stay as they were. Images are
-described once, MobileSAM looks at each once, and what was played is kept, too, under --work (remove it after a change
-of the code): a run that was stopped goes on. Describing by MobileSAM takes 2 s an image. Milliseconds are those of
+writes results/learned_features.{json,md}, after every set of a row; rows that are not asked for stay as they were.
+Images are described once, MobileSAM looks at each once, which takes 2 s an image, and what was played is kept, too,
+under --work (remove it after a change of the code): a run that was stopped goes on. Milliseconds are those of
 results/preset_costs.json; --costs measures of the other rows what `segvlad benchmark preset` does.
 
 Recall@1 and @5 rank whatever is decided. Decisions are those of a calibration that was learned, for each description
@@ -228,7 +228,7 @@ def with_setting(preset: Preset, number: int) -> Preset:
 
 
 def main() -> None:
-    """Measure and write, after every row."""
+    """Measure and write, after every set of a row."""
     parser = command_line(__doc__, sets=True)
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS)
     parser.add_argument('--sets', nargs='+', choices=REAL_SETS, default=REAL_SETS)
@@ -238,6 +238,7 @@ def main() -> None:
     bench, where = Bench(args.data, args.work, args.sets), machine('cpu')
     path = RESULTS / 'learned_features.json'
     results = json.loads(path.read_text()) if path.is_file() else {'rows': {}, 'settings': []}
+    results.pop('machine', None)
     if any(row.startswith(MOBILE) for row in args.rows):
         results['settings'] = [{'setting': setting, 'sets': {
             name: bench.recall(with_setting(bench.preset(MOBILE), number), name) for name in args.sets}}
@@ -250,11 +251,11 @@ def main() -> None:
                 settings[name] = chosen(ranked, name)
             columns |= bench.cells(with_setting(preset, settings.get(name, 0)), name)
             print(row, name, 'done', flush=True)
-        results['rows'][row] = {'columns': columns, 'settings': settings, 'costs': bench.costs(preset, args.costs),
-                                'bytes_per_keyframe': bench.bytes_per_keyframe(preset)}
-        results['rows'] = {name: results['rows'][name] for name in ROWS if name in results['rows']}
-        results.pop('machine', None)
-        write_results('learned_features', where, results, as_page(results, __doc__, where))
+            results['rows'][row] = {'columns': columns, 'settings': settings, 'costs': bench.costs(preset, args.costs),
+                                    'bytes_per_keyframe': bench.bytes_per_keyframe(
+                                        with_setting(preset, settings.get(OFFICE, 0)))}
+            results['rows'] = {name: results['rows'][name] for name in ROWS if name in results['rows']}
+            write_results('learned_features', where, results, as_page(results, __doc__, where))
 
 
 if __name__ == '__main__':

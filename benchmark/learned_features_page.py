@@ -8,6 +8,8 @@ from tables import heading, table
 
 COLUMNS = ('corridor', 'rtabmap_corridor_loop', 'hololens_office, with depth', 'hololens_office, without depth',
            'hololens_office, images only')
+NOT_RUN = ('Not run: AugNet (PyPI imgsim), whose weights are none that `segvlad weights` knows. Rows and columns that '
+           'are not here are not measured yet.')
 MORE_CORRECT, IN_COLUMNS = 2, 3
 """What makes ``learned`` the one to recommend: so many more correct matches in so many columns, nowhere more false."""
 
@@ -25,7 +27,7 @@ def as_page(results: Mapping[str, Any], about: str, where: dict) -> str:
         ('set', 'description', 'recall@1', 'recall@5', 'accepted: correct + false', 'precision', 'recall'),
         ((column, name, *_cell(row['columns'][column])) for column in COLUMNS for name, row in rows.items()
          if column in row['columns'])), '']
-    lines += [verdict(rows), '', '## What they cost, and wide baselines', '',
+    lines += [verdict(rows), '', NOT_RUN, '', '## What they cost, and wide baselines', '',
               'Stages overlap; milliseconds are wall time, medians of what '
               '`segvlad benchmark preset` does. Coverage: of the images by segments, in brackets by masks of the '
               'network alone.', '',

@@ -15,6 +15,7 @@ exclude_patterns = ['.*', 'build', 'install', 'log', 'dist', 'shared', 'segvlad_
 myst_heading_anchors = 4  # as GitHub makes them, so that one link works in both
 smartquotes = False  # '' is an empty string
 html_theme = 'furo'
+html_static_path = html_css_files = ['site.css']
 html_title = f'{project} {release}'
 html_show_sourcelink = html_copy_source = False
 

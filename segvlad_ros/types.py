@@ -182,6 +182,11 @@ class CameraModel:
     distortion: np.ndarray
     distortion_model: str = 'plumb_bob'
 
+    @property
+    def straight(self) -> bool:
+        """Whether straight lines stay straight; never by an equidistant lens, however small its coefficients are."""
+        return not np.any(self.distortion) and (self.distortion_model != 'equidistant' or not len(self.distortion))
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -197,6 +202,8 @@ class Frame:
     :ivar odometry_piece: number of the unbroken piece of odometry that ``pose`` is of; poses of two pieces, before and
         after a driver was restarted, say nothing about each other; None where that is not known
     :ivar descriptor: (D,) float32, what describes the whole image, for presets with ``features.kind: given``
+    :ivar mask: (height, width) bool, False where the image shows what belongs to no place, as the robot's own body or
+        people, or None
     """
 
     rgb: np.ndarray
@@ -209,6 +216,7 @@ class Frame:
     base_from_camera: Pose | None = None
     odometry_piece: int | None = None
     descriptor: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
 
 class SessionKey(NamedTuple):

@@ -40,7 +40,7 @@ def xfeat() -> Path:
 
 
 def lighterglue() -> Path:
-    """The matcher of XFeat keypoints, as the package has it."""
+    """The matcher of XFeat keypoints as an ONNX file."""
     return _made('lighterglue')
 
 
@@ -61,9 +61,9 @@ def cache() -> Path:
 
 @functools.cache
 def _made(name: str) -> Path:
-    """The file that presets ask for; one for each version of what makes it."""
+    """The file that presets ask for; one for each version of it, and of what makes it."""
     archive, entry = archive_of(name), entry_named(name)
-    made_by = sha256_of(Path(inspect.getsourcefile(conversion_of(entry))))
+    made_by = entry.sha256 or sha256_of(Path(inspect.getsourcefile(conversion_of(entry))))
     with _alone(name):
         return import_weights(entry, archive, cache() / f'weights-{made_by[:12]}')
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, check_npz, chosen_preset
+from segvlad_ros.cli.options import add_image_bits, add_json, add_masks, add_preset, check_npz, chosen_preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=Path, metavar='FILE.npz',
                         help='write the arrays descriptors (M, d), boxes (M, 4) and pixels (M)')
     add_preset(parser)
+    add_masks(parser)
     add_image_bits(parser)
     add_json(parser)
 
@@ -24,13 +25,15 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from segvlad_ros.io.images import read_image
+    from segvlad_ros.io.masks import MaskFiles
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     if args.output:
         check_npz(args.output)
     preset = chosen_preset(args)
     rgb = read_image(args.image, args.image_bits)
-    description = PlaceRecognizer(preset, device=args.device).describer.describe(rgb)
+    usable = MaskFiles(args.mask).of(args.image, rgb.shape) if args.mask else None
+    description = PlaceRecognizer(preset, device=args.device).describer.describe(rgb, usable=usable)
     if args.output:
         np.savez(args.output, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)
     facts = {

@@ -107,11 +107,13 @@ def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: t
     from segvlad_ros.evaluation.truth import GivenImages, read_truth
     from segvlad_ros.features.given_vectors import VectorFolder
     from segvlad_ros.io.images import list_images
+    from segvlad_ros.io.masks import MaskFiles
 
     truth = read_truth(source[2])
     references, queries = list_images(source[0]), list_images(source[1])
     vector_of = VectorFolder(args.descriptors).of if args.descriptors else None
-    evaluation = ImageEvaluation(places, truth, progress, args.image_bits, vector_of)
+    mask_of = MaskFiles(args.mask).of if args.mask else None
+    evaluation = ImageEvaluation(places, truth, progress, args.image_bits, vector_of, mask_of=mask_of)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)
     given = GivenImages(references)

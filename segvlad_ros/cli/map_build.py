@@ -11,6 +11,7 @@ from segvlad_ros.cli.options import (
     add_bag_inputs,
     add_image_bits,
     add_json,
+    add_masks,
     add_preset,
     bag_inputs,
     chosen_preset,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument('--all-images', action='store_true',
                         help='every image becomes a keyframe, however near to the one before; without, they are chosen '
                              'as map_builder does')
+    add_masks(images)
     add_image_bits(images)
     bag = kinds.add_parser('bag', help='of bags, as map_builder would make it',
                            description='Make a map of bags, as map_builder would make it, each bag and each camera a '
@@ -97,6 +99,7 @@ def _of_images(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
     from segvlad_ros.geometry import identity, unit_quaternion
     from segvlad_ros.io.camera_files import read_cameras
     from segvlad_ros.io.images import list_images
+    from segvlad_ros.io.masks import MaskFiles
     from segvlad_ros.io.pose_files import PosedImage, read_posed_images
     from segvlad_ros.pipeline.map_build import KnownCamera
     from segvlad_ros.types import Pose
@@ -112,5 +115,5 @@ def _of_images(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
         raise SegvladError('--base-from-camera: not all of its numbers are finite')
     base = Pose(values[:3], unit_quaternion(values[3:]), args.base_frame) if len(values) else identity('camera')
     camera = KnownCamera(read_cameras(path, args.rectified) if path else {}, base, args.frame, args.depth,
-                         args.depth_units, args.image_bits)
+                         args.depth_units, args.image_bits, MaskFiles(args.mask) if args.mask else None)
     yield progress((camera.frame_of(image, number) for number, image in enumerate(images)), 'images', len(images))

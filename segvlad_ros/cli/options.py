@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 
+MASK = "mask of what images show that belongs to no place, as the robot's own body: 0 covers, anything else is used"
 _PROGRESS_S = 5.0
 _LIMITS = {
     'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
@@ -57,6 +58,12 @@ def add_image_bits(parser: argparse.ArgumentParser) -> None:
                              '(default: all 16, but images that look otherwise are refused)')
 
 
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    """``--mask`` of image files; :class:`segvlad_ros.io.masks.MaskFiles` reads it."""
+    parser.add_argument('--mask', type=Path, metavar='FILE|DIR',
+                        help=f'{MASK}; or a folder with one PNG of each image, called as it: 7.png or 7.jpg.png')
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument('--json', action='store_true', help='print JSON for scripts')
@@ -82,6 +89,7 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
                         help='the queries are consecutive: matches need the agreement of neighbouring queries')
     parser.add_argument('--descriptors', type=Path, metavar='DIR',
                         help='.npy files, one vector an image, called as the images: for presets like "given"')
+    add_masks(parser)
     add_image_bits(parser)
 
 
@@ -105,12 +113,15 @@ def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
     parser.add_argument('--image-topic', action='append', metavar='TOPIC',
                         help='raw or compressed (default: the only colour topic of the bag); once for each camera')
+    parser.add_argument('--mask', action='append', type=Path, metavar='FILE', help=f'{MASK}; once for each camera')
+    parser.add_argument('--mask-topic', action='append', metavar='TOPIC',
+                        help='masks of single images, as of people, likewise (mono8 or PNG); once for each camera')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
                         help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
                              'a topic that is called so (image_rect) count as rectified in any case')
     parser.add_argument('--ignore-frame-ids', action='store_true',
-                        help="use depth and camera_info although their frame_id is not the image's")
+                        help="use depth, masks and camera_info although their frame_id is not the image's")
     parser.add_argument('--base-frame', default='base_link',
                         help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
                              'transform tells how the two lie to each other, that one')
@@ -121,12 +132,19 @@ def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]
     """What :func:`add_bag_inputs`'s options say of each camera; several are called by their topics."""
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
+    from segvlad_ros.io.masks import read_mask
 
     images = list(dict.fromkeys(args.image_topic or [None]))
-    return [(BagTopics(image=image, odom=args.odom_topic),
+    for option, given in (('--mask', args.mask), ('--mask-topic', args.mask_topic)):
+        if given and len(given) != len(images):
+            raise SegvladError(f'{option} is given {len(given)} times for {len(images)} camera(s): give it once for '
+                               'each --image-topic, in that order')
+    masks = [read_mask(path) for path in args.mask or ()] or [None] * len(images)
+    return [(BagTopics(image=image, odom=args.odom_topic, mask=mask_topic),
              InputSettings(camera='' if len(images) == 1 else image, base_frame=args.base_frame,
                            rectified=args.rectified, ignore_frame_ids=args.ignore_frame_ids,
-                           image_bits=args.image_bits)) for image in images]
+                           image_bits=args.image_bits, mask=mask))
+            for image, mask, mask_topic in zip(images, masks, args.mask_topic or [''] * len(images))]
 
 
 def whole(least: int, what: str) -> Callable[[str], int]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
+from segvlad_ros.description import covered
 from segvlad_ros.description.arrays import Array, like, namespace, to_numpy, unit_rows
 from segvlad_ros.description.keypoints import in_camera_image
 from segvlad_ros.description.projection import Projection
@@ -72,25 +73,31 @@ class Describer:
         width, height = self.grid.width, self.grid.height
         self.describe(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
-    def describe(self, rgb: np.ndarray, depth: np.ndarray | None = None,
-                 vector: np.ndarray | None = None) -> PlaceDescription:
+    def describe(self, rgb: np.ndarray, depth: np.ndarray | None = None, vector: np.ndarray | None = None,
+                 usable: np.ndarray | None = None) -> PlaceDescription:
         """Describe one image.
 
         :param rgb: (height, width, 3) uint8, any size
         :param depth: (height, width) float32 metres, NaN where unknown; only keypoints use it
         :param vector: (D,) what a preset with ``features.kind: given`` wants, and no other takes
+        :param usable: (height, width) bool, False where the image is covered, see
+            :mod:`~segvlad_ros.description.covered`; None: nowhere
         :return: empty, and ``rejected`` with the reason, where the image cannot be recognised
         """
         with one_blas_thread():
-            return self._describe(rgb, depth, vector)
+            return self._describe(rgb, depth, vector, None if usable is None or usable.all() else usable)
 
-    def _describe(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None) -> PlaceDescription:
+    def _describe(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None,
+                  usable: np.ndarray | None) -> PlaceDescription:
         timings: dict[str, float] = {}
-        reason = _unusable(rgb)
+        reason = _unusable(rgb, usable)
         if reason:
             return self._nothing(reason, timings)
+        if usable is not None:
+            with _timed(timings, 'mask'):
+                rgb = covered.painted(rgb, usable)
         with _gpu_memory_errors():
-            grid, keypoints, segments = self._see(rgb, depth, vector, timings)
+            grid, keypoints, segments = self._see(rgb, depth, vector, usable, timings=timings)
         if len(segments) < self.min_segments:
             return self._nothing(f'{len(segments)} segments found, at least {self.min_segments} needed', timings)
         with _timed(timings, 'description'), _gpu_memory_errors():
@@ -127,7 +134,7 @@ class Describer:
         return PlaceDescription(np.zeros((0, self.dimension), np.float32), np.zeros((0, 4), np.int32),
                                 np.zeros(0, np.int64), rejected=reason, timings=timings)
 
-    def _see(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None,
+    def _see(self, rgb: np.ndarray, depth: np.ndarray | None, vector: np.ndarray | None, usable: np.ndarray | None, *,
              timings: dict[str, float]) -> tuple[FeatureGrid, Keypoints | None, Segments]:
         """Features and keypoints of one image and, in this thread meanwhile, its segments; each takes about as long.
 
@@ -143,6 +150,7 @@ class Describer:
         others = self._pool.submit(features_and_keypoints)
         try:
             masks = self._masks(rgb, timings)
+            masks = masks if usable is None else covered.cut(masks, usable)
             with _timed(timings, 'description'):
                 segments = segments_from_masks(masks, self.grid)
         finally:
@@ -151,7 +159,11 @@ class Describer:
         if of_masks:
             with _timed(timings, 'features'):
                 grid = self.extractor.of_masks(masks)
-        return self._on_cells(grid), keypoints, segments
+        grid = self._on_cells(grid)
+        if usable is not None:
+            grid = covered.without_covered(grid, usable, self.grid)
+            keypoints = None if keypoints is None else covered.uncovered(keypoints, usable)
+        return grid, keypoints, segments
 
     def _features(self, rgb: np.ndarray, vector: np.ndarray | None, timings: dict[str, float]) -> FeatureGrid:
         with _timed(timings, 'features'):
@@ -191,7 +203,7 @@ def resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
 
 
-def _unusable(rgb: np.ndarray) -> str:
+def _unusable(rgb: np.ndarray, usable: np.ndarray | None) -> str:
     """'' or why there is nothing to be seen."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise SegvladError(f'an image must be (height, width, 3) uint8 RGB, not {rgb.shape} {rgb.dtype}')
@@ -200,6 +212,15 @@ def _unusable(rgb: np.ndarray) -> str:
         return f'image of {width} x {height} pixels: too thin, each side needs at least {MIN_SIDE}'
     step = max(1, min(height, width) // 120)
     grey = cv2.cvtColor(np.ascontiguousarray(rgb[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    if usable is not None:
+        if usable.shape != (height, width):
+            raise SegvladError(f'a mask of {usable.shape} for an image of {rgb.shape[:2]}: they have one size')
+        if (seen := usable.mean()) < covered.MIN_OPEN:
+            return (f'the mask covers {1 - seen:.0%} of the image, at least {covered.MIN_OPEN:.0%} must be seen: 0 '
+                    'covers, anything else is used')
+        grey = grey[usable[::step, ::step]]
+        if not grey.size:
+            return 'the mask leaves nothing but single pixels of the image'
     brightness, contrast = float(np.percentile(grey, 99)), float(grey.std())
     if brightness < MIN_BRIGHTNESS:
         return f'dark image: 99 % of it below grey level {brightness:.0f} of 255'

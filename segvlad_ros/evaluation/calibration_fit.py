@@ -137,7 +137,7 @@ def _fit(sets: Sequence[Samples], preset: Preset) -> Calibration:
         FEATURES, (float(proven.sum()) + 1) / (len(proven) + 2),  # rule of succession
         *(tuple(values.tolist()) for values in (centre, scale, vectors.min(axis=0), vectors.max(axis=0), weights[:-1])),
         intercept=float(weights[-1]), covariance=tuple(map(tuple, covariance.tolist())), preset=preset.name,
-        fingerprint=preset.fingerprint()['digest'],
+        fingerprint=preset.evidence_digest(),
         sets=tuple(LearnedFrom(*each) for each in names))
 
 

@@ -32,11 +32,13 @@ class ImageEvaluation:
     :param progress: wraps the iteration over a list, with a title
     :param image_bits: of the camera, in files of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :param vector_of: the vector of an image, for a preset that is given them; None lets the preset describe
+    :param mask_of: (path, shape) -> what of an image is used, or None, see :class:`segvlad_ros.io.masks.MaskFiles`
     """
 
     def __init__(self, places: PlaceRecognizer, truth: dict[Path, PlaceTruth], progress: Progress,
-                 image_bits: int = 0, vector_of: Callable[[Path], np.ndarray] | None = None) -> None:
-        self._places, self._image_bits, self._vector_of = places, image_bits, vector_of
+                 image_bits: int = 0, vector_of: Callable[[Path], np.ndarray] | None = None, *,
+                 mask_of: Callable[[Path, tuple[int, ...]], np.ndarray | None] | None = None) -> None:
+        self._places, self._image_bits, self._vector_of, self._mask_of = places, image_bits, vector_of, mask_of
         self._truth = truth
         self._progress = progress
         self._costs = Costs()
@@ -100,8 +102,9 @@ class ImageEvaluation:
         rgb = read_image(path, self._image_bits)
         seconds = time.perf_counter() - begin
         vector = None if self._vector_of is None else self._vector_of(path)
+        mask = None if self._mask_of is None else self._mask_of(path, rgb.shape)
         keyframe = self._places.describe(Frame(rgb, (len(self._costs.segments) + 1) * _STAMP_STEP_NS,
-                                               descriptor=vector))
+                                               descriptor=vector, mask=mask))
         timings = {'read': seconds, **keyframe.description.timings}
         keyframe = replace(keyframe, description=replace(keyframe.description, timings=timings))
         self._costs.described(keyframe)

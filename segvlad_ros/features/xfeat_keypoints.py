@@ -17,6 +17,15 @@ _RADIUS = 2
 _STEPS, _MIDDLE = 256.0, 128.0
 
 
+def unit_vectors(descriptors: np.ndarray) -> np.ndarray:
+    """(P, D) float32 of unit length, of (P, D) uint8 descriptors of keypoints."""
+    return _unit((descriptors.astype(np.float32) - np.float32(_MIDDLE)) / np.float32(_STEPS))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
 @dataclass(frozen=True)
 class PointMaps:
     """What a network that describes cells says of points in the same pass.
@@ -35,8 +44,7 @@ class PointMaps:
         peaks, strength = self._peaks()
         peaks = peaks[spread_points(peaks, strength, self.heat.shape, count)]
         positions = peaks + self._offsets(peaks)
-        vectors = self._at(positions, self.features)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        vectors = _unit(self._at(positions, self.features))
         descriptors = np.rint(vectors * _STEPS + _MIDDLE).clip(0, 255).astype(np.uint8)
         return Keypoints(positions.astype(np.float32), descriptors, np.full(len(positions), np.nan, np.float32))
 

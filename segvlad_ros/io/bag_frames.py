@@ -58,27 +58,30 @@ class FrameReader:
             self._assembler = FrameAssembler(
                 settings, BuiltinDecoder(settings.image_bits),
                 lambda target, source, stamp: self._static.lookup(target, source), self._say, self.topics.image)
-            image_stamps, depth_stamps, odometry_stamps = self._survey(bag)
+            image_stamps, nearby_stamps, odometry_stamps = self._survey(bag)
         self.total = len(image_stamps)
         self._places = self._put_in_order(image_stamps)
-        self._depth_of = self._pair([None if place is None else stamp for stamp, place
-                                     in zip(image_stamps, self._places)], sorted(depth_stamps))
-        for topic, stamps in ((self.topics.odom, odometry_stamps), (self.topics.depth, depth_stamps)):
+        placed = [None if place is None else stamp for stamp, place in zip(image_stamps, self._places)]
+        self._nearby_of = {topic: self._pair(placed, sorted(stamps)) for topic, stamps in nearby_stamps.items()}
+        for topic, stamps in ((self.topics.odom, odometry_stamps), *nearby_stamps.items()):
             if apart := spans_apart(topic, stamps, f'the images on {self.topics.image}', self.stamps):
                 warn_once(f'{path}: {apart}, and {topic} is not used; let the drivers stamp with one clock')
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
 
-    def _survey(self, bag: Bag) -> tuple[list[int | None], set[int], set[int]]:
-        """First pass: odometry, static transforms, intrinsics; stamps of images in order, of depth and of odometry."""
+    def _survey(self, bag: Bag) -> tuple[list[int | None], dict[str, set[int]], set[int]]:
+        """First pass: odometry, static transforms, intrinsics.
+
+        :return: stamps of images in order, of depth and of masks by topic, and of odometry
+        """
         used = self.topics
         image_stamps: list[int | None] = []
-        depth_stamps: set[int] = set()
+        nearby_stamps: dict[str, set[int | None]] = {topic: set() for topic in (used.depth, used.mask) if topic}
         odometry_stamps: set[int | None] = set()
-        for message in bag.messages({used.image, used.depth, used.camera_info, used.odom, '/tf_static'} - {''}):
+        for message in bag.messages({used.image, *nearby_stamps, used.camera_info, used.odom, '/tf_static'} - {''}):
             if message.topic == used.image:
                 image_stamps.append(_header_stamp(message.data))
-            elif message.topic == used.depth:
-                depth_stamps.add(_header_stamp(message.data))
+            elif message.topic in nearby_stamps:
+                nearby_stamps[message.topic].add(_header_stamp(message.data))
             elif message.topic == used.camera_info:
                 self._camera_infos.add(_header_stamp(message.data), message.data[_BEHIND_STAMP:],
                                        partial(bag.decode, message))
@@ -86,7 +89,8 @@ class FrameReader:
                 if message.topic == used.odom:
                     odometry_stamps.add(_header_stamp(message.data))
                 self._take(message.topic, bag.decode(message))
-        return image_stamps, depth_stamps - {None}, odometry_stamps - {None}
+        return (image_stamps, {topic: stamps - {None} for topic, stamps in nearby_stamps.items()},
+                odometry_stamps - {None})
 
     def _take(self, topic: str, fields) -> None:
         if fields is None:
@@ -133,26 +137,26 @@ class FrameReader:
         places = iter(order.places)
         return [next(places) if stamp is not None and stamp > 0 else None for stamp in stamps]
 
-    def _pair(self, image_stamps: list[int | None], depth_stamps: list[int]) -> list[int | None]:
-        """For each image the stamp of the nearest depth image within the tolerance, or None."""
-        if not depth_stamps:
+    def _pair(self, image_stamps: list[int | None], stamps: list[int]) -> list[int | None]:
+        """For each image the nearest of the stamps of depth images or masks within the tolerance, or None."""
+        if not stamps:
             return [None] * len(image_stamps)
-        found = [None if stamp is None else depth_stamps[nearest(depth_stamps, stamp)] for stamp in image_stamps]
-        return [None if depth is None or abs(depth - stamp) > self._depth_tolerance_ns else depth
-                for depth, stamp in zip(found, image_stamps)]
+        found = [None if stamp is None else stamps[nearest(stamps, stamp)] for stamp in image_stamps]
+        return [None if near is None or abs(near - stamp) > self._depth_tolerance_ns else near
+                for near, stamp in zip(found, image_stamps)]
 
     def __iter__(self) -> Iterator[Frame]:
         self.frames = self.skipped = self.without_pose = self.without_depth = 0
         self._unused: dict[str, list[int]] = {}  # reasons, and times in the bag of the images that they struck
-        waiting = _FrameQueue(self._places, self._depth_of)
+        waiting = _FrameQueue(self._places, self._nearby_of)
         with open_bag(self.path) as bag:
-            for message in bag.messages({self.topics.image, self.topics.depth} - {''}):
-                if message.topic == self.topics.depth:
-                    waiting.add_depth(_header_stamp(message.data), message)
+            for message in bag.messages({self.topics.image, *self._nearby_of}):
+                if message.topic in self._nearby_of:
+                    waiting.add_nearby(_header_stamp(message.data), message)
                 elif not waiting.add_image(message) and _header_stamp(message.data) is None:
-                    self._frame(bag, message, None)  # too short for an image: logged and counted there
-                for image, depth in waiting.ready():
-                    frame = self._frame(bag, image, depth)
+                    self._frame(bag, message, {})  # too short for an image: logged and counted there
+                for image, nearby in waiting.ready():
+                    frame = self._frame(bag, image, nearby)
                     if frame is not None:
                         self.frames += 1
                         self.without_pose += bool(self.topics.odom) and frame.pose is None
@@ -169,15 +173,15 @@ class FrameReader:
             logger.warning('%s: %d images more not used, for %d other reasons', self.path,
                            sum(len(times) for _, times in others), len(others))
 
-    def _frame(self, bag: Bag, image: BagMessage, depth: BagMessage | None) -> Frame | None:
-        fields = bag.decode(image)
+    def _frame(self, bag: Bag, image: BagMessage, nearby: dict[str, BagMessage]) -> Frame | None:
+        fields, read = bag.decode(image), {topic: bag.decode(message) for topic, message in nearby.items()}
         try:
             if fields is None:
                 raise SegvladError('not a message of its type')
             stamp = stamp_ns(fields)
             return self._assembler.frame(
-                fields, depth=None if depth is None else bag.decode(depth), odometry=self._odometry.at(stamp),
-                camera_info=self._camera_infos.nearest(stamp))
+                fields, depth=read.get(self.topics.depth), odometry=self._odometry.at(stamp),
+                camera_info=self._camera_infos.nearest(stamp), mask=read.get(self.topics.mask))
         except SegvladError as error:
             self.skipped += 1
             self._unused.setdefault(str(error), []).append(image.stamp_ns)
@@ -192,44 +196,46 @@ class FrameReader:
 
 
 class _FrameQueue:
-    """Images until it is their turn and their depth image is there.
+    """Images until it is their turn, and their depth image and mask are there.
 
     :param places: for each image, as it comes, its number among the frames; None for those that make none
-    :param depth_of: for each the stamp of its depth image, None without
+    :param nearby_of: by topic, for each image the stamp of what belongs to it there, None without
     """
 
-    def __init__(self, places: list[int | None], depth_of: list[int | None]):
-        self._incoming = zip(places, depth_of)
-        self._awaited = Counter(stamp for stamp in depth_of if stamp is not None)
-        self._images: dict[int, tuple[BagMessage, int | None]] = {}
-        self._depth: dict[int, BagMessage] = {}
+    def __init__(self, places: list[int | None], nearby_of: dict[str, list[int | None]]):
+        self._incoming = ((place, {topic: stamps[number] for topic, stamps in nearby_of.items()
+                                   if stamps[number] is not None}) for number, place in enumerate(places))
+        self._awaited = {topic: Counter(stamp for stamp in stamps if stamp is not None)
+                         for topic, stamps in nearby_of.items()}
+        self._images: dict[int, tuple[BagMessage, dict[str, int]]] = {}
+        self._nearby: dict[tuple[str, int], BagMessage] = {}
         self._turn = 0
 
     def add_image(self, message: BagMessage) -> bool:
         """Take the next image; False if it has no turn."""
-        place, depth_stamp = next(self._incoming)
+        place, stamps = next(self._incoming)
         if place is not None:
-            self._images[place] = message, depth_stamp
+            self._images[place] = message, stamps
         return place is not None
 
-    def add_depth(self, stamp: int | None, message: BagMessage) -> None:
-        """Take a depth image if an image wants it."""
-        if stamp in self._awaited:
-            self._depth.setdefault(stamp, message)
+    def add_nearby(self, stamp: int | None, message: BagMessage) -> None:
+        """Take a depth image or a mask if an image wants it."""
+        if stamp in self._awaited[message.topic]:
+            self._nearby.setdefault((message.topic, stamp), message)
 
-    def ready(self) -> Iterator[tuple[BagMessage, BagMessage | None]]:
-        """Hand out the images whose turn it is, with their depth images."""
+    def ready(self) -> Iterator[tuple[BagMessage, dict[str, BagMessage]]]:
+        """Hand out the images whose turn it is, with what belongs to them by topic."""
         while self._turn in self._images:
-            image, stamp = self._images[self._turn]
-            if stamp is not None and stamp not in self._depth:
+            image, stamps = self._images[self._turn]
+            if any(key not in self._nearby for key in stamps.items()):
                 return
             del self._images[self._turn]
             self._turn += 1
-            yield image, None if stamp is None else self._depth[stamp]
-            if stamp is not None:
-                self._awaited[stamp] -= 1
-                if not self._awaited[stamp]:
-                    del self._awaited[stamp], self._depth[stamp]
+            yield image, {topic: self._nearby[topic, stamp] for topic, stamp in stamps.items()}
+            for topic, stamp in stamps.items():
+                self._awaited[topic][stamp] -= 1
+                if not self._awaited[topic][stamp]:
+                    del self._awaited[topic][stamp], self._nearby[topic, stamp]
 
 
 def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
@@ -238,7 +244,7 @@ def read_frames(path: str | Path, topics: BagTopics | None = None, settings: Inp
 
     :param topics: None picks all from the bag
     :param settings: what messages cannot say of themselves
-    :param depth_tolerance_s: a depth image further from the image than this is another one's
+    :param depth_tolerance_s: a depth image or mask further from the image than this is another one's
     :param odom_gap_s: odometry with a longer gap than this around the image is not interpolated
     :raises SegvladError: no bag, no or several possible image topics, a topic that is not there, or no image stamps
     """

@@ -16,12 +16,14 @@ class BagTopics:
 
     :ivar image: raw or compressed; the raw topic's name also finds ``<name>/compressed``
     :ivar depth: raw, ``compressedDepth`` or 16-bit PNG; it must have the size of the image (a registered depth image)
+    :ivar mask: mono8 or PNG, 0 where the image is covered; no bag makes it obvious
     """
 
     image: str | None = None
     camera_info: str | None = None
     depth: str | None = None
     odom: str | None = None
+    mask: str = ''
 
 
 def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
@@ -33,6 +35,8 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
     images = [topic for topic in topics if topic.msgtype in (bags.IMAGE, bags.COMPRESSED_IMAGE)]
     infos = [topic.name for topic in topics if topic.msgtype == bags.CAMERA_INFO]
     odometry = [topic.name for topic in topics if topic.msgtype == bags.ODOMETRY]
+    mask = asked.mask and _checked(bag, 'masks', asked.mask, _names(images), ('', '/compressed'))
+    images = [topic for topic in images if topic.name != mask]
     if asked.image is None:
         image = _pick_image(bag, topics, images)
     else:
@@ -54,7 +58,7 @@ def pick_topics(bag: Bag, asked: BagTopics) -> BagTopics:
         odom = _only(bag, 'odometry', odometry)
     elif odom:
         odom = _checked(bag, 'odometry', odom, odometry)
-    return BagTopics(image, camera_info, depth, odom)
+    return BagTopics(image, camera_info, depth, odom, mask)
 
 
 def _pick_image(bag: Bag, topics: list[BagTopic], images: list[BagTopic]) -> str:

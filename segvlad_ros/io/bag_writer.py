@@ -79,6 +79,10 @@ class BagWriter:
         """A raw ``16UC1`` Image in millimetres (REP 118) of (h, w) metres, NaN where unknown."""
         self._write_raw(topic, stamp_ns, frame_id, '16UC1', encode_depth(depth).astype('<u2'))
 
+    def write_mask(self, topic: str, stamp_ns: int, frame_id: str, usable: np.ndarray) -> None:
+        """A raw ``mono8`` Image of (h, w) bool, 255 where the image is used."""
+        self._write_raw(topic, stamp_ns, frame_id, 'mono8', usable.astype(np.uint8) * 255)
+
     def write_camera_info(self, topic: str, stamp_ns: int, frame_id: str, model: CameraModel) -> None:
         """Intrinsics of one camera."""
         matrix = np.asarray(model.matrix, np.float64)

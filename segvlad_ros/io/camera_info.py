@@ -7,6 +7,7 @@ recognised, without a metric pose.
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,8 @@ from segvlad_ros.types import CameraModel, SegvladError
 # Coefficients that a driver must send of each model, and the forms that OpenCV takes, in ROS's order.
 _LEAST = {'plumb_bob': 4, 'rational_polynomial': 8, 'equidistant': 4}
 _FORMS = {'plumb_bob': (5,), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
-_ALIASES = {'fisheye': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
+_ALIASES = {'fisheye': 'equidistant', 'equi': 'equidistant', 'kannala_brandt': 'equidistant',
+            'kannala_brandt4': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
 # Wider than this no pinhole sees, narrower none that a robot carries: such numbers are no pixels.
 _MIN_FOCAL, _MAX_FOCAL = 0.05, 50.0
 
@@ -45,6 +47,8 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
     elif rectified and (distortion.any() or k.any() and r.any() and abs(r - np.eye(3)).max() > 1e-6):
         raise SegvladError('camera_info: P is all zero, so that nothing is known of rectified images: publish P, or '
                            'set rectified false')
+    elif rectified:
+        distortion = distortion[:0]
     if not k.any():
         return None
     return checked(_cut(CameraModel(int(info.width), int(info.height), k, distortion, info.distortion_model), info))
@@ -53,16 +57,19 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
 def checked(model: CameraModel) -> CameraModel:
     """A model that can be measured with, its distortion in the form that OpenCV takes.
 
+    Coefficients that are all zero are no distortion, but of an equidistant lens: theirs is the ideal fisheye.
+
     :raises SegvladError: naming the field and its value
     """
     if model.width < 1 or model.height < 1:
         raise SegvladError(f'camera_info: width and height are {model.width} x {model.height} pixels')
     _check_matrix(model)
-    name = _ALIASES.get(model.distortion_model.lower(), model.distortion_model.lower())
+    name = re.sub(r'[ -]', '_', model.distortion_model.lower())
+    name = _ALIASES.get(name, name)
     distortion = np.asarray(model.distortion, np.float64).reshape(-1)
     if not np.isfinite(distortion).all():
         raise SegvladError(f'camera_info: D is not finite: {_shown(distortion)}')
-    if not distortion.any():  # whatever the model is called
+    if not distortion.any() and (name != 'equidistant' or len(distortion) < _LEAST[name]):
         return replace(model, distortion=distortion[:0], distortion_model='plumb_bob')
     if name not in _FORMS:
         raise SegvladError(f'camera_info: distortion_model is {model.distortion_model!r}: use one of '
@@ -72,7 +79,7 @@ def checked(model: CameraModel) -> CameraModel:
 
 def _coefficients(name: str, distortion: np.ndarray) -> np.ndarray:
     """As many coefficients as OpenCV takes: zeros behind them are dropped, as drivers append them, or added."""
-    used, forms = int(np.flatnonzero(distortion)[-1]) + 1, _FORMS[name]
+    used, forms = 1 + max(np.flatnonzero(distortion), default=-1), _FORMS[name]
     if len(distortion) < _LEAST[name] or used > forms[-1]:
         raise SegvladError(f'camera_info: D has {len(distortion)} values, {name} has {" or ".join(map(str, forms))}: '
                            f'{_shown(distortion)}')

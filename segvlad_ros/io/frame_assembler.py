@@ -16,14 +16,13 @@ import numpy as np
 from segvlad_ros.geometry import compose
 from segvlad_ros.io import image_codec
 from segvlad_ros.io.camera_info import camera_model
+from segvlad_ros.io.masks import fitted
 from segvlad_ros.io.odometry_pieces import OdometryPose
 from segvlad_ros.io.stamps import stamp_ns
 from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError
 
 logger = logging.getLogger(__name__)
 
-# A depth image may be smaller than the image, but must show the same view: their shapes may differ by this share.
-_SHAPE_TOLERANCE = 0.01
 # An image that is not of its camera_info's size may still be recognised, but not one with so many times its pixels.
 _FAR_LARGER = 16
 # image_rect, image_rect_color, left/rectified/image: image_proc's names of rectified images, and others' like them.
@@ -39,9 +38,10 @@ class InputSettings:
     :ivar base_from_camera: where the camera sits, None where transforms tell
     :ivar rectified: the images are rectified, and fit P of their camera_info; those of a topic that is called so are
     :ivar image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
-    :ivar ignore_frame_ids: depth and camera_info belong to the image although their frame_id is another
+    :ivar ignore_frame_ids: depth, mask and camera_info belong to the image although their frame_id is another
     :ivar max_megapixels: larger images are refused before they are decoded, and those of a camera whose camera_info
         knows far fewer pixels
+    :ivar mask: (h, w) bool, what of each image is used, as all but the robot's own body; None: all
     """
 
     camera: str = ''
@@ -51,6 +51,7 @@ class InputSettings:
     ignore_frame_ids: bool = False
     image_bits: int = 0
     max_megapixels: float = image_codec.MAX_PIXELS / 1e6
+    mask: np.ndarray | None = None
 
 
 class BuiltinDecoder:
@@ -73,6 +74,14 @@ class BuiltinDecoder:
         if hasattr(message, 'encoding'):
             return image_codec.decode_depth(**_raw_fields(message))
         return image_codec.decode_compressed_depth(message.data, message.format)
+
+    def decode_mask(self, message: Any) -> np.ndarray:
+        """(height, width) bool, True where the image is used, of an Image (mono8, 8UC1) or CompressedImage (PNG)."""
+        if not hasattr(message, 'encoding'):
+            return image_codec.decode_compressed(message.data).any(axis=2)
+        if message.encoding not in ('mono8', '8UC1'):
+            raise SegvladError(f'encoding {message.encoding!r} is no mask; publish mono8, 0 where the image is covered')
+        return image_codec.decode_array(**_raw_fields(message)) != 0
 
 
 def check_pixels(message: Any, most: float, reason: str) -> None:
@@ -115,14 +124,15 @@ class FrameAssembler:
         self._calibrated = False  # the camera was, once
 
     def frame(self, image: Any, *, depth: Any = None, camera_info: Any = None,
-              odometry: OdometryPose | None = None) -> Frame:
+              odometry: OdometryPose | None = None, mask: Any = None) -> Frame:
         """The frame of an image.
 
         :param image: sensor_msgs Image or CompressedImage
         :param depth: Image or CompressedImage that shows the same view, or None
         :param camera_info: sensor_msgs/CameraInfo, or None
         :param odometry: at the image's stamp, or None
-        :raises SegvladError: the image cannot be decoded, or has no stamp
+        :param mask: Image (mono8) or CompressedImage that shows the same view, 0 where it is covered, or None
+        :raises SegvladError: the image cannot be decoded, has no stamp, or is not what the static mask is of
         """
         stamp, frame_id = stamp_ns(image), image.header.frame_id
         if stamp <= 0:
@@ -131,8 +141,25 @@ class FrameAssembler:
         model = self._or_nothing('camera_info', camera_info, self._camera_model, frame_id, rgb.shape)
         metres = self._or_nothing('depth', depth, self._depth, frame_id, rgb.shape)
         pose, piece = (None, None) if odometry is None else (self._base_pose(odometry, stamp), odometry.piece)
+        usable = self._or_nothing('mask', mask, self._mask, frame_id, rgb.shape)
+        static = self._static_mask(rgb.shape)
+        usable = static if usable is None else usable if static is None else usable & static
         mount = self._mount(frame_id, stamp)
-        return Frame(rgb, stamp, self._settings.camera, frame_id, pose, metres, model, mount, piece)
+        return Frame(rgb, stamp, self._settings.camera, frame_id, pose, metres, model, mount, piece, mask=usable)
+
+    def picture(self, image: Any) -> Frame:
+        """An image that comes by itself, at any time; one that names its frame is taken for one of this camera.
+
+        :raises SegvladError: it cannot be decoded, or is not what the static mask is of
+        """
+        rgb, frame_id, stamp = self.decode(image), image.header.frame_id, stamp_ns(image)
+        if not frame_id:
+            return Frame(rgb, stamp)
+        return Frame(rgb, stamp, self._settings.camera, frame_id, base_from_camera=self._mount(frame_id, stamp),
+                     mask=self._static_mask(rgb.shape))
+
+    def _static_mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        return None if self._settings.mask is None else fitted(self._settings.mask, shape, 'mask')
 
     def decode(self, image: Any, camera_info: Any = None) -> np.ndarray:
         """(height, width, 3) uint8 RGB of an image that is not larger than the camera can be.
@@ -173,6 +200,9 @@ class FrameAssembler:
             if model is not None and np.any(message.d) and not self._settings.rectified and self._called_rectified:
                 self._report('rectified', f'{self._topic} is taken for rectified by its name: P of camera_info counts, '
                              'its distortion D does not; set rectified to confirm, or remap the topic')
+            if model is not None and model.distortion_model == 'equidistant' and not np.any(model.distortion):
+                self._report('lens', 'camera_info: distortion_model is equidistant and D all zero, which is taken for '
+                             'an ideal fisheye lens; if the images are rectified, set rectified')
             return model
         except SegvladError as error:
             raise SegvladError(f'{error}; images are used without it, and matches have no metric pose') from None
@@ -184,11 +214,18 @@ class FrameAssembler:
             depth = self._decoder.decode_depth(message)
         except SegvladError as error:
             raise SegvladError(f'depth image not used: {error}') from None
-        wider = depth.shape[1] * shape[0] / (depth.shape[0] * shape[1])
-        if abs(wider - 1.0) > _SHAPE_TOLERANCE:
+        if not image_codec.same_view(depth.shape, shape):  # it may be smaller than the image
             raise SegvladError(f'depth image not used: it has {depth.shape[1]} x {depth.shape[0]} pixels, the image '
                                f'{shape[1]} x {shape[0]}; use depth registered to the image')
         return depth
+
+    def _mask(self, message: Any, frame_id: str, shape: tuple[int, ...]) -> np.ndarray:
+        self._check_frame('mask', message, frame_id)
+        try:
+            check_pixels(message, _FAR_LARGER * shape[0] * shape[1], f'the image has {shape[1]} x {shape[0]}')
+            return fitted(self._decoder.decode_mask(message), shape, 'it')
+        except SegvladError as error:
+            raise SegvladError(f'mask not used: {error}') from None
 
     def _belongs(self, message: Any, frame_id: str) -> bool:
         return self._settings.ignore_frame_ids or message.header.frame_id.lstrip('/') == frame_id.lstrip('/')

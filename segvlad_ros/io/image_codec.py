@@ -210,6 +210,13 @@ def compressed_size(data, format: str = '') -> tuple[int, int]:  # noqa: A002
     """Width and height of a CompressedImage, of colour or of depth, by its header."""
     data = bytes(data)
     return image_size(data[_DEPTH_HEADER.size:] if _has_depth_header(data, format) else data)
+# Of the shapes of two images that show the same view; one of the two may be smaller.
+_SHAPE_TOLERANCE = 0.01
+
+
+def same_view(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two images, height first, can show the same view: their shapes differ by no more than rounding."""
+    return abs(shape[1] * other[0] / (shape[0] * other[1]) - 1.0) <= _SHAPE_TOLERANCE
 
 
 _DEPTH_HEADER = struct.Struct('<iff')

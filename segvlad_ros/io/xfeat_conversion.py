@@ -1,29 +1,23 @@
 """XFeat from its authors' checkpoint to one ONNX file, which robots run without PyTorch.
 
 G. Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching", CVPR 2024; weights: Apache-2.0. Written
-in our own words after the paper and the names in the checkpoint; what its second matching stage needs is left out. The
-graph is made node by node (xfeat_graph.py): what an exporter writes depends on its version and on the folder it lies
-in, and a file's digest is part of the fingerprint of maps and calibrations.
+in our own words after the paper and the names in the checkpoint; what its second matching stage needs is left out. Why
+the graph is made node by node: onnx_graph.py.
 """
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segvlad_ros.io.checkpoint_conversion import load_parameters, parameters_of, write_checked
 from segvlad_ros.io.extras import import_extra
-from segvlad_ros.io.model_files import load_onnx_outputs
 from segvlad_ros.io.xfeat_graph import xfeat_model
-from segvlad_ros.text import said_by
-from segvlad_ros.types import SegvladError
 
 _CELL = 8  # of features, and of what the keypoint head sees at once, pixels
 _LEFT_OUT = 'fine_matcher.'
-_MAX_DIFFERENCE = 1e-3  # of any value, all of which are at most 1
 _CHECKED_SIZES = ((640, 480), (96, 160), (320, 256))  # width, height
 
 
@@ -34,43 +28,16 @@ def convert(sources: Mapping[str, Path], target: Path) -> None:
     :param target: is replaced, and only by a file that answers as PyTorch does
     :raises SegvladError: no such member, another network, or a file that answers otherwise
     """
-    torch = import_extra('torch')
-    checkpoint = next((path for name, path in sources.items() if name.rpartition('/')[2] == 'xfeat.pt'), None)
-    if checkpoint is None:
-        raise SegvladError(f'no xfeat.pt among {", ".join(sources) or "nothing"}')
     network = build_network()
-    try:
-        state = torch.load(checkpoint, map_location='cpu', weights_only=True)
-        network.load_state_dict({name: value for name, value in state.items() if not name.startswith(_LEFT_OUT)})
-    except Exception as error:  # torch has many kinds, whatever the bytes provoke
-        raise SegvladError(f'{checkpoint} is no checkpoint of XFeat ({said_by(error, 160)})') from error
+    load_parameters(network, sources, 'xfeat.pt', lambda name: None if name.startswith(_LEFT_OUT) else name)
     write_network(network, target)
 
 
 def write_network(network: Any, target: Path) -> None:
-    """Write a network of :func:`build_network`.
-
-    :raises SegvladError: ONNX Runtime answers otherwise than PyTorch; nothing is written then
-    """
-    model = xfeat_model({name: value.numpy() for name, value in network.state_dict().items()})
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as folder:
-        written = Path(folder) / target.name
-        written.write_bytes(model)
-        _check(network, written)
-        os.replace(written, target)
-
-
-def _check(network: Any, path: Path) -> None:
-    torch = import_extra('torch')
-    run = load_onnx_outputs(path)
-    for seed, (width, height) in enumerate(_CHECKED_SIZES):
-        image = np.random.default_rng(seed).random((1, 3, height, width), np.float32)
-        with torch.inference_mode():
-            wanted = [output.numpy() for output in network(torch.from_numpy(image))]
-        worst = np.max([np.abs(found - right).max() for found, right in zip(run(image), wanted, strict=True)])
-        if not worst <= _MAX_DIFFERENCE:  # NaN is no answer either
-            raise SegvladError(f'the converted model differs from PyTorch by {worst:.1g} at {width}x{height} pixels: '
-                               'nothing is written')
+    """Write a network of :func:`build_network`; see :func:`segvlad_ros.io.checkpoint_conversion.write_checked`."""
+    examples = ((np.random.default_rng(seed).random((1, 3, height, width), np.float32),)
+                for seed, (width, height) in enumerate(_CHECKED_SIZES))
+    write_checked(xfeat_model(parameters_of(network)), target, network, examples)
 
 
 def build_network() -> Any:

@@ -2,39 +2,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.extras import import_extra
+from segvlad_ros.io.onnx_graph import OnnxGraph
 
 OUTPUTS = 'features', 'heat', 'reliability'
 """(1, 64, h/8, w/8) of unit length, (1, 1, h, w) and (1, 1, h/8, w/8), both in [0, 1], of an image (1, 3, h, w)."""
 
-_IR_VERSION, _OPSET = 8, 17  # read by ONNX Runtime from 1.13 on; written out, for the defaults change
 _CELL = 8
 _EPSILON = 1e-5  # PyTorch's, of both kinds of normalisation
 
 
-class _Graph:
-    """Nodes and weights as they are added; values are called by their number."""
+class _ConvolutionGraph(OnnxGraph):
+    """Convolutions by their names in the checkpoint."""
 
     def __init__(self, parameters: Mapping[str, np.ndarray]) -> None:
-        self._onnx, self._parameters = import_extra('onnx'), parameters
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
-
-    def node(self, kind: str, *inputs: str, output: str = '', **attributes: Any) -> str:
-        """Add a node. :return: the name of its output"""
-        output = output or f'v{len(self.nodes)}'
-        self.nodes.append(self._onnx.helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def constant(self, values: np.ndarray) -> str:
-        """Add an array. :return: its name"""
-        name = f'w{len(self.weights)}'
-        self.weights.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
+        super().__init__()
+        self._parameters = parameters
 
     def convolution(self, value: str, name: str, stride: int = 1) -> str:
         """A convolution of the checkpoint, with bias."""
@@ -61,23 +46,17 @@ def xfeat_model(parameters: Mapping[str, np.ndarray]) -> bytes:
 
     :param parameters: by the names of the checkpoint
     """
-    onnx = import_extra('onnx')
-    graph = _Graph(parameters)
+    graph = _ConvolutionGraph(parameters)
     grey = graph.node('InstanceNormalization', graph.node('ReduceMean', 'image', axes=[1], keepdims=1),
                       graph.constant(np.ones(1, np.float32)), graph.constant(np.zeros(1, np.float32)), epsilon=_EPSILON)
     _describe(graph, grey)
     _find(graph, grey)
-    float32 = onnx.TensorProto.FLOAT
-    image = onnx.helper.make_tensor_value_info('image', float32, [1, 3, 'height', 'width'])
-    outputs = [onnx.helper.make_tensor_value_info(name, float32, [1, channels, f'{name}_rows', f'{name}_cols'])
-               for name, channels in zip(OUTPUTS, (64, 1, 1))]
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(graph.nodes, 'xfeat', [image], outputs, graph.weights), ir_version=_IR_VERSION,
-        opset_imports=[onnx.helper.make_opsetid('', _OPSET)], producer_name='segvlad_ros')
-    return model.SerializeToString(deterministic=True)
+    return graph.model('xfeat', {'image': (1, 3, 'height', 'width')},
+                       {name: (1, channels, f'{name}_rows', f'{name}_cols')
+                        for name, channels in zip(OUTPUTS, (64, 1, 1))})
 
 
-def _describe(graph: _Graph, grey: str) -> None:
+def _describe(graph: _ConvolutionGraph, grey: str) -> None:
     """Features and reliability: a pyramid of three scales in one map."""
     skipped = graph.convolution(graph.node('AveragePool', grey, kernel_shape=[4, 4], strides=[4, 4]), 'skip1.1')
     fine = graph.node('Add', graph.layers(grey, 'block1', 1, 2, 1, 2), skipped)
@@ -94,7 +73,7 @@ def _describe(graph: _Graph, grey: str) -> None:
     graph.node('Sigmoid', reliability, output='reliability')
 
 
-def _find(graph: _Graph, grey: str) -> None:
+def _find(graph: _ConvolutionGraph, grey: str) -> None:
     """Heat: of each cell's pixels one is a keypoint, or none, which the last channel says."""
     logits = graph.layers(graph.node('SpaceToDepth', grey, blocksize=_CELL), 'keypoint_head', 1, 1, 1)
     shares = graph.node('Softmax', graph.convolution(logits, 'keypoint_head.3'), axis=1)

@@ -25,7 +25,6 @@ from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
-    from_time,
     to_loop_closure,
     to_place_descriptor,
     to_place_match,
@@ -277,8 +276,7 @@ class Localizer(SegvladNode):
             raise SegvladError('this localizer does not describe images (source: descriptors): ask one with '
                                'source: images')
         message = request.image if request.image.data else request.compressed
-        frame = Frame(self.images.decode(message), from_time(message.header.stamp),
-                      frame_id=message.header.frame_id)
+        frame = self.images.picture(message)
         keyframe, top_k = self._places.mapper.describe(frame), request.top_k or self.parameters['top_k']
         recognition = self._places.recognize(
             keyframe, exclude_recent=False, top_k=top_k, independent=True,

@@ -10,6 +10,7 @@ import numpy as np
 
 from segvlad_ros.geometry import compose, inverse
 from segvlad_ros.io.images import read_image
+from segvlad_ros.io.masks import MaskFiles
 from segvlad_ros.io.pose_files import PosedImage
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.place_recognizer import STEP_NS, PlaceRecognizer
@@ -26,6 +27,7 @@ class KnownCamera:
     :ivar depth: folder of 16-bit images with the images' names, None without depth
     :ivar depth_units: of a depth image, to the metre
     :ivar image_bits: see :func:`segvlad_ros.io.images.read_image`
+    :ivar masks: None without
     """
 
     models: Mapping[int | None, CameraModel]
@@ -34,6 +36,7 @@ class KnownCamera:
     depth: Path | None = None
     depth_units: float = 1000.0
     image_bits: int = 0
+    masks: MaskFiles | None = None
 
     def frame_of(self, image: PosedImage, number: int) -> Frame:
         """An image as a frame: its pose, if it has one, that of the base.
@@ -45,9 +48,10 @@ class KnownCamera:
         if model is not None and (model.width, model.height) != rgb.shape[1::-1]:
             raise SegvladError(f'{image.path}: is {rgb.shape[1]} x {rgb.shape[0]} pixels, its camera takes '
                                f'{model.width} x {model.height}')
+        mask = None if self.masks is None else self.masks.of(image.path, rgb.shape)
         pose = image.pose and replace(compose(image.pose, inverse(self.base_from_camera)), frame=self.frame)
         return Frame(rgb, image.stamp_ns or (number + 1) * STEP_NS, pose=pose, depth=self._depth(image),
-                     camera_model=model, base_from_camera=self.base_from_camera)
+                     camera_model=model, base_from_camera=self.base_from_camera, mask=mask)
 
     def _model(self, image: PosedImage) -> CameraModel | None:
         if not self.models:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from segvlad_ros.description.upright import quarter_turns, turned, turned_back
 from segvlad_ros.io.image_codec import encode_jpeg
 from segvlad_ros.types import Frame, Keyframe, KeyframeId
 
@@ -82,12 +83,16 @@ class Mapper:
         return self.describe(frame, self._next_index - 1)
 
     def describe(self, frame: Frame, index: int = 0) -> Keyframe:
-        """Describe a frame.
+        """Describe a frame, upright by where its camera sits.
 
         :param index: of the keyframe; 0 is none, for a frame that is only asked about
         """
-        description = (self._describer.describe(frame.rgb, frame.depth) if frame.descriptor is None else
-                       self._describer.describe(frame.rgb, frame.depth, frame.descriptor))
+        turns = quarter_turns(frame.base_from_camera)
+        given = {} if frame.descriptor is None else {'vector': frame.descriptor}
+        if frame.mask is not None:
+            given['usable'] = turned(frame.mask, turns)
+        description = self._describer.describe(turned(frame.rgb, turns), turned(frame.depth, turns), **given)
+        description = turned_back(description, turns, frame.rgb.shape)
         rows = description.descriptors.reshape(-1, self._describer.dimension)  # (0, d) of a rejected image too
         description = replace(description, descriptors=as_sent(rows))
         begin = time.perf_counter()

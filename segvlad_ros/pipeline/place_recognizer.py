@@ -150,4 +150,7 @@ def _sound(frame: Frame) -> Frame:
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         kind = f'{rgb.dtype} of shape {rgb.shape}' if isinstance(rgb, np.ndarray) else type(rgb).__name__
         raise SegvladError(f'an image is an array (height, width, 3) uint8 RGB, not {kind}')
+    if frame.mask is not None and (frame.mask.shape != rgb.shape[:2] or frame.mask.dtype != bool):
+        raise SegvladError(f'a mask is bool and of the size of the image, {rgb.shape[:2]}, not {frame.mask.dtype} of '
+                           f'shape {frame.mask.shape}: resize it by nearest neighbour, and compare it with 0')
     return frame if frame.camera_model is None else replace(frame, camera_model=checked(frame.camera_model))

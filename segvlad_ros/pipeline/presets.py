@@ -29,6 +29,7 @@ from segvlad_ros.pipeline.sections import (
 from segvlad_ros.settings import read_settings
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
+from segvlad_ros.verification.matchers import LIGHTERGLUE, NEAREST
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from segvlad_ros.features import FeatureExtractor
     from segvlad_ros.pipeline.recognizer import Recognizer
     from segvlad_ros.segmentation import Segmenter
+    from segvlad_ros.verification.matchers import Matcher
+    from segvlad_ros.verification.verify import VerificationSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,9 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
                                'set min_probability to 0')
         if preset.keypoints == XFEAT and not isinstance(preset.features, XFeatSettings):
             raise SegvladError('keypoints: xfeat are found by features.kind xfeat only; set keypoints to sift')
+        if preset.geometry.matcher == LIGHTERGLUE and preset.keypoints != XFEAT:
+            raise SegvladError('geometry.matcher: lighterglue takes keypoints of xfeat only, as the preset learned has '
+                               'them; set it to nearest')
         return preset
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SegvladError(f'preset {path}: not readable as YAML ({one_line(error, 200)})') from error
@@ -80,15 +86,15 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
 
 def _without_calibration(values: dict[str, Any], overrides: dict[str, Any]) -> None:
     """Drop the calibration, and what acts on it, where the overrides make another description or ask for none."""
-    shaping = [key for key in overrides if key.split('.')[0] in _DESCRIPTION_KEYS]
+    shaping = [key for key in overrides if key.split('.')[0] in _DESCRIPTION_KEYS or key == 'geometry.matcher']
     if not values.get('calibration') or not shaping and overrides.get('calibration', '') is not None:
         return
     values.pop('calibration')
     if isinstance(values.get('decision'), dict):
         values['decision'].pop('min_probability', None)
     if shaping and 'calibration' not in overrides:
-        logger.warning('%s shapes descriptors: the calibration of the preset does not hold for them, and thresholds '
-                       'decide instead of probabilities', shaping[0])
+        logger.warning('%s shapes descriptors or what is proven by them: the calibration of the preset does not hold, '
+                       'and thresholds decide instead of probabilities', shaping[0])
 
 
 def preset_names() -> list[str]:
@@ -279,8 +285,23 @@ def build_recognizer(preset: Preset) -> Recognizer:
 
     calibration = None
     if preset.calibration is not None:
-        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.fingerprint()['digest'])
-    return Recognizer(preset, calibration)
+        calibration = load_calibration(existing_file(preset.calibration, 'calibration'), preset.evidence_digest())
+    return Recognizer(preset, calibration, build_matcher(preset.geometry))
+
+
+def build_matcher(settings: VerificationSettings) -> Matcher:
+    """What pairs keypoints in a preset, its weights loaded.
+
+    :raises SegvladError: the weights, or what runs them, are not there
+    """
+    from segvlad_ros.io.lighterglue_graph import INPUTS
+    from segvlad_ros.io.model_files import load_onnx_function
+    from segvlad_ros.verification.matchers import LearnedMatcher, nearest_matcher
+
+    if settings.matcher == NEAREST:
+        return nearest_matcher(settings.max_ratio)
+    model = load_onnx_function(existing_file(settings.weights, 'geometry.weights'), INPUTS)
+    return LearnedMatcher(model, settings.learned_keypoints)
 
 
 def _find(name: str) -> Path:

@@ -26,6 +26,7 @@ from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import FeedbackWeights, vote_weights
 from segvlad_ros.threads import FairLock, one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, Status
+from segvlad_ros.verification.matchers import nearest_matcher
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
     from segvlad_ros.pipeline.sections import RecognitionSettings
     from segvlad_ros.recognition.calibration import Calibration
+    from segvlad_ros.verification.matchers import Matcher
 
 # A candidate with less than this share of min_score is chance, and no support for the queries after it.
 SUPPORTING_SCORE = 0.75
@@ -49,11 +51,14 @@ class Recognizer:
 
     :param settings: the sections of a preset that decide
     :param calibration: makes probabilities, which then decide; without it thresholds do
+    :param matcher: pairs keypoints; None: by the nearest descriptor
     """
 
-    def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None) -> None:
+    def __init__(self, settings: RecognitionSettings, calibration: Calibration | None = None,
+                 matcher: Matcher | None = None) -> None:
         self._settings = settings
         self._calibration = calibration
+        self._matcher = matcher or nearest_matcher(settings.geometry.max_ratio)
         self._lock = FairLock()
         self._forget_map()
 
@@ -180,7 +185,7 @@ class Recognizer:
         :param progress: told after each keyframe how many were read, and how many there are
         :return: number of keyframes
         """
-        loaded = Recognizer(self._settings, self._calibration)
+        loaded = Recognizer(self._settings, self._calibration, self._matcher)
         try:
             with one_blas_thread():
                 for row, packed in place_map.packed(progress):  # a damaged one ends this before anything has changed
@@ -355,7 +360,8 @@ class Recognizer:
         self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
 
     def _new_witnesses(self) -> Witnesses:
-        return Witnesses(self._known, self._hypotheses, Verifier(self._known, self._settings.geometry))
+        return Witnesses(self._known, self._hypotheses,
+                         Verifier(self._known, self._settings.geometry, self._matcher))
 
     def _take_map(self, other: Recognizer) -> None:
         for name in ('_known', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):

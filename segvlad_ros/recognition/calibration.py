@@ -48,7 +48,7 @@ class Calibration:
     :ivar weights: (F - 1,) of the standardised features
     :ivar covariance: (F, F) of the weights and the intercept
     :ivar preset: name of the preset, for people
-    :ivar fingerprint: digest of the preset's fingerprint: other descriptors have other scores
+    :ivar fingerprint: digest of what changes the preset's evidence: other descriptors have other scores
     :ivar sets: what it was learned from
     """
 
@@ -102,7 +102,7 @@ class Calibration:
 def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibration:
     """Read a calibration and check that it belongs to a preset.
 
-    :param fingerprint: digest of the preset's fingerprint; None takes the calibration of any preset
+    :param fingerprint: digest of what changes the preset's evidence; None takes the calibration of any preset
     :raises SegvladError: what is wrong, in one line
     """
     try:
@@ -113,9 +113,10 @@ def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibr
         raise SegvladError(f'calibration {path}: no JSON file of "segvlad calibrate"; {_LEARN}') from None
     calibration = _read(values, f'calibration {path}')
     if fingerprint is not None and calibration.fingerprint != fingerprint:
-        raise SegvladError(f'calibration {path}: was learned with other settings of the image description (preset '
-                           f'{calibration.preset!r}, fingerprint {calibration.fingerprint[:12]}) than this preset has '
-                           f'({fingerprint[:12]}), so that its probabilities would be wrong; {_WITHOUT}')
+        raise SegvladError(f'calibration {path}: was learned with other settings of the image description, or with '
+                           f'another matcher (preset {calibration.preset!r}, fingerprint '
+                           f'{calibration.fingerprint[:12]}) than this preset has ({fingerprint[:12]}), so that its '
+                           f'probabilities would be wrong; {_WITHOUT}')
     return calibration
 
 

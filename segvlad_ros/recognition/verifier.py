@@ -10,8 +10,9 @@ from segvlad_ros.mapping.keyframe_store import KeyframeStore
 from segvlad_ros.mapping.known_keyframes import KnownKeyframes
 from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Pose
+from segvlad_ros.verification.matchers import Matcher
 from segvlad_ros.verification.scale import with_odometry_depths
-from segvlad_ros.verification.verify import Geometry, VerificationSettings, provability, verify
+from segvlad_ros.verification.verify import Geometry, VerificationSettings, provability, verify_pairs
 from segvlad_ros.verification.view import View
 
 # Keyframes before and after one, among which those are sought that see its keypoints from another place.
@@ -27,10 +28,12 @@ class Verifier:
 
     Where the map has no depths, but calibration and odometry, depths are triangulated from neighbouring keyframes, and
     only for views that are proven to show the query's place without them.
+
+    :param matcher: pairs the keypoints of a query and a view
     """
 
-    def __init__(self, known: KnownKeyframes, settings: VerificationSettings) -> None:
-        self._keyframes, self._settings = known.store, settings
+    def __init__(self, known: KnownKeyframes, settings: VerificationSettings, matcher: Matcher) -> None:
+        self._keyframes, self._settings, self._matcher = known.store, settings, matcher
         self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, known.searched, known.store))
 
     def verify(self, query: View | None, entry: int, segments: np.ndarray) -> Geometry | None:
@@ -43,11 +46,12 @@ class Verifier:
             return None
         if query.keypoints.descriptors.shape[1] != match.keypoints.descriptors.shape[1]:
             return None  # as a damaged message of another node has them
-        geometry = verify(query, match, segments, self._settings)
+        pairs = self._matcher(query, match, segments)
+        geometry = verify_pairs(query, match, pairs, self._settings)
         if not geometry.proven or geometry.scale_source or match.scale_source or match.camera_model is None:
             return geometry
         scaled = self._with_depths(entry)
-        metric = verify(query, scaled, segments, self._settings) if scaled.scale_source else geometry
+        metric = verify_pairs(query, scaled, pairs, self._settings) if scaled.scale_source else geometry
         return metric if metric.proven or metric.refuted else geometry
 
     def provability(self, query: View, entry: int) -> float:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.geometry import compose, to_matrix
+from segvlad_ros.simulation.fisheye import FisheyeRenderer
 from segvlad_ros.simulation.renderer import STRIP, Renderer, Rendering
 from segvlad_ros.simulation.world import World
 from segvlad_ros.types import CameraModel, Pose
@@ -78,37 +79,42 @@ def make_light(lamps: np.ndarray, rng: np.random.Generator, variation: float) ->
 class Camera:
     """The robot's RGB-D camera in a world, from any pose and in any light, with a real camera's faults.
 
-    :ivar model: calibration
+    :param model: calibration, without distortion or of a fisheye lens; heights are multiples of 60 pixels
     """
 
-    def __init__(self, world: World):
-        self.world, self.model = world, camera_model()
-        self.renderer = Renderer(world.surfaces, world.textures, self.model)
+    def __init__(self, world: World, model: CameraModel | None = None):
+        self.world, self.model = world, model or camera_model()
+        draws = FisheyeRenderer if self.model.distortion_model == 'equidistant' else Renderer
+        self.renderer = draws(world.surfaces, world.textures, self.model)
         # surfaces that face the same way get the same share of the light
         towards = -np.cross(self.renderer.axes[:, 0], self.renderer.axes[:, 1]).T
         self._facing = (1 + 0.10 * towards[0] + 0.05 * towards[1] + 0.03 * towards[2]).astype(np.float32)
-        x = (np.arange(WIDTH) - WIDTH / 2) / (WIDTH / 2)
-        y = (np.arange(HEIGHT) - HEIGHT / 2) / (WIDTH / 2)
+        width, height = self.model.width, self.model.height
+        x = (np.arange(width) - width / 2) / (width / 2)
+        y = (np.arange(height) - height / 2) / (width / 2)
         self._vignette = (1 - 0.22 * (x[None] ** 2 + y[:, None] ** 2)).astype(np.float32)
 
-    def view(self, base: Pose) -> Rendering:
+    def view(self, base: Pose, mount: Pose = BASE_FROM_CAMERA) -> Rendering:
         """What the camera looks at, before light and sensor, from a pose of the robot's base."""
-        return self.renderer.render(to_matrix(compose(base, BASE_FROM_CAMERA)))
+        return self.renderer.render(to_matrix(compose(base, mount)))
 
-    def look(self, base: Pose, light: LightMap, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def look(self, base: Pose, light: LightMap, rng: np.random.Generator,
+             mount: Pose = BASE_FROM_CAMERA) -> tuple[np.ndarray, np.ndarray]:
         """Take one picture.
 
         :param base: pose of the robot's base in the world, anywhere
         :param rng: sensor noise
+        :param mount: where the camera sits on the base
         :return: (h, w, 3) uint8 RGB, and (h, w) float32 exact depth in metres, NaN where nothing is
         """
-        view = self.view(base)
+        view = self.view(base, mount)
         return self._expose(view, light, rng), np.where(np.isfinite(view.depth), view.depth, np.float32(np.nan))
 
     def _expose(self, view: Rendering, light: LightMap, rng: np.random.Generator) -> np.ndarray:
         """What an automatic camera makes of it: exposure, vignetting, lens blur, noise."""
-        image = np.empty((HEIGHT, WIDTH, 3), np.float32)
-        strips = [slice(top, top + STRIP) for top in range(0, HEIGHT, STRIP)]
+        width, height = self.model.width, self.model.height
+        image = np.empty((height, width, 3), np.float32)
+        strips = [slice(top, top + STRIP) for top in range(0, height, STRIP)]
         for rows in strips:
             np.multiply(light.at(view.points[:, rows]), view.albedo[rows], out=image[rows])
         # half of what a mean of 118 would need: dark places stay darker than bright ones
@@ -117,9 +123,9 @@ class Camera:
             shade = np.take(self._facing, np.maximum(view.surface[rows], 0)) * self._vignette[rows]
             image[rows] *= (shade * gain)[..., None]
         image = cv2.GaussianBlur(image, (3, 3), 0.6)
-        result = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+        result = np.empty((height, width, 3), np.uint8)
         for rows in strips:
-            result[rows] = np.clip(image[rows] + gain * _noise(rng, STRIP, WIDTH), 0, 255)
+            result[rows] = np.clip(image[rows] + gain * _noise(rng, STRIP, width), 0, 255)
         return result
 
 

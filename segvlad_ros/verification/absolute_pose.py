@@ -49,25 +49,28 @@ class Observations:
     :ivar pixels: (n, 2) float64, ideal pixels of the other camera
     :ivar matrix: (3, 3) K of the other camera
     :ivar depth_error: (n,) standard deviation of the depth as a share of it
+    :ivar stretch: (n,) ideal pixels to a pixel of the other camera's image
     """
 
     points: np.ndarray
     pixels: np.ndarray
     matrix: np.ndarray
     depth_error: np.ndarray
+    stretch: np.ndarray
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitem__(self, kept: np.ndarray) -> Observations:
-        return Observations(self.points[kept], self.pixels[kept], self.matrix, self.depth_error[kept])
+        return Observations(self.points[kept], self.pixels[kept], self.matrix, self.depth_error[kept],
+                            self.stretch[kept])
 
     def errors(self, camera_from_points: np.ndarray) -> np.ndarray:
-        """(n,) pixels between projection and observation; infinite behind the camera."""
+        """(n,) pixels of the image between projection and observation; infinite behind the camera."""
         seen = self.points @ camera_from_points[:3, :3].T + camera_from_points[:3, 3]
         depth = np.where(seen[:, 2] > 0, seen[:, 2], np.nan)
         projected = seen[:, :2] / depth[:, None] * np.diag(self.matrix)[:2] + self.matrix[:2, 2]
-        return np.nan_to_num(np.linalg.norm(projected - self.pixels, axis=1), nan=np.inf)
+        return np.nan_to_num(np.linalg.norm(projected - self.pixels, axis=1), nan=np.inf) / self.stretch
 
 
 def back_project(pixels: np.ndarray, depths: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -115,17 +118,23 @@ def _observe(knower: View, known_rows: np.ndarray, observer: View,
     known = np.flatnonzero(np.isfinite(depths))
     errors = np.zeros(len(known)) if knower.depth_error is None else knower.depth_error[known_rows[known]]
     points = back_project(knower.pixels(known_rows[known]), depths[known], knower.camera_model.matrix)
-    return Observations(points, observer.pixels(seen_rows[known]), observer.camera_model.matrix, errors), known
+    seen_rows = seen_rows[known]
+    return Observations(points, observer.pixels(seen_rows), observer.camera_model.matrix, errors,
+                        observer.stretch(seen_rows)), known
 
 
 def robust_pose(observations: Observations, max_error: float) -> np.ndarray | None:
-    """The (4, 4) pose ``camera_from_points`` with the most inliers, which are ``max_error`` pixels off, or None."""
+    """The (4, 4) pose ``camera_from_points`` with the most inliers, which are ``max_error`` pixels off, or None.
+
+    OpenCV has one limit for all points: that of the middle one's stretch.
+    """
     if len(observations) < 4:
         return None
+    limit = max_error * float(np.median(observations.stretch))
     try:
         found, rotation, translation, _ = cv2.solvePnPRansac(
             observations.points, observations.pixels, observations.matrix, None, iterationsCount=300,
-            reprojectionError=max_error, confidence=0.999, flags=cv2.SOLVEPNP_AP3P)
+            reprojectionError=limit, confidence=0.999, flags=cv2.SOLVEPNP_AP3P)
     except cv2.error:  # OpenCV asserts, where others find nothing
         return None
     if not found or not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
@@ -142,7 +151,7 @@ def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: 
     :param query_from_match: (4, 4) start, camera frames
     :param in_query: points with a depth in the match, seen by the query
     :param in_match: points with a depth in the query, seen by the match
-    :param sigma: noise of a position, pixels
+    :param sigma: noise of a position, pixels of the image
     :return: the refined pose T, and the (6, 6) covariance of x in ``exp(x) T``, translation first
     """
     pose, damping = query_from_match.copy(), 1e-4
@@ -199,7 +208,7 @@ def _project(camera_from_points: np.ndarray, observations: Observations,
     derivative[:, 0, 0], derivative[:, 0, 2] = focal[0] / z, -focal[0] * x / z ** 2
     derivative[:, 1, 1], derivative[:, 1, 2] = focal[1] / z, -focal[1] * y / z ** 2
     by_depth = np.einsum('nij,nj->ni', derivative, turned) * observations.depth_error[:, None]
-    scale = np.sqrt(sigma ** 2 + (by_depth ** 2).sum(axis=1) / 2)
+    scale = np.sqrt((sigma * observations.stretch) ** 2 + (by_depth ** 2).sum(axis=1) / 2)
     return (projected - observations.pixels) / scale[:, None], derivative / scale[:, None, None]
 
 

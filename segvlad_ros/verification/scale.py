@@ -56,10 +56,11 @@ def _triangulate(view: View, neighbour: View, base_from_base: Pose,
     baseline = float(np.linalg.norm(odometry[:3, 3]))
     if baseline < _MIN_BASELINE_M:
         return nothing
-    pairs = find_correspondences(neighbour.keypoints, view.keypoints)
+    pairs = find_correspondences(neighbour.keypoints, view.keypoints).in_sight(neighbour, view)
     matrix, size = view.camera_model.matrix, view.size
     theirs, ours = neighbour.pixels(pairs.query), view.pixels(pairs.match)
-    model, inliers = two_view.essential(theirs, ours, neighbour.camera_model.matrix, matrix, max_error * size[0])
+    model, inliers = two_view.essential(theirs, ours, neighbour.camera_model.matrix, matrix, max_error * size[0],
+                                        stretch=(neighbour.stretch(pairs.query), view.stretch(pairs.match)))
     if model is None or inliers.sum() < _MIN_INLIERS:
         return nothing
     rays = normalised(theirs[inliers], neighbour.camera_model.matrix), normalised(ours[inliers], matrix)

@@ -4,6 +4,10 @@ The estimators are OpenCV's USAC with MAGSAC++ (D. Barath et al., CVPR 2020). Th
 call, so that the same correspondences give the same model. Points are (C, 2) float, ideal (undistorted) pixels; the
 models map the query to the match. Every estimator is given the ``max_error`` of an inlier in pixels, and returns the
 model, (3, 3) or None, and the inliers as (C,) bool.
+
+OpenCV has one limit for all points. Where lenses bend the image, ``stretch`` says how many ideal pixels a pixel of the
+image is at each point, (C,) of the query and of the match: the model is then sought with the limit of the middle one,
+and the inliers are those whose error is small in pixels of the images.
 """
 from __future__ import annotations
 
@@ -15,12 +19,20 @@ import numpy as np
 _CONFIDENCE = 0.999
 _MAX_ITERATIONS = 2000
 _ESTIMATED = tuple[np.ndarray | None, np.ndarray]
+Stretch = tuple[np.ndarray, np.ndarray]
 
 
-def homography(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
+def homography(query: np.ndarray, match: np.ndarray, max_error: float, stretch: Stretch | None = None) -> _ESTIMATED:
     """The plane, or the turn without parallax, that explains the most correspondences."""
-    return _robust(4, query, match, lambda: cv2.findHomography(
-        query, match, cv2.USAC_MAGSAC, max_error, None, _MAX_ITERATIONS, _CONFIDENCE))
+    limit = max_error * _middle(stretch)
+    model, inliers = _robust(4, query, match, lambda: cv2.findHomography(
+        query, match, cv2.USAC_MAGSAC, limit, None, _MAX_ITERATIONS, _CONFIDENCE))
+    if model is None or not _bent(stretch):
+        return model, inliers
+    with np.errstate(divide='ignore', invalid='ignore'):
+        mapped = np.column_stack([query, np.ones(len(query))]) @ model.T
+        errors = np.linalg.norm(mapped[:, :2] / mapped[:, 2:] - match, axis=1) / stretch[1]
+    return model, errors < max_error
 
 
 def fundamental(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTIMATED:
@@ -30,11 +42,33 @@ def fundamental(query: np.ndarray, match: np.ndarray, max_error: float) -> _ESTI
 
 
 def essential(query: np.ndarray, match: np.ndarray, query_matrix: np.ndarray, match_matrix: np.ndarray,
-              max_error: float) -> _ESTIMATED:
+              max_error: float, *, stretch: Stretch | None = None) -> _ESTIMATED:
     """The epipolar geometry of two calibrated views, whose K are given, (3, 3)."""
-    undistorted = np.zeros(0)
-    return _robust(6, query, match, lambda: cv2.findEssentialMat(
-        query, match, query_matrix, undistorted, match_matrix, undistorted, cv2.USAC_MAGSAC, _CONFIDENCE, max_error))
+    undistorted, limit = np.zeros(0), max_error * _middle(stretch)
+    model, inliers = _robust(6, query, match, lambda: cv2.findEssentialMat(
+        query, match, query_matrix, undistorted, match_matrix, undistorted, cv2.USAC_MAGSAC, _CONFIDENCE, limit))
+    if model is None or not _bent(stretch):
+        return model, inliers
+    of_pixels = np.linalg.inv(match_matrix).T @ model @ np.linalg.inv(query_matrix)
+    return model, _epipolar_errors(of_pixels, query, match, stretch) < max_error
+
+
+def _epipolar_errors(fundamental_matrix: np.ndarray, query: np.ndarray, match: np.ndarray,
+                     stretch: Stretch) -> np.ndarray:
+    """(C,) pixels of the images, of P. Sampson's distance with the noise that each point has."""
+    ones = np.ones(len(query))
+    query, match = np.column_stack([query, ones]), np.column_stack([match, ones])
+    lines, back = query @ fundamental_matrix.T, match @ fundamental_matrix
+    noise = (stretch[1] ** 2 * (lines[:, :2] ** 2).sum(axis=1) + stretch[0] ** 2 * (back[:, :2] ** 2).sum(axis=1))
+    return np.abs((match * lines).sum(axis=1)) / np.sqrt(np.maximum(noise, 1e-24))
+
+
+def _bent(stretch: Stretch | None) -> bool:
+    return stretch is not None and any((each != 1).any() for each in stretch)
+
+
+def _middle(stretch: Stretch | None) -> float:
+    return float(np.median(np.concatenate(stretch))) if _bent(stretch) else 1.0
 
 
 def direction(essential_matrix: np.ndarray, query: np.ndarray, match: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import adjoint, angle_of, from_tangent, to_matrix
+from segvlad_ros.geometry import adjoint, from_tangent, to_matrix
 from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose
 from segvlad_ros.verification import two_view
 from segvlad_ros.verification.absolute_pose import metric_pose
-from segvlad_ros.verification.view import Correspondences, View, find_correspondences, normalised, same_segments
+from segvlad_ros.verification.matchers import LIGHTERGLUE, NEAREST, nearest_matcher
+from segvlad_ros.verification.view import Correspondences, View, normalised
 
 # Coverage counts the cells of this grid, columns and rows, that hold an inlier.
 _GRID = 8, 6
@@ -38,8 +40,13 @@ class VerificationSettings:
         grows with their square; 0 keeps none
     :ivar max_error: of an inlier, share of the image's width; larger forgives blur and bad calibration, and lets more
         wrong correspondences agree by chance
-    :ivar max_ratio: distance of a descriptor to the nearest one by that to the second nearest; larger finds more
-        correspondences and more wrong ones among them
+    :ivar matcher: what pairs keypoints: 'nearest', their descriptors alone, or the network 'lighterglue', which takes
+        keypoints of XFeat, and proves more places in several times the time
+    :ivar weights: of that network
+    :ivar learned_keypoints: of each image, the best ones, that it sees; more prove more places, in a time that grows
+        with their square
+    :ivar max_ratio: of 'nearest', distance of a descriptor to the nearest one by that to the second nearest; larger
+        finds more correspondences and more wrong ones among them
     :ivar min_inlier_share: inliers as a share of the correspondences; larger proves fewer places where much has moved
         or repeats itself, and fewer wrong ones
     :ivar min_metric_inliers: inliers of 'pnp'; larger proves fewer places with depth, and fewer wrong ones
@@ -63,11 +70,15 @@ class VerificationSettings:
         trust metric poses less
     :ivar angle_error_rad: likewise of the rotation
     :ivar max_distance_m: between the cameras; larger accepts views of one scene from further away, smaller refutes them
-    :ivar max_angle_rad: between the cameras; larger accepts views that are turned away further, smaller refutes them
+    :ivar max_angle_rad: between the directions in which the cameras look, however they are rolled; larger accepts views
+        that are turned away further, smaller refutes them
     """
 
     candidates: int = setting(3, low=0, high=20)
     max_keypoints: int = setting(500, low=0, high=5000)
+    matcher: str = setting(NEAREST, choices=(NEAREST, LIGHTERGLUE))
+    weights: Path | None = None
+    learned_keypoints: int = setting(512, low=50, high=5000)
     max_error: float = setting(0.004, low=0.0005, high=0.05)
     max_ratio: float = setting(0.8, low=0.3, high=1.0)
     min_inlier_share: float = setting(0.5, low=0.0, high=1.0)
@@ -132,12 +143,20 @@ class Geometry:
 
 def verify(query: View, match: View, segments: np.ndarray | None = None,
            settings: VerificationSettings = VerificationSettings()) -> Geometry:
-    """Test whether a match found by segments also holds point by point.
+    """Test whether a match found by segments also holds point by point, by the nearest descriptors.
 
     :param segments: (E, 2) int, matched segments of query and match; correspondences are first sought inside them
     """
-    inside = None if segments is None else same_segments(query, match, segments)
-    pairs = find_correspondences(query.keypoints, match.keypoints, inside, settings.max_ratio)
+    return verify_pairs(query, match, nearest_matcher(settings.max_ratio)(query, match, segments), settings)
+
+
+def verify_pairs(query: View, match: View, pairs: Correspondences,
+                 settings: VerificationSettings = VerificationSettings()) -> Geometry:
+    """Test whether these pairs of keypoints hold together.
+
+    :param pairs: what a :data:`~segvlad_ros.verification.matchers.Matcher` has found
+    """
+    pairs = pairs.in_sight(query, match)
     if len(pairs) < settings.min_metric_inliers:
         return Geometry('too_few_correspondences', f'{len(pairs)} points of the two images correspond, at least '
                         f'{settings.min_metric_inliers} needed', correspondences=len(pairs))
@@ -168,6 +187,7 @@ class _Scene:
     def __init__(self, query: View, match: View, pairs: Correspondences, settings: VerificationSettings) -> None:
         self.query, self.match, self.pairs, self.settings = query, match, pairs, settings
         self.pixels = query.pixels(pairs.query), match.pixels(pairs.match)
+        self.stretch = query.stretch(pairs.query), match.stretch(pairs.match)
         self.max_error = settings.max_error * (query.size[0] + match.size[0]) / 2
         self.calibrated = query.camera_model is not None and match.camera_model is not None
         self.tested = 0  # correspondences with a depth
@@ -201,7 +221,7 @@ class _Scene:
         limits = self.settings
         if self.calibrated:
             name = 'essential'
-            model, inliers = two_view.essential(*self.pixels, *self.matrices, self.max_error)
+            model, inliers = two_view.essential(*self.pixels, *self.matrices, self.max_error, stretch=self.stretch)
         else:
             name = 'fundamental'
             model, inliers = two_view.fundamental(*self.pixels, self.max_error)
@@ -211,7 +231,7 @@ class _Scene:
         consistent = int(inliers.sum())
         motion, inliers = self._motion(model, inliers)
         behind = consistent - int(inliers.sum())
-        plane = two_view.homography(*self.pixels, 2 * self.max_error)[1]
+        plane = two_view.homography(*self.pixels, 2 * self.max_error, self.stretch)[1]
         poorer = min(len(self.query.keypoints.depths), len(self.match.keypoints.depths))
         needed = min(limits.min_epipolar_inliers,
                      max(limits.min_planar_inliers, math.ceil(limits.min_keypoint_share * poorer)))
@@ -234,8 +254,8 @@ class _Scene:
     def _judge(self, model: str, inliers: np.ndarray, tested: int, least: int, coverage: float) -> tuple[str, str]:
         """Case and reason by number, share and spread of the inliers."""
         count = int(inliers.sum())
-        covered = min(_coverage(pixels[inliers], view.size)
-                      for pixels, view in zip(self.pixels, (self.query, self.match)))
+        covered = min(_coverage(view.keypoints.positions[rows[inliers]], view.size)
+                      for view, rows in ((self.query, self.pairs.query), (self.match, self.pairs.match)))
         found = f'{count} of {tested} correspondences agree on one {model} model'
         if count < least:
             return 'too_few_inliers', f'{found}, at least {least} needed'
@@ -249,7 +269,8 @@ class _Scene:
         """Case and reason, where the motion shows that the same scene is seen from another place."""
         if case not in ('verified', 'clustered'):
             return case, reason
-        distance, angle = float(np.linalg.norm(match_from_query[:3, 3])), angle_of(match_from_query)
+        distance = float(np.linalg.norm(match_from_query[:3, 3]))
+        angle = math.acos(float(np.clip(match_from_query[2, 2], -1, 1)))  # between the optical axes
         if scaled and distance > self.settings.max_distance_m:
             return 'too_far', f'the same scene, but seen from {distance:.1f} m away'
         if angle > self.settings.max_angle_rad:

@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
 
 from segvlad_ros.types import CameraModel, Keyframe, Keypoints, Pose
+from segvlad_ros.verification.lens import ideal_pixels, stretch
 
 # Standard deviation of a depth camera's depth, as a share of it.
 DEPTH_ERROR = 0.02
@@ -71,14 +71,24 @@ class View:
         focal = width / 2 / math.tan(_LIKELY_WIDTH_RAD / 2)
         return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
+    @cached_property
+    def _ideal(self) -> np.ndarray:
+        return (self.keypoints.positions.astype(np.float64) if self.camera_model is None
+                else ideal_pixels(self.keypoints.positions, self.camera_model))
+
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """(n, 2) float64, positions of n keypoints without the lens's distortion: ideal pixels of the same K."""
-        pixels = self.keypoints.positions[rows].astype(np.float64)
-        camera = self.camera_model
-        if camera is None or not np.any(camera.distortion) or not len(pixels):
-            return pixels
-        undistort = cv2.fisheye.undistortPoints if camera.distortion_model == 'equidistant' else cv2.undistortPoints
-        return undistort(pixels[:, None], camera.matrix, camera.distortion, P=camera.matrix)[:, 0]
+        return self._ideal[rows]
+
+    def stretch(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) float64, ideal pixels to a pixel of the image there, see :mod:`~segvlad_ros.verification.lens`."""
+        return (np.ones(len(rows)) if self.camera_model is None
+                else stretch(self.keypoints.positions[rows], self.camera_model))
+
+    @property
+    def in_sight(self) -> np.ndarray:
+        """(P,) bool, keypoints whose ray geometry can use; not those at the rim of a fisheye lens."""
+        return np.isfinite(self._ideal).all(axis=1)
 
 
 def normalised(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -98,6 +108,11 @@ class Correspondences:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    def in_sight(self, query: View, match: View) -> Correspondences:
+        """Those whose rays geometry can use on both sides."""
+        kept = query.in_sight[self.query] & match.in_sight[self.match]
+        return self if kept.all() else Correspondences(self.query[kept], self.match[kept])
 
 
 def find_correspondences(query: Keypoints, match: Keypoints, inside: np.ndarray | None = None,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from segvlad_ros.description.covered import cut, without_covered
 from segvlad_ros.description.describer import Describer
 from segvlad_ros.description.projection import NoProjection, PcaProjection, SeededProjection
 from segvlad_ros.description.segments import segments_from_masks
@@ -33,6 +34,24 @@ def projections():
     return [NoProjection(WORDS, DIMENSION), SeededProjection(WORDS, DIMENSION, 16),
             SeededProjection(WORDS, DIMENSION, 64),
             PcaProjection(rng.random(width) / 99, rng.standard_normal((12, width)), rng.uniform(1, 2, 12))]
+
+
+@pytest.mark.parametrize('device', DEVICES)
+def test_what_a_mask_leaves(scene, device):
+    pixels, features = scene
+    quality = np.linspace(0, 1, len(pixels), dtype=np.float32)
+    usable = np.ones((480, 640), bool)
+    usable[100:] = False
+    numpy = cut(Masks(pixels, quality), usable)
+    tensor = cut(Masks(torch.from_numpy(pixels).to(device), quality), usable)
+    assert 0 < len(numpy) < len(pixels)
+    assert tensor.masks.device.type == device
+    np.testing.assert_array_equal(tensor.masks.cpu(), numpy.masks)
+    np.testing.assert_array_equal(tensor.quality, numpy.quality)
+    grids = [without_covered(FeatureGrid(each, GRID.rows, GRID.cols), usable, GRID).features
+             for each in (features, torch.from_numpy(features).to(device))]
+    np.testing.assert_array_equal(grids[1].cpu(), grids[0])
+    assert 9 < (grids[0] == 0).all(axis=1).sum() < GRID.cells
 
 
 @pytest.mark.parametrize('device', DEVICES)

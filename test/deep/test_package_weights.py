@@ -48,7 +48,7 @@ def test_two_workers_that_ask_at_once_get_the_same_file(tmp_path):
     assert [worker.returncode for worker in workers] == [0, 0], said
     path = Path(said[0][0].strip())
     assert said[1][0] == said[0][0]
-    assert [file.name for file in path.parent.iterdir()] == ['lighterglue.pt']
+    assert [file.name for file in path.parent.iterdir()] == ['lighterglue.onnx']
     assert sha256_of(path) == CATALOGUE['lighterglue'].sha256
 
 

@@ -136,9 +136,13 @@ class Peer:
 
     def another(self, name: str):
         """One more node, which the same thread spins."""
-        self._others.append(rclpy.create_node(name, namespace=self.namespace, context=self._context))
-        self._executor.add_node(self._others[-1])
-        return self._others[-1]
+        return self.spin(rclpy.create_node(name, namespace=self.namespace, context=self._context))
+
+    def spin(self, node):
+        """Have the same thread spin a node, and destroy it at the end."""
+        self._others.append(node)
+        self._executor.add_node(node)
+        return node
 
     def listen(self, kind, topic: str, qos=10) -> list:
         """Collect the messages of a topic; what two subscriptions hear comes twice."""

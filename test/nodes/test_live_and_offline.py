@@ -15,6 +15,7 @@ from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.frame_assembler import InputSettings
+from segvlad_ros.io.masks import read_mask
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import config_directory
@@ -25,8 +26,10 @@ SECOND = 10 ** 9
 START = 1_700_000_000 * SECOND
 IMAGES, LAP, LEAP, ZOOM = 70, 35, 49, 56
 SIZE = 240, 180
+BODY = 'body.png'  # beside the bag: what of each image is not the robot's own bonnet
 MOUNT = Pose(np.array([0.2, 0.0, 0.4]), np.array([-0.5, 0.5, -0.5, 0.5]), 'base_link')
-TOPICS = {'image': '/image/compressed', 'camera_info': '/camera_info', 'depth': '/depth', 'odom': '/odom'}
+TOPICS = {'image': '/image/compressed', 'camera_info': '/camera_info', 'depth': '/depth', 'mask': '/mask',
+          'odom': '/odom'}
 
 
 def at(x, frame='odom'):
@@ -38,10 +41,21 @@ def camera(number):
     return CameraModel(*SIZE, np.array([[focal, 0, 120], [0, focal, 90], [0, 0, 1]]), np.array([0.01, 0, 0, 0, 0]))
 
 
+def somebody(number):
+    """Who walks through the image, at half its size; now and then nobody is there."""
+    usable = np.ones((SIZE[1] // 2, SIZE[0] // 2), bool)
+    if number % 5:
+        usable[20:, 10 * (number % 11):10 * (number % 11) + 25] = False
+    return usable
+
+
 @pytest.fixture(scope='module')
 def bag(tmp_path_factory):
-    """Two laps along a painted wall; odometry starts again, and the lens changes."""
+    """Two laps along a painted wall, and somebody before it; odometry starts again, and the lens changes."""
     path = tmp_path_factory.mktemp('bags') / 'run'
+    bonnet = np.full(SIZE[::-1], 255, np.uint8)
+    bonnet[-25:, 60:190] = 0
+    assert cv2.imwrite(str(path.parent / BODY), bonnet)
     rng = np.random.default_rng(7)
     wall = cv2.resize(rng.integers(0, 255, (14, 260, 3), np.uint8), (60 * LAP, SIZE[1]), interpolation=cv2.INTER_CUBIC)
     wall = np.hstack([wall, wall[:, :SIZE[0]]])
@@ -55,6 +69,8 @@ def bag(tmp_path_factory):
             written.write_camera_info('/camera_info', stamp, 'wall_camera', camera(number))
             written.write_depth('/depth', stamp + 4_000_000, 'wall_camera',
                                 np.full(SIZE[::-1], 1.0 + number % 7, np.float32))
+            if number % 7 != 3:
+                written.write_mask('/mask', stamp - 3_000_000, 'wall_camera', somebody(number))
             written.write_image_jpeg('/image/compressed', stamp, 'wall_camera', wall[:, left:left + SIZE[0]])
         written.write_odometry('/odom', START + IMAGES * SECOND, at(IMAGES - LEAP))
     return path
@@ -75,8 +91,11 @@ def quarter(folder):
 def offline(bag, without, preset_name):
     """Keyframes and answers, as the nodes' core gives them."""
     places = PlaceRecognizer(preset_name, gate=KeyframeGate())
-    topics = BagTopics(**{name: '' for name in without})
-    for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT)):
+    topics = BagTopics(**{'mask': '/mask', **{name: '' for name in without}})
+    for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(bag.parent / BODY))):
+        number = (frame.stamp_ns - START) // SECOND
+        walks = 'mask' not in without and number % 7 != 3 and number % 5 > 0
+        assert (frame.mask[:-25].all() and not frame.mask[-1, 100]) == (not walks)
         keyframe = places.process(frame)
         if keyframe is not None:
             yield keyframe, places.recognize(keyframe, exclude_recent=True)
@@ -92,14 +111,14 @@ def play(bag, namespace, without):
                           check=False)
 
 
-@pytest.mark.parametrize('without', [(), ('depth',), ('camera_info',), ('odom',)], ids='_'.join)
+@pytest.mark.parametrize('without', [(), ('depth', 'mask'), ('camera_info', 'mask'), ('odom',)], ids='_'.join)
 def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, without):
     preset = quarter(bag.parent) if without else 'classic'
     mount = [*MOUNT.translation.tolist(), *MOUNT.quaternion.tolist()]  # no wheel has tf2_msgs
     reliable = {f'qos_overrides.{namespace}{topic}.subscription.reliability': 'reliable' for topic in TOPICS.values()}
     builder = Robot(peer, launch('map_builder', {
         'preset': preset, 'image_transport': 'compressed', 'sync_timeout_s': 5.0, 'base_from_camera': mount,
-        **reliable}))
+        'mask_file': str(bag.parent / BODY), **reliable}))
     localizer = Robot(peer, launch('localizer', {'preset': preset, 'source': 'descriptors'}, {
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe'}))
     builder.running()
@@ -124,6 +143,7 @@ def test_the_same_bag_gives_the_same_answers(bag, peer, launch, namespace, witho
 
 def same_keyframe(live, offline):
     np.testing.assert_allclose(live.description.descriptors, offline.description.descriptors, atol=2e-3)
+    np.testing.assert_array_equal(live.description.boxes, offline.description.boxes)
     for name in ('pose', 'base_from_camera'):
         one, two = getattr(live, name), getattr(offline, name)
         assert (one is None) == (two is None), name

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from segvlad_ros.geometry import unit_quaternion
 from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings
+from segvlad_ros.io.masks import read_mask
 from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.ros.input.synchroniser import Bundle, Synchroniser
@@ -60,6 +62,7 @@ class ImageInput:
                 ('odom', Odometry, 'odom', self._take_odometry, ODOMETRY_DEPTH),
                 ('camera_info', CameraInfo, 'camera_info', self._synchroniser.add_camera_info, COMPANION_DEPTH),
                 ('depth', self._depth_kind, self._depth_topic, self._synchroniser.add_depth, COMPANION_DEPTH),
+                ('mask', Image, 'mask', self._synchroniser.add_mask, COMPANION_DEPTH),
                 ('image', self._image_kind, self.topic, self._take_image, 1)):
             self._subscriptions[name] = qos.subscribe(
                 node, kind, topic, self._unless_paused(callback), qos.sensor(depth), callback_group=node.sensor_group,
@@ -89,13 +92,6 @@ class ImageInput:
                        hint='is the camera running, is the topic remapped?',
                        against_loss=qos.against_loss(compressed=self._image_kind is CompressedImage))
 
-    def decode(self, message: Any) -> np.ndarray:
-        """(height, width, 3) uint8 RGB of an image that somebody sent beside the stream.
-
-        :raises SegvladError: it cannot be decoded, or is too large
-        """
-        return self._assembler.decode(message)
-
     def frame(self, bundle: Bundle) -> Frame:
         """Decode a bundle; runs in the worker's thread.
 
@@ -107,7 +103,14 @@ class ImageInput:
             self._node.statistics.count(incomplete=1)
             self._node.report(f'image used without {", ".join(bundle.missing)}: nothing with a fitting stamp came')
         return self._assembler.frame(bundle.image, depth=bundle.depth, camera_info=bundle.camera_info,
-                                     odometry=bundle.odometry)
+                                     odometry=bundle.odometry, mask=bundle.mask)
+
+    def picture(self, message: Any) -> Frame:
+        """Decode an image that comes by itself; with a frame_id it counts as one of this camera, with its mask.
+
+        :raises SegvladError: it cannot be decoded, is too large, or the mask is not of such images
+        """
+        return self._assembler.picture(message)
 
     def _check_order(self, stamp: int) -> None:
         back_s = (self._last_stamp_ns - stamp) * 1e-9
@@ -165,5 +168,6 @@ def _transported(name: str, transport: str, node: Any) -> tuple[str, type]:
 def _settings(parameters: NodeParameters) -> InputSettings:
     fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
     mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
+    mask = read_mask(Path(parameters['mask_file']).expanduser()) if parameters['mask_file'] else None
     return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
-                         parameters['ignore_frame_ids'], max_megapixels=parameters['max_megapixels'])
+                         parameters['ignore_frame_ids'], max_megapixels=parameters['max_megapixels'], mask=mask)

@@ -12,7 +12,7 @@ from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.stamp_cache import StampCache, make_cache
 from segvlad_ros.types import Pose
 
-CACHED_MESSAGES = 10  # depth images and camera_infos; a third of a second at 30 Hz, more than an image waits
+CACHED_MESSAGES = 10  # depth images, masks and camera_infos; a third of a second at 30 Hz, more than an image waits
 CACHED_POSES = 1000
 TWO_CLOCKS_S = 10.0  # nothing is delayed so long
 LATE_NS = round(LATE_S * 1e9)
@@ -24,7 +24,7 @@ class Bundle:
 
     :ivar image: sensor_msgs Image or CompressedImage
     :ivar received_s: steady time of its receipt, seconds
-    :ivar depth, camera_info: messages, or None
+    :ivar depth, mask, camera_info: messages, or None
     :ivar odometry: interpolated at the image's stamp, or None
     :ivar missing: the inputs that were expected and did not come in time, each with what came instead
     """
@@ -35,6 +35,7 @@ class Bundle:
     camera_info: Any | None = None
     odometry: OdometryPose | None = None
     missing: tuple[str, ...] = ()
+    mask: Any | None = None
 
 
 @dataclass
@@ -47,17 +48,17 @@ class _Waiting:
 class Synchroniser:
     """Holds images until their companions have come or the time is up, and hands them on in order of arrival.
 
-    Depth is the message nearest in stamp within the tolerance; odometry is interpolated at the image's stamp;
-    camera_info is the one nearest in stamp, which is waited for where it came with every image so far, and none where
-    it changes around the image, for nobody knows when the lens has moved. An input that nobody publishes is not waited
-    for. Not thread-safe: call it from one callback group.
+    Depth and mask are the messages nearest in stamp within the tolerance; odometry is interpolated at the image's
+    stamp; camera_info is the one nearest in stamp, which is waited for where it came with every image so far, and none
+    where it changes around the image, for nobody knows when the lens has moved. An input that nobody publishes is not
+    waited for. Not thread-safe: call it from one callback group.
 
     :param emit: receives each :class:`Bundle`
-    :param expected: whether somebody publishes an input: 'depth', 'camera_info', 'odom'
+    :param expected: whether somebody publishes an input: 'depth', 'mask', 'camera_info', 'odom'
     :param now_s: steady clock, seconds
     :param schedule: asks for a call of :meth:`advance` after so many seconds
     :param timeout_s: longest wait of an image
-    :param tolerance_s: largest difference of the stamps of image and depth
+    :param tolerance_s: largest difference of the stamps of an image and of its depth and mask
     :param odom_max_gap_s: longest gap in the odometry that is interpolated
     """
 
@@ -101,7 +102,12 @@ class Synchroniser:
 
     def add_depth(self, depth: Any) -> None:
         """Take a depth image."""
-        self._depth.add(depth)
+        self._nearby['depth'].add(depth)
+        self.advance()
+
+    def add_mask(self, mask: Any) -> None:
+        """Take a mask."""
+        self._nearby['mask'].add(mask)
         self.advance()
 
     def add_camera_info(self, camera_info: Any) -> None:
@@ -130,7 +136,7 @@ class Synchroniser:
 
     def _forget(self) -> None:
         self._in_step, self._newest_info_ns = False, 0  # camera_info has come with the last image
-        self._depth = self._make_cache(CACHED_MESSAGES)
+        self._nearby = {name: self._make_cache(CACHED_MESSAGES) for name in ('depth', 'mask')}
         self._camera_info = self._make_cache(CACHED_MESSAGES)
 
     def advance(self) -> None:
@@ -150,24 +156,26 @@ class Synchroniser:
         found = {
             'camera_info': self._camera_info.nearest(stamp) is not None and not (
                 self._in_step and self._newest_info_ns < stamp),
-            'depth': self._depth_of(stamp) is not None,
+            'depth': self._near('depth', stamp) is not None,
+            'mask': self._near('mask', stamp) is not None,
             'odom': newest is not None and newest >= stamp,
         }
         return tuple(name for name, there in found.items() if not there and self._expected(name))
 
-    def _depth_of(self, stamp: int) -> Any | None:
-        depth = self._depth.nearest(stamp)
-        return depth if depth is not None and abs(stamp_ns(depth) - stamp) <= self._tolerance_ns else None
+    def _near(self, name: str, stamp: int) -> Any | None:
+        """The depth image or mask that belongs to an image."""
+        found = self._nearby[name].nearest(stamp)
+        return found if found is not None and abs(stamp_ns(found) - stamp) <= self._tolerance_ns else None
 
     def _bundle(self, waited: _Waiting) -> Bundle:
         stamp = stamp_ns(waited.image)
-        depth, odometry = self._depth_of(stamp), self._odometry.at(stamp)
+        depth, mask, odometry = self._near('depth', stamp), self._near('mask', stamp), self._odometry.at(stamp)
         camera_info = None if self._changes(stamp) else self._camera_info.nearest(stamp)
-        there = {'camera_info': camera_info, 'depth': depth, 'odom': odometry}
+        there = {'camera_info': camera_info, 'depth': depth, 'mask': mask, 'odom': odometry}
         self._in_step = camera_info is not None and stamp_ns(camera_info) == stamp
         missing = tuple(name + self._instead(name, stamp) for name, value in there.items()
                         if value is None and self._expected(name))
-        return Bundle(waited.image, waited.received_s, depth, camera_info, odometry, missing)
+        return Bundle(waited.image, waited.received_s, depth, camera_info, odometry, missing, mask)
 
     def _changes(self, stamp: int) -> bool:
         """Whether camera_info says one thing before an image and another one after it."""
@@ -178,8 +186,8 @@ class Synchroniser:
         """How far off the stamps are of what did come, where a delay does not explain it."""
         if name == 'camera_info':
             return ' (which changes just there)' if self._changes(stamp) else ''
-        depth = self._depth.nearest(stamp) if name == 'depth' else None
-        other = self._odometry.newest_stamp_ns() if name == 'odom' else None if depth is None else stamp_ns(depth)
+        nearest = self._nearby[name].nearest(stamp) if name in self._nearby else None
+        other = self._odometry.newest_stamp_ns() if name == 'odom' else None if nearest is None else stamp_ns(nearest)
         off_s = 0.0 if other is None else (other - stamp) * 1e-9
         if abs(off_s) < TWO_CLOCKS_S:
             return ''

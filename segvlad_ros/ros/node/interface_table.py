@@ -86,6 +86,9 @@ INPUTS = (
              (*IMAGES, 'depth_transport: raw')),
     Endpoint('depth/compressedDepth', 'sensor_msgs/CompressedImage', 'The same as PNG; `depth/compressed` with '
              '`depth_transport: compressed`.', BOTH, BEST_EFFORT, 5, (*IMAGES, 'depth_transport: compressedDepth')),
+    Endpoint('mask', 'sensor_msgs/Image', 'Likewise, mono8: 0 covers people and what else belongs to no place, '
+             'anything else is used. For the robot itself there is `mask_file`: [cameras](cameras.md).', BOTH,
+             BEST_EFFORT, 5, IMAGES),
     Endpoint('odom', 'nav_msgs/Odometry', 'Likewise, interpolated at the stamp of the image.', BOTH, BEST_EFFORT, 50,
              IMAGES),
     Endpoint('odom', 'nav_msgs/Odometry', "Of the robot's base, at any rate.", POSE_GRAPH, BEST_EFFORT, 100),

@@ -93,22 +93,26 @@ TABLE: tuple[Parameter, ...] = (
               one_of=('auto', 'builtin', 'cv_bridge')),
     Parameter('image_bits', 0, 'Bits of the camera in 16-bit images (mono16, rgb16, bayer_*16) that leave the upper '
               'ones empty: 10, 12, ...; 0: all 16, but images that look otherwise are refused.', minimum=0, maximum=16),
+    Parameter('mask_file', '', "PNG of what each image shows that belongs to no place, as the robot's own body: 0 "
+              'covers, anything else is used. Of the size of the images, or of that of the whole image made smaller or '
+              'larger. People and the like come on the topic mask.'),
     Parameter('max_megapixels', 25.0, 'Images that claim more pixels, or 16 times those of their camera_info, are '
               'refused before they are decoded.', minimum=0.01, maximum=100.0),
-    Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth and odometry.',
+    Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth, mask and odometry.',
               minimum=0.0, maximum=10.0),
-    Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth.',
+    Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth or mask.',
               minimum=0.0, maximum=10.0),
     Parameter('odom_max_gap_s', 0.5, 'Longest gap between two odometry messages that is interpolated.',
               minimum=0.0, maximum=60.0),
     Parameter('rectified', False, 'The images are rectified: they fit P of camera_info, and have no distortion. Those '
               'of a topic that is called so (image_rect) count as rectified in any case.'),
-    Parameter('ignore_frame_ids', False, "Use depth and camera_info although their frame_id is not the image's, as of "
-              "registered depth that keeps the depth camera's frame."),
+    Parameter('ignore_frame_ids', False, "Use depth, mask and camera_info although their frame_id is not the image's, "
+              "as of registered depth that keeps the depth camera's frame."),
     Parameter('base_frame', 'base_link', "Frame of the robot's base; all poses in the results are of this frame. Where "
               'odometry is of another frame and no transform tells how the two lie to each other, of that one.'),
     Parameter('base_from_camera', [0.0] * 7, "Pose of the camera's optical frame in base_frame: x y z (metres), "
-              'quaternion x y z w; all zero: look it up in TF.'),
+              'quaternion x y z w; all zero: look it up in TF. Images of a camera that sits on its side or '
+              'upside-down are described upright by it.'),
     Parameter('keyframe.min_interval_s', 0.5, 'No keyframe sooner than this after the last one, by image stamps.',
               minimum=0.0, maximum=3600.0, read_only=False),
     Parameter('keyframe.min_distance_m', 0.5, 'With odometry: a keyframe after this distance, or after the rotation.',

@@ -4,7 +4,9 @@ import learned_features_page as page
 import numpy as np
 import pytest
 
-from segvlad_ros.types import Pose
+from segvlad_ros.evaluation.metrics import Outcome
+from segvlad_ros.evaluation.truth import PlaceTruth
+from segvlad_ros.types import Candidate, KeyframeId, Pose, Recognition, Status
 
 
 def pose(metres, degrees=0.0):
@@ -33,6 +35,19 @@ def test_wide_is_far_apart_and_still_one_place():
     truth = benchmark.wide_truth(pose(0), entries, usable)
     assert (truth.true, truth.ignored) == ({1, 2}, {0})
     assert benchmark.wide_truth(pose(0), entries[:1], usable[:1]) is None
+
+
+def test_near_images_are_ranked_and_a_match_from_further_back_counts_neither_way():
+    def outcome(true, ignored=()):
+        candidates = tuple(Candidate(entry, KeyframeId(0, 's', entry, 0), 0.5, 0.1, 1) for entry in (1, 2))
+        return Outcome('q', Recognition(Status.MATCHED, '', candidates),
+                       PlaceTruth(frozenset(true), frozenset(ignored)))
+
+    numbers = benchmark.numbers_of({
+        benchmark.WIDE: [outcome([2], ignored=[1])], 'ground_truth': [outcome([2]), outcome([1])],
+        'place_truth': [outcome([2], ignored=[1]), outcome([1]), outcome([3])]})
+    assert (numbers['recall@1'], numbers['recall@5'], numbers['wide']['recall@1']) == (0.5, 1.0, 1.0)
+    assert (numbers['correct'], numbers['false'], numbers['ignored']) == (1, 1, 1)
 
 
 def test_a_setting_is_chosen_without_the_set_that_it_is_reported_on():

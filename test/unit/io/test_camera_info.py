@@ -33,7 +33,12 @@ def info(*, roi=None, **changes):
     ('fisheye', [0.1, 0.0, 0.0, 0.0], 'equidistant', 4),
     ('', [], 'plumb_bob', 0),
     ('none', [0.0] * 5, 'plumb_bob', 0),
-    ('equidistant', [0.0] * 5, 'plumb_bob', 0)])
+    ('equidistant', [], 'plumb_bob', 0),
+    ('equidistant', [0.0] * 4, 'equidistant', 4),  # the angle itself: an ideal fisheye lens
+    ('equidistant', [0.0] * 5, 'equidistant', 4),
+    ('kannala_brandt', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4),
+    ('Kannala Brandt4', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4),
+    ('equi', [0.1, 0.02, 0.003, 0.0004], 'equidistant', 4)])
 def test_distortions_that_drivers_send(name, given, kept, coefficients):
     model = camera_model(info(distortion_model=name, d=given))
     assert (model.distortion_model, len(model.distortion)) == (kept, coefficients)
@@ -81,6 +86,9 @@ def test_rectified_images_fit_p_and_have_no_distortion():
     with pytest.raises(SegvladError, match='P is all zero'):
         camera_model(info(d=[0.1, -0.2, 0.0, 0.0, 0.0], p=[0.0] * 12), rectified=True)
     assert camera_model(info(p=[0.0] * 12), rectified=True).matrix.ravel().tolist() == K
+    ideal = info(p=[0.0] * 12, d=[0.0] * 4, distortion_model='equidistant')
+    assert camera_model(ideal, rectified=True).straight
+    assert not camera_model(ideal).straight
 
 
 def test_an_image_that_is_cut_and_binned():

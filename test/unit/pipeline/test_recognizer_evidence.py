@@ -19,7 +19,7 @@ from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Status, Verification
-from segvlad_ros.verification.verify import VerificationSettings, verify
+from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
 
 SETTINGS = RecognitionSettings(
     SearchSettings(), VoteSettings(floor=1e-6), PlaceSettings(near_keyframes=2, near_distance_m=1.0),
@@ -265,7 +265,7 @@ def test_two_look_alikes_are_ambiguous_unless_geometry_rules_one_out():
 def test_visits_that_nobody_has_joined_cost_a_few_comparisons_and_hide_no_twin(monkeypatch):
     """A map of many laps that was driven without asking: one scene, a hundred times, each a place of its own."""
     compared = []
-    monkeypatch.setattr(verifier, 'verify', lambda *args: compared.append(1) or verify(*args))
+    monkeypatch.setattr(verifier, 'verify_pairs', lambda *args: compared.append(1) or verify_pairs(*args))
 
     def visited(twin):
         recognizer = map_of(settings=replace(SETTINGS, search=SearchSettings(neighbours=500)))

@@ -61,6 +61,20 @@ def test_an_image_alone_does_not_wait(rig):
     assert alone.wakes == []
 
 
+def test_a_mask_is_joined_as_depth_is(rig):
+    masked = rig('mask')
+    masked.sync.add_mask(at(Image, 0.9))
+    masked.image(1.0)
+    assert masked.out == []
+    masked.sync.add_mask(at(Image, 1.015))
+    masked.image(2.0)
+    masked.now += 0.3
+    masked.sync.advance()
+    first, second = masked.out
+    assert (stamp_ns(first.mask), first.depth, first.missing) == (round(1.015 * SECOND), None, ())
+    assert (second.mask, second.missing) == (None, ('mask',))
+
+
 def test_everything_is_joined_by_stamp(rig):
     full = rig('depth', 'camera_info', 'odom')
     full.sync.add_camera_info(at(CameraInfo, 0.5))

@@ -1,0 +1,239 @@
+"""What pairs XFeat's keypoints best: the nearest descriptor or LighterGlue, beside SIFT.
+
+    python benchmark/learned_matcher.py pairs --data ../shared/data --work /tmp/matchers [--count N]
+    python benchmark/learned_matcher.py decisions --data ../shared/data --work /tmp/matchers
+
+writes results/learned_matcher.{json,md}; the weights of the preset learned, and lighterglue, must be there. Images are
+described once, into maps under --work, one folder a preset.
+
+Pairs: of hololens_office, N pairs that show one place, of all that its truth knows, and for N queries the keyframe that
+looks most alike of all that show another place. The query is as it was described, the other one as a map keeps it.
+Proven: with more inliers than any pair of two places has here, that passes the tests of share, spread and side.
+
+Decisions: of the preset learned with either matcher, by a calibration that was learned from the two other real sets.
+"""
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import cv2
+import numpy as np
+from calibration import LEFT_OUT, joined, left_out, samples, save_left_out
+from drives import Recorder, Trial, play, real_trials, true_poses
+from tables import RESULTS, command_line, heading, table, write_results
+
+from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
+from segvlad_ros.evaluation.measure import machine
+from segvlad_ros.evaluation.metrics import decision_metrics
+from segvlad_ros.geometry import distance, rotation_angle
+from segvlad_ros.pipeline import presets
+from segvlad_ros.pipeline.presets import build_matcher, config_directory, load_preset
+from segvlad_ros.types import Keypoints
+from segvlad_ros.verification.matchers import Matcher
+from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
+from segvlad_ros.verification.view import Correspondences, View
+
+OFFICE = 'hololens_office'
+SETS = 'corridor', 'rtabmap_corridor_loop', OFFICE
+# Of each row: preset, keypoints of an image, matcher.
+ROWS = (('classic', 500, 'nearest'), ('learned', 500, 'nearest'), ('learned', 1000, 'nearest'),
+        ('learned', 500, 'lighterglue'), ('learned', 1000, 'lighterglue'))
+GUISES = 'with depth', 'without'
+# As few inliers as can be: what no wrong pair reaches is to be found.
+_LOOSE = {'min_metric_inliers': 6, 'min_epipolar_inliers': 8, 'min_planar_inliers': 8, 'min_keypoint_share': 0.0}
+# What the preset learned is with either matcher.
+DECIDED = {'nearest': {}, 'lighterglue': {
+    'matcher: nearest': 'matcher: lighterglue', 'min_epipolar_inliers: 70': 'min_epipolar_inliers: 40',
+    'min_planar_inliers: 45': 'min_planar_inliers: 30'}}
+Pair = tuple[int, int]
+
+
+def office(preset: str, data: Path, work: Path) -> Trial:
+    """The drive through the office, described by a preset."""
+    (work / preset).mkdir(parents=True, exist_ok=True)
+    recorder = Recorder(load_preset(preset, {'calibration': None}), work / preset)
+    return next(trial for name, trial in real_trials(recorder, data) if name == OFFICE)
+
+
+def pairs_of(trial: Trial, count: int) -> tuple[list[Pair], list[Pair]]:
+    """(query, keyframe) that show one place, and that show two that look alike."""
+    places, of = [where for _, where in trial.queries], list(trial.truths.values())[-1]
+    true, false = [], []
+    for query, where in enumerate(places):
+        usable = np.arange(len(places)) < query - trial.exclude_frames
+        truth = of(where, places, usable)
+        if truth is not None:
+            true += [(query, entry) for entry in sorted(truth.true)]
+            counted = np.isin(np.arange(len(places)), [*truth.true, *truth.ignored])
+            false.append((query, np.flatnonzero(usable & ~counted)))
+    rows = [keyframe.description.descriptors for keyframe, _ in trial.queries]
+    others = [(query, entries.tolist()) for query, entries in false if len(entries)]
+    false = [(query, max(entries, key=lambda entry: (rows[query] @ rows[entry].T).max(axis=1).mean()))
+             for query, entries in _spread(others, count)]
+    return _spread(true, count), false
+
+
+def _spread(things: Sequence, count: int) -> list:
+    return [things[number] for number in np.linspace(0, len(things) - 1, min(count, len(things))).astype(int)]
+
+
+def measured_pairs(data: Path, work: Path, count: int) -> dict[str, Any]:
+    """One dictionary a row, and how far apart the wrong pairs are."""
+    pairs = pairs_of(office('learned', data, work), count)
+    rows = []
+    for name, most, kind in ROWS:
+        views = [View.of(keyframe) for keyframe, _ in office(name, data, work).queries]
+        settings = replace(load_preset(name).geometry, matcher=kind, learned_keypoints=most, **_LOOSE)
+        rows.append({'preset': name, 'keypoints': most, 'matcher': kind} | _row(views, pairs, most, settings))
+        print({**rows[-1], **{guise: rows[-1][guise]['proven'] for guise in GUISES}}, flush=True)
+    poses = list(true_poses(data / OFFICE).values())
+    apart = [(distance(poses[query], poses[entry]), math.degrees(rotation_angle(poses[query], poses[entry])))
+             for query, entry in pairs[1]]
+    return {'rows': rows, 'wrong_pairs': [{'metres': round(metres, 2), 'degrees': round(degrees)}
+                                          for metres, degrees in apart]}
+
+
+def _row(views: list[View], pairs: tuple[list[Pair], list[Pair]], most: int,
+         settings: VerificationSettings) -> dict[str, Any]:
+    matcher, clocks = build_matcher(settings), (time.perf_counter, time.process_time)
+    inliers, spent = {guise: ([], []) for guise in GUISES}, []
+    for kind, group in enumerate(pairs):
+        for query, entry in group:
+            first, second = _first(views[query], most), _kept(_first(views[entry], most))
+            begin = [clock() for clock in clocks]
+            found = matcher(first, second, None)
+            spent.append([clock() - start for clock, start in zip(clocks, begin)])
+            for guise, seen in zip(GUISES, (lambda view: view, _image_only)):
+                verdict = verify_pairs(seen(first), seen(second), found, settings)
+                inliers[guise][kind].append(verdict.inliers if verdict.proven else 0)
+    wall, cpu = np.median(np.array(spent) * 1e3, axis=0).tolist()
+    row: dict[str, Any] = {'pairs': len(pairs[0]), 'wrong_pairs': len(pairs[1]), 'wall_ms': wall, 'cpu_ms': cpu}
+    for guise, (true, false) in inliers.items():
+        worst, found = max(false), np.array(true)
+        row[guise] = {'proven': int((found > worst).sum()), 'wrong': worst, 'inliers': true, 'wrong_inliers': false}
+    return row
+
+
+def _first(view: View, most: int) -> View:
+    points = view.keypoints
+    return replace(view, keypoints=Keypoints(points.positions[:most], points.descriptors[:most], points.depths[:most]),
+                   depth_error=view.depth_error[:most])
+
+
+def _kept(view: View) -> View:
+    return replace(view, keypoints=unpack_keypoints(pack_keypoints(view.keypoints)))
+
+
+def _image_only(view: View) -> View:
+    points = view.keypoints
+    return replace(view, keypoints=replace(points, depths=np.full_like(points.depths, np.nan)), camera_model=None,
+                   scale_source='')
+
+
+def preset_with(matcher: str, work: Path) -> Path:
+    """A file of the preset learned with a matcher, without a calibration."""
+    text = (config_directory() / 'learned.yaml').read_text().partition('\ncalibration:')[0]
+    changes = {**DECIDED[matcher], 'vocabulary: ': f'vocabulary: {config_directory()}/',
+               'min_probability: 0.5': 'min_probability: 0'}
+    for before, after in changes.items():
+        text = text.replace(before, after)
+    path = work / f'{matcher}.yaml'
+    path.write_text(text)
+    return path
+
+
+def decided(matcher: str, data: Path, work: Path) -> dict[str, dict]:
+    """What the preset learned accepts of each set and guise with a matcher, by a calibration of the other sets."""
+    cv2.setNumThreads(1)
+    path, maps = preset_with(matcher, work), work / 'learned'
+    preset = load_preset(path)
+    with mock.patch.object(presets, 'build_matcher', _remembering(build_matcher)):
+        sets = joined(part for name in SETS for part in samples((name, None), str(path), data, maps, learning=True))
+        save_left_out(left_out(sets, preset), work)
+        rows = {}
+        for title, trial in _columns(Recorder(preset, maps), data):
+            judged = replace(preset, calibration=work / LEFT_OUT.format(title.partition(',')[0]),
+                             decision=replace(preset.decision, min_probability=0.5))
+            outcomes = play(trial, judged).outcomes
+            accepted = [outcome.accepted for outcome in outcomes if outcome.accepted is not None]
+            rows[title] = {**decision_metrics(outcomes), 'correct': sum(accepted),
+                           'false': len(accepted) - sum(accepted)}
+            print(matcher, title, rows[title], flush=True)
+    return rows
+
+
+def _columns(recorder: Recorder, data: Path) -> Iterable[tuple[str, Trial]]:
+    trials = [(title, trial) for title, trial in real_trials(recorder, data) if title in SETS]
+    whole = trials[-1][1]
+    return [*trials, (f'{OFFICE}, without depth', whole.seen(camera=True)),
+            (f'{OFFICE}, images only', whole.seen(odometry=True, camera=True))]
+
+
+def _remembering(build: Callable[[VerificationSettings], Matcher]) -> Callable[[VerificationSettings], Matcher]:
+    """The same pairs are asked for in every guise of a drive."""
+    known: dict[tuple, Correspondences] = {}
+
+    def built(settings: VerificationSettings) -> Matcher:
+        matcher = build(settings)
+
+        def remembered(query: View, match: View, segments: np.ndarray | None) -> Correspondences:
+            key = (settings.matcher, *(view.keypoints.positions.tobytes() for view in (query, match)), *query.size,
+                   *match.size, None if segments is None or settings.matcher != 'nearest' else segments.tobytes())
+            if key not in known:
+                known[key] = matcher(query, match, segments)
+            return known[key]
+
+        return remembered
+
+    return built
+
+
+def as_page(results: dict[str, Any], where: dict) -> str:
+    """The tables of what has been measured."""
+    about = ' '.join(__doc__[__doc__.index('Pairs:'):].split())
+    lines = heading("The matcher of XFeat's keypoints", 'learned_matcher.py', where, about)
+    if 'pairs' in results:
+        lines += table(('preset', 'keypoints', 'matcher', 'ms a pair', 'CPU ms', *(
+            f'{name} {guise}' for guise in GUISES for name in ('proven', 'most inliers of a wrong pair,'))), (
+            (row['preset'], row['keypoints'], row['matcher'], f'{row["wall_ms"]:.0f}', f'{row["cpu_ms"]:.0f}', *(
+                cell for guise in GUISES for cell in (f'{row[guise]["proven"]} of {row["pairs"]}',
+                                                      row[guise]['wrong']))) for row in results['pairs']['rows']))
+    if 'decisions' in results:
+        lines += ['', *table(('set', *(f'{kind}: {name}' for kind in results['decisions']
+                                       for name in ('correct', 'false', 'recall'))), (
+            (title, *(cell for rows in results['decisions'].values() for cell in (
+                rows[title]['correct'], rows[title]['false'], f'{rows[title]["recall"]:.2f}')))
+            for title in next(iter(results['decisions'].values()))))]
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    """Measure one of the two, and write it beside the other."""
+    parser = command_line(__doc__, sets=True)
+    parser.add_argument('part', choices=('pairs', 'decisions'))
+    parser.add_argument('--count', type=int, default=100, metavar='N', help='pairs of each kind (%(default)s)')
+    parser.add_argument('--matchers', nargs='+', choices=DECIDED, default=list(DECIDED), help='that decide')
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.part == 'pairs':
+        measured = measured_pairs(args.data, args.work, args.count)
+    else:
+        office('learned', args.data, args.work)
+        measured = {name: decided(name, args.data, args.work) for name in args.matchers}
+    path = RESULTS / 'learned_matcher.json'
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    results.pop('machine', None)
+    results[args.part] = measured if args.part == 'pairs' else {**results.get('decisions', {}), **measured}
+    where = machine('cpu')
+    write_results('learned_matcher', where, results, as_page(results, where))
+
+
+if __name__ == '__main__':
+    main()

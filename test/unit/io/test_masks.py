@@ -1,0 +1,146 @@
+"""Mask files, and the whole way of masks through bags and folders: pictures that differ by what is covered are one."""
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from bag_samples import scene, write_quick_preset
+
+from segvlad_ros.cli import main
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_topics import BagTopics
+from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.io.masks import MaskFiles, fitted, read_mask
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.types import SegvladError
+
+SECOND = 1_000_000_000
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def half(value=255, shape=(120, 160)):
+    pixels = np.full(shape, value, np.uint8)
+    pixels[shape[0] // 2:] = 0
+    return pixels
+
+
+@pytest.mark.parametrize('pixels', [half(), half(1), np.dstack([half()] * 3), half().astype(np.uint16) * 200])
+def test_zero_covers_and_anything_else_is_used(tmp_path, pixels):
+    usable = read_mask(write(tmp_path / 'mask.png', pixels))
+    assert usable.dtype == bool
+    assert usable[:60].all()
+    assert not usable[60:].any()
+
+
+def test_masks_that_cannot_be_used_are_refused(tmp_path):
+    with pytest.raises(SegvladError, match='covers everything: 0 covers'):
+        read_mask(write(tmp_path / 'black.png', half() * 0))
+    with pytest.raises(SegvladError, match='cannot be read'):
+        MaskFiles(tmp_path / 'nothing.png')
+    (tmp_path / 'text.png').write_text('no image')
+    with pytest.raises(SegvladError, match='text.png'):
+        read_mask(tmp_path / 'text.png')
+    with pytest.raises(SegvladError, match='mask a.png has 160 x 120 pixels, the image 160 x 100'):
+        fitted(half() > 0, (100, 160, 3), 'mask a.png')
+
+
+def test_a_mask_of_another_size_is_resized():
+    small = fitted(half() > 0, (480, 640), 'it')
+    assert small.shape == (480, 640)
+    assert small[:240].all() and not small[240:].any()
+
+
+def test_a_folder_has_one_for_each_image(tmp_path):
+    write(tmp_path / 'masks/7.png', half())
+    write(tmp_path / 'masks/8.jpg.png', half(1))
+    masks = MaskFiles(tmp_path / 'masks')
+    for image in ('7.jpg', '8.jpg'):
+        assert masks.of(tmp_path / image, (120, 160, 3)).sum() == 60 * 160
+    assert masks.of(tmp_path / '9.jpg', (120, 160, 3)) is None
+    with pytest.raises(SegvladError, match='7.png has 160 x 120 pixels'):
+        masks.of(tmp_path / '7.jpg', (120, 120, 3))
+
+
+def robot_in(rgb, seed):
+    """What the lower half of an image shows when the robot is in it."""
+    return np.vstack([rgb[:60], scene(70 + seed, view=seed)[60:]])
+
+
+def descriptors(path):
+    with PlaceMap.open(path, read_only=True) as opened:
+        return [opened.keyframe(identity).description.descriptors for identity in opened.ids()]
+
+
+def test_a_map_of_images_does_not_know_what_a_mask_covers(tmp_path, capsys):
+    write_quick_preset(tmp_path)
+    for seed, folder in enumerate(('clean', 'robot'), 1):
+        for number in range(3):
+            write(tmp_path / folder / f'{number}.png', robot_in(scene(number), seed)[:, :, ::-1])
+    mask = write(tmp_path / 'mask.png', half())
+    preset = ['--preset', str(tmp_path / 'small.yaml')]
+    for folder in ('clean', 'robot'):
+        assert main(['map', 'build', 'images', str(tmp_path / folder), '--all-images', '--mask', str(mask),
+                     '--output', str(tmp_path / f'{folder}.segvlad'), *preset]) == 0
+    clean, robot = (descriptors(tmp_path / f'{folder}.segvlad') for folder in ('clean', 'robot'))
+    assert len(clean) == 3
+    assert all(map(np.array_equal, clean, robot))
+    (tmp_path / 'truth.csv').write_text('query,references\n' + ''.join(
+        f'robot/{number}.png,clean/{number}.png\n' for number in range(3)))
+    capsys.readouterr()
+    command = ['evaluate', 'images', '--references', str(tmp_path / 'clean'), '--queries', str(tmp_path / 'robot'),
+               '--ground-truth', str(tmp_path / 'truth.csv'), '--json', *preset]
+    scores = []
+    for options in ([], ['--mask', str(mask)]):
+        assert main([*command, *options, '--output', str(tmp_path / 'out.json')]) == 0
+        scores.append(json.loads((tmp_path / 'out.json').read_text())['answers'])
+    assert scores[0] != scores[1]
+    capsys.readouterr()
+    assert main(['describe', str(tmp_path / 'robot/0.png'), '--mask', str(mask), '--json', *preset]) == 0
+    assert all(y + height <= 60 for _, y, _, height in json.loads(capsys.readouterr().out)['boxes'])
+    assert main([*command, '--mask', str(write(tmp_path / 'other.png', half(shape=(99, 160))))]) == 2
+    assert 'has 160 x 99 pixels, the image 160 x 120' in capsys.readouterr().err
+
+
+@pytest.fixture
+def bag(tmp_path):
+    path = tmp_path / 'run'
+    with BagWriter(path) as written:
+        for second in range(1, 7):
+            written.write_image('/camera/image_raw', second * SECOND, 'camera', robot_in(scene(second), second))
+            if second != 3:
+                written.write_mask('/people', second * SECOND + 5_000_000, 'camera', half() > 0)
+            written.write_depth('/camera/depth', second * SECOND, 'camera', np.ones((120, 160), np.float32))
+    return path
+
+
+def test_masks_of_a_bag_come_by_stamp(bag):
+    frames = list(read_frames(bag, BagTopics(mask='/people')))  # and the images are found without naming them
+    assert [frame.mask is None for frame in frames] == [second == 3 for second in range(1, 7)]
+    assert all(frame.depth is not None for frame in frames)
+    assert frames[0].mask[:60].all() and not frames[0].mask[60:].any()
+    with pytest.raises(SegvladError, match="no masks on '/nobody'"):
+        read_frames(bag, BagTopics(mask='/nobody'))
+
+
+def test_bags_by_the_command_line(tmp_path, bag, capsys):
+    write_quick_preset(tmp_path)
+    static = write(tmp_path / 'mask.png', half())
+    command = ['map', 'build', 'bag', str(bag), '--preset', str(tmp_path / 'small.yaml'), '--image-topic',
+               '/camera/image_raw']
+    for name, options in (('topic', ['--mask-topic', '/people']), ('static', ['--mask', str(static)])):
+        assert main([*command, *options, '--output', str(tmp_path / f'{name}.segvlad')]) == 0
+    by_topic, by_file = (descriptors(tmp_path / f'{name}.segvlad') for name in ('topic', 'static'))
+    assert [np.array_equal(*each) for each in zip(by_topic, by_file)] == [second != 3 for second in range(1, 7)]
+    capsys.readouterr()
+    twice = ['--mask', str(static), '--mask', str(static), '--output', str(tmp_path / 'no.segvlad')]
+    assert main([*command, *twice]) == 2
+    assert 'give it once for each --image-topic' in capsys.readouterr().err
+
+
