@@ -127,6 +127,8 @@ def test_masks_static_and_of_one_image(value):
     assert np.array_equal(Rig().frame(mask=png).mask, someone)
 
 
+@pytest.mark.fault('camera', 'a static mask that does not fit the images',
+                   'the images are refused: a map in which the robot sees itself would be worth nothing')
 def test_a_static_mask_of_another_image_is_no_small_matter():
     """A map in which the robot sees itself everywhere would be worth nothing: the image is refused."""
     rig = Rig(mask=np.ones((48, 48), bool))
@@ -142,6 +144,7 @@ def test_a_picture_that_comes_alone():
     assert (other.base_from_camera, other.mask) == (None, None)
 
 
+@pytest.mark.fault('camera', 'a camera_info of a fisheye with all coefficients zero', 'taken as it says, and said once')
 def test_an_ideal_fisheye_lens_is_said_once_it_is_taken_for_one():
     rig = Rig()
     lens = {'distortion_model': 'equidistant', 'd': [0.0] * 4}
