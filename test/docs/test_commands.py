@@ -42,7 +42,7 @@ def check_ros2(arguments):
         given = {value.split(':=')[0] for word, value in zip(arguments, arguments[1:]) if word == '-p'}
         assert known
         assert given <= known
-    if arguments[:2] == ['launch', 'segvlad_ros'] and arguments[2] != '<file>':
+    if arguments[:2] == ['launch', 'segvlad_ros'] and arguments[2] not in ('<file>', 'FILE'):
         check_launch(ROOT / 'launch' / arguments[2], arguments[3:])
 
 
