@@ -188,6 +188,7 @@ class Localizer(SegvladNode):
     def _remove(self, ids: Sequence[KeyframeId]) -> None:
         self._places.recognizer.remove(ids)
         self._places.recognizer.compact()
+        self._path.remove(ids)
         for identity in ids:
             self._markers.place(identity, None)
         self._markers.publish()

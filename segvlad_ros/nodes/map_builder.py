@@ -136,6 +136,7 @@ class MapBuilder(SegvladNode):
         return kept
 
     def _tell_removed(self, ids: Sequence[KeyframeId]) -> None:
+        self._path.remove(ids)
         for identity in ids:
             self._markers.place(identity, None)
         if ids:
@@ -275,7 +276,6 @@ class MapBuilder(SegvladNode):
     def _remove(self, request: RemoveKeyframes.Request) -> int:
         ids = keyframes_to_remove(request, self._map)
         removed = self._map.remove(ids) if self._keeper is None else self._keeper.remove(ids)
-        self._path.restart()
         self._tell_removed(ids)
         self._markers.publish()
         return removed

@@ -457,6 +457,8 @@ def test_a_free_running_camera_drops_and_counts(builder, pictures):
     assert float(values['input rate [Hz]']) > 1
 
 
+@pytest.mark.fault('camera', 'a camera_info that changes in the middle of a run, to anything',
+                   'what fits is used for its images; else there is no camera, one warning, and the run goes on')
 def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
     """What fits is used for the images it belongs to; else there is no camera, one warning, and the run goes on."""
     robot = builder({'depth_transport': 'compressedDepth'})
@@ -483,6 +485,7 @@ def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
     assert robot.statuses[-1].images_rejected == 0
 
 
+@pytest.mark.fault('image', '700 bytes of JPEG that claim 9999 x 9999 pixels', 'refused by `max_megapixels`')
 def test_an_image_that_no_camera_takes_is_refused(builder, pictures):
     """700 bytes of JPEG that claim 9999 x 9999 pixels were decoded into 300 MB, and described."""
     robot = builder({'image_transport': 'compressed'})
