@@ -212,9 +212,12 @@ def from_place_descriptor(message: interfaces.PlaceDescriptor) -> Keyframe:
     norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
     if count and (norms.min() < 0.9 or norms.max() > 1.1):
         raise SegvladError('descriptors that are no unit vectors')
-    boxes = np.array([(b.x_offset, b.y_offset, b.width, b.height) for b in message.segments], np.int32)
+    boxes = np.array([(b.x_offset, b.y_offset, b.width, b.height) for b in message.segments], np.int64)
+    if boxes.max(initial=0) > np.iinfo(np.int32).max:
+        raise SegvladError(f'boxes of {boxes.max()} pixels: no image is so large')
     place = PlaceDescription(
-        descriptors / np.maximum(norms, 1e-6), boxes.reshape(count, 4), np.array(message.segment_pixels, np.int64),
+        descriptors / np.maximum(norms, 1e-6), boxes.reshape(count, 4).astype(np.int32),
+        np.array(message.segment_pixels, np.int64),
         rejected='' if count else 'its image has no segments', keypoints=_keypoints(message))
     base, moved = message.base_from_camera, message.optimized_pose
     return Keyframe(

@@ -19,6 +19,7 @@ EXPECTED = {
     'Keyframes': ('map_builder/markers', 'MarkerArray'),
     'Matches': ('localizer/markers', 'MarkerArray'),
     'Match image': ('localizer/match_image', 'Image'),
+    'Closures': ('pose_graph/markers', 'MarkerArray'),
     'Optimised path': ('pose_graph/path', 'Path'),
 }
 
@@ -41,7 +42,7 @@ def test_the_displays_that_people_need_are_there_and_on():
     assert {name: display['Topic']['Value'] for name, display in DISPLAYS.items() if 'Topic' in display} == {
         name: topic for name, (topic, _) in EXPECTED.items()}
     assert all(display['Enabled'] and display['Value'] for display in DISPLAYS.values())
-    assert MANAGER['Global Options']['Fixed Frame'] == 'odom'
+    assert MANAGER['Global Options']['Fixed Frame'] == 'map'  # the launch files set another: see test_launching
 
 
 @pytest.mark.parametrize('name', EXPECTED)

@@ -114,11 +114,15 @@ def _bad_quaternion(message):
     message.pose.pose.orientation.w = message.pose.pose.orientation.y = 0.0
 
 
+def _huge_box(message):
+    message.segments[0].width = 2 ** 32 - 1  # does not fit into 32 bits with a sign
+
+
 @pytest.mark.fault('topic', 'a keyframe whose sizes and numbers do not fit together', 'refused before it is used')
 @pytest.mark.parametrize('change', [
     _set(dimension=4000), _set(segment_count=65535), _set(encoding=9), _set(segments=[]), _set(segment_pixels=[1]),
     _set(keypoints=[1.0, 2.0, 3.0]), _set(keypoint_depths=[1.0]), _set(keypoint_descriptors=[1] * 10), _poison,
-    _set(descriptors=[0] * 64), _bad_quaternion])
+    _set(descriptors=[0] * 64), _bad_quaternion, _huge_box])
 def test_descriptors_that_do_not_fit_together_are_refused(change):
     message = conversions.to_place_descriptor(full_keyframe(), '')
     change(message)
