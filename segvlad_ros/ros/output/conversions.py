@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FARTHEST_M = 1e8  # from the origin of any frame on Earth, its centre too
+
 
 def to_time(stamp_ns: int) -> Time:
     """Nanoseconds as a stamp."""
@@ -108,8 +110,15 @@ def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:
 
 
 def from_odometry(message: Any) -> Pose:
-    """The base pose of a nav_msgs/Odometry."""
-    return from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance)
+    """The base pose of a nav_msgs/Odometry; a covariance that is none is unknown.
+
+    :raises SegvladError: numbers that are no pose of a robot
+    """
+    known = np.isfinite(message.pose.covariance).all()
+    pose = from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance if known else None)
+    if abs(pose.translation).max() > FARTHEST_M:
+        raise SegvladError(f'a position {abs(pose.translation).max():.3g} m from the origin')
+    return pose
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
