@@ -65,6 +65,7 @@ def test_arguments_reach_the_node_with_their_types():
     assert remappings_of(node, given) == [('image', '/camera/rgb')]
 
 
+@pytest.mark.fault('parameter', 'a launch argument of the wrong type', 'refused before anything starts')
 @pytest.mark.parametrize(('wrong', 'words'), [
     ({'append': 'yes'}, 'append:=yes must be true or false'), ({'robot_id': 'x'}, 'robot_id:=x must be a whole number'),
     ({'use_sim_time': '1'}, 'use_sim_time:=1 must be true or false'),
