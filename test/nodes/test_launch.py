@@ -150,7 +150,7 @@ def parameter_file(tmp_path, namespace):
     return file
 
 
-@pytest.mark.fault('parameter', 'names such as `y` or `1e3` on the command line of a launch', 'they stay names')
+@pytest.mark.fault('parameter', 'names such as `y` or `off` on the command line of a launch', 'they stay names')
 def test_names_that_yaml_takes_for_something_else(ros2_launch, peer, tmp_path):
     launched = ros2_launch('mapping', map='y', camera='off', robot_id='7', base_from_camera='0 0 1 0 0 0 1')
     launched.robot(peer, 'map_builder').running()
