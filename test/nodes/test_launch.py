@@ -109,6 +109,8 @@ def test_each_launch_file_runs_its_nodes(name, ros2_launch, peer):
     assert launched.text().count('process has finished cleanly') == len(NODES[name])
 
 
+@pytest.mark.fault('node', 'a launch with something that is missing',
+                   'it is found before anything starts; nothing is left running')
 @pytest.mark.parametrize(('arguments', 'words'), [
     ({'rviz': 'true'}, 'there is no rviz2 of the package rviz2'),
     ({'localizer_params': '/nowhere.yaml'}, 'there is no file /nowhere.yaml'),
@@ -149,6 +151,7 @@ def parameter_file(tmp_path, namespace):
     return file
 
 
+@pytest.mark.fault('parameter', 'names such as `y` or `off` on the command line of a launch', 'they stay names')
 def test_names_that_yaml_takes_for_something_else(ros2_launch, peer, tmp_path):
     launched = ros2_launch('mapping', map='y', camera='off', robot_id='7', base_from_camera='0 0 1 0 0 0 1')
     launched.robot(peer, 'map_builder').running()
