@@ -11,8 +11,8 @@ BASE := not deep and not slam and not fleet and not cluster and not browser and 
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_DOMAIN_ID VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup demo test test-nodes test-compat test-deep test-slam test-fleet test-cluster test-report test-long
-.PHONY: lint docs docs-run docs-tables benchmark benchmark-gpu gpu clean
+.PHONY: help setup demo test test-nodes test-compat test-deep test-slam test-launch test-fleet test-cluster test-report
+.PHONY: test-long lint docs docs-run docs-tables benchmark benchmark-gpu gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,12 @@ test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with th
 test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
 	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m "slam and not long"
+
+test-launch:  ## ros2 launch, ros2 lifecycle, bond and TF with the real packages, built from their sources (from GitHub)
+	@VENV=$(VENV) .ci/setup dev slam
+	VENV=$(VENV) .ci/launch-tools build/launch-tools
+	. build/launch-tools/setup.bash && SEGVLAD_REQUIRE_LAUNCH=1 $(BIN)/pytest test/nodes/test_launch.py \
+	  test/nodes/test_bond.py test/nodes/test_pose_graph_node.py test/unit/ros/node/test_launching.py
 
 test-fleet:  ## the tests of the place database of many robots (Milvus, embedded)
 	@VENV=$(VENV) .ci/setup dev fleet

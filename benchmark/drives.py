@@ -23,7 +23,7 @@ from segvlad_ros.description.describer import Describer
 from segvlad_ros.evaluation.measured import top_k
 from segvlad_ros.evaluation.metrics import Outcome
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, as_given, read_truth, truth_of_pose
-from segvlad_ros.geometry import PoseHistory, distance, identity, relative, rotation_angle
+from segvlad_ros.geometry import PoseHistory, distance, from_matrix, identity, relative, rotation_angle, to_matrix
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -35,6 +35,7 @@ from segvlad_ros.types import CameraModel, Frame, Keyframe, Keypoints, Pose, Sta
 
 REAL_SETS = 'corridor', 'rtabmap_corridor_loop', 'hololens_office'
 RATE_HZ = 5.0  # of the real sets, which have no stamps
+ABOUT_FACE = np.diag([-1.0, -1.0, 1.0, 1.0])  # half a turn on the spot
 Run = list[tuple[Keyframe, Pose | Path]]
 """Keyframes with their true pose, or the image whose truth a file knows."""
 
@@ -163,17 +164,21 @@ def with_arrays(keyframe: Keyframe, arrays: Mapping[str, np.ndarray], prefix: st
                                                  keypoints=points))
 
 
-def simulated_frames(scenario: str, **changes) -> Iterator[tuple[Frame, Pose]]:
-    """The images that become keyframes, as a bag would bring them, with their true poses."""
+def simulated_frames(scenario: str, *, turned: bool = False, **changes) -> Iterator[tuple[Frame, Pose]]:
+    """The images that become keyframes, as a bag would bring them, with their true poses.
+
+    :param turned: the robot looks the other way at each place, and its odometry knows it
+    """
     robot = SimulatedRobot(load_scenario(scenario, **changes))
     odometry, gate = PoseHistory(), KeyframeGate()
     for stamp, reported, _ in robot.poses():
-        odometry.add(stamp, reported)
+        odometry.add(stamp, from_matrix(to_matrix(reported) @ ABOUT_FACE, reported.frame) if turned else reported)
     for number in range(robot.image_count):
-        stamp = stamp_ns(number / robot.scenario.image_rate_hz)
-        pose = odometry.at(stamp)
-        if gate.check(stamp, pose).accept:
-            frame = robot.frame(number)
+        seconds = number / robot.scenario.image_rate_hz
+        pose = odometry.at(stamp_ns(seconds))
+        if gate.check(stamp_ns(seconds), pose).accept:
+            (x, y, yaw), _ = robot.drive.at(seconds)
+            frame = robot.place(x, y, yaw + np.pi, number) if turned else robot.frame(number)
             jpeg = cv2.imencode('.jpg', cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
             rgb = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             yield replace(frame, rgb=rgb, depth=np.round(frame.depth * 1000) / 1000, pose=pose), frame.pose

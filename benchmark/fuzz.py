@@ -183,8 +183,10 @@ def campaign(path: Path, seed: int, only: str = '', minutes: float = math.inf) -
         raise SegvladError(f'{path} is of seed {known["seed"]}: go on with that, or move it away')
     tallies = {name: Tally(**known.get('targets', {}).get(name, {})) for name in TARGETS}
     end, where = time.monotonic() + 60 * minutes, machine()
-    while time.monotonic() < end and any(tallies[name].done < TARGETS[name].wanted for name in _chosen(only)):
-        for name in _chosen(only):
+    chosen = [name for name in TARGETS if re.search(only, name)]
+    while time.monotonic() < end and any(tallies[name].done < TARGETS[name].wanted for name in chosen):
+        # those that have come least far go first
+        for name in sorted(chosen, key=lambda name: tallies[name].done / TARGETS[name].wanted):
             if tallies[name].done < TARGETS[name].wanted and time.monotonic() < end:
                 turn(name, seed, tallies[name], TURN_S)
                 print(name, asdict(tallies[name]), flush=True)
@@ -192,10 +194,6 @@ def campaign(path: Path, seed: int, only: str = '', minutes: float = math.inf) -
                     each: asdict(tally) for each, tally in tallies.items()}}, indent=1) + '\n')
                 path.with_suffix('.md').write_text(as_markdown(where, seed, tallies))
     return tallies
-
-
-def _chosen(only: str) -> list[str]:
-    return [name for name in TARGETS if re.search(only, name)]
 
 
 def as_markdown(where: dict, seed: int, tallies: dict[str, Tally]) -> str:

@@ -7,9 +7,10 @@ The preset is ``classic``, as shipped; each query is asked for itself, without o
 - *building*: the corridors of the simulated building (world WORLD), mapped by a camera that looks ahead, a picture
   every 2 m; asked from 0.15 m beside each spot, by other light, turned by TURNS degrees. *camera behind*: mapped by a
   second camera, too, that looks back;
-- *hololens_office*: each EVERY-th frame is asked about among all frames that are at least APART frames older and lie
-  within NEAR_M of it, by the angle to the one of them that looks most in its direction; those that have none within
-  NEAR_M have no place and are not asked. An answer is right if it is a match with a frame within RIGHT_M.
+- *hololens_office*: each frame is asked about among those that are at least APART frames older, if one of them lies
+  within NEAR_M; rows are by the angle to the one of these that looks most in its direction.
+
+An answer is right if it is a match with a picture within RIGHT_M.
 """
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ SPOTS = ([(x, 1.4, 0.0) for x in np.arange(2.5, 14, 2.0)] + [(15.2, y, np.pi / 2
          + [(x, 7.7, np.pi) for x in np.arange(14, 3, -2.0)])
 TURNS = 0, 30, 45, 60, 90, 135, 180
 BEHIND = compose(Pose(np.zeros(3), np.array([0.0, 0, 1, 0]), 'base_link'), BASE_FROM_CAMERA)
-EVERY, APART, NEAR_M, RIGHT_M = 3, 40, 1.0, 2.0
+APART, NEAR_M, RIGHT_M = 40, 1.0, 3.5
 BINS = 0, 20, 40, 60, 90, 180
 SECOND = 10 ** 9
 
@@ -77,7 +78,7 @@ def in_building() -> Iterator[dict[str, object]]:
                 answer = places.recognize(pictures.take(aside, 1), independent=True)
                 if answer.status == Status.MATCHED:
                     found = np.subtract(SPOTS[spots[places][answer.candidates[0].entry]], (x, y, yaw))
-                    near = np.hypot(*found[:2]) <= 3.5
+                    near = np.hypot(*found[:2]) <= RIGHT_M
                     right, wrong = right + near, wrong + (not near)
             row |= {f'{name}: found': int(right), f'{name}: wrong': int(wrong)}
         yield row
@@ -107,7 +108,7 @@ def in_office(folder: Path) -> Iterator[dict[str, object]]:
             places.add(keyframes[number - APART])
         away = np.linalg.norm(poses[:max(0, number - APART + 1), :3, 3] - poses[number, :3, 3], axis=1)
         near = np.flatnonzero(away <= NEAR_M)
-        if number % EVERY or not len(near):
+        if not len(near):
             continue
         angle = np.degrees(np.arccos((looks[near] @ looks[number]).max().clip(-1, 1)))
         tally = counts[max(low for low in BINS[:-1] if low <= angle)]

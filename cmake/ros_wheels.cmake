@@ -25,6 +25,9 @@ endfunction()
 # headers by a path below the source tree, which CMake rejects too: such paths serve the build only.
 function(ros_wheels_keep_venv_out_of_exports)
   set(target ${PROJECT_NAME}__rosidl_generator_py)
+  if(NOT TARGET ${target})  # a package without messages, of .ci/launch-tools
+    return()
+  endif()
   get_target_property(dirs ${target} INTERFACE_INCLUDE_DIRECTORIES)
   set(kept "")
   foreach(dir IN LISTS dirs)

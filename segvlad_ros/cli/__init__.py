@@ -45,15 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     chosen = next((word for word in arguments if not word.startswith('-')), None)
-    parser, module = _parser(chosen)
-    args = parser.parse_args(arguments)
-    _prepare_output(args.verbose)
     try:
+        parser, module = _parser(chosen)
+        args = parser.parse_args(arguments)
+        _prepare_output(args.verbose)
         status = module.run(args)
         sys.stdout.flush()
         return status
     except SegvladError as error:
-        print(f'segvlad {args.command}: {error}', file=sys.stderr)
+        print(f'segvlad {chosen}: {error}', file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
-        print(f'segvlad {args.command}: {one_line(error)}', file=sys.stderr)
+        print(f'segvlad {chosen}: {one_line(error)}', file=sys.stderr)
         return USAGE
     except Exception as error:
         if not out_of_memory(error):

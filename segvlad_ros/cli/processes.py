@@ -22,13 +22,16 @@ def ros_running() -> Iterator[None]:
     """
     try:
         import rclpy
+        from rclpy.signals import SignalHandlerOptions
 
         import segvlad_ros.ros.input.player  # noqa: F401  (needs all that we need of ROS)
         from segvlad_ros.ros.node.qos import allow_large_images
     except ImportError as error:
         raise SegvladError(f'no ROS 2 in this environment ({error}): source it, or pip install this package') from None
     allow_large_images()
-    rclpy.init()
+    # The command line is ours: rclpy would read --remap in it. And Ctrl-C is a KeyboardInterrupt: rclpy would shut down
+    # below whoever is publishing.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield
     finally:

@@ -33,6 +33,12 @@ def quarter_turns(base_from_camera: Pose | None) -> int:
     return round((math.pi / 2 - math.atan2(-down, right)) / (math.pi / 2)) % 4
 
 
+def upright_from_camera(base_from_camera: Pose | None) -> np.ndarray:
+    """(3, 3) rotation from the optical frame to that of a camera whose images are upright."""
+    to_the_left = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    return np.linalg.matrix_power(to_the_left, quarter_turns(base_from_camera))
+
+
 def turned(image: np.ndarray | None, turns: int) -> np.ndarray | None:
     """An image of any kind, turned to the left; itself without turns."""
     return image if image is None or not turns else np.ascontiguousarray(np.rot90(image, turns))

@@ -16,6 +16,7 @@ _COLMAP = {
     'SIMPLE_PINHOLE': ('f cx cy', 'plumb_bob'), 'PINHOLE': ('fx fy cx cy', 'plumb_bob'),
     'SIMPLE_RADIAL': ('f cx cy k1', 'plumb_bob'), 'RADIAL': ('f cx cy k1 k2', 'plumb_bob'),
     'OPENCV': ('fx fy cx cy k1 k2 p1 p2', 'plumb_bob'),
+    'SIMPLE_RADIAL_FISHEYE': ('f cx cy k1', 'equidistant'), 'RADIAL_FISHEYE': ('f cx cy k1 k2', 'equidistant'),
     'OPENCV_FISHEYE': ('fx fy cx cy k1 k2 k3 k4', 'equidistant'),
     'FULL_OPENCV': ('fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6', 'rational_polynomial'),
 }

@@ -2,7 +2,8 @@
 
 What the file holds, little-endian throughout:
 
-- ``metadata``: JSON text by key (``map_id``, ``created_ns``, ``dimension``, ``fingerprint``; later ``calibration``),
+- ``metadata``: JSON text by key (``map_id``, ``created_ns``, ``dimension``, ``fingerprint``; may have
+  ``preset`` and ``run_id``),
   and under ``digest`` the BLAKE2b of all others
 - ``sessions``: one run of one robot; ``last_number`` is the highest keyframe number ever given, so that none is reused
 - ``keyframes``: identity, pose as measured, intrinsics, thumbnail, and a BLAKE2b over all that belongs to the keyframe,

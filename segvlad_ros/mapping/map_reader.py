@@ -71,6 +71,7 @@ class MapReader:
         self.fingerprint: dict[str, Any] = fields['fingerprint']
         self.dimension: int = fields['dimension']
         self.preset = str(fields.get('preset', ''))
+        self.run_id = str(fields.get('run_id', ''))
 
     def check_fingerprint(self, wanted: Mapping[str, Any]) -> None:
         """Refuse a map that was made by another pipeline than the one that will use it.

@@ -23,19 +23,20 @@ class PlaceMap(MapReader):
 
     @classmethod
     def create(cls, path: str | Path, fingerprint: Mapping[str, Any], dimension: int, preset: str = '', *,
-               map_id: str = '') -> PlaceMap:
+               map_id: str = '', run_id: str = '') -> PlaceMap:
         """Start a new map and open it for writing.
 
         :param fingerprint: what can be written as JSON
         :param preset: name or path of the preset, to find it again; the fingerprint tells whether it is still the same
         :param map_id: '' makes one up
+        :param run_id: of the run that writes it, see :attr:`run_id`
         :raises SegvladError: the file exists, or cannot be written
         """
         path = Path(path)
         if not 1 <= dimension <= map_format.MAX_DIMENSION:
             raise SegvladError(f'descriptor dimension {dimension} must be 1 to {map_format.MAX_DIMENSION}')
         fields = {'map_id': map_id or uuid.uuid4().hex, 'created_ns': time.time_ns(), 'dimension': int(dimension),
-                  'fingerprint': dict(fingerprint), 'preset': preset}
+                  'fingerprint': dict(fingerprint), 'preset': preset, **({'run_id': run_id} if run_id else {})}
         with map_file.published(path, overwrite=False) as temporary, reporting(path):
             map_file.make_empty(temporary, fields)
         return cls(path, read_only=False)

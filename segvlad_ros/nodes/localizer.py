@@ -78,7 +78,7 @@ class Localizer(SegvladNode):
             self.keyframes = KeyframeInput(self, self.fingerprint, self._answer,
                                            self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
-            self._take(*self._read(parameters['map'], append=False))
+            self.get_logger().info(self._take(*self._read(parameters['map'], append=False)))
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
@@ -86,12 +86,17 @@ class Localizer(SegvladNode):
             place_map.close()
         self._maps, self._places = [], None
         self._match_markers.clear()
+        self._markers.forget()
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self._feedback = qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
                                        qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
         self._path.open()
+
+    def activated(self) -> None:
+        """See :class:`SegvladNode`."""
+        self._markers.show()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -183,11 +188,13 @@ class Localizer(SegvladNode):
     def _remove(self, ids: Sequence[KeyframeId]) -> None:
         self._places.recognizer.remove(ids)
         self._places.recognizer.compact()
+        self._path.remove(ids)
         for identity in ids:
             self._markers.place(identity, None)
+        self._markers.publish()
 
     def _map_id(self) -> str:
-        return '+'.join(place_map.map_id for place_map in self._maps)
+        return '+'.join(dict.fromkeys(place_map.map_id for place_map in self._maps))
 
     def _read(self, name: str, append: bool) -> tuple[PlaceMap, Recognizer | list[tuple[int, Packed]]]:
         """Read all of a map, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
@@ -201,23 +208,28 @@ class Localizer(SegvladNode):
             raise
         return place_map, packed if append else fresh
 
-    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[tuple[int, Packed]]) -> None:
-        """Search a map that was read: instead of the map so far, or its keyframes beside it."""
+    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[tuple[int, Packed]]) -> str:
+        """Search a map that was read: instead of the map so far, or beside it those of its keyframes that are new."""
         if isinstance(loaded, Recognizer):
             ids = loaded.ids  # not those of the file, which may have grown
             self._forget_map()
             self._places.recognizer = loaded
         else:
-            ids = [packed.id for _, packed in loaded]
-            for row, packed in loaded:
+            fresh = [(row, packed) for row, packed in loaded if self._places.recognizer.entry(packed.id) is None]
+            ids = [packed.id for _, packed in fresh]
+            if loaded and not ids:
+                place_map.close()
+                return f'{place_map.path.stem}: all of it is searched already'
+            for row, packed in fresh:
                 self._places.recognizer.add_stored(place_map, row, packed)
                 self._added(outline(packed))
         self._maps.append(place_map)
+        self._markers.publish()
         for oddity in oddities(place_map, self._places.recognizer, self._sessions(), self.parameters['base_frame']):
             self.get_logger().warning(oddity)
         if self.keyframes is not None:
             self.keyframes.known(ids)
-        self.get_logger().info(f'loaded {place_map.path.stem}: {len(ids)} keyframes')
+        return f'loaded {place_map.path.stem}: {len(ids)} keyframes'
 
     def _forget_map(self) -> None:
         for place_map in self._maps:
@@ -229,6 +241,10 @@ class Localizer(SegvladNode):
         self._markers.forget()
         if self.keyframes is not None:
             self.keyframes.forget()
+
+    def _empty_map(self) -> None:
+        self._forget_map()
+        self._markers.publish()
 
     # what the SLAM back-end says
 
@@ -259,12 +275,12 @@ class Localizer(SegvladNode):
         if not request.read_only:
             raise SegvladError('a localizer only reads maps: load with read_only true')
         loaded = self._read(request.name, request.append)
-        self.on_worker(lambda: self._take(*loaded), otherwise=loaded[0].close)
+        said = self.on_worker(lambda: self._take(*loaded), otherwise=loaded[0].close)
         response.map_id, response.keyframes = self._map_id(), self._places.recognizer.count
-        return f'loaded {request.name}'
+        return said
 
     def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
-        self.on_worker(self._forget_map)
+        self.on_worker(self._empty_map)
         return 'the searched map is empty; no file was changed'
 
     def _recognize_image(self, request: RecognizeImage.Request, response: RecognizeImage.Response) -> str:

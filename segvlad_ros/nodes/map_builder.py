@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import sys
 import time
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import Trigger
@@ -44,6 +46,7 @@ class MapBuilder(SegvladNode):
         self._keeper: MapKeeper | None = None  # of a map that is to stay small
         self._places: PlaceRecognizer | None = None
         self._fleet: FleetLink | None = None
+        self._process_id = uuid.uuid4().hex  # of the run, where nobody gives it an id that outlives the process
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._removed = self.create_lifecycle_publisher(
@@ -84,6 +87,10 @@ class MapBuilder(SegvladNode):
         self._feedback = None if self._keeper is None else qos.subscribe(
             self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
             qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
+
+    def activated(self) -> None:
+        """See :class:`SegvladNode`."""
+        self._markers.show()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -129,6 +136,7 @@ class MapBuilder(SegvladNode):
         return kept
 
     def _tell_removed(self, ids: Sequence[KeyframeId]) -> None:
+        self._path.remove(ids)
         for identity in ids:
             self._markers.place(identity, None)
         if ids:
@@ -160,14 +168,15 @@ class MapBuilder(SegvladNode):
 
     def _open(self, name: str, append: bool) -> tuple[PlaceMap, MapKeeper | None]:
         path = self._directory.resolve(name)
-        if append and path.is_file():
+        if path.is_file() and (append or self._is_of_this_run(path)):
             place_map = PlaceMap.open(path, read_only=False, fingerprint=self._fields)
         elif path.exists():
             raise SegvladError(f'map {path.name} exists in {path.parent}: set append to add to it, or choose '
                                'another name')
         else:
             place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
-                                        self._places.describer.dimension, self.parameters['preset'])
+                                        self._places.describer.dimension, self.parameters['preset'],
+                                        run_id=self._run_id)
         keeper = None
         try:
             if self._retention.bounded:
@@ -177,6 +186,18 @@ class MapBuilder(SegvladNode):
             raise
         self.get_logger().info(one_line(f'writing {path} ({place_map.count} keyframes)'))
         return place_map, keeper
+
+    @property
+    def _run_id(self) -> str:
+        return self.parameters['run_id'] or self._process_id
+
+    def _is_of_this_run(self, path: Path) -> bool:
+        """Whether a map was begun by this run, before a cleanup or by a process that has ended: it goes on then."""
+        try:
+            with PlaceMap.open(path) as place_map:
+                return place_map.run_id == self._run_id
+        except SegvladError:
+            return False
 
     def _use(self, place_map: PlaceMap, keeper: MapKeeper | None) -> None:
         self._places.mapper.new_session()
@@ -192,6 +213,7 @@ class MapBuilder(SegvladNode):
             removed = keeper.trim()
             self.statistics.count(keyframes_evicted=len(removed))
             self._tell_removed(removed)
+        self._markers.publish()
 
     def _exchange(self, place_map: PlaceMap, keeper: MapKeeper | None) -> None:
         """Write another map from now on; it was opened, and checked, while mapping went on."""
@@ -254,8 +276,8 @@ class MapBuilder(SegvladNode):
     def _remove(self, request: RemoveKeyframes.Request) -> int:
         ids = keyframes_to_remove(request, self._map)
         removed = self._map.remove(ids) if self._keeper is None else self._keeper.remove(ids)
-        self._path.restart()
         self._tell_removed(ids)
+        self._markers.publish()
         return removed
 
 

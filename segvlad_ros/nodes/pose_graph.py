@@ -5,6 +5,7 @@ import sys
 import time
 from collections import deque
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry, Path
 from visualization_msgs.msg import MarkerArray
@@ -13,10 +14,13 @@ from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
 from segvlad_ros.ros.output.diagnostics import pose_graph_status
 from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, unusable
+from segvlad_ros.ros.output.map_to_odom import MapToOdom
+from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
@@ -42,7 +46,9 @@ class PoseGraphNode(SegvladNode):
         self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
         self._feedback = self.create_lifecycle_publisher(
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
-        self._markers = self.create_lifecycle_publisher(MarkerArray, '~/markers', qos.latched())
+        self._markers = telling_publisher(self, MarkerArray, '~/markers', qos.latched(), self.activated)
+        self._map_to_odom: MapToOdom | None = None
+        self._odometry_ns = 0
 
     def configure(self) -> None:
         """See :class:`SegvladNode`."""
@@ -56,9 +62,14 @@ class PoseGraphNode(SegvladNode):
         self._book = ClosureBook()
         self._inbox.clear()
         self._published_ns, self._published_nodes = 0, 0
+        if parameters['broadcast_map_to_odom']:
+            self._map_to_odom = MapToOdom(self)
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
+        if self._map_to_odom is not None:
+            self._map_to_odom.close()
+        self._map_to_odom = None
         self._graph = None
 
     def activate(self) -> None:
@@ -70,6 +81,10 @@ class PoseGraphNode(SegvladNode):
                           callback_group=self.sensor_group)]
         self._timer = self.create_timer(PERIOD_S, self._call_worker, callback_group=self.sensor_group,
                                         clock=self.steady_clock)
+
+    def activated(self) -> None:
+        """See :class:`SegvladNode`."""
+        show_soon(self, lambda: self._show(*self._graph.path()) if self._graph.nodes else None)
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -91,10 +106,14 @@ class PoseGraphNode(SegvladNode):
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED))]
 
     def _take(self, message: Odometry | LoopClosure) -> None:
+        if isinstance(message, Odometry):
+            self._odometry_ns = from_time(message.header.stamp)
         if not self.paused:
             self._inbox.append(message)
 
     def _call_worker(self) -> None:
+        if self._map_to_odom is not None:  # here, since the worker may take seconds to optimise
+            self._map_to_odom.broadcast(self._odometry_ns)
         if self._inbox:  # what a full queue refuses waits for the next call
             self.post('odometry and loop closures', self._work, newest=True)
 
@@ -115,6 +134,9 @@ class PoseGraphNode(SegvladNode):
             self.statistics.handled(received_s, {'optimise': time.perf_counter() - begin})
         for message in news:
             self._answer(message)
+        correction = None if self._map_to_odom is None else self._graph.map_from_odometry()
+        if correction is not None:
+            self._map_to_odom.correct(correction, self._graph.odometry_frame)
         self._publish(bool(news))
 
     def _add_odometry(self, message: Odometry) -> None:
@@ -170,6 +192,9 @@ class PoseGraphNode(SegvladNode):
         self._published_ns, self._published_nodes = newest_ns, graph.nodes
         stamps, poses = graph.path()
         self._path.publish(path_bytes(FRAME, stamps, poses))
+        self._show(stamps, poses)
+
+    def _show(self, stamps: np.ndarray, poses: np.ndarray) -> None:
         if self._markers.get_subscription_count():
             self._markers.publish(graph_markers(FRAME, int(stamps[-1]), *(
                 self._book.lines(stamps, poses, verdict) for verdict in (Verdict.ACCEPTED, Verdict.REJECTED))))

@@ -37,13 +37,15 @@ class Verifier:
         self._with_depths = lru_cache(maxsize=_KEPT_VIEWS)(partial(_with_depths, known.searched, known.store))
 
     def verify(self, query: View | None, entry: int, segments: np.ndarray) -> Geometry | None:
-        """Compare a query with a map entry; None where one of the two has no keypoints.
+        """Compare a query with a map entry; None where one of the two has no keypoints, or they are of two kinds.
 
         :param segments: (E, 2) int, matched segments of the two
         """
         match = View.of(self._keyframes.keyframe(entry))
         if query is None or match is None:
             return None
+        if query.keypoints.descriptors.shape[1] != match.keypoints.descriptors.shape[1]:
+            return None  # as a damaged message of another node has them
         pairs = self._matcher(query, match, segments)
         geometry = verify_pairs(query, match, pairs, self._settings)
         if not geometry.proven or geometry.scale_source or match.scale_source or match.camera_model is None:

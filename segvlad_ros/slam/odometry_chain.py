@@ -97,6 +97,11 @@ class OdometryChain:
         return len(self._leaps)
 
     @property
+    def frame_from_odometry(self) -> np.ndarray:
+        """(4, 4) where the odometry of now lies in the frame of the poses: elsewhere since its first leap."""
+        return np.eye(4) if self._frame_from_odometry is None else self._frame_from_odometry
+
+    @property
     def newest_ns(self) -> int | None:
         """Stamp of the newest pose that is kept, or None."""
         return self._track.newest_stamp_ns()

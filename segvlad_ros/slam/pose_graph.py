@@ -166,6 +166,19 @@ class PoseGraph:
         return None if moment is None else from_matrix(
             self._optimizer.pose(moment.node) @ moment.node_from_base, FRAME)
 
+    @property
+    def odometry_frame(self) -> str:
+        """The frame of the odometry, '' before the first."""
+        return self._frame
+
+    def map_from_odometry(self) -> Pose | None:
+        """By how much odometry has drifted until the newest node; None before the first."""
+        if not len(self._chain):
+            return None
+        newest = len(self._chain) - 1
+        return from_matrix(self._optimizer.pose(newest) @ np.linalg.inv(self._chain.poses[newest])
+                           @ self._chain.frame_from_odometry, FRAME)
+
     def _set_aside(self, number: int, reason: str) -> None:
         self._judged[number] = Judgement(Verdict.UNUSABLE, reason)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from segvlad_ros.description.upright import upright_from_camera
 from segvlad_ros.features.xfeat import DIMENSION
 from segvlad_ros.features.xfeat_keypoints import unit_vectors
 from segvlad_ros.text import said_by
@@ -60,10 +61,11 @@ class LearnedMatcher:
 
 
 def _seen(view: View, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and descriptors as the network takes them: the longer side of the image reaches from -1 to 1."""
+    """Positions, upright, and descriptors as the network takes them: the image's longer side is from -1 to 1."""
     positions, descriptors = view.keypoints.positions[:most], view.keypoints.descriptors[:most]
     if descriptors.shape[1] != DIMENSION:
         raise SegvladError(f'geometry.matcher {LIGHTERGLUE} takes keypoints of XFeat, with descriptors of {DIMENSION} '
                            f'values, not of {descriptors.shape[1]}: set it to {NEAREST}')
     middle = view.size / 2
-    return ((positions - middle) / middle.max()).astype(np.float32), unit_vectors(descriptors)
+    upright = (positions - middle) / middle.max() @ upright_from_camera(view.base_from_camera)[:2, :2].T
+    return upright.astype(np.float32), unit_vectors(descriptors)

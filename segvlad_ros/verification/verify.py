@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import adjoint, from_tangent, to_matrix
+from segvlad_ros.description.upright import upright_from_camera
+from segvlad_ros.geometry import adjoint, angle_of, from_tangent, to_matrix
 from segvlad_ros.settings import setting
 from segvlad_ros.types import Pose
 from segvlad_ros.verification import two_view
@@ -70,8 +71,8 @@ class VerificationSettings:
         trust metric poses less
     :ivar angle_error_rad: likewise of the rotation
     :ivar max_distance_m: between the cameras; larger accepts views of one scene from further away, smaller refutes them
-    :ivar max_angle_rad: between the directions in which the cameras look, however they are rolled; larger accepts views
-        that are turned away further, smaller refutes them
+    :ivar max_angle_rad: between the cameras, as if each were mounted upright; larger accepts views that are turned away
+        further, smaller refutes them
     """
 
     candidates: int = setting(3, low=0, high=20)
@@ -270,7 +271,8 @@ class _Scene:
         if case not in ('verified', 'clustered'):
             return case, reason
         distance = float(np.linalg.norm(match_from_query[:3, 3]))
-        angle = math.acos(float(np.clip(match_from_query[2, 2], -1, 1)))  # between the optical axes
+        query, match = (upright_from_camera(view.base_from_camera) for view in (self.query, self.match))
+        angle = angle_of(match @ match_from_query[:3, :3] @ query.T)
         if scaled and distance > self.settings.max_distance_m:
             return 'too_far', f'the same scene, but seen from {distance:.1f} m away'
         if angle > self.settings.max_angle_rad:

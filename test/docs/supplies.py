@@ -31,14 +31,14 @@ projection_matrix: {{rows: 3, cols: 4, data: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0
 
 def write_supplies(folder: Path) -> None:
     """Write them all."""
-    days = {name: SimulatedRobot(load_scenario('demo', route='lap', image_rate_hz=1.0, run=run))
+    days = {name: SimulatedRobot(load_scenario('demo', route='lap', image_rate_hz=0.5, run=run))
             for run, name in enumerate(('monday', 'friday'))}
     for name, robot in days.items():
         write_bag(robot, folder / name)
         shutil.move(folder / name / f'{name}.mcap', folder)
         shutil.rmtree(folder / name)
-    known = [days['monday'].frame(number) for number in range(0, days['monday'].image_count, 2)]
-    asked = [days['friday'].frame(number) for number in range(0, days['friday'].image_count, 4)]
+    known = [days['monday'].frame(number) for number in range(days['monday'].image_count)]
+    asked = [days['friday'].frame(number) for number in range(0, days['friday'].image_count, 2)]
     for name, frames in {'office': known, 'ref': known, 'query': asked, 'laps': [*known, *asked]}.items():
         write_images(folder / name, frames)
     write_poses(folder, known)

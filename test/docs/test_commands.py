@@ -7,7 +7,7 @@ import pytest
 from pages import PAGES, ROOT, blocks, commands
 
 from segvlad_ros.cli import _parser
-from segvlad_ros.ros.node.launching import arguments_of
+from segvlad_ros.ros.node.launch_arguments import arguments_of
 from segvlad_ros.ros.node.parameter_table import table_of
 
 TARGETS = re.findall(r'^([a-z][a-z-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE)

@@ -182,3 +182,18 @@ def test_reader_that_goes_away_is_no_error(folder):
     code = f'{sys.executable} -m segvlad_ros.cli describe {folder}/ref/0.png | head -n 0; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(['bash', '-c', code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback():
+    code = """
+import sys
+from segvlad_ros.cli import main
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'segvlad_ros.cli.play':
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+sys.exit(main(['play', 'run.mcap']))
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, '')

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from segvlad_ros.ros.node.launching import arguments_of, parameters_of, remappings_of
+from segvlad_ros.ros.node.launch_arguments import arguments_of, parameters_of, remappings_of
 
 _RUNS = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,10 +28,14 @@ NAMESPACE = '/robot'  # what lies in it is written relative: the policy holds fo
 ENCLAVES = '/segvlad'
 OPERATOR = 'operator'
 TF = ('/tf', '/tf_static')  # read by tf2_ros, which wheels do not bring, by every node that takes images
+# of packages that wheels do not bring either: the bond to nav2's lifecycle manager, and broadcast_map_to_odom
+WRITTEN = {'map_builder': {'bond'}, 'localizer': {'bond'}, 'pose_graph': {'bond', '/tf'}, 'bridge': {'bond'}}
 NODES = {'map_builder': 'MapBuilder', 'localizer': 'Localizer', 'pose_graph': 'PoseGraphNode', 'bridge': 'BridgeNode'}
 WAYS = {  # parameters that change what a node opens
-    'map_builder': ({}, {'image_transport': 'compressed', 'retention.explained_score': 0.4}),
-    'localizer': ({}, {'image_transport': 'compressed'}),
+    'map_builder': ({}, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth',
+                         'retention.explained_score': 0.4}, {'depth_transport': 'compressed'}),
+    'localizer': ({}, {'image_transport': 'compressed', 'depth_transport': 'compressedDepth'},
+                  {'depth_transport': 'compressed'}),
     'pose_graph': ({},),
     'bridge': ({'target': 'initial_pose'},),
 }
@@ -54,6 +58,7 @@ def opened_by(executable: str, domain: int) -> Opened:
     found = [_run(executable, parameters | extra, remaps, domain)
              for parameters, remaps in _launches(executable) for extra in WAYS[executable]]
     united = Opened(*(frozenset().union(*kind) for kind in zip(*found)))
+    united = united._replace(publish=united.publish | WRITTEN[executable])
     takes_images = {'image', 'image/compressed'} & united.subscribe
     return united._replace(subscribe=united.subscribe | set(TF)) if takes_images else united
 

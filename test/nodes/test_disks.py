@@ -42,7 +42,8 @@ def worker(robot):
 def test_a_full_disk_is_an_error_until_a_keyframe_is_stored(robot, namespace, pictures, disk, tmp_path):
     """Frames that are not stored come in between, as from every camera: they say nothing of the disk."""
     robot = robot('map_builder', {'map': 'office', 'map_directory': disk, 'keyframe.no_odometry_interval_s': 1.0,
-                                  **reliable_images(namespace)}, prefix=on_small_disk(disk, 2000))
+                                  'diagnostics.latency_warn_s': 3600.0, **reliable_images(namespace)},
+                  prefix=on_small_disk(disk, 2000))
     filler = inside(robot.node.process.pid, disk) / 'filler'
     filler.write_bytes(bytes(1_000_000))
     camera, second = robot.camera(), 0

@@ -257,6 +257,7 @@ def test_descriptors_of_another_model_are_refused(robot, namespace, follower, pi
     assert (status.keyframes, status.keyframes_processed) == (0, 0)
 
 
+@pytest.mark.fault('topic', 'a map_builder that falls silent', "the localizer's diagnostics say so")
 def test_diagnostics_say_how_keyframes_of_another_node_come(robot):
     """A localizer that worked was called not active, and none was warned of keyframes that never came."""
     localizer = robot('localizer', {'source': 'descriptors', 'diagnostics.no_images_warn_s': 0.5})

@@ -6,11 +6,13 @@ import time
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_harness import DEADLINE_S, PROBE_S
+from node_harness import DEADLINE_S, PROBE_S, SECOND
 
 from segvlad_ros.ros.node.qos import VARIABLES, allow_large_images
+from segvlad_ros.ros.output.conversions import from_time
 
-CAMERA = """
+STEP = SECOND // 30
+CAMERA = f'STEP = {STEP}' + """
 import array, sys, time
 import rclpy
 from rclpy.qos import qos_profile_sensor_data
@@ -20,10 +22,14 @@ rclpy.init()
 node = rclpy.create_node('camera')
 publisher = node.create_publisher(Image, sys.argv[1], qos_profile_sensor_data)
 
+stamp = int(sys.argv[2])
+
 def publish(width, height):
+    global stamp
     message = Image(width=width, height=height, step=3 * width, encoding='bgr8')
     message.data = array.array('B', bytes([90, 120]) * (3 * width * height // 2))
-    message.header.stamp = node.get_clock().now().to_msg()
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+    stamp += STEP
     publisher.publish(message)
 
 for line in sys.stdin:
@@ -39,12 +45,13 @@ for line in sys.stdin:
 class Camera:
     """A process that publishes raw images, 30 a second.
 
+    :param start: first stamp, nanoseconds
     :param environment: in which it runs
     :ivar sent: how many it has published
     """
 
-    def __init__(self, topic, environment):
-        self._process = subprocess.Popen([sys.executable, '-c', CAMERA, topic], stdin=subprocess.PIPE,
+    def __init__(self, topic, start, environment):
+        self._process = subprocess.Popen([sys.executable, '-c', CAMERA, topic, str(start)], stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, text=True, env=environment)
         self.sent = 0
 
@@ -66,36 +73,57 @@ def by_default(monkeypatch):
     return dict(os.environ)
 
 
+class Stream:
+    """One camera and what the node counts of its images, from the first one on that arrived.
+
+    :param start: first stamp, nanoseconds; behind all before
+    """
+
+    def __init__(self, robot, topic, start, environment):
+        self._robot, self._start, self._before = robot, start, robot.statuses[-1]
+        self._camera = Camera(topic, start, environment)
+
+    def run(self, count):
+        """Publish large images, and wait until what became of each is known.
+
+        :return: how many were sent, received, lost
+        """
+        try:
+            self._small_images_until(self._first, 'the first image')
+            self._camera.publish(count, 640, 480)
+            self._small_images_until(lambda: sum(self._counted()) == self._sent(), 'the fate of all')
+        finally:
+            self._camera.end()
+        return self._sent(), *self._counted()
+
+    def _small_images_until(self, condition, what):
+        """What is lost is noticed when something behind it arrives, as an image that fits will in the end."""
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            self._camera.publish(1)
+            try:
+                return self._robot.peer.wait(condition, what, PROBE_S)
+            except AssertionError:
+                assert time.monotonic() < end, f'{what}: {self._camera.sent} sent; {self._robot.statuses[-1]}'
+
+    def _first(self):
+        """Stamp of the first image that arrived, which is a keyframe; those before met nobody who could miss them."""
+        stamps = [from_time(keyframe.keyframe.stamp) for keyframe in self._robot.keyframes]
+        return next((stamp for stamp in stamps if stamp >= self._start), None)
+
+    def _sent(self):
+        return self._camera.sent - (self._first() - self._start) // STEP
+
+    def _counted(self):
+        status, before = self._robot.statuses[-1], self._before
+        return status.images_received - before.images_received, status.images_lost - before.images_lost
+
+
+@pytest.mark.fault('topic', 'DDS loses large images on the way',
+                   'counted from `message_lost` and from gaps of the stamps; the warning names the profile that helps')
 def test_lost_images_are_counted_and_the_warning_says_what_helps(robot, namespace, by_default, monkeypatch):
     # a queue that is long enough: what is missing was lost on the way
     robot = robot('map_builder', {f'qos_overrides.{namespace}/image.subscription.depth': 200})
-
-    def stream(environment, count):
-        """What a camera has sent, and how many of that were counted as received and as lost."""
-        camera = Camera(f'{namespace}/image', environment)
-
-        def small_images_until(condition, what):
-            """What is lost is noticed when something behind it arrives, as an image that fits will in the end."""
-            end = time.monotonic() + DEADLINE_S
-            while True:
-                camera.publish(1)
-                try:
-                    return robot.peer.wait(lambda: condition(robot.statuses[-1]), what, PROBE_S)
-                except AssertionError:
-                    assert time.monotonic() < end, f'{what}: {camera.sent} sent; {robot.statuses[-1]}'
-
-        def fates(status):
-            return status.images_received + status.images_lost
-        try:
-            unknown = fates(robot.statuses[-1])
-            small_images_until(lambda status: fates(status) > unknown, 'the first image')
-            before, camera.sent = robot.statuses[-1], 0
-            camera.publish(count, 640, 480)
-            small_images_until(lambda status: fates(status) - fates(before) == camera.sent, 'the fate of all')
-        finally:
-            camera.end()
-        after = robot.statuses[-1]
-        return camera.sent, after.images_received - before.images_received, after.images_lost - before.images_lost
 
     def told(level, words):
         def found():
@@ -103,20 +131,20 @@ def test_lost_images_are_counted_and_the_warning_says_what_helps(robot, namespac
                          if s.name.endswith(': input') and s.level == level and words in s.message), None)
         return robot.peer.wait(found, f'diagnostics that say {words}')
 
-    sent, received, lost = stream(by_default, 90)
+    sent, received, lost = Stream(robot, f'{namespace}/image', 1000 * SECOND, by_default).run(90)
     assert received + lost == sent
     assert lost > 0.1 * sent
     warning = told(DiagnosticStatus.WARN, 'are lost before they reach this node')
     assert 'fastdds_large_images.xml' in warning.message
     values = {value.key: value.value for value in warning.values}
     assert int(values['images lost']) == lost
-    assert float(values['lost ratio']) == pytest.approx(lost / sent, abs=0.01)
+    assert 0.1 < float(values['lost ratio']) < 1  # of the last hundred
     assert robot.warnings('are lost before they reach this node') == 1
 
     allow_large_images()  # on the publisher it is enough
     with_profile = dict(os.environ)
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    sent, received, lost = stream(with_profile, 110)
+    sent, received, lost = Stream(robot, f'{namespace}/image', 2000 * SECOND, with_profile).run(110)
     assert (received, lost) == (sent, 0)
     told(DiagnosticStatus.OK, '')

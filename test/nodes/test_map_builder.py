@@ -350,6 +350,41 @@ def test_the_lifecycle_goes_round_twice(builder, pictures):
     assert robot.state() == 'finalized'
 
 
+def test_its_own_map_goes_on_after_a_reset(builder, pictures, launch, namespace, tmp_path):
+    """As a lifecycle manager resets a node. Somebody else's map of that name is left alone."""
+    robot = builder({'autostart': False}, wait=False)
+    for turn in (1, 2):
+        assert robot.transition(Transition.TRANSITION_CONFIGURE), robot.node.text()
+        assert robot.transition(Transition.TRANSITION_ACTIVATE)
+        robot.running()
+        camera = robot.camera()
+        assert robot.send(camera, image_message(pictures[turn], turn)).keyframes == turn
+        assert robot.transition(Transition.TRANSITION_DEACTIVATE)
+        robot.abandon(camera)
+        assert robot.transition(Transition.TRANSITION_CLEANUP)
+    with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as mine:
+        fingerprint, dimension = mine.fingerprint, mine.dimension
+    PlaceMap.create(tmp_path / 'maps' / 'foreign.segvlad', fingerprint, dimension).close()
+    assert _set_parameter(robot, 'map', 'foreign').successful
+    assert not robot.transition(Transition.TRANSITION_CONFIGURE)
+    robot.status(lambda s: 'map foreign.segvlad exists' in s.message, 'the refusal')
+
+
+def test_a_process_of_the_same_run_goes_on_in_its_map(builder, launch, pictures, tmp_path):
+    first = builder({'run_id': 'monday'})
+    first.send(first.camera(), image_message(pictures[0], 1.0))
+    assert first.node.stop() == 0
+    for run_id in ('', 'tuesday'):
+        other = launch('map_builder', {'map': 'office', 'run_id': run_id})
+        assert other.wait() == 1
+        assert 'office.segvlad exists' in other.text()
+    again = builder({'run_id': 'monday'})
+    assert again.running().keyframes == 1
+    assert again.send(again.camera(), image_message(pictures[1], 2.0)).keyframes == 2
+    with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
+        assert len(place_map.sessions()) == 2
+
+
 @pytest.mark.fault('node', 'a configure that fails under a lifecycle manager',
                    'state ERROR with the reason; it can be repeated')
 def test_a_failed_configure_says_why_and_can_be_repeated(builder):
@@ -422,6 +457,8 @@ def test_a_free_running_camera_drops_and_counts(builder, pictures):
     assert float(values['input rate [Hz]']) > 1
 
 
+@pytest.mark.fault('camera', 'a camera_info that changes in the middle of a run, to anything',
+                   'what fits is used for its images; else there is no camera, one warning, and the run goes on')
 def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
     """What fits is used for the images it belongs to; else there is no camera, one warning, and the run goes on."""
     robot = builder({'depth_transport': 'compressedDepth'})
@@ -448,6 +485,7 @@ def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
     assert robot.statuses[-1].images_rejected == 0
 
 
+@pytest.mark.fault('image', '700 bytes of JPEG that claim 9999 x 9999 pixels', 'refused by `max_megapixels`')
 def test_an_image_that_no_camera_takes_is_refused(builder, pictures):
     """700 bytes of JPEG that claim 9999 x 9999 pixels were decoded into 300 MB, and described."""
     robot = builder({'image_transport': 'compressed'})

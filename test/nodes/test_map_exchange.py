@@ -83,6 +83,25 @@ def test_an_empty_map_can_be_added_to_nothing(start, maps):
     assert response.keyframes == 0
 
 
+def test_a_map_that_is_searched_already_is_not_added_again(start, maps):
+    node = start(Localizer, map='office')
+
+    def load(name):
+        response = LoadMap.Response()
+        said = node._load_map(LoadMap.Request(name=name, read_only=True, append=True), response)
+        return said, response.keyframes, response.map_id
+    _, _, before = load('office')
+    assert load('office') == ('office: all of it is searched already', 3, before)
+    assert load('hall')[:2] == ('loaded hall: 2 keyframes', 5)
+    with PlaceMap.open(maps / 'office.segvlad', read_only=False) as writer:
+        writer.append(make_keyframe(4, dimension=512, session='office'))
+        writer.save_snapshot(maps / 'copy.segvlad')
+    assert load('office')[:2] == ('loaded office: 1 keyframes', 6)  # it has grown
+    assert load('copy')[1] == 6
+    assert len(set(node._places.recognizer.ids)) == 6
+    assert load('office')[2] == '+'.join(dict.fromkeys(load('office')[2].split('+')))
+
+
 @pytest.mark.fault('service', 'a request that times out while a map is read',
                    'the map is closed again, the one before stays')
 def test_a_map_that_is_not_taken_is_closed_again(start, maps):

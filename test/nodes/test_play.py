@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -35,10 +36,11 @@ def play(domain, namespace, tmp_path):
     started = []
 
     def start(bag, *arguments):
-        remaps = [f'--remap={old}:={namespace}/{new}' for old, new in (
+        remaps = [f'{old}:={namespace}/{new}' for old, new in (
             (IMAGE_TOPIC, 'image/compressed'), (ODOMETRY_TOPIC, 'odom'), ('/camera/camera_info', 'camera_info'),
             ('/camera/depth/image_raw', 'depth'))]
-        command = [sys.executable, '-m', 'segvlad_ros.cli', 'play', str(bag), *remaps, *arguments]
+        command = [sys.executable, '-m', 'segvlad_ros.cli', 'play', str(bag), *(word for r in remaps for word in (
+            '--remap', r)), *arguments]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=os.environ))
         return started[-1]
@@ -211,3 +213,12 @@ def test_random_bytes_and_missing_bags_end_with_status_2(play, tmp_path):
         status, _, errors = ended(play(path))
         assert status == 2
         assert len(errors.strip().splitlines()) == 1
+
+
+def test_ctrl_c_ends_it_without_a_word(bag, play, peer):
+    """While it plays; its --remap is not meant for rcl, which would complain of it."""
+    images = peer.listen(CompressedImage, 'image/compressed', 100)
+    process = play(bag)
+    peer.wait(lambda: images, 'the first image')
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (130, '', '')

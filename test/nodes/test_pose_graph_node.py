@@ -1,4 +1,5 @@
 """pose_graph as a process: odometry and loop closures go in over DDS, path and feedback come out."""
+import importlib.util
 import math
 import os
 import subprocess
@@ -15,7 +16,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from segvlad_ros.geometry import compose, distance, inverse, relative
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, SegVladStatus
-from segvlad_ros.ros.output.conversions import fill_pose, from_pose, from_time, to_pose_with_covariance, to_time
+from segvlad_ros.ros.output.conversions import (
+    fill_pose,
+    from_pose,
+    from_time,
+    from_transform,
+    to_pose_with_covariance,
+    to_time,
+)
 from segvlad_ros.types import Pose
 
 pytestmark = pytest.mark.slam
@@ -45,12 +53,12 @@ def drive(steps, drift):
 class Talk:
     """The robot's odometry and the localizer's closures."""
 
-    def __init__(self, robot):
+    def __init__(self, robot, show=True):
         peer = robot.peer
         self.robot, self.peer = robot, peer
         self.paths = peer.listen(Path, 'pose_graph/path', LATCHED)
         self.answers = peer.listen(LoopClosureFeedback, 'pose_graph/loop_closure_feedback', 100)
-        self.markers = peer.listen(MarkerArray, 'pose_graph/markers', LATCHED)
+        self.markers = peer.listen(MarkerArray, 'pose_graph/markers', LATCHED) if show else []
         self._odometry = peer.publisher(Odometry, 'odom', depth=1000)
         self._closures = peer.publisher(LoopClosure, 'loop_closures')
         peer.matched(self._odometry)
@@ -90,10 +98,10 @@ class Talk:
 
 @pytest.fixture
 def talk(robot, namespace):
-    def start(**parameters):
+    def start(show=True, **parameters):
         reliable = {f'qos_overrides.{namespace}/odom.subscription.reliability': 'reliable',
                     f'qos_overrides.{namespace}/odom.subscription.depth': 1000}
-        return Talk(robot('pose_graph', {**reliable, **parameters}))
+        return Talk(robot('pose_graph', {**reliable, **parameters}), show)
     return start
 
 
@@ -125,6 +133,59 @@ def test_odometry_and_closures_become_a_path_and_feedback(talk):
     def shown():
         return talk.markers and {m.ns for m in talk.markers[-1].markers if m.action == Marker.ADD}
     assert talk.peer.wait(lambda: 'accepted' in (shown() or ()) and shown(), 'markers') == {'accepted'}
+
+
+def test_map_to_odom_is_broadcast_where_it_is_wanted(talk):
+    tf2_msgs = pytest.importorskip('tf2_msgs.msg', reason='no wheel has it: see .ci/launch-tools')
+    true, reported = drive(420, drift=0.01)
+    talk = talk(broadcast_map_to_odom=True, transform_tolerance_s=0.3)
+    told = talk.peer.listen(tf2_msgs.TFMessage, '/tf', 1000)
+    talk.odometry(reported[:400])
+    talk.reaches(400)
+    first = talk.peer.wait(lambda: told and told[-1].transforms[0], 'a transform')
+    assert (first.header.frame_id, first.child_frame_id) == ('map', 'odom')
+    assert distance(from_transform(first), flat(0, 0, 0)) < 1e-6
+    talk.closure(30, LAP + 43, relative(true[30], true[LAP + 43]))
+    assert talk.answer(1).verdict == ACCEPTED
+    talk.odometry(reported[400:], first=400)
+    path = talk.reaches(420)
+    last_ns = max(path)
+    newest = reported[(last_ns - START) // STEP]
+
+    def fits():
+        transform = told[-1].transforms[0]
+        return (from_time(transform.header.stamp) == START + 420 * STEP + 3 * SECOND // 10  # the tolerance
+                and distance(compose(from_transform(transform), newest), path[last_ns]) < 1e-3 and transform)
+    assert distance(from_transform(talk.peer.wait(fits, 'the correction')), flat(0, 0, 0)) > 0.5
+    stamps = [from_time(message.transforms[0].header.stamp) for message in told]
+    assert stamps == sorted(set(stamps))  # tf2 warns of a stamp that comes again
+
+
+def test_by_default_it_broadcasts_nothing(talk):
+    talk = talk()
+    assert not [name for name, _ in talk.peer.node.get_topic_names_and_types() if name == '/tf']
+
+
+def test_without_tf2_msgs_the_start_ends_with_one_line(launch):
+    if importlib.util.find_spec('tf2_msgs'):
+        pytest.skip('tf2_msgs is installed')
+    node = launch('pose_graph', {'broadcast_map_to_odom': True})
+    assert node.wait() == 1
+    assert 'cannot configure: the ROS package tf2_msgs is missing: ' in node.text()
+    assert 'Traceback' not in node.text()
+
+
+def test_who_comes_later_sees_the_closures(talk):
+    true, reported = drive(420, drift=0.01)
+    talk = talk(show=False)
+    talk.odometry(reported)
+    talk.reaches(420)
+    talk.closure(30, LAP + 43, relative(true[30], true[LAP + 43]))
+    assert talk.answer(1).verdict == ACCEPTED
+    talk.peer.wait(lambda: talk.robot.statuses[-1].matches_published == 1, 'the end of the work')
+    shown = talk.peer.listen(MarkerArray, 'pose_graph/markers')  # volatile: what was latched before does not count
+    talk.peer.wait(lambda: shown and [m.ns for m in shown[-1].markers if m.action == Marker.ADD] == ['accepted'],
+                   'the closure')
 
 
 @pytest.mark.fault('topic', 'loop closures of other sessions, robots or moments, or false ones',

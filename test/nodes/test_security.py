@@ -10,7 +10,7 @@ import pytest
 from node_harness import DEADLINE_S
 from node_policy import ENCLAVES, NODES, OPERATOR, ROOT, Opened, opened_by, operator_of, policy_of, read_policy
 
-from segvlad_ros.ros.node.launching import LaunchedNode, enclave_of
+from segvlad_ros.ros.node.launch_arguments import LaunchedNode, enclave_of
 
 POLICY = ROOT / 'config' / 'sros2' / 'policy.xml'
 DDS = {  # the topics of an endpoint

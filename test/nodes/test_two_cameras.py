@@ -11,8 +11,8 @@ from segvlad_ros.srv import LoadMap, RecognizeImage
 from segvlad_ros.types import Frame
 
 FRONT, REAR = [0, 40, 80, 120], [160, 200, 240, 280]
-UPSIDE_DOWN = [0.2, 0.0, 0.4, -0.5, -0.5, 0.5, 0.5]  # ahead, and rolled by half a turn
-BEHIND = [-0.2, 0.0, 0.4, 0.5, 0.5, -0.5, -0.5]
+UPSIDE_DOWN = [0.2, 0.0, 0.4, 0.5, 0.5, 0.5, 0.5]  # ahead, and rolled by half a turn
+BEHIND = [-0.2, 0.0, 0.4, -0.5, -0.5, 0.5, 0.5]
 
 
 def test_a_place_is_found_from_either_camera(robot, launch, peer, tmp_path):

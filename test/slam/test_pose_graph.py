@@ -111,6 +111,28 @@ def test_odometry_that_starts_again_is_put_right_by_closures_across_the_leap(kno
     assert max(distance(pose, true[stamps.index(stamp)]) for stamp, pose in path_of(graph)) < 0.5
 
 
+@pytest.mark.parametrize('leap', [None, 400])
+def test_where_odometry_lies_in_the_map(leap):
+    """Before a closure it is the map; after it, and after a leap, it puts the newest pose where the path has it."""
+    stamps, true, reported = square(drift=0.01)
+    assert PoseGraph().map_from_odometry() is None
+    graph = fed(stamps[:100], reported)
+    assert (graph.odometry_frame, graph.map_from_odometry().frame) == ('odom', 'map')
+    assert distance(graph.map_from_odometry(), flat(0, 0, 0)) < 1e-6
+    if leap is not None:
+        start = compose(reported[leap], flat(3.0, 1.0, 0.5))
+        again = [relative(start, pose) for pose in reported[leap:]]
+        reported = [*reported[:leap], *(Pose(pose.translation, pose.quaternion, 'odom') for pose in again)]
+    graph = fed(stamps, reported)
+    number = graph.add_closure(stamps[40], stamps[373], with_covariance(relative(true[40], true[373]), TIGHT))
+    assert verdict(graph, number) == Verdict.ACCEPTED
+    correction = graph.map_from_odometry()
+    assert distance(correction, flat(0, 0, 0)) > 0.5
+    newest = graph.pose_at(stamps[-1])
+    assert distance(compose(correction, reported[-1]), newest) < 1e-6
+    assert rotation_angle(compose(correction, reported[-1]), newest) < 1e-6
+
+
 def test_the_first_pose_stays():
     stamps, true, reported = square(drift=0.01)
     graph = fed(stamps, reported)

@@ -1,7 +1,6 @@
 """What all bridges share: subscriptions, publishers, clients, counts, and what waits for the back-end."""
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +13,6 @@ from segvlad_ros.types import SegvladError
 
 RETRY_S = 0.5
 MOST = 1000  # waiting at once; the oldest is given up for a newer one
-
-
-def interfaces(package: str, install: str, *names: str) -> list[Any]:
-    """Message and service classes of another package.
-
-    :param install: how to get the package, for people
-    :param names: such as 'msg/PoseGraph'
-    :raises SegvladError: the package is not installed
-    """
-    try:
-        return [getattr(importlib.import_module(f'{package}.{kind}'), name)
-                for kind, name in (path.split('/') for path in names)]
-    except ImportError as error:
-        raise SegvladError(f'the ROS package {package} is missing: {install}, then source its workspace') from error
 
 
 class Bridge:

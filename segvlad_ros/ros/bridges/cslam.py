@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from sensor_msgs.msg import Image
 
 from segvlad_ros.msg import KeyframeId, PlaceMatchArray
-from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
+from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.peer_packages import interfaces
 from segvlad_ros.ros.output.conversions import from_time
 
 INSTALL = 'build cslam_common_interfaces of https://github.com/lajoiepy/cslam_interfaces'

@@ -16,9 +16,10 @@ import numpy as np
 
 from segvlad_ros.geometry import rotation_first, tangent_covariance
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros.bridges.base_bridge import Bridge, interfaces
+from segvlad_ros.ros.bridges.base_bridge import Bridge
 from segvlad_ros.ros.bridges.relative_poses import match_from_query
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.peer_packages import interfaces
 from segvlad_ros.ros.output.conversions import fill_pose, from_time
 from segvlad_ros.types import SegvladError
 

@@ -21,9 +21,10 @@ from segvlad_ros.geometry import identity, relative, tangent_covariance
 from segvlad_ros.geometry import inverse as inverse_pose
 from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.msg import LoopClosure
-from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages, interfaces
+from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages
 from segvlad_ros.ros.bridges.relative_poses import compose, information, inverse, match_from_query
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.peer_packages import interfaces
 from segvlad_ros.ros.output.conversions import fill_transform, from_odometry, from_time
 from segvlad_ros.types import Pose
 

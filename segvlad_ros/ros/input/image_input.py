@@ -1,6 +1,7 @@
 """A node's camera: subscriptions, synchronisation, and from messages to a Frame."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,12 @@ class ImageInput:
         self._timer = node.create_timer(1.0, self._expire, callback_group=node.sensor_group,
                                         clock=node.steady_clock)
         self._timer.cancel()
-        lost = {'image': self._unless_paused(node.statistics.lost),
-                'depth': self._unless_paused(lambda count: node.statistics.count(depth_lost=count))}
+        lost = {'image': self._unless_paused(functools.partial(node.statistics.lost, 'images')),
+                'depth': self._unless_paused(functools.partial(node.statistics.lost, 'depth_images'))}
         for name, kind, topic, callback, depth in (
                 ('odom', Odometry, 'odom', self._take_odometry, ODOMETRY_DEPTH),
                 ('camera_info', CameraInfo, 'camera_info', self._synchroniser.add_camera_info, COMPANION_DEPTH),
-                ('depth', self._depth_kind, self._depth_topic, self._synchroniser.add_depth, COMPANION_DEPTH),
+                ('depth', self._depth_kind, self._depth_topic, self._take_depth, COMPANION_DEPTH),
                 ('mask', Image, 'mask', self._synchroniser.add_mask, COMPANION_DEPTH),
                 ('image', self._image_kind, self.topic, self._take_image, 1)):
             self._subscriptions[name] = qos.subscribe(
@@ -90,7 +91,9 @@ class ImageInput:
         """
         return Awaited('images', self.topic, min(age_s, active_s),
                        hint='is the camera running, is the topic remapped?',
-                       against_loss=qos.against_loss(compressed=self._image_kind is CompressedImage))
+                       against_loss={'images': qos.against_loss(self.topic, self._image_kind is CompressedImage),
+                                     'depth_images': qos.against_loss(self._depth_topic,
+                                                                      self._depth_kind is CompressedImage)})
 
     def frame(self, bundle: Bundle) -> Frame:
         """Decode a bundle; runs in the worker's thread.
@@ -144,7 +147,12 @@ class ImageInput:
 
     def _take_image(self, message: Any) -> None:
         self._node.statistics.arrived(stamp_ns(message))
+        self._node.statistics.came('images')
         self._synchroniser.add_image(message)
+
+    def _take_depth(self, message: Any) -> None:
+        self._node.statistics.came('depth_images')
+        self._synchroniser.add_depth(message)
 
     def _take_odometry(self, message: Odometry) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import array
 import logging
 from collections.abc import Callable, Iterable
+from itertools import compress
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class OptimizedPath:
     def __init__(self, keyframes: Callable[[], Iterable[KeyframeId]]) -> None:
         self._keyframes = keyframes
         self._ids: list[KeyframeId] | None = None
+        self._gone: set[KeyframeId] = set()  # of these, that were removed
         self._keyframe_stamps = array.array('q')
         self._begin('')
 
@@ -50,9 +52,29 @@ class OptimizedPath:
 
     def add(self, keyframe: KeyframeId) -> None:
         """Follow one more keyframe."""
+        if keyframe in self._gone:
+            self._forget_gone()
         if self._ids is not None:
             self._ids.append(keyframe)
             self._keyframe_stamps.append(keyframe.stamp_ns)
+
+    def __len__(self) -> int:
+        return 0 if self._ids is None else len(self._ids)
+
+    def remove(self, keyframes: Iterable[KeyframeId]) -> None:
+        """Follow some no longer; those that are not followed are passed over."""
+        if self._ids is not None:
+            self._gone.update(keyframes)
+            if len(self._gone) > max(AT_ONCE, len(self._ids) // 4):
+                self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        kept = np.array([keyframe not in self._gone for keyframe in self._ids], bool)
+        known = kept[:len(self._known)]  # those behind came after the last path
+        self._known, self._waiting = self._known[known], self._waiting[known]
+        self._ids = list(compress(self._ids, kept))
+        self._keyframe_stamps = array.array('q', compress(self._keyframe_stamps, kept))
+        self._gone.clear()
 
     def take(self, path: bytes) -> None:
         """Take a path; :meth:`moved` tells what comes of it.
@@ -90,7 +112,7 @@ class OptimizedPath:
         moved = known & ~_same(self._known[looked_at], poses)
         self._known[looked_at[moved]] = poses[moved]
         return {self._ids[number]: OptimizedPose(Pose(pose[:3], pose[3:], self._frame))
-                for number, pose in zip(looked_at[moved], poses[moved])}
+                for number, pose in zip(looked_at[moved], poses[moved]) if self._ids[number] not in self._gone}
 
 
 def _same(before: np.ndarray, after: np.ndarray) -> np.ndarray:

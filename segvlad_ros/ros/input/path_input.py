@@ -43,6 +43,10 @@ class PathInput:
         """Follow one more keyframe."""
         self._path.add(keyframe)
 
+    def remove(self, keyframes: Iterable[KeyframeId]) -> None:
+        """Follow some no longer."""
+        self._path.remove(keyframes)
+
     def _take(self, path: bytes) -> None:
         self._node.post('optimized_path', lambda: self._follow(path), newest=True)
 

@@ -17,6 +17,7 @@ from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.keyframe_input import KeyframeInput
 from segvlad_ros.ros.input.synchroniser import Bundle
+from segvlad_ros.ros.node.bond import Bond
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
@@ -50,6 +51,7 @@ class SegvladNode(Node):
         self.images: ImageInput | None = None
         self.keyframes: KeyframeInput | None = None
         self.worker: Worker | None = None
+        self._bond: Bond | None = None  # of a node that a lifecycle manager looks after
         self.statistics = Statistics(self.steady_s)
         self.sensor_group = MutuallyExclusiveCallbackGroup()
         self.service_group = MutuallyExclusiveCallbackGroup()
@@ -72,6 +74,9 @@ class SegvladNode(Node):
 
     def activate(self) -> None:
         """Begin to take inputs other than those of :attr:`source`."""
+
+    def activated(self) -> None:
+        """Publish what is there already, now that the publishers are active."""
 
     def deactivate(self) -> None:
         """Take no more of them."""
@@ -107,7 +112,11 @@ class SegvladNode(Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        return self._transition(state, ('activate', self._activate, super().on_activate),
+        def publish(state: LifecycleState) -> TransitionCallbackReturn:
+            result = super(SegvladNode, self).on_activate(state)
+            self.activated()
+            return result
+        return self._transition(state, ('activate', self._activate, publish),
                                 undo=('deactivate', self._deactivate, super().on_deactivate))
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -179,10 +188,15 @@ class SegvladNode(Node):
         self.activate()
         if self.source is not None:
             self.source.open()
+        if not self.parameters['autostart']:
+            self._bond = self._bond or Bond(self)
+            self._bond.form()
         self.status.activated()
         self.active = True
 
     def _deactivate(self) -> None:
+        if self._bond is not None:
+            self._bond.end()
         if self.source is not None:
             self.source.close()
         if self.active:

@@ -1,135 +1,41 @@
-"""What the launch files share: their arguments, each described, and how arguments become nodes.
+"""How the launch files start nodes.
 
-An argument that is left empty leaves the value to the parameter file, so that a user's own file is not overruled by
-defaults. Nothing here imports ``launch`` before a launch file asks for it.
+Whatever cannot start is found before anything starts: launch ends at an error, and the nodes that run already would
+stay behind. Nothing here imports ``launch`` before a launch file asks for it.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import tempfile
+import uuid
+from pathlib import Path
 from typing import Any
 
+import yaml
 
-@dataclass(frozen=True)
-class Argument:
-    """One launch argument.
+from segvlad_ros.ros.node.launch_arguments import (
+    LOG_LEVEL,
+    NAMESPACE,
+    RESPAWN,
+    RVIZ,
+    SIM_TIME,
+    LaunchedNode,
+    arguments_of,
+    enclave_of,
+    fixed_frame,
+    is_true,
+    parameters_of,
+    params_file,
+    remappings_of,
+)
+from segvlad_ros.ros.node.parameter_table import table_of
+from segvlad_ros.text import one_line
+from segvlad_ros.types import SegvladError
 
-    :ivar description: one sentence for ``ros2 launch --show-args``
-    :ivar default: '' for a node parameter: as in the parameter file
-    :ivar parameter: type of the node parameter of the same name, or None if it is not one
-    :ivar topic: whether the argument names an input topic
-    """
-
-    name: str
-    description: str
-    default: str = ''
-    parameter: type | None = None
-    topic: bool = False
-
-
-@dataclass(frozen=True)
-class LaunchedNode:
-    """One node of a launch file.
-
-    :ivar executable: 'map_builder' or 'localizer'; also the node's name
-    :ivar fixed: parameters that this launch file is about
-    :ivar remappings: topics and services that the launch file connects, relative to the namespace
-    """
-
-    executable: str
-    arguments: tuple[Argument, ...]
-    fixed: dict[str, Any] = field(default_factory=dict)
-    remappings: tuple[tuple[str, str], ...] = ()
-
-
+PACKAGE = 'segvlad_ros'
 RVIZ_CONFIG = 'config/rviz/segvlad.rviz'
-NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
-LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error.', 'info')
-SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
-                    'false')
-ENCLAVES = Argument('enclaves', 'SROS 2: the enclave below which each node has its own, such as /segvlad; empty: none.')
-RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
-BASIC = (
-    Argument('preset', 'Pipeline: the name of a preset, or the path of a preset YAML; empty: as in the parameter file.',
-             parameter=str),
-    Argument('map_directory', 'Folder of the maps; empty: as in the parameter file.', parameter=str),
-    Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.', parameter=bool),
-    Argument('base_frame', "Frame of the robot's base; empty: as in the parameter file.", parameter=str),
-)
-CAMERA = (
-    Argument('image', 'Topic of the camera images (without /compressed).', 'image', topic=True),
-    Argument('camera_info', 'Topic of the camera_info.', 'camera_info', topic=True),
-    Argument('depth', 'Topic of depth images registered to the camera image.', 'depth', topic=True),
-    Argument('mask', 'Topic of masks of single images, as of people: 0 covers.', 'mask', topic=True),
-    Argument('mask_file', "PNG that covers the robot's own body in every image; empty: as in the parameter file.",
-             parameter=str),
-    Argument('odom', 'Topic of the odometry.', 'odom', topic=True),
-    Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
-             parameter=str),
-    Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
-    Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),
-)
-MAP_TO_WRITE = (
-    Argument('map', 'Name of the map to write; empty: as in the parameter file, or a new name with the date.',
-             parameter=str),
-    Argument('append', 'true: add a session to an existing map; empty: as in the parameter file.', parameter=bool),
-)
-MAP_TO_LOAD = (
-    Argument('map', 'Name of the map to load, read-only; empty: as in the parameter file.', parameter=str),
-)
-
-BRIDGE = (
-    Argument('target', 'pose_graph_tools, rtabmap, cslam or initial_pose; empty: as in the parameter file.',
-             parameter=str),
-    Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.', parameter=bool),
-    Argument('loop_closures', 'Topic of the loop closures (pose_graph_tools, rtabmap).', 'localizer/loop_closures',
-             topic=True),
-    Argument('matches', 'Topic of the matches (cslam, initial_pose).', 'localizer/matches', topic=True),
-    Argument('external_loop_closures', 'Topic on which Hydra takes PoseGraph messages (pose_graph_tools).',
-             'external_loop_closures', topic=True),
-    Argument('info', "Topic of RTAB-Map's Info (rtabmap).", 'rtabmap/info', topic=True),
-    Argument('add_link', "RTAB-Map's service AddLink (rtabmap).", 'rtabmap/rtabmap/add_link', topic=True),
-    Argument('get_map_data2', "RTAB-Map's service GetMap2 (rtabmap).", 'rtabmap/rtabmap/get_map_data2', topic=True),
-    Argument('odom', 'Topic of the odometry (rtabmap).', 'odom', topic=True),
-    Argument('initialpose', 'Topic on which the localiser takes its first pose (initial_pose).', 'initialpose',
-             topic=True),
-)
-
-
-def params_file(executable: str) -> Argument:
-    """The argument that names a node's parameter file."""
-    return Argument(f'{executable}_params', f'Parameter file of {executable}; empty: the one of this package.')
-
-
-def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
-    """All arguments of a launch file, each once."""
-    wanted = [NAMESPACE, LOG_LEVEL, SIM_TIME, ENCLAVES, RVIZ]
-    for node in nodes:
-        wanted += [*node.arguments, params_file(node.executable)]
-    return tuple({argument.name: argument for argument in wanted}.values())
-
-
-def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:
-    """The parameters that launch arguments set."""
-    given = {argument.name: _typed(argument, values[argument.name]) for argument in node.arguments
-             if argument.parameter is not None and values[argument.name]}
-    return {**given, **node.fixed, 'use_sim_time': is_true(values['use_sim_time'])}
-
-
-def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str, str]]:
-    """The topics that launch arguments connect."""
-    given = [(argument.name, values[argument.name]) for argument in node.arguments
-             if argument.topic and values[argument.name] != argument.name]
-    return [*given, *node.remappings]
-
-
-def enclave_of(node: LaunchedNode, values: dict[str, str]) -> list[str]:
-    """The words that put a node into its enclave, none where there is none."""
-    return ['--enclave', f'{values[ENCLAVES.name]}/{node.executable}'] if values[ENCLAVES.name] else []
-
-
-def is_true(value: str) -> bool:
-    """Of an argument that is true or false."""
-    return value.lower() == 'true'
+RESPAWN_DELAY_S = 2.0
+CANNOT_START = 1  # exit status of :func:`segvlad_ros.ros.node.run.run_node`
 
 
 def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
@@ -143,25 +49,93 @@ def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
 
 
 def _start(context: Any, nodes: tuple[LaunchedNode, ...]) -> list[Any]:
-    from ament_index_python.packages import get_package_share_directory
+    from launch.actions import Shutdown
     from launch_ros.actions import Node
     values = context.launch_configurations
-    share = get_package_share_directory('segvlad_ros')
-    actions = []
+    respawn = is_true(RESPAWN, values)
+
+    def ended(event: Any, _context: Any) -> Any:
+        """Without a node that cannot start (no GTSAM, no such map) the others end; one that dies later they survive."""
+        if event.returncode == CANNOT_START and event.action.node_package == PACKAGE and not respawn:
+            return Shutdown(reason=f'{event.process_name} cannot start')
+        return None
+    return [Node(**wanted, on_exit=ended) for wanted in planned(nodes, values, values.get('ros_namespace', ''))]
+
+
+def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_namespace: str = '') -> list[dict[str, Any]]:
+    """What is to be started, as keywords of launch_ros' Node, once all that it needs is there.
+
+    :param values: of the arguments
+    :param outer_namespace: of the launch file that includes this one
+    :raises SegvladError: something is missing, or an argument is wrong
+    """
+    share, respawn, sim_time = _share(), is_true(RESPAWN, values), is_true(SIM_TIME, values)
+    namespace, run_id, wanted = values[NAMESPACE.name], uuid.uuid4().hex, []
     for node in nodes:
-        file = values[params_file(node.executable).name] or f'{share}/config/nodes/{node.executable}.yaml'
-        actions.append(Node(
-            package='segvlad_ros', executable=node.executable, name=node.executable, namespace=values['namespace'],
-            output='screen', parameters=[file, parameters_of(node, values)],
-            remappings=remappings_of(node, values),
-            arguments=['--ros-args', '--log-level', values['log_level'], *enclave_of(node, values)]))
-    if is_true(values[RVIZ.name]):
-        actions.append(Node(
-            package='rviz2', executable='rviz2', name='rviz2', namespace=values['namespace'],
-            arguments=['-d', f'{share}/{RVIZ_CONFIG}'],
-            parameters=[{'use_sim_time': is_true(values['use_sim_time'])}]))
-    return actions
+        _require_executable(PACKAGE, node.executable)
+        own = share / 'config' / 'nodes' / f'{node.executable}.yaml'
+        file = _parameter_file(values[params_file(node.executable).name], own)
+        parameters = parameters_of(node, values)
+        if any(entry.name == 'run_id' for entry in table_of(node.executable)):
+            parameters['run_id'] = run_id  # of this launch: a process that it starts again has the same
+        name = _full_name(outer_namespace, namespace, node.executable)
+        wanted.append({
+            'package': PACKAGE, 'executable': node.executable, 'name': node.executable, 'namespace': namespace,
+            'output': 'screen', 'parameters': [file, _written(name, parameters)],
+            'remappings': remappings_of(node, values), 'respawn': respawn, 'respawn_delay': RESPAWN_DELAY_S,
+            'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name], *enclave_of(node, values)]})
+    if is_true(RVIZ, values):
+        _require_executable('rviz2', 'rviz2', f'sudo apt install ros-jazzy-rviz2, or leave {RVIZ.name} out')
+        wanted.append({
+            'package': 'rviz2', 'executable': 'rviz2', 'name': 'rviz2', 'namespace': namespace,
+            'arguments': ['-d', str(_required(share / RVIZ_CONFIG)), '-f', fixed_frame(nodes, values)],
+            'parameters': [{'use_sim_time': sim_time}]})
+    return wanted
 
 
-def _typed(argument: Argument, value: str) -> Any:
-    return is_true(value) if argument.parameter is bool else value
+def _share() -> Path:
+    from ament_index_python.packages import get_package_share_directory
+    return Path(get_package_share_directory(PACKAGE))
+
+
+def _require_executable(package: str, name: str, otherwise: str = 'build it again') -> None:
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    try:
+        if (Path(get_package_prefix(package)) / 'lib' / package / name).is_file():
+            return
+    except PackageNotFoundError:
+        pass
+    raise SegvladError(f'nothing was started: there is no {name} of the package {package}; {otherwise}')
+
+
+def _required(path: Path) -> Path:
+    if not path.is_file():
+        raise SegvladError(f'nothing was started: there is no file {path}')
+    return path
+
+
+def _parameter_file(given: str, own: Path) -> str:
+    """The file that was given, else our own, if it can be read."""
+    path = _required(Path(given).expanduser() if given else own)
+    try:
+        if not isinstance(yaml.safe_load(path.read_text()), dict):
+            raise ValueError('it has no nodes')
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SegvladError(f'nothing was started: the parameter file {path} is unusable: {one_line(error)}') from None
+    return str(path)
+
+
+def _full_name(outer_namespace: str, namespace: str, name: str) -> str:
+    """The node's name as launch_ros will give it: a wildcard would not win over what a file says of this very node."""
+    parts = [namespace, name] if namespace.startswith('/') else [outer_namespace, namespace, name]
+    return '/' + '/'.join(part.strip('/') for part in parts if part.strip('/'))
+
+
+def _written(node: str, parameters: dict[str, Any]) -> str:
+    """A parameter file with these values, each of the type that it has here.
+
+    launch_ros would write the name of a map as YAML without quotes, and rcl read y, 7 or off as what they are in YAML.
+    """
+    with tempfile.NamedTemporaryFile('w', prefix='segvlad_ros_', suffix='.yaml', delete=False) as file:
+        json.dump({node: {'ros__parameters': parameters}}, file)  # JSON is YAML, and quotes every string
+    return file.name

@@ -78,6 +78,9 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('map', '', 'Name of the map to load, read-only; empty: none.', nodes=LOCALIZER),
     Parameter('append', False, 'Add a session to an existing map; false: refuse to start if the map exists.',
               nodes=BUILDER),
+    Parameter('run_id', '', 'Id of this run, which the map remembers: a node that is configured again, or started '
+              'again under the same id, goes on in it. Launch files give one a launch; empty: one a process.',
+              nodes=BUILDER),
     Parameter('source', 'images', "What is localised: the camera's images, or the keyframes of a map_builder.",
               one_of=('images', 'descriptors'), nodes=LOCALIZER),
     Parameter('follow', True, 'With source descriptors: add each received keyframe to the searched map, so that '
@@ -200,6 +203,10 @@ TABLE: tuple[Parameter, ...] = (
               minimum=0.001, maximum=1.0, nodes=POSE_GRAPH),
     Parameter('path_period_s', 1.0, 'The path is published after each loop closure, and with this period of odometry '
               'while it grows.', minimum=0.1, maximum=3600.0, nodes=POSE_GRAPH),
+    Parameter('broadcast_map_to_odom', False, 'Broadcast map -> odom on /tf. To be off where another node does, such '
+              'as AMCL.', nodes=POSE_GRAPH),
+    Parameter('transform_tolerance_s', 0.2, 'The broadcast map -> odom is good for so much longer than the '
+              'odometry that it was made with.', minimum=0.0, maximum=10.0, read_only=False, nodes=POSE_GRAPH),
 )
 
 

@@ -85,18 +85,19 @@ def allow_large_images() -> None:
         os.environ[VARIABLES[0]] = _large_images_profile()
 
 
-def against_loss(compressed: bool) -> str:
+def against_loss(topic: str, compressed: bool) -> str:
     """What helps when images are lost on their way.
 
+    :param topic: resolved name
     :param compressed: they are sent as CompressedImage
     """
     if compressed:
-        return 'the network is too slow for them, or drops them'
-    network = 'over a network, set image_transport to compressed'
+        return f'the network drops what {topic} sends, or is too slow for it'
+    network = 'over a network, use compressed transports'
     if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
-        return f'they are too large for the buffers of the middleware, see its tuning; {network}'
-    return (f'start the process that publishes them with {VARIABLES[0]}={_large_images_profile()} '
-            f'(this node does not need it); {network}')
+        return f'{topic} is too large for the buffers of the middleware, see its tuning; {network}'
+    return (f'start the process that publishes {topic} with {VARIABLES[0]}={_large_images_profile()} (this node does '
+            f'not need it); {network}')
 
 
 def _large_images_profile() -> str:

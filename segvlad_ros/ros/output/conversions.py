@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FARTHEST_M = 1e8  # from the origin of any frame on Earth, its centre too
+
 
 def to_time(stamp_ns: int) -> Time:
     """Nanoseconds as a stamp."""
@@ -108,8 +110,15 @@ def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:
 
 
 def from_odometry(message: Any) -> Pose:
-    """The base pose of a nav_msgs/Odometry."""
-    return from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance)
+    """The base pose of a nav_msgs/Odometry; a covariance that is none is unknown.
+
+    :raises SegvladError: numbers that are no pose of a robot
+    """
+    known = np.isfinite(message.pose.covariance).all()
+    pose = from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance if known else None)
+    if abs(pose.translation).max() > FARTHEST_M:
+        raise SegvladError(f'a position {abs(pose.translation).max():.3g} m from the origin')
+    return pose
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
@@ -203,9 +212,12 @@ def from_place_descriptor(message: interfaces.PlaceDescriptor) -> Keyframe:
     norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
     if count and (norms.min() < 0.9 or norms.max() > 1.1):
         raise SegvladError('descriptors that are no unit vectors')
-    boxes = np.array([(b.x_offset, b.y_offset, b.width, b.height) for b in message.segments], np.int32)
+    boxes = np.array([(b.x_offset, b.y_offset, b.width, b.height) for b in message.segments], np.int64)
+    if boxes.max(initial=0) > np.iinfo(np.int32).max:
+        raise SegvladError(f'boxes of {boxes.max()} pixels: no image is so large')
     place = PlaceDescription(
-        descriptors / np.maximum(norms, 1e-6), boxes.reshape(count, 4), np.array(message.segment_pixels, np.int64),
+        descriptors / np.maximum(norms, 1e-6), boxes.reshape(count, 4).astype(np.int32),
+        np.array(message.segment_pixels, np.int64),
         rejected='' if count else 'its image has no segments', keypoints=_keypoints(message))
     base, moved = message.base_from_camera, message.optimized_pose
     return Keyframe(

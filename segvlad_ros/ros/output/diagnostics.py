@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -22,7 +22,7 @@ class Awaited:
     :ivar waiting_s: since the last one, or since the node became active
     :ivar may_rest: nothing is wrong if none comes
     :ivar hint: what to look at where none comes
-    :ivar against_loss: what to do where too many are lost on their way
+    :ivar against_loss: what to do where too many are lost on their way, by what: 'images', 'depth_images'
     """
 
     what: str
@@ -30,7 +30,7 @@ class Awaited:
     waiting_s: float
     may_rest: bool = False
     hint: str = ''
-    against_loss: str = ''
+    against_loss: dict[str, str] = field(default_factory=dict)
 
 
 def input_status(node: str, awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
@@ -47,9 +47,11 @@ def input_status(node: str, awaited: Awaited | None, snapshot: Snapshot, paramet
     return _status(f'{node}: input', coming[1], [coming, drops, *lost], {
         'topic': '' if awaited is None else awaited.topic,
         'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
-        'lost ratio': snapshot.lost_ratio, 'missing ratio by stamps': snapshot.missing_ratio,
+        'lost ratio': snapshot.lost_ratios.get('images', math.nan),
+        'lost ratio of depth images': snapshot.lost_ratios.get('depth_images', math.nan),
+        'missing ratio by stamps': snapshot.missing_ratio,
         'images received': counts.images_received, 'images dropped': counts.images_dropped,
-        'images lost': counts.images_lost, 'depth images lost': counts.depth_lost,
+        'images lost': counts.images_lost, 'depth images lost': counts.depth_images_lost,
         'images rejected': counts.images_rejected, 'images with a missing input': counts.incomplete,
         'backwards clock jumps': counts.clock_jumps, 'odometry leaps': counts.odometry_leaps,
         'descriptors rejected': counts.descriptors_rejected,
@@ -67,14 +69,16 @@ def silence(awaited: Awaited, parameters: Any) -> tuple[bytes, str]:
 
 
 def losses(awaited: Awaited, snapshot: Snapshot, parameters: Any) -> list[tuple[bytes, str]]:
-    """The finding that too many images never arrive, if they do not."""
-    told = not math.isnan(snapshot.lost_ratio)
-    ratio = snapshot.lost_ratio if told else snapshot.missing_ratio
-    if not ratio > parameters['diagnostics.lost_ratio_warn']:
-        return []
-    share = f'{ratio:.0%}' if told else f'by their stamps, some {ratio:.0%}'
-    return [(WARN, f'{share} of the {awaited.what} on {awaited.topic} are lost before they reach this node: '
-                   f'{awaited.against_loss}')]
+    """The findings that too many images, or depth images, never arrive; by their stamps where nobody counts them."""
+    most, found = parameters['diagnostics.lost_ratio_warn'], []
+    for what, advice in awaited.against_loss.items():
+        guessed = snapshot.missing_ratio if what == 'images' and what not in snapshot.lost_ratios else math.nan
+        ratio = snapshot.lost_ratios.get(what, guessed)
+        if ratio > most:
+            share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, some {ratio:.0%}'
+            name = what.replace('_', ' ')
+            found.append((WARN, f'{share} of the {name} are lost before they reach this node: {advice}'))
+    return found
 
 
 def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int, in_a_row: int,

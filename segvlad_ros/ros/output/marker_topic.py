@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from visualization_msgs.msg import Marker, MarkerArray
@@ -12,6 +13,17 @@ from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers
 from segvlad_ros.types import KeyframeId, Pose, SegvladError
 
 DEPTH = 20  # pieces may come faster than a viewer takes them
+
+
+def show_soon(node: Any, show: Callable[[], Any]) -> None:
+    """Let the worker show the markers; that ends no row of failures. What is not configured shows nothing."""
+    def job() -> bool:
+        show()
+        return False
+    worker = node.worker
+    if worker is not None:
+        with suppress(SegvladError):  # much is to be done, or it is being stopped; what comes next is published anyway
+            worker.post(job, 'markers')
 
 
 class MarkerTopic:
@@ -29,7 +41,7 @@ class MarkerTopic:
         self._node, self._placed, self._matches = node, placed, matches
         self._keyframes: KeyframeMarkers | None = None
         self._whole, self._stamp_ns = True, 0
-        self._publisher = telling_publisher(node, MarkerArray, '~/markers', qos.latched(DEPTH), self._somebody_came)
+        self._publisher = telling_publisher(node, MarkerArray, '~/markers', qos.latched(DEPTH), self.show)
 
     def place(self, keyframe: KeyframeId, pose: Pose | None) -> None:
         """Note where a keyframe is, a new one or one that has moved."""
@@ -62,16 +74,11 @@ class MarkerTopic:
         self._whole = self._whole and not self._publisher.is_activated
         return True
 
-    def _somebody_came(self) -> None:
-        """In the executor."""
-        worker = self._node.worker
-        if worker is not None:
-            try:
-                worker.post(self._show_all, 'markers')
-            except SegvladError:  # much is to be done, or it is being stopped; the next keyframe is published anyway
-                self._whole = True
-
-    def _show_all(self) -> bool:
+    def show(self) -> None:
+        """Publish all there is, soon: somebody came, or the node has become active and some have come before it."""
         self._whole = True
+        show_soon(self._node, self._show_all)
+
+    def _show_all(self) -> None:
+        self._whole = True  # again: what the worker had in hand may have gone out meanwhile
         self.publish()
-        return False

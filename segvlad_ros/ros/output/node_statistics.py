@@ -21,7 +21,7 @@ class Counts:
 
     :ivar images_received: images whose fate is known: dropped, rejected, passed by the gate, or made a keyframe. An
         image in hand is not counted yet, so that a player may wait for this number before it sends the next image
-    :ivar images_lost, depth_lost: messages that were published and never arrived, as far as the middleware tells
+    :ivar images_lost, depth_images_lost: that were published and never arrived, as far as the middleware tells
     :ivar incomplete: images that went on without an input that somebody publishes
     :ivar odometry_leaps: how often odometry began anew, as after a restart of its driver
     :ivar clock_jumps: how often the stamps jumped back
@@ -33,7 +33,7 @@ class Counts:
     images_dropped: int = 0
     images_rejected: int = 0
     images_lost: int = 0
-    depth_lost: int = 0
+    depth_images_lost: int = 0
     keyframes_processed: int = 0
     matches_published: int = 0
     keyframes_explained: int = 0
@@ -55,8 +55,8 @@ class Snapshot:
 
     :ivar input_rate_hz: images (or keyframes) a second over the last ones, NaN if unknown
     :ivar drop_ratio: share of the last images that were replaced before they were processed
-    :ivar lost_ratio: share of the last images that never arrived, NaN where the middleware cannot tell
-    :ivar missing_ratio: the same guessed from the images' stamps, NaN if unknown
+    :ivar lost_ratios: share of the last images, and depth images, that never arrived, where the middleware can tell
+    :ivar missing_ratio: that of the images guessed from their stamps, NaN if unknown
     :ivar latency_p50_s, latency_p95_s: receipt to result, NaN if unknown
     :ivar stages: name to (p50, p95) seconds
     :ivar input_age_s: since the last input, infinite if there was none
@@ -66,7 +66,7 @@ class Snapshot:
     counts: Counts
     input_rate_hz: float
     drop_ratio: float
-    lost_ratio: float
+    lost_ratios: dict[str, float]
     missing_ratio: float
     latency_p50_s: float
     latency_p95_s: float
@@ -87,8 +87,7 @@ class Statistics:
         self._counts = Counts()
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
         self._dropped: deque[bool] = deque(maxlen=WINDOW)
-        self._lost: deque[bool] = deque(maxlen=WINDOW)
-        self._tells_lost = False
+        self._lost: dict[str, deque[bool]] = {}
         self._rhythm = StampRhythm()
         self._latencies: deque[float] = deque(maxlen=WINDOW)
         self._stages: dict[str, deque[float]] = {}
@@ -108,16 +107,23 @@ class Statistics:
         """
         with self._lock:
             self._arrivals.append(self._now_s())
-            self._lost.append(False)
             self._rhythm.add(stamp_ns)
             return self._arrivals[-1]
 
-    def lost(self, images: int) -> None:
-        """Note images that never arrived; 0: the middleware tells when some do not."""
+    def lost(self, what: str, count: int) -> None:
+        """Note messages that never arrived; 0: the middleware tells when some do not.
+
+        :param what: 'images' or 'depth_images'
+        """
+        self.count(**{f'{what}_lost': count})
         with self._lock:
-            self._tells_lost = True
-            self._counts.images_lost += images
-            self._lost.extend([True] * min(images, WINDOW))
+            self._lost.setdefault(what, deque(maxlen=WINDOW)).extend([True] * min(count, WINDOW))
+
+    def came(self, what: str) -> None:
+        """Note one that did arrive."""
+        with self._lock:
+            if what in self._lost:
+                self._lost[what].append(False)
 
     def dropped(self) -> None:
         """Note an image that was replaced before it was processed."""
@@ -157,7 +163,7 @@ class Statistics:
             return Snapshot(
                 Counts(**vars(self._counts)),
                 (len(self._arrivals) - 1) / span if span > 0 else math.nan,
-                _share(self._dropped), _share(self._lost) if self._tells_lost else math.nan,
+                _share(self._dropped), {what: _share(lost) for what, lost in self._lost.items()},
                 self._rhythm.missing_ratio(), *_percentiles(self._latencies),
                 {name: _percentiles(seconds) for name, seconds in self._stages.items()},
                 now - self._arrivals[-1] if self._arrivals else math.inf, now - self._last_match_s)

@@ -113,6 +113,7 @@ def test_an_image_that_is_covered_is_unusable(rows, said):
     assert '0 covers, anything else is used' in found.rejected
 
 
+@pytest.mark.fault('image', 'a dark image with something bright under the mask', 'dark all the same')
 def test_light_under_the_mask_does_not_make_a_dark_image_bright():
     usable, rgb = body(), np.full((240, 320, 3), 5, np.uint8)
     rgb[~usable] = 255

@@ -127,6 +127,8 @@ def test_masks_static_and_of_one_image(value):
     assert np.array_equal(Rig().frame(mask=png).mask, someone)
 
 
+@pytest.mark.fault('camera', 'a static mask that does not fit the images',
+                   'the images are refused: a map in which the robot sees itself would be worth nothing')
 def test_a_static_mask_of_another_image_is_no_small_matter():
     """A map in which the robot sees itself everywhere would be worth nothing: the image is refused."""
     rig = Rig(mask=np.ones((48, 48), bool))
@@ -142,6 +144,7 @@ def test_a_picture_that_comes_alone():
     assert (other.base_from_camera, other.mask) == (None, None)
 
 
+@pytest.mark.fault('camera', 'a camera_info of a fisheye with all coefficients zero', 'taken as it says, and said once')
 def test_an_ideal_fisheye_lens_is_said_once_it_is_taken_for_one():
     rig = Rig()
     lens = {'distortion_model': 'equidistant', 'd': [0.0] * 4}
@@ -232,6 +235,7 @@ def jpeg(width, height, size=700):
     return SimpleNamespace(header=header(), format='rgb8; jpeg compressed bgr8', data=data)
 
 
+@pytest.mark.fault('image', 'images larger than their camera', 'refused before they are decoded')
 @pytest.mark.parametrize(('message', 'companions', 'settings', 'why'), [
     (jpeg(9999, 9999), {}, {'max_megapixels': 25.0}, '9999 x 9999 pixels refused: max_megapixels is 25'),
     (jpeg(9999, 9999), {'camera_info': camera_info()}, {}, 'refused: its camera_info is of 64 x 48'),
@@ -255,6 +259,7 @@ def test_a_camera_may_be_larger_than_a_wrong_camera_info():
     assert Rig().frame(huge, camera_info=camera_info(width=0, height=0)).rgb.shape == (480, 640, 3)
 
 
+@pytest.mark.fault('camera', 'a depth image that claims more pixels than it may', 'left out; the image is used')
 def test_a_depth_image_that_claims_too_much_is_not_decoded():
     rig, png = Rig(), cv2.imencode('.png', np.ones((6000, 6000), np.uint16))[1].tobytes()
     message = SimpleNamespace(header=header(), format='16UC1; compressedDepth png', data=bytes(12) + png)

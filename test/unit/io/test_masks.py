@@ -39,6 +39,8 @@ def test_zero_covers_and_anything_else_is_used(tmp_path, pixels):
     assert not usable[60:].any()
 
 
+@pytest.mark.fault('camera', 'a mask that covers everything, is no image, or has another shape than the camera',
+                   'refused, with the file')
 def test_masks_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(SegvladError, match='covers everything: 0 covers'):
         read_mask(write(tmp_path / 'black.png', half() * 0))

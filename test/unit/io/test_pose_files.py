@@ -177,15 +177,19 @@ def test_colmap_cameras(written):
     cameras = read_cameras(written('cameras.txt', '# Camera list\n1 SIMPLE_RADIAL 640 480 500.5 320 240 0.1\n'
                                                   '2 OPENCV 640 480 500 510 320.5 240.5 0.1 0.2 0.001 0.002\n'
                                                   '3 OPENCV_FISHEYE 640 480 300 300 320 240 0.1 0.2 0.3 0.4\n'
-                                                  '4 PINHOLE 640 480 500 510 320 240\n'))
-    assert list(cameras) == [1, 2, 3, 4]
+                                                  '4 PINHOLE 640 480 500 510 320 240\n'
+                                                  '5 SIMPLE_RADIAL_FISHEYE 640 480 300 320 240 0.1\n'
+                                                  '6 RADIAL_FISHEYE 640 480 300 320 240 0.0 0.0\n'))
+    assert list(cameras) == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(cameras[1].matrix, [[500.5, 0, 319.5], [0, 500.5, 239.5], [0, 0, 1]])
     np.testing.assert_allclose(cameras[1].distortion, [0.1, 0, 0, 0, 0])
     np.testing.assert_allclose(cameras[2].matrix, [[500, 0, 320], [0, 510, 240], [0, 0, 1]])
     np.testing.assert_allclose(cameras[2].distortion, [0.1, 0.2, 0.001, 0.002, 0])
     assert [model.distortion_model for model in cameras.values()] == [
-        'plumb_bob', 'plumb_bob', 'equidistant', 'plumb_bob']
+        'plumb_bob', 'plumb_bob', 'equidistant', 'plumb_bob', 'equidistant', 'equidistant']
     assert not len(cameras[4].distortion)
+    np.testing.assert_allclose(cameras[5].distortion, [0.1, 0, 0, 0])
+    assert not cameras[6].straight
 
 
 ROS_YAML = """

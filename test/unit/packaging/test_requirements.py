@@ -86,3 +86,13 @@ def test_our_tests_start_beside_a_sourced_ros(plugin, tmp_path):
     ended = subprocess.run([sys.executable, '-m', 'pytest', '--collect-only', '-q', 'test/unit/test_text.py'], cwd=ROOT,
                            env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_robot_page_starts_what_is_installed():
+    """After colcon ``segvlad`` is on no path, and each terminal needs both environments."""
+    page = (ROOT / 'docs' / 'robot.md').read_text()
+    executables = {'segvlad', *(path.stem for path in (ROOT / 'segvlad_ros' / 'nodes').glob('[a-z]*.py'))}
+    assert 'segvlad' in set(re.findall(r'ros2 run segvlad_ros (\w+)', page)) <= executables
+    launched = set(re.findall(r'ros2 launch segvlad_ros ([\w.]+)', page))
+    assert launched and launched <= {path.name for path in (ROOT / 'launch').iterdir()}
+    assert 'source .venv/bin/activate && source install/setup.bash' in page

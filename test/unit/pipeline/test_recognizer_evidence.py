@@ -127,6 +127,17 @@ def test_a_proven_candidate_is_preferred_to_a_better_one():
     assert ask(map_of(), 1, {3: 0.7, 7: 0.5, 1: 0.45}).candidates[0].entry == 3
 
 
+@pytest.mark.fault('topic', 'keypoints of another kind than those of the map', 'the answer goes without geometry')
+def test_keypoints_of_another_kind_prove_nothing():
+    recognizer, query = map_of(), keyframe(1, 'query', like({2: 0.8}), place=2, stand=STAND)
+    points = query.description.keypoints
+    other = replace(points, descriptors=np.pad(points.descriptors, ((0, 0), (0, 6))))
+    query = replace(query, description=replace(query.description, keypoints=other))
+    answer = recognizer.recognize(query, exclude_recent=False)
+    assert (answer.candidates[0].entry, answer.candidates[0].inliers) == (2, 0)
+    assert answer.candidates[0].verification != Verification.GEOMETRIC
+
+
 def test_pairs_are_those_of_the_matcher_whatever_is_searched(tmp_path):
     """A map that is loaded and an emptied one, too."""
     asked = []

@@ -6,7 +6,7 @@ import pytest
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.pipeline.presets import load_preset
-from segvlad_ros.ros.node.launching import arguments_of, parameters_of, remappings_of
+from segvlad_ros.ros.node.launch_arguments import arguments_of, parameters_of, remappings_of
 from segvlad_ros.ros.node.parameter_table import table_of
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
 from segvlad_ros.types import SegvladError

@@ -1,12 +1,15 @@
 """Pairs of keypoints by a network, by a stand-in of a few lines of numpy; the real one: test/deep."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
+from segvlad_ros.description.upright import quarter_turns
 from segvlad_ros.features.xfeat_keypoints import unit_vectors
-from segvlad_ros.types import Keypoints, SegvladError
+from segvlad_ros.types import Keypoints, Pose, SegvladError
 from segvlad_ros.verification.matchers import LearnedMatcher
 from segvlad_ros.verification.view import View
 
@@ -48,6 +51,22 @@ def test_positions_are_shares_of_the_longer_side_from_the_middle():
     np.testing.assert_allclose(seen[2] * WIDTH / 2 + (WIDTH / 2, HEIGHT / 2), view(range(7)).keypoints.positions,
                                atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(seen[1], axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(('turns', 'mount'), [(1, [0.707107, 0, 0.707107, 0]), (2, [0.5, 0.5, 0.5, 0.5]),
+                                              (3, [0, 0.707107, 0, 0.707107])])
+def test_the_network_sees_turned_cameras_upright(turns, mount):
+    """It was taught with upright images, as features were."""
+    upright, seen = view(range(5)), []
+    sensor = upright.keypoints.positions - (WIDTH / 2, HEIGHT / 2)
+    for _ in range(turns):  # what has to be turned to the left lies turned to the right
+        sensor = np.column_stack([-sensor[:, 1], sensor[:, 0]])
+    size = np.array([[WIDTH, HEIGHT], [HEIGHT, WIDTH]][turns % 2])
+    turned = View(replace(upright.keypoints, positions=(sensor + size / 2).astype(np.float32)),
+                  np.array([[0, 0, *size]], np.int32), base_from_camera=Pose(np.zeros(3), np.array(mount), 'base_link'))
+    assert quarter_turns(turned.base_from_camera) == turns
+    LearnedMatcher(lambda *arrays: seen.extend(arrays) or np.zeros((5, 5), np.float32), 40)(upright, turned)
+    np.testing.assert_allclose(seen[2], seen[0], atol=1e-5)
 
 
 def test_the_network_is_shown_the_best_keypoints_only():

@@ -6,7 +6,7 @@ from nav_msgs.msg import Path
 from rclpy.serialization import serialize_message
 
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.input.optimized_path import AT_ONCE, OptimizedPath
 from segvlad_ros.ros.node.map_directory import keyframes_to_remove
 from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
 from segvlad_ros.srv import RemoveKeyframes
@@ -114,6 +114,30 @@ def test_keyframes_that_are_added_follow_too(place_map):
     assert all_moved(follower, path((1.0, 10.0), (1.5, 15.0))) == {}  # not that far yet
     assert list(all_moved(follower, path((1.0, 10.0), (1.5, 15.0), (2.0, 20.0)))) == [second]
     assert all_moved(follower, path((1.0, 10.0), (1.5, 15.0), (2.0, 20.0), (2.5, 25.0))) == {}
+
+
+@pytest.mark.fault('memory', 'keyframes that leave the map under an optimised path',
+                   'they are moved and shown no more, and nothing of them stays')
+def test_keyframes_that_are_removed_follow_no_longer(place_map):
+    first, second, third, *_ = place_map.ids()
+    follower = OptimizedPath(place_map.ids)
+    all_moved(follower, path((1.0, 10.0), (3.0, 30.0)))
+    follower.remove([second])
+    assert list(all_moved(follower, path((1.0, 11.0), (3.0, 31.0)))) == [first, third]
+    follower.add(second)  # it has come again
+    assert list(all_moved(follower, path((1.0, 11.0), (3.0, 31.0)))) == [second]
+
+
+def test_keyframes_that_come_and_go_for_months_are_not_followed_for_ever():
+    ids = [KeyframeId(0, 'a', index, index * 10**8) for index in range(2000)]
+    follower = OptimizedPath(lambda: ids[:50])
+    all_moved(follower, path((0.0, 0.0), (0.5, 5.0)), at_once=100)
+    for old, new in zip(ids, ids[50:]):
+        follower.remove([old])
+        follower.add(new)
+    assert len(follower) <= 50 + AT_ONCE + 1
+    assert set(all_moved(follower, path(*((float(second), 2.0 * second) for second in range(201))), 1000)) == {
+        *ids[-50:]}
 
 
 def test_small_corrections_add_up(place_map):

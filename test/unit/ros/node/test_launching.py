@@ -1,14 +1,18 @@
-"""Launch files: every argument is described and reaches its node; with launch installed they also start."""
+"""Launch files: every argument is described and reaches its node; what cannot start is found first."""
 import ast
 import runpy
+import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
+from checkout_prefix import ROOT, add_executable, make_prefix
 
-from segvlad_ros.ros.node.launching import RVIZ_CONFIG, arguments_of, is_true, parameters_of, remappings_of
+from segvlad_ros.ros.node.launch_arguments import arguments_of, parameters_of, remappings_of
+from segvlad_ros.ros.node.launching import RVIZ_CONFIG, planned
 from segvlad_ros.ros.node.parameter_table import table_of
+from segvlad_ros.types import SegvladError
 
-ROOT = Path(__file__).resolve().parents[4]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 
 
@@ -36,7 +40,7 @@ def test_every_argument_is_described_and_is_a_parameter_of_its_node(path):
         known = {entry.name: type(entry.default) for entry in table_of(node.executable)}
         for argument in node.arguments:
             if argument.parameter is not None:
-                assert known[argument.name] is argument.parameter
+                assert known[argument.sets or argument.name] is argument.parameter
                 assert argument.default == ''
         assert set(node.fixed) <= set(known)
 
@@ -53,9 +57,35 @@ def test_what_is_not_given_is_left_to_the_parameter_file():
 
 def test_arguments_reach_the_node_with_their_types():
     node, = nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
-    given = values(nodes, map='7', append='true', image='/camera/rgb', use_sim_time='true')
-    assert parameters_of(node, given) == {'map': '7', 'append': True, 'use_sim_time': True}
+    given = values(nodes, map='7', append='true', image='/camera/rgb', use_sim_time='true', robot_id='3', camera='left',
+                   base_from_camera='[0.1, 0, 1.2, -0.5, 0.5, -0.5, 0.5]')
+    assert parameters_of(node, given) == {
+        'map': '7', 'append': True, 'use_sim_time': True, 'robot_id': 3, 'camera': 'left',
+        'base_from_camera': [0.1, 0.0, 1.2, -0.5, 0.5, -0.5, 0.5]}
     assert remappings_of(node, given) == [('image', '/camera/rgb')]
+
+
+@pytest.mark.parametrize(('wrong', 'words'), [
+    ({'append': 'yes'}, 'append:=yes must be true or false'), ({'robot_id': 'x'}, 'robot_id:=x must be a whole number'),
+    ({'use_sim_time': '1'}, 'use_sim_time:=1 must be true or false'),
+    ({'base_from_camera': '1 2 nan'}, 'base_from_camera:=1 2 nan must be finite numbers')])
+def test_a_value_of_the_wrong_type_is_refused(wrong, words):
+    node, = nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    with pytest.raises(SegvladError, match=words):
+        parameters_of(node, values(nodes, **wrong))
+
+
+def arguments_that_can_be_used(path):
+    """Whether a launch file can use an argument: a node of it has the parameter, and gets it from nowhere else."""
+    nodes = nodes_of(path)
+    parameters = {entry.name for node in nodes for entry in table_of(node.executable)}
+    describes = any(node.executable != 'bridge' for node in nodes)
+    return {'respawn'} | ({'robot_id'} & parameters) | ({'camera', 'base_from_camera', 'map'} if describes else set())
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_the_arguments_that_people_miss_are_there(path):
+    assert arguments_that_can_be_used(path) <= {argument.name for argument in arguments_of(nodes_of(path))}
 
 
 def test_loop_closure_connects_its_nodes():
@@ -67,6 +97,12 @@ def test_loop_closure_connects_its_nodes():
         'removed_keyframes': 'map_builder/removed_keyframes'}
 
 
+def test_closures_against_an_earlier_map():
+    nodes = nodes_of(ROOT / 'launch' / 'loop_closure.launch.py')
+    given = values(nodes, map='today', known_map='yesterday')
+    assert [parameters_of(node, given)['map'] for node in nodes] == ['today', 'yesterday']
+
+
 def test_the_back_ends_verdicts_reach_both_nodes():
     nodes = {node.executable: node for node in nodes_of(ROOT / 'launch' / 'slam.launch.py')}
     for name in ('map_builder', 'localizer'):
@@ -75,32 +111,83 @@ def test_the_back_ends_verdicts_reach_both_nodes():
     assert given['removed_keyframes'] == 'map_builder/removed_keyframes'
 
 
+# what is started, and what is found missing before
+
+
+@pytest.fixture
+def prefix(tmp_path, monkeypatch):
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    return make_prefix(tmp_path)
+
+
+def add_rviz(prefix):
+    add_executable(prefix / 'lib/rviz2/rviz2', 'exit 0')
+    (prefix / 'share/ament_index/resource_index/packages/rviz2').touch()
+
+
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_rviz_starts_only_when_asked(path):
+def test_rviz_starts_only_when_asked(path, prefix):
     nodes = nodes_of(path)
-    assert not is_true(values(nodes)['rviz'])
-    assert is_true(values(nodes, rviz='True')['rviz'])
-    assert all('rviz' not in parameters_of(node, values(nodes, rviz='true')) for node in nodes)
-    assert (ROOT / RVIZ_CONFIG).is_file()
-
-
-@pytest.mark.parametrize('asked', ['false', 'true'])
-@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_real_launch_starts_the_nodes_and_rviz_when_asked(path, asked):
-    pytest.importorskip('launch_ros', reason='part of a ROS installation, not of the wheels')
-    from launch.actions import OpaqueFunction
-
-    from launch import LaunchContext
-    description = runpy.run_path(str(path))['generate_launch_description']()
-    start, = (entity for entity in description.entities if isinstance(entity, OpaqueFunction))
-    context = LaunchContext()
-    context.launch_configurations.update(values(nodes_of(path), rviz=asked))
-    started = [action.node_executable for action in start.execute(context)]
-    assert started == [node.executable for node in nodes_of(path)] + ['rviz2'] * (asked == 'true')
+    names = [node.executable for node in nodes]
+    assert [wanted['executable'] for wanted in planned(nodes, values(nodes))] == names
+    add_rviz(prefix)
+    *others, rviz = planned(nodes, values(nodes, rviz='True'))
+    assert [wanted['executable'] for wanted in others] == names
+    assert rviz['arguments'] == ['-d', str(prefix / 'share/segvlad_ros' / RVIZ_CONFIG),
+                                 '-f', 'map' if 'pose_graph' in names else 'odom']
+    assert planned(nodes, values(nodes, rviz='true', fixed_frame='world'))[-1]['arguments'][-1] == 'world'
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_real_launch_declares_declares_the_arguments(path):
+def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
+    nodes = nodes_of(path)
+    last = nodes[-1].executable
+
+    def refused(words, **given):
+        with pytest.raises(SegvladError, match=f'nothing was started: .*{words}'):
+            planned(nodes, values(nodes, **given))
+    refused('there is no rviz2 of the package rviz2; sudo apt install ros-jazzy-rviz2', rviz='true')
+    refused('there is no file /nowhere.yaml', **{f'{last}_params': '/nowhere.yaml'})
+    (prefix / 'broken.yaml').write_text('/**: [')
+    refused('broken.yaml is unusable', **{f'{last}_params': str(prefix / 'broken.yaml')})
+    (prefix / 'empty.yaml').touch()
+    refused('empty.yaml is unusable: it has no nodes', **{f'{last}_params': str(prefix / 'empty.yaml')})
+    add_rviz(prefix)
+    config = prefix / 'share/segvlad_ros/config'
+    config.unlink()
+    refused('there is no file')
+    config.symlink_to(ROOT / 'config')
+    (prefix / 'lib/segvlad_ros' / last).unlink()
+    refused(f'there is no {last} of the package segvlad_ros; build it again')
+
+
+@pytest.mark.parametrize('text', ['y', 'off', '7', '1e3', 'null', '~', '[a]', 'a: b', "it's", '"', 'ü'])
+def test_a_name_stays_a_string(text, prefix):
+    """PyYAML writes y without quotes, and rcl reads it as true."""
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    wanted, = planned(nodes, values(nodes, map=text, namespace='robot1'), '/site')
+    content = Path(wanted['parameters'][1]).read_text()
+    assert content.isascii()
+    parameters = yaml.safe_load(content)['/site/robot1/map_builder']['ros__parameters']
+    assert parameters['map'] == text
+    assert '"map": "' in content
+
+
+def test_a_launch_is_one_run(prefix):
+    nodes = nodes_of(ROOT / 'launch' / 'slam.launch.py')
+
+    def run_ids():
+        files = [wanted['parameters'][1] for wanted in planned(nodes, values(nodes))]
+        found = [yaml.safe_load(Path(file).read_text()).popitem()[1]['ros__parameters'].get('run_id') for file in files]
+        return [run_id for run_id in found if run_id]
+    first, second = run_ids(), run_ids()
+    assert len(first) == 1
+    assert first != second
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_real_launch_declares_the_arguments(path):
     pytest.importorskip('launch_ros', reason='part of a ROS installation, not of the wheels')
     from launch.actions import DeclareLaunchArgument
     description = runpy.run_path(str(path))['generate_launch_description']()

@@ -19,6 +19,7 @@ EXPECTED = {
     'Keyframes': ('map_builder/markers', 'MarkerArray'),
     'Matches': ('localizer/markers', 'MarkerArray'),
     'Match image': ('localizer/match_image', 'Image'),
+    'Closures': ('pose_graph/markers', 'MarkerArray'),
     'Optimised path': ('pose_graph/path', 'Path'),
 }
 
@@ -29,11 +30,13 @@ def published(node):
     if 'MarkerTopic(' in source:
         shared = (ROOT / 'segvlad_ros' / 'ros' / 'output' / 'marker_topic.py').read_text()
         source += shared.partition('import annotations\n')[2]
-    calls = [call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call)
-             and isinstance(call.func, ast.Attribute)
-             and call.func.attr in ('create_publisher', 'create_lifecycle_publisher')]
-    return {call.args[1].value.replace('~', node): (ast.unparse(call.args[0]), ast.unparse(call.args[2]))
-            for call in calls if isinstance(call.args[1], ast.Constant)}
+    calls = [(ast.unparse(call.func).rsplit('.', 1)[-1], call.args) for call in ast.walk(ast.parse(source))
+             if isinstance(call, ast.Call)]
+    makers = 'create_publisher', 'create_lifecycle_publisher'
+    of_publishers = [arguments for name, arguments in calls if name in makers]
+    of_publishers += [arguments[1:] for name, arguments in calls if name == 'telling_publisher']  # of a node
+    return {topic.value.replace('~', node): (ast.unparse(kind), ast.unparse(qos))
+            for kind, topic, qos, *_ in of_publishers if isinstance(topic, ast.Constant)}
 
 
 def test_every_class_is_one_of_rviz():
@@ -49,7 +52,7 @@ def test_the_displays_that_people_need_are_there_and_on():
     assert {name: display['Topic']['Value'] for name, display in DISPLAYS.items() if 'Topic' in display} == {
         name: topic for name, (topic, _) in EXPECTED.items()}
     assert all(display['Enabled'] and display['Value'] for display in DISPLAYS.values())
-    assert MANAGER['Global Options']['Fixed Frame'] == 'odom'
+    assert MANAGER['Global Options']['Fixed Frame'] == 'map'  # the launch files set another: see test_launching
 
 
 @pytest.mark.parametrize('name', EXPECTED)

@@ -1,11 +1,15 @@
-"""The Fast DDS profile for raw images."""
+"""The Fast DDS profile for raw images, and what is said where they are lost."""
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
+from sensor_msgs.msg import Image
 
+from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import UnsupportedEventTypeError
 from segvlad_ros.ros.node.qos import VARIABLES, allow_large_images
 
 
@@ -29,3 +33,29 @@ def test_a_profile_of_the_user_stays(monkeypatch, name):
     allow_large_images()
     assert os.environ[name] == '/etc/mine.xml'
     assert [os.environ[other] for other in VARIABLES if other != name] == ['']
+
+
+def test_what_helps_against_loss_is_a_file_that_is_there():
+    raw = qos.against_loss('/camera/image', compressed=False)
+    _, _, path = raw.split(' (')[0].partition(f'{VARIABLES[0]}=')
+    assert os.path.basename(path) == 'fastdds_large_images.xml' and os.path.isfile(path)
+    assert raw.startswith('start the process that publishes /camera/image with')
+    assert 'fastdds' not in qos.against_loss('/camera/image/compressed', compressed=True)
+
+
+@pytest.mark.parametrize('tells', [True, False])
+def test_a_middleware_that_does_not_tell_of_losses_is_subscribed_to_all_the_same(tells):
+    """None that is installed here is such: the node is a stand-in."""
+    made, lost = [], []
+
+    def create_subscription(*args, event_callbacks, **kwargs):
+        if event_callbacks.message_lost is not None and not tells:
+            raise UnsupportedEventTypeError('no such event')
+        made.append(event_callbacks)
+        return 'subscription'
+    node = SimpleNamespace(resolve_topic_name=lambda topic: topic, create_subscription=create_subscription)
+    assert qos.subscribe(node, Image, '/image', print, qos.sensor(), on_lost=lost.append) == 'subscription'
+    assert lost == [0] * tells
+    if tells:
+        made[0].message_lost(SimpleNamespace(total_count=9, total_count_change=2))
+        assert lost == [0, 2]

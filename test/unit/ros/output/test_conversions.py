@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from map_samples import make_keyframe
+from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
@@ -113,11 +114,15 @@ def _bad_quaternion(message):
     message.pose.pose.orientation.w = message.pose.pose.orientation.y = 0.0
 
 
+def _huge_box(message):
+    message.segments[0].width = 2 ** 32 - 1  # does not fit into 32 bits with a sign
+
+
 @pytest.mark.fault('topic', 'a keyframe whose sizes and numbers do not fit together', 'refused before it is used')
 @pytest.mark.parametrize('change', [
     _set(dimension=4000), _set(segment_count=65535), _set(encoding=9), _set(segments=[]), _set(segment_pixels=[1]),
     _set(keypoints=[1.0, 2.0, 3.0]), _set(keypoint_depths=[1.0]), _set(keypoint_descriptors=[1] * 10), _poison,
-    _set(descriptors=[0] * 64), _bad_quaternion])
+    _set(descriptors=[0] * 64), _bad_quaternion, _huge_box])
 def test_descriptors_that_do_not_fit_together_are_refused(change):
     message = conversions.to_place_descriptor(full_keyframe(), '')
     change(message)
@@ -241,3 +246,25 @@ def test_what_a_map_lost_and_passed_over_crosses_the_wire():
     assert [conversions.from_keyframe_id(identity) for identity in message.keyframes] == lost
     assert over_the_wire(conversions.to_place_descriptor(make_keyframe(1), 'f', passed_over=True)).passed_over
     assert not conversions.to_place_descriptor(make_keyframe(1), 'f').passed_over
+
+
+@pytest.mark.parametrize(('change', 'says'), [
+    ({'x': np.nan}, 'not finite'), ({'y': -np.inf}, 'not finite'), ({'z': 1e300}, '1e+300 m from the origin'),
+    ({'w': 0.0}, 'no rotation'), ({'w': np.nan}, 'no rotation')])
+def test_odometry_of_numbers_that_are_none_is_refused(change, says):
+    message = Odometry()
+    message.pose.pose.orientation.w = 1.0
+    for name, value in change.items():
+        setattr(message.pose.pose.orientation if name == 'w' else message.pose.pose.position, name, value)
+    with pytest.raises(SegvladError) as refused:
+        conversions.from_odometry(message)
+    assert says in str(refused.value)
+
+
+def test_a_covariance_of_odometry_that_is_none_is_unknown():
+    message = Odometry()
+    message.pose.pose.orientation.w = 2.0
+    message.pose.covariance[0] = np.nan
+    pose = conversions.from_odometry(message)
+    assert pose.covariance is None
+    assert (pose.quaternion[3], pose.frame) == (1.0, 'odom')

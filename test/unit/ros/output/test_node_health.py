@@ -75,32 +75,42 @@ def test_who_may_rest_is_not_warned_of(statistics):
         DiagnosticStatus.OK, 'no keyframes for 300 s on /k: the robot stands, it seems')
 
 
-IMAGES = Awaited('images', '/camera/image', 0.0, against_loss='pray')
+IMAGES = Awaited('images', '/camera/image', 0.0, against_loss={'images': 'pray', 'depth_images': 'hope'})
 
 
 def test_lost_images_are_counted_and_a_share_is_warned_of(statistics):
-    statistics.lost(0)  # the middleware can tell
+    statistics.lost('images', 0)  # the middleware can tell
     for _ in range(40):
-        statistics.arrived()
-    statistics.lost(2)
+        statistics.came('images')
+    statistics.lost('images', 2)
     assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
-    statistics.lost(50)
+    statistics.lost('images', 50)
     snapshot = statistics.snapshot()
-    assert (snapshot.counts.images_lost, snapshot.lost_ratio) == (52, pytest.approx(52 / 92))
+    assert (snapshot.counts.images_lost, snapshot.lost_ratios) == (52, {'images': pytest.approx(52 / 92)})
     status = input_status('/n', IMAGES, snapshot, PARAMETERS)
     assert (status.level, status.message) == (
-        DiagnosticStatus.WARN, '57% of the images on /camera/image are lost before they reach this node: pray')
-    statistics.lost(10**9)  # more than is remembered
-    assert statistics.snapshot().lost_ratio == 1.0
+        DiagnosticStatus.WARN, '57% of the images are lost before they reach this node: pray')
+    statistics.lost('images', 10**9)  # more than is remembered
+    assert statistics.snapshot().lost_ratios == {'images': 1.0}
     for _ in range(100):
-        statistics.arrived()
+        statistics.came('images')
     assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
+
+
+def test_depth_images_are_lost_by_themselves(statistics):
+    statistics.lost('images', 0)
+    statistics.lost('depth_images', 3)
+    statistics.came('depth_images')
+    status = input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS)
+    assert (status.level, status.message) == (
+        DiagnosticStatus.WARN, '75% of the depth images are lost before they reach this node: hope')
+    assert (values(status)['images lost'], values(status)['depth images lost']) == ('0', '3')
 
 
 @pytest.mark.parametrize('tells', [False, True])
 def test_stamps_tell_of_losses_where_the_middleware_does_not(statistics, tells):
     if tells:
-        statistics.lost(0)
+        statistics.lost('images', 0)
     for number in range(100):
         if number % 5 < 2:
             statistics.arrived(10**12 + number * 33_333_333)

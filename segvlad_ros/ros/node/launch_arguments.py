@@ -1,0 +1,185 @@
+"""The arguments of the launch files, each described, and what they set.
+
+An argument that is left empty leaves the value to the parameter file, so that a user's own file is not overruled by
+defaults.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from segvlad_ros.types import SegvladError
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One launch argument.
+
+    :ivar description: one sentence for ``ros2 launch --show-args``
+    :ivar default: '' for a node parameter: as in the parameter file
+    :ivar parameter: type of the node parameter that it sets, or None if it sets none; list: of numbers
+    :ivar topic: whether the argument names an input topic
+    :ivar sets: the node parameter, where it has another name
+    """
+
+    name: str
+    description: str
+    default: str = ''
+    parameter: type | None = None
+    topic: bool = False
+    sets: str = ''
+
+
+@dataclass(frozen=True)
+class LaunchedNode:
+    """One node of a launch file.
+
+    :ivar executable: such as 'map_builder'; also the node's name
+    :ivar fixed: parameters that this launch file is about
+    :ivar remappings: topics and services that the launch file connects, relative to the namespace
+    """
+
+    executable: str
+    arguments: tuple[Argument, ...]
+    fixed: dict[str, Any] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+
+
+NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
+LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error.', 'info')
+SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
+                    'false')
+RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
+FIXED_FRAME = Argument('fixed_frame', 'Frame in which RViz shows all; empty: map with pose_graph, else odom. What is '
+                       'in another frame is seen where TF tells how the two lie to each other.')
+RESPAWN = Argument('respawn', 'true: start a node again that has ended; a map_builder goes on in its map.', 'false')
+ENCLAVES = Argument('enclaves', 'SROS 2: the enclave below which each node has its own, such as /segvlad; empty: none.')
+EVERY = (NAMESPACE, LOG_LEVEL, SIM_TIME, ENCLAVES, RESPAWN, RVIZ, FIXED_FRAME)
+AUTOSTART = Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.',
+                     parameter=bool)
+ROBOT_ID = Argument('robot_id', 'Number of this robot in its keyframe ids; empty: as in the parameter file.',
+                    parameter=int)
+BASIC = (
+    Argument('preset', 'Pipeline: the name of a preset, or the path of a preset YAML; empty: as in the parameter file.',
+             parameter=str),
+    Argument('map_directory', 'Folder of the maps; empty: as in the parameter file.', parameter=str),
+    AUTOSTART,
+    ROBOT_ID,
+    Argument('base_frame', "Frame of the robot's base; empty: as in the parameter file.", parameter=str),
+)
+CAMERA = (
+    Argument('image', 'Topic of the camera images (without /compressed).', 'image', topic=True),
+    Argument('camera_info', 'Topic of the camera_info.', 'camera_info', topic=True),
+    Argument('depth', 'Topic of depth images registered to the camera image.', 'depth', topic=True),
+    Argument('mask', 'Topic of masks of single images, as of people: 0 covers.', 'mask', topic=True),
+    Argument('mask_file', "PNG that covers the robot's own body in every image; empty: as in the parameter file.",
+             parameter=str),
+    Argument('odom', 'Topic of the odometry.', 'odom', topic=True),
+    Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
+             parameter=str),
+    Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
+    Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),
+    Argument('camera', 'Name of this camera in its keyframe ids; empty: as in the parameter file.', parameter=str),
+    Argument('base_from_camera', "Pose of the camera's optical frame in base_frame, x y z qx qy qz qw; empty: as in "
+             'the parameter file, or by TF.', parameter=list),
+)
+MAP_TO_WRITE = (
+    Argument('map', 'Name of the map to write; empty: as in the parameter file, or a new name with the date.',
+             parameter=str),
+    Argument('append', 'true: add a session to an existing map; empty: as in the parameter file.', parameter=bool),
+)
+MAP_TO_LOAD = (
+    Argument('map', 'Name of the map to load, read-only; empty: as in the parameter file.', parameter=str),
+)
+KNOWN_MAP = (
+    Argument('known_map', 'Name of an earlier map, such as of yesterday, against which loops are closed, too; empty: '
+             'as in the parameter file.', parameter=str, sets='map'),
+)
+
+BRIDGE = (
+    Argument('target', 'pose_graph_tools, rtabmap, cslam or initial_pose; empty: as in the parameter file.',
+             parameter=str),
+    AUTOSTART,
+    ROBOT_ID,
+    Argument('loop_closures', 'Topic of the loop closures (pose_graph_tools, rtabmap).', 'localizer/loop_closures',
+             topic=True),
+    Argument('matches', 'Topic of the matches (cslam, initial_pose).', 'localizer/matches', topic=True),
+    Argument('external_loop_closures', 'Topic on which Hydra takes PoseGraph messages (pose_graph_tools).',
+             'external_loop_closures', topic=True),
+    Argument('info', "Topic of RTAB-Map's Info (rtabmap).", 'rtabmap/info', topic=True),
+    Argument('add_link', "RTAB-Map's service AddLink (rtabmap).", 'rtabmap/rtabmap/add_link', topic=True),
+    Argument('get_map_data2', "RTAB-Map's service GetMap2 (rtabmap).", 'rtabmap/rtabmap/get_map_data2', topic=True),
+    Argument('odom', 'Topic of the odometry (rtabmap).', 'odom', topic=True),
+    Argument('initialpose', 'Topic on which the localiser takes its first pose (initial_pose).', 'initialpose',
+             topic=True),
+)
+
+
+POSE_GRAPH = (
+    *(argument for argument in (*BASIC, *CAMERA) if argument.name in ('preset', 'autostart', 'robot_id', 'odom')),
+    Argument('broadcast_map_to_odom', 'true: pose_graph broadcasts map -> odom on /tf; empty: as in the parameter '
+             'file.', parameter=bool),
+)
+
+
+def params_file(executable: str) -> Argument:
+    """The argument that names a node's parameter file."""
+    return Argument(f'{executable}_params', f'Parameter file of {executable}; empty: the one of this package.')
+
+
+def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
+    """All arguments of a launch file, each once."""
+    wanted = [*EVERY]
+    for node in nodes:
+        wanted += [*node.arguments, params_file(node.executable)]
+    return tuple({argument.name: argument for argument in wanted}.values())
+
+
+def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:
+    """The parameters that launch arguments set.
+
+    :raises SegvladError: a value is not of its parameter's type
+    """
+    given = {argument.sets or argument.name: _typed(argument, values[argument.name]) for argument in node.arguments
+             if argument.parameter is not None and values[argument.name]}
+    return {**given, **node.fixed, 'use_sim_time': is_true(SIM_TIME, values)}
+
+
+def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str, str]]:
+    """The topics that launch arguments connect."""
+    given = [(argument.name, values[argument.name]) for argument in node.arguments
+             if argument.topic and values[argument.name] != argument.name]
+    return [*given, *node.remappings]
+
+
+def enclave_of(node: LaunchedNode, values: dict[str, str]) -> list[str]:
+    """The words that put a node into its enclave, none where there is none."""
+    return ['--enclave', f'{values[ENCLAVES.name]}/{node.executable}'] if values[ENCLAVES.name] else []
+
+
+def is_true(argument: Argument, values: dict[str, str]) -> bool:
+    """Of an argument that is true or false."""
+    return _typed(argument, values[argument.name], bool)
+
+
+def fixed_frame(nodes: Iterable[LaunchedNode], values: dict[str, str]) -> str:
+    """The frame in which RViz shows all."""
+    return values[FIXED_FRAME.name] or ('map' if any(node.executable == 'pose_graph' for node in nodes) else 'odom')
+
+
+def _typed(argument: Argument, value: str, kind: type | None = None) -> Any:
+    kind = kind or argument.parameter
+    try:
+        if kind is bool:
+            return {'true': True, 'false': False}[value.lower()]
+        if kind is list:
+            numbers = [float(word) for word in value.strip('[] ').replace(',', ' ').split()]
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError
+            return numbers
+        return kind(value)
+    except (KeyError, ValueError):
+        wanted = {bool: 'true or false', int: 'a whole number', list: 'finite numbers'}[kind]
+        raise SegvladError(f'{argument.name}:={value} must be {wanted}') from None
