@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.map_format import Packed, outline
@@ -32,7 +31,8 @@ from segvlad_ros.ros.output.conversions import (
 )
 from segvlad_ros.ros.output.diagnostics import decision_status
 from segvlad_ros.ros.output.marker_topic import MarkerTopic
-from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
+from segvlad_ros.ros.output.markers import MatchMarkers
+from segvlad_ros.ros.output.match_image import MatchImageTopic
 from segvlad_ros.ros.output.node_statistics import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Pose, Recognition, SegvladError, Status
@@ -49,7 +49,7 @@ class Localizer(SegvladNode):
         self._places: PlaceRecognizer | None = None
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
-        self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
+        self._match_image = MatchImageTopic(self)
         self._match_markers = MatchMarkers()
         self._newest: KeyframeId | None = None  # that was asked about, whose session's frames are today's
         self._markers = MarkerTopic(self, self._placed, self._match_markers)
@@ -156,9 +156,8 @@ class Localizer(SegvladNode):
         begin = time.perf_counter()
         if self._markers.publish(keyframe.id.stamp_ns):
             timings['markers'] = time.perf_counter() - begin
-        if self._match_image.get_subscription_count():
-            begin = time.perf_counter()
-            self._match_image.publish(to_match_image(keyframe, recognition, match))
+        begin = time.perf_counter()
+        if self._match_image.publish(keyframe, recognition, match):
             timings['match_image'] = time.perf_counter() - begin
         return timings
 
