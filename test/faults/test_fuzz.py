@@ -19,7 +19,7 @@ def test_changed_at_random_it_is_read_or_refused_in_one_line(name, tmp_path):
         trial.judge(number, tally)
     assert tally.findings == []
     assert tally.done == SHARE
-    assert 0 < tally.refused < SHARE  # some are no good, some are
+    assert tally.refused  # it was changed
 
 
 @pytest.mark.long
