@@ -154,11 +154,12 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
     if code is None:
         return pixels
     misfit = SegvladError(f'cannot convert {width} x {height} {encoding} to RGB: the size does not fit the encoding')
-    if channels == 2 and width % 2:  # packed YUV; OpenCV 4.6 reads on
+    # OpenCV 4.6 reads on in packed YUV, and all make a mosaic without a neighbour on each side black
+    if (channels == 2 and width % 2) or (encoding.startswith('bayer') and min(height, width) < 3):
         raise misfit
     try:
         return cv2.cvtColor(pixels, code)
-    except cv2.error as error:  # e.g. a Bayer image of one row
+    except cv2.error as error:
         if out_of_memory(error):
             raise
         raise misfit from None

@@ -204,6 +204,8 @@ def test_any_buffer_and_own_memory(picture, buffer):
     ({'step': 10}, 'too short'), ({'height': 1000}, 'too short'), ({'height': 0}, 'empty'), ({'width': 0}, 'empty'),
     ({'height': 2**32 - 1, 'width': 2**32 - 1, 'step': 2**32 - 1}, 'too short'), ({'data': b''}, 'too short'),
     ({'encoding': 'yuyv', 'width': 63}, 'does not fit the encoding'),
+    ({'encoding': 'bayer_rggb8', 'width': 2}, 'does not fit the encoding'),
+    ({'encoding': 'bayer_grbg16', 'height': 1}, 'does not fit the encoding'),
 ])
 def test_faults_are_one_line(picture, change, says):
     with pytest.raises(SegvladError, match=says) as refused:
