@@ -71,8 +71,9 @@ class Trial:
         self._target: Target = TARGETS[name]
         self._words, self._file = [seed, zlib.crc32(name.encode())], folder / f'case{self._target.suffix}'
         self._samples = self._target.samples(folder)
-        for sample in self._samples:
-            self.read(sample)  # what is imported, and made, once
+        for number, sample in enumerate(self._samples):  # what is imported, and made, once, is no part of a case
+            if not self.read(sample):
+                raise SegvladError(f'{name}: input {number} is refused before it is changed')
         self.usual_s = max(FLOOR_S, *(min(self._timed(sample) for _ in range(3)) for sample in self._samples))
 
     def case(self, number: int) -> Any:
@@ -166,10 +167,14 @@ def turn(name: str, seed: int, tally: Tally, until_s: float) -> None:
                 tally.findings = (tally.findings + more['findings'])[:KEPT]
                 process.join()
                 return
+        process.join(1.0)
+        ended = process.exitcode
         process.kill()
         process.join()
+        if ended is not None and ended > 0:
+            raise SegvladError(f'{name} cannot be tried, as is said above')
         number = _NUMBER.unpack(Path(at.name).read_bytes())[0]
-        note(tally, number, f'the process ended with {process.exitcode}, or hung')
+        note(tally, number, 'hangs' if ended is None else f'ends the process with signal {-ended}')
         tally.done = number + 1
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shutil
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -196,6 +198,9 @@ def _images(_: Path) -> list[Any]:
     return messages
 
 
+_QUANTISED = struct.pack('<iff', 0, 5000.0, -1.0)  # header of compressedDepth: metres are 5000 / (value + 1)
+
+
 def _compressed_images(folder: Path) -> list[Any]:
     from array import array
 
@@ -203,7 +208,7 @@ def _compressed_images(folder: Path) -> list[Any]:
     plain = [CompressedImage(format='jpeg', data=array('B', data)) for data in _encoded(False, folder)]
     deep = _encoded(True, folder)[0]
     return [*plain, CompressedImage(format='16UC1; compressedDepth png', data=array('B', bytes(12) + deep)),
-            CompressedImage(format='32FC1; compressedDepth png', data=array('B', bytes(12) + deep))]
+            CompressedImage(format='32FC1; compressedDepth png', data=array('B', _QUANTISED + deep))]
 
 
 def _camera_infos(_: Path) -> list[Any]:
@@ -283,10 +288,10 @@ def _drained(things: Iterable[Any]) -> int:
     return sum(1 for _ in things)
 
 
-def _presets(_: Path) -> list[bytes]:
-    import segvlad_ros
-    config = Path(segvlad_ros.__file__).parents[1] / 'config'
-    config = config if config.is_dir() else Path(segvlad_ros.__file__).parent / 'config'
+def _presets(folder: Path) -> list[bytes]:
+    from segvlad_ros.pipeline.presets import config_directory
+    config = config_directory()
+    shutil.copytree(config / 'classic', folder / 'classic')  # what they name by paths beside them
     return [(config / f'{name}.yaml').read_bytes() for name in ('classic', 'classic_patches', 'given')]
 
 

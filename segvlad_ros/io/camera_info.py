@@ -40,7 +40,7 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
     for name, values in (('K', k), ('D', distortion), ('R', r), ('P', p)):
         if not np.isfinite(values).all():
             raise SegvladError(f'camera_info: {name} is not finite: {_shown(values)}')
-    if r.any() and (abs(r @ r.T - np.eye(3)).max() > 1e-2 or np.linalg.det(r) < 0):
+    if r.any() and (abs(r).max() > 1.1 or abs(r @ r.T - np.eye(3)).max() > 1e-2 or np.linalg.det(r) < 0):
         raise SegvladError(f'camera_info: R is no rotation: {_shown(r)}')
     if rectified and p.any():
         k, distortion = p[:, :3], distortion[:0]

@@ -137,6 +137,7 @@ class SearchedMap:
         """Keep some entries, ascending, and give them the numbers from 0; none that is left out may be in the map."""
         numbers = {entry: number for number, entry in enumerate(entries)}
         via = [self._kept_via(entry, numbers) for entry in entries]
+        self._removed = int(self.removed[entries].sum())  # first: who asks for `count` meanwhile has no lock
         self._table.select(np.asarray(entries, np.int64))
         self._identities = [self._identities[entry] for entry in entries]
         self._marks = [self._marks[entry] for entry in entries]
@@ -146,7 +147,7 @@ class SearchedMap:
         places, facts = self._places.select(numbers), self._table
         facts['via'][:len(entries)] = via
         facts['place'][:len(entries)] = [places[place] for place in facts['place'][:len(entries)].tolist()]
-        self._removed, self._poses_changed = int(self.removed.sum()), True
+        self._poses_changed = True
 
     def _kept_via(self, entry: int, numbers: Mapping[int, int]) -> int:
         """By which keyframe one is of its place, or by which that one is, if it goes."""

@@ -110,8 +110,9 @@ class SegmentIndex:
                 rows = np.empty((max(self._exact_segments + _SPARE, counts.sum()), self.dimension), np.float32)
                 rows[:counts.sum()] = np.concatenate(found or [rows[:0]])
             starts, self._growing = np.concatenate([[0], np.cumsum(counts)])[:, None], growing
+            self._entries = len(entries)  # first: who asks for `segments` meanwhile has no lock
             self._candidates = None if small else self._growing
-            self._rows, self._starts, self._entries = rows, starts, len(entries)
+            self._rows, self._starts = rows, starts
             self._compared = None, {}
 
     def descriptors(self, entry: int) -> np.ndarray:

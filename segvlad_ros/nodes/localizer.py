@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.map_format import Packed, outline
@@ -23,6 +21,7 @@ from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory, oddities
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.answer_pictures import AnswerPictures
 from segvlad_ros.ros.output.conversions import (
     from_keyframe_id,
     to_loop_closure,
@@ -31,11 +30,9 @@ from segvlad_ros.ros.output.conversions import (
     to_place_match_array,
 )
 from segvlad_ros.ros.output.diagnostics import decision_status
-from segvlad_ros.ros.output.marker_topic import MarkerTopic
-from segvlad_ros.ros.output.markers import MatchMarkers, to_match_image
 from segvlad_ros.ros.output.node_statistics import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
-from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Pose, Recognition, SegvladError, Status
+from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 
 
 class Localizer(SegvladNode):
@@ -49,10 +46,7 @@ class Localizer(SegvladNode):
         self._places: PlaceRecognizer | None = None
         self._matches = self.create_lifecycle_publisher(PlaceMatchArray, '~/matches', qos.reliable())
         self._loop_closures = self.create_lifecycle_publisher(LoopClosure, '~/loop_closures', qos.reliable())
-        self._match_image = self.create_lifecycle_publisher(Image, '~/match_image', qos.reliable(1))
-        self._match_markers = MatchMarkers()
-        self._newest: KeyframeId | None = None  # that was asked about, whose session's frames are today's
-        self._markers = MarkerTopic(self, self._placed, self._match_markers)
+        self._pictures = AnswerPictures(self, lambda: self._places.recognizer)
         self.serve(LoadMap, '~/load_map', self._load_map)
         self.serve(Trigger, '~/reset_map', self._reset_map)
         self.serve(Trigger, '~/trigger_localization', self._trigger_localization)
@@ -85,8 +79,7 @@ class Localizer(SegvladNode):
         for place_map in self._maps:
             place_map.close()
         self._maps, self._places = [], None
-        self._match_markers.clear()
-        self._markers.forget()
+        self._pictures.forget()
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -96,7 +89,7 @@ class Localizer(SegvladNode):
 
     def activated(self) -> None:
         """See :class:`SegvladNode`."""
-        self._markers.show()
+        self._pictures.show()
 
     def deactivate(self) -> None:
         """See :class:`SegvladNode`."""
@@ -139,28 +132,10 @@ class Localizer(SegvladNode):
             best = recognition.candidates[0]
             if best.query_pose_in_match is not None:
                 self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
-        return {**recognition.timings, **self._show(keyframe, recognition)}
+        return {**recognition.timings, **self._pictures.answered(keyframe, recognition)}
 
     def _sessions(self) -> list[str]:
         return [session for session in self.parameters['sessions'] if session]
-
-    def _show(self, keyframe: Keyframe, recognition: Recognition) -> dict[str, float]:
-        """Publish pictures of the answer where somebody looks at them; returns what each of them took, seconds."""
-        timings: dict[str, float] = {}
-        recognizer = self._places.recognizer
-        match = recognizer.keyframe(recognition.candidates[0].entry) if recognition.candidates else None
-        if self._newest is None or self._newest.session_id != keyframe.id.session_id:
-            self._newest = keyframe.id
-            self._markers.forget()  # other sessions' odometry is in other frames than this one's
-        self._match_markers.add(recognition, keyframe.pose, None if match is None else match.pose_for(keyframe.id))
-        begin = time.perf_counter()
-        if self._markers.publish(keyframe.id.stamp_ns):
-            timings['markers'] = time.perf_counter() - begin
-        if self._match_image.get_subscription_count():
-            begin = time.perf_counter()
-            self._match_image.publish(to_match_image(keyframe, recognition, match))
-            timings['match_image'] = time.perf_counter() - begin
-        return timings
 
     def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
         found = self._places.recognizer.keyframe
@@ -176,22 +151,13 @@ class Localizer(SegvladNode):
 
     def _added(self, keyframe: Keyframe) -> None:
         self._path.add(keyframe.id)
-        self._markers.place(keyframe.id, self._shown(keyframe))
-
-    def _placed(self) -> Iterator[tuple[KeyframeId, Pose | None]]:
-        for keyframe in self._places.recognizer.outlines():
-            yield keyframe.id, self._shown(keyframe)
-
-    def _shown(self, keyframe: Keyframe) -> Pose | None:
-        return keyframe.best_pose if self._newest is None else keyframe.pose_for(self._newest)
+        self._pictures.place(keyframe)
 
     def _remove(self, ids: Sequence[KeyframeId]) -> None:
         self._places.recognizer.remove(ids)
         self._places.recognizer.compact()
         self._path.remove(ids)
-        for identity in ids:
-            self._markers.place(identity, None)
-        self._markers.publish()
+        self._pictures.move(dict.fromkeys(ids))
 
     def _map_id(self) -> str:
         return '+'.join(dict.fromkeys(place_map.map_id for place_map in self._maps))
@@ -224,7 +190,7 @@ class Localizer(SegvladNode):
                 self._places.recognizer.add_stored(place_map, row, packed)
                 self._added(outline(packed))
         self._maps.append(place_map)
-        self._markers.publish()
+        self._pictures.publish()
         for oddity in oddities(place_map, self._places.recognizer, self._sessions(), self.parameters['base_frame']):
             self.get_logger().warning(oddity)
         if self.keyframes is not None:
@@ -237,14 +203,13 @@ class Localizer(SegvladNode):
         self._maps = []
         self._places.recognizer.clear()
         self._path.restart()
-        self._match_markers.clear()
-        self._markers.forget()
+        self._pictures.forget()
         if self.keyframes is not None:
             self.keyframes.forget()
 
     def _empty_map(self) -> None:
         self._forget_map()
-        self._markers.publish()
+        self._pictures.publish()
 
     # what the SLAM back-end says
 
@@ -261,9 +226,7 @@ class Localizer(SegvladNode):
 
     def _move(self, moved: dict[KeyframeId, OptimizedPose]) -> None:
         self._places.recognizer.update_poses(moved)
-        for keyframe, pose in moved.items():
-            self._markers.place(keyframe, pose.map_from_base)
-        self._markers.publish()
+        self._pictures.move({keyframe: pose.map_from_base for keyframe, pose in moved.items()})
 
     # services
 

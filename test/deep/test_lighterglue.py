@@ -1,6 +1,8 @@
 """LighterGlue from checkpoint to ONNX, and what it matches with its real weights on real images."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import package_weights
@@ -17,10 +19,11 @@ from segvlad_ros.io.model_files import load_onnx_function, load_onnx_outputs
 from segvlad_ros.io.weights import entry_named
 from segvlad_ros.io.weights import verify as verify_file
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.pipeline.presets import build_describer, build_matcher, load_preset
 from segvlad_ros.recognition.calibration import load_calibration
 from segvlad_ros.types import SegvladError, Status
 from segvlad_ros.verification.matchers import LearnedMatcher, nearest_matcher
+from segvlad_ros.verification.verify import verify_pairs
 from segvlad_ros.verification.view import View
 
 for package in ('onnx', 'onnxruntime'):
@@ -165,6 +168,18 @@ def home(tmp_path_factory):
 def learned(home, monkeypatch):
     monkeypatch.setenv('XDG_DATA_HOME', str(home))
     return load_preset('learned', LIGHTERGLUE)
+
+
+def test_views_far_apart_are_proven_that_the_nearest_descriptors_do_not_prove(learned):
+    """By the same tests, of images alone."""
+    describer, settings = build_describer(learned), replace(learned.geometry, min_epipolar_inliers=30,
+                                                            min_planar_inliers=30)
+    first, second = (describer.describe(read_image(real_image(f'hololens_office/images/{number:04d}.jpg')))
+                     for number in (174, 133))
+    views = View(first.keypoints, first.boxes), View(second.keypoints, second.boxes)
+    proven = [verify_pairs(*views, find(*views, None), settings).proven
+              for find in (build_matcher(settings), nearest_matcher(settings.max_ratio))]
+    assert proven == [True, False]
 
 
 def test_the_preset_recognises_a_corridor_by_what_the_network_proves(learned, tmp_path):

@@ -7,11 +7,13 @@ import pytest
 from pages import PAGES, ROOT, blocks, commands
 
 from segvlad_ros.cli import _parser
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node.launch_arguments import arguments_of
-from segvlad_ros.ros.node.parameter_table import table_of
+from segvlad_ros.ros.node.parameter_table import TABLE, table_of
 
 TARGETS = re.findall(r'^([a-z][a-z-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 FILE = re.compile(r'(?:test|benchmark|config|launch|docs|segvlad_ros|msg|srv|cmake)/[\w./-]+\.\w+')
+SECTIONS = 'decision', 'exclude', 'geometry', 'odometry', 'places', 'search', 'vote', 'neighbourhood'  # of a preset
 KINDS = 'bash', 'bash run', 'text', 'python', 'none'
 PROGRAMS = {'segvlad', 'ros2', 'make', 'pip', 'python', 'python3', 'cd', 'export', 'git', 'rosdep', 'colcon', 'source',
             'touch'}
@@ -40,7 +42,7 @@ def check_ros2(arguments):
         given = {value.split(':=')[0] for word, value in zip(arguments, arguments[1:]) if word == '-p'}
         assert known
         assert given <= known
-    if arguments[:2] == ['launch', 'segvlad_ros'] and arguments[2] != '<file>':
+    if arguments[:2] == ['launch', 'segvlad_ros'] and arguments[2] not in ('<file>', 'FILE'):
         check_launch(ROOT / 'launch' / arguments[2], arguments[3:])
 
 
@@ -87,3 +89,13 @@ def test_files_of_this_repository_that_are_named_are_there(page):
     named = set(re.findall(r'`([^`\n]+)`', page.read_text()))
     missing = [name for name in named if FILE.fullmatch(name) and not (ROOT / name).is_file()]
     assert not missing
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_settings_that_are_named_exist(page):
+    """Keys of presets and node parameters, such as `decision.min_score`."""
+    preset, parameters = load_preset('classic'), {entry.name for entry in TABLE}
+    for section, key in re.findall(r'`(\w+)\.(?!py`)(\w+)(?:: [^`]*)?`', page.read_text()):
+        known = vars(getattr(preset, section)) if section in SECTIONS else {}
+        if section in SECTIONS or any(name.startswith(f'{section}.') for name in parameters):
+            assert key in known or f'{section}.{key}' in parameters, f'{section}.{key}'

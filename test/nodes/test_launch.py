@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -14,7 +15,7 @@ import subprocess
 import pytest
 from checkout_prefix import ROOT, make_prefix
 from lifecycle_msgs.msg import Transition
-from node_harness import DEADLINE_S, EVERY_IMAGE, Robot, image_message, real_images
+from node_harness import DEADLINE_S, EVERY_IMAGE, PROBE_S, Robot, image_message, real_images
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.node.parameter_table import table_of
@@ -108,6 +109,8 @@ def test_each_launch_file_runs_its_nodes(name, ros2_launch, peer):
     assert launched.text().count('process has finished cleanly') == len(NODES[name])
 
 
+@pytest.mark.fault('node', 'a launch with something that is missing',
+                   'it is found before anything starts; nothing is left running')
 @pytest.mark.parametrize(('arguments', 'words'), [
     ({'rviz': 'true'}, 'there is no rviz2 of the package rviz2'),
     ({'localizer_params': '/nowhere.yaml'}, 'there is no file /nowhere.yaml'),
@@ -127,8 +130,8 @@ def test_without_one_node_the_others_do_not_stay(ros2_launch, tmp_path, monkeypa
     monkeypatch.setenv('PYTHONPATH', f'{tmp_path}:{os.environ["PYTHONPATH"]}')
     launched = ros2_launch('slam')
     launched.process.wait(DEADLINE_S)
-    assert "pip install 'segvlad_ros[slam]'" in launched.text()
-    assert re.search(r'pose_graph-\d+ cannot start', launched.text())
+    assert 'gtsam cannot be imported' in launched.text()
+    assert launched.text().count('process has finished cleanly') == 2
 
 
 def _has_rviz():
@@ -148,10 +151,21 @@ def parameter_file(tmp_path, namespace):
     return file
 
 
+@pytest.mark.fault('parameter', 'names such as `y` or `off` on the command line of a launch', 'they stay names')
 def test_names_that_yaml_takes_for_something_else(ros2_launch, peer, tmp_path):
     launched = ros2_launch('mapping', map='y', camera='off', robot_id='7', base_from_camera='0 0 1 0 0 0 1')
     launched.robot(peer, 'map_builder').running()
     assert (tmp_path / 'maps' / 'y.segvlad').is_file()
+
+
+def sent_until_taken(robot, camera, picture):
+    """The status once an image has reached the node: DDS takes the one that was killed for a subscriber for a while."""
+    for second in range(2, 2 + round(DEADLINE_S / PROBE_S)):
+        camera.publish(image_message(picture, second))
+        with contextlib.suppress(AssertionError):
+            return robot.peer.wait(lambda: robot.statuses[-1].keyframes_processed and robot.statuses[-1],
+                                   'the fate of an image', PROBE_S)
+    raise AssertionError(f'no image was taken:\n{robot.node.text()}')
 
 
 def test_a_node_that_dies_is_started_again_and_goes_on_in_its_map(ros2_launch, peer, tmp_path, namespace, monkeypatch):
@@ -168,8 +182,8 @@ def test_a_node_that_dies_is_started_again_and_goes_on_in_its_map(ros2_launch, p
     again.status(lambda s: len(launched.pids('map_builder')) == 2 and s.keyframes == 1 and s.images_received == 0,
                  'the map again')
     again.running()
-    status = again.send(again.camera(), image_message(pictures[1], 2.0))
-    assert (status.map_id, status.keyframes) == (first.map_id, 2)
+    status = sent_until_taken(again, again.camera(), pictures[1])
+    assert (status.map_id, status.keyframes) == (first.map_id, 1 + status.keyframes_processed)
     assert launched.end() == 0
     with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
         assert len(place_map.sessions()) == 2

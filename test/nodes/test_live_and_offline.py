@@ -91,7 +91,7 @@ def quarter(folder):
 def offline(bag, without, preset_name):
     """Keyframes and answers, as the nodes' core gives them."""
     places = PlaceRecognizer(preset_name, gate=KeyframeGate())
-    topics = BagTopics(**{'mask': '/mask', **{name: '' for name in without}})
+    topics = BagTopics(**{'image': TOPICS['image'], 'mask': '/mask', **{name: '' for name in without}})
     for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(bag.parent / BODY))):
         number = (frame.stamp_ns - START) // SECOND
         walks = 'mask' not in without and number % 7 != 3 and number % 5 > 0

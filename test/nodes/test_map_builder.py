@@ -350,6 +350,8 @@ def test_the_lifecycle_goes_round_twice(builder, pictures):
     assert robot.state() == 'finalized'
 
 
+@pytest.mark.fault('node', 'a lifecycle manager resets a map_builder whose map has a name',
+                   'it goes on in the map of its run; any other map of that name is refused')
 def test_its_own_map_goes_on_after_a_reset(builder, pictures, launch, namespace, tmp_path):
     """As a lifecycle manager resets a node. Somebody else's map of that name is left alone."""
     robot = builder({'autostart': False}, wait=False)
@@ -370,6 +372,8 @@ def test_its_own_map_goes_on_after_a_reset(builder, pictures, launch, namespace,
     robot.status(lambda s: 'map foreign.segvlad exists' in s.message, 'the refusal')
 
 
+@pytest.mark.fault('node', 'a map_builder ends and is started again by the same launch',
+                   'it goes on in its map as a new session; another launch is refused')
 def test_a_process_of_the_same_run_goes_on_in_its_map(builder, launch, pictures, tmp_path):
     first = builder({'run_id': 'monday'})
     first.send(first.camera(), image_message(pictures[0], 1.0))

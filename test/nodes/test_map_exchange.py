@@ -83,6 +83,8 @@ def test_an_empty_map_can_be_added_to_nothing(start, maps):
     assert response.keyframes == 0
 
 
+@pytest.mark.fault('service', '`load_map` with `append` of a map that is searched already',
+                   'only keyframes that are new are added')
 def test_a_map_that_is_searched_already_is_not_added_again(start, maps):
     node = start(Localizer, map='office')
 

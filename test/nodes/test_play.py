@@ -215,6 +215,8 @@ def test_random_bytes_and_missing_bags_end_with_status_2(play, tmp_path):
         assert len(errors.strip().splitlines()) == 1
 
 
+@pytest.mark.fault('tool', 'Ctrl-C in `segvlad play`',
+                   'status 130, no traceback')
 def test_ctrl_c_ends_it_without_a_word(bag, play, peer):
     """While it plays; its --remap is not meant for rcl, which would complain of it."""
     images = peer.listen(CompressedImage, 'image/compressed', 100)

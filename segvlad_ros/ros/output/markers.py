@@ -1,21 +1,18 @@
 """What RViz shows of a map and its matches: keyframes blue, matches green, yellow while they wait, red rejected."""
 from __future__ import annotations
 
-import array
 import math
 from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 from geometry_msgs.msg import Point
-from sensor_msgs.msg import Image
-from std_msgs.msg import ColorRGBA, Header
+from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from segvlad_ros.evaluation.match_picture import draw_match, is_contradicted, is_waiting
-from segvlad_ros.ros.output.conversions import to_time
+from segvlad_ros.evaluation.match_picture import is_contradicted, is_waiting
 from segvlad_ros.ros.output.marker_blocks import PointBlocks, SentMarkers, make_marker, make_point
-from segvlad_ros.types import Keyframe, KeyframeId, Pose, Recognition, Status
+from segvlad_ros.types import KeyframeId, Pose, Recognition, Status
 
 DOT_M, LINE_M, TEXT_M = 0.15, 0.05, 0.2
 TEXT_ABOVE_M = 0.35
@@ -170,16 +167,3 @@ def _text(number: int, answer: _Answer, colour: ColorRGBA, stamp_ns: int) -> Mar
     marker.text, marker.pose.position = answer.label, make_point(answer.query)
     marker.pose.position.z += TEXT_ABOVE_M
     return marker
-
-
-def to_match_image(query: Keyframe, recognition: Recognition, match: Keyframe | None) -> Image:
-    """The answer to one query as an rgb8 image with the query's stamp and frame.
-
-    :param match: the best candidate's keyframe, None without one
-    """
-    shown = () if match is None else (match.thumbnail, match.description.boxes, match.camera_model)
-    rgb = draw_match(query, recognition, *shown)
-    height, width = rgb.shape[:2]
-    header = Header(stamp=to_time(query.id.stamp_ns), frame_id=query.frame_id)
-    return Image(header=header, height=height, width=width, encoding='rgb8', step=3 * width,
-                 data=array.array('B', rgb.tobytes()))

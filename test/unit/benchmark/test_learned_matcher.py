@@ -31,10 +31,9 @@ def test_wrong_pairs_are_the_most_alike_of_other_places():
     assert [len(pairs) for pairs in benchmark.pairs_of(drive(40), 7)] == [7, 7]
 
 
-def test_either_matcher_is_the_shipped_preset_but_for_what_is_said(tmp_path):
-    shipped = flatten(load_preset('learned', {'calibration': None}))
-    for matcher, changed in (('nearest', set()), ('lighterglue', {
-            'geometry.matcher', 'geometry.min_epipolar_inliers', 'geometry.min_planar_inliers'})):
-        flat = flatten(load_preset(benchmark.preset_with(matcher, tmp_path)))
-        assert {name for name in shipped if flat[name] != shipped[name]} == changed
+def test_either_matcher_is_the_shipped_preset_but_for_what_is_said():
+    shipped = flatten(load_preset('learned', {'calibration': None, 'decision.min_probability': 0}))
+    for matcher, changes in benchmark.DECIDED.items():
+        flat = flatten(benchmark.preset_with(matcher))
+        assert {name.removeprefix('geometry.') for name in shipped if flat[name] != shipped[name]} == set(changes)
         assert flat['geometry.matcher'] == matcher

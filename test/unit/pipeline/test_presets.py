@@ -215,7 +215,7 @@ def test_what_a_matcher_lacks_is_named(tmp_path, monkeypatch):
         build_matcher(VerificationSettings(matcher='lighterglue'))
     (tmp_path / 'lighterglue.onnx').write_bytes(b'weights')
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(SegvladError, match=r'onnxruntime cannot be imported .*segvlad_ros\[onnx\]'):
+    with pytest.raises(SegvladError, match='onnxruntime cannot be imported .*the extra "onnx"'):
         build_matcher(VerificationSettings(matcher='lighterglue', weights=tmp_path / 'lighterglue.onnx'))
 
 

@@ -11,6 +11,7 @@ from scipy.linalg import hadamard
 from segvlad_ros.geometry import compose, distance, from_matrix, identity, relative, rotation_angle, to_matrix
 from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.odometry import OdometrySettings
+from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.pipeline.sections import ExcludeSettings, RecognitionSettings, SearchSettings, VoteSettings
@@ -20,6 +21,7 @@ from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Status, Verification
 from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
+from segvlad_ros.verification.view import Correspondences
 
 SETTINGS = RecognitionSettings(
     SearchSettings(), VoteSettings(floor=1e-6), PlaceSettings(near_keyframes=2, near_distance_m=1.0),
@@ -134,6 +136,26 @@ def test_keypoints_of_another_kind_prove_nothing():
     answer = recognizer.recognize(query, exclude_recent=False)
     assert (answer.candidates[0].entry, answer.candidates[0].inliers) == (2, 0)
     assert answer.candidates[0].verification != Verification.GEOMETRIC
+
+
+def test_pairs_are_those_of_the_matcher_whatever_is_searched(tmp_path):
+    """A map that is loaded and an emptied one, too."""
+    asked = []
+
+    def blind(query, match, segments):
+        asked.append(len(segments))
+        return Correspondences(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    recognizer = Recognizer(SETTINGS, matcher=blind)
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, len(BASIS)) as place_map:
+        place_map.append(keyframe(1, 'map', look(0), place=0))
+        recognizer.load(place_map)
+    for _ in range(2):
+        assert ask(recognizer, 1, {0: 0.7}, place=0).candidates[0].verification == Verification.REJECTED
+        assert asked == [SEGMENTS]
+        asked.clear()
+        recognizer.clear()
+        recognizer.add(keyframe(1, 'map', look(0), place=0))
 
 
 def test_only_so_many_candidates_are_compared():

@@ -65,6 +65,8 @@ def test_arguments_reach_the_node_with_their_types():
     assert remappings_of(node, given) == [('image', '/camera/rgb')]
 
 
+@pytest.mark.fault('parameter', 'a launch argument of the wrong type',
+                   'one line, and nothing is started')
 @pytest.mark.parametrize(('wrong', 'words'), [
     ({'append': 'yes'}, 'append:=yes must be true or false'), ({'robot_id': 'x'}, 'robot_id:=x must be a whole number'),
     ({'use_sim_time': '1'}, 'use_sim_time:=1 must be true or false'),
@@ -139,6 +141,8 @@ def test_rviz_starts_only_when_asked(path, prefix):
     assert planned(nodes, values(nodes, rviz='true', fixed_frame='world'))[-1]['arguments'][-1] == 'world'
 
 
+@pytest.mark.fault('node', 'a launch without its RViz, parameter file or node',
+                   'one line, and nothing is started')
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
     nodes = nodes_of(path)
@@ -162,6 +166,8 @@ def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
     refused(f'there is no {last} of the package segvlad_ros; build it again')
 
 
+@pytest.mark.fault('parameter', 'a name on the command line that YAML takes for something else: `map:=y`',
+                   'it stays a name')
 @pytest.mark.parametrize('text', ['y', 'off', '7', '1e3', 'null', '~', '[a]', 'a: b', "it's", '"', 'ü'])
 def test_a_name_stays_a_string(text, prefix):
     """PyYAML writes y without quotes, and rcl reads it as true."""

@@ -1,10 +1,10 @@
 """The RViz configuration: displays that RViz has, and topics as the nodes publish them."""
-import ast
 from pathlib import Path
 
 import pytest
 import yaml
 
+from segvlad_ros.ros.node.interface_table import BEST_EFFORT, LATCHED, OUTPUTS
 from segvlad_ros.ros.node.launching import RVIZ_CONFIG
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -25,18 +25,8 @@ EXPECTED = {
 
 
 def published(node):
-    """Message type and QoS by topic, read from a node's source: ``~/markers`` of map_builder is map_builder/markers."""
-    source = (ROOT / 'segvlad_ros' / 'nodes' / f'{node}.py').read_text()
-    if 'MarkerTopic(' in source:
-        shared = (ROOT / 'segvlad_ros' / 'ros' / 'output' / 'marker_topic.py').read_text()
-        source += shared.partition('import annotations\n')[2]
-    calls = [(ast.unparse(call.func).rsplit('.', 1)[-1], call.args) for call in ast.walk(ast.parse(source))
-             if isinstance(call, ast.Call)]
-    makers = 'create_publisher', 'create_lifecycle_publisher'
-    of_publishers = [arguments for name, arguments in calls if name in makers]
-    of_publishers += [arguments[1:] for name, arguments in calls if name == 'telling_publisher']  # of a node
-    return {topic.value.replace('~', node): (ast.unparse(kind), ast.unparse(qos))
-            for kind, topic, qos, *_ in of_publishers if isinstance(topic, ast.Constant)}
+    """The topics of a node: ``~/markers`` of map_builder is map_builder/markers."""
+    return {endpoint.name.replace('~', node): endpoint for endpoint in OUTPUTS if node in endpoint.nodes}
 
 
 def test_every_class_is_one_of_rviz():
@@ -58,17 +48,17 @@ def test_the_displays_that_people_need_are_there_and_on():
 @pytest.mark.parametrize('name', EXPECTED)
 def test_a_display_subscribes_to_what_a_node_publishes(name):
     topic, kind = EXPECTED[name]
-    message, qos = published(topic.split('/')[0])[topic]
+    endpoint = published(topic.split('/')[0])[topic]
     display = DISPLAYS[name]
-    assert message == kind
+    assert endpoint.type_name.split('/')[1] == kind
     assert display['Class'] == f'rviz_default_plugins/{kind}'
     wanted = display['Topic']
     assert wanted['History Policy'] == 'Keep Last'
     assert wanted['Depth'] >= 1
     # a latched topic keeps its last message for who comes late; asking for that elsewhere would receive nothing
-    assert wanted['Durability Policy'] == ('Transient Local' if 'latched' in qos else 'Volatile')
+    assert wanted['Durability Policy'] == ('Transient Local' if endpoint.reliability == LATCHED else 'Volatile')
     # nor does a reliable subscription receive from a best-effort publisher
-    assert wanted['Reliability Policy'] == ('Best Effort' if 'sensor' in qos else 'Reliable')
+    assert wanted['Reliability Policy'] == ('Best Effort' if endpoint.reliability == BEST_EFFORT else 'Reliable')
 
 
 def test_panels_and_pictures_are_docked_in_the_window():

@@ -5,7 +5,7 @@ from segvlad_ros.evaluation.match_picture import draw_match
 from segvlad_ros.io.image_codec import decode_image, encode_jpeg
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
-from segvlad_ros.ros.output.markers import to_match_image
+from segvlad_ros.ros.output.match_image import to_match_image
 from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, Recognition, Status
 
 
