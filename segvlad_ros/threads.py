@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -59,7 +60,23 @@ def _libraries(modules: int) -> ThreadpoolController | None:
     except ImportError:
         _miss_threadpoolctl()
         return None
-    return ThreadpoolController()
+
+    class Controller(ThreadpoolController):
+        """One that reads what is mapped: ``dl_iterate_phdr`` calls Python with the linker's lock held.
+
+        Where another thread imports at that moment, it waits for that lock and we for the interpreter's, for ever.
+        """
+
+        def _find_libraries_with_dl_iterate_phdr(self) -> None:
+            for path in mapped_libraries():
+                self._make_controller_from_path(path)
+    return Controller()
+
+
+def mapped_libraries() -> list[str]:
+    """Paths of the shared libraries of this process."""
+    fields = (line.split(maxsplit=5) for line in Path('/proc/self/maps').read_text(errors='replace').splitlines())
+    return list(dict.fromkeys(words[5] for words in fields if len(words) == 6 and '.so' in words[5]))
 
 
 @cache

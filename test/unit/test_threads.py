@@ -14,16 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
 from segvlad_ros.recognition import poll as poll_module
-from segvlad_ros.threads import FairLock, RememberedInterrupt, map_ahead
+from segvlad_ros.threads import FairLock, RememberedInterrupt, _libraries, map_ahead
 from segvlad_ros.types import Keyframe, KeyframeId
 
 
 def blas_threads():
-    return {pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'blas'}
+    return {pool['num_threads'] for pool in _libraries.__wrapped__(0).info() if pool['user_api'] == 'blas'}
+
+
+def test_libraries_are_found_without_calling_python_under_the_linkers_lock(monkeypatch):
+    """It hung: one thread looked for libraries, and another one imported."""
+    known = {pool['filepath'] for pool in threadpool_info()}
+    monkeypatch.setattr(ThreadpoolController, '_find_libraries_with_dl_iterate_phdr', lambda self: pytest.fail())
+    assert known and {pool['filepath'] for pool in _libraries.__wrapped__(0).info()} == known
 
 
 def test_a_description_and_an_answer_use_one_blas_thread(monkeypatch):

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
@@ -82,7 +84,7 @@ def allow_large_images() -> None:
     heartbeat. A profile that the user has chosen stays; other DDS implementations do not read it.
     """
     if not any(os.environ.get(name) for name in VARIABLES):
-        os.environ[VARIABLES[0]] = _large_images_profile()
+        os.environ[_variable()] = _large_images_profile()
 
 
 def against_loss(topic: str, compressed: bool) -> str:
@@ -96,8 +98,14 @@ def against_loss(topic: str, compressed: bool) -> str:
     network = 'over a network, use compressed transports'
     if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
         return f'{topic} is too large for the buffers of the middleware, see its tuning; {network}'
-    return (f'start the process that publishes {topic} with {VARIABLES[0]}={_large_images_profile()} (this node does '
+    return (f'start the process that publishes {topic} with {_variable()}={_large_images_profile()} (this node does '
             f'not need it); {network}')
+
+
+def _variable() -> str:
+    """The one of the Fast DDS that is installed: Kilted's, version 3, warns of the older name."""
+    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    return VARIABLES[any(list(Path(prefix, 'lib').glob('libfastdds.so*')) for prefix in prefixes)]
 
 
 def _large_images_profile() -> str:

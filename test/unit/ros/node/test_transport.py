@@ -21,7 +21,7 @@ def clean(monkeypatch):
 
 def test_the_profile_holds_a_full_hd_image():
     allow_large_images()
-    root = ElementTree.parse(os.environ[VARIABLES[0]]).getroot()
+    root = ElementTree.parse(next(filter(None, map(os.environ.get, VARIABLES)))).getroot()
     sizes = {element.tag.split('}')[1]: int(element.text) for element in root.iter() if element.text.strip().isdigit()}
     assert sizes['maxMessageSize'] > 1920 * 1080 * 3
     assert sizes['segment_size'] >= 4 * sizes['maxMessageSize']
@@ -59,3 +59,15 @@ def test_a_middleware_that_does_not_tell_of_losses_is_subscribed_to_all_the_same
     if tells:
         made[0].message_lost(SimpleNamespace(total_count=9, total_count_change=2))
         assert lost == [0, 2]
+
+
+def test_the_variable_is_that_of_the_fast_dds_that_is_there(monkeypatch, tmp_path):
+    monkeypatch.setattr('sys.prefix', str(tmp_path / 'nothing'))
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    allow_large_images()
+    assert os.environ[VARIABLES[0]]
+    monkeypatch.setenv(VARIABLES[0], '')
+    (tmp_path / 'lib').mkdir()
+    (tmp_path / 'lib' / 'libfastdds.so.3.2').touch()
+    allow_large_images()
+    assert (os.environ[VARIABLES[0]], bool(os.environ[VARIABLES[1]])) == ('', True)
