@@ -30,6 +30,7 @@ DEADLINE_S = 240.0  # for a machine that is busy with other work; on an idle one
 PROBE_S = 2.0  # a call that is tried again may be lost
 SECOND = 10**9
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+CTRL_C = ('env', '--default-signal=INT')  # before a command: a shell's background jobs ignore SIGINT, and so would it
 EVERY_IMAGE = {'keyframe.min_interval_s': 0.0, 'keyframe.no_odometry_interval_s': 0.0}
 
 

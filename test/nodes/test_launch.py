@@ -15,7 +15,7 @@ import subprocess
 import pytest
 from checkout_prefix import ROOT, make_prefix
 from lifecycle_msgs.msg import Transition
-from node_harness import DEADLINE_S, EVERY_IMAGE, PROBE_S, Robot, image_message, real_images
+from node_harness import CTRL_C, DEADLINE_S, EVERY_IMAGE, PROBE_S, Robot, image_message, real_images
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.node.parameter_table import table_of
@@ -33,7 +33,7 @@ class Launched:
 
     def __init__(self, name, namespace, log, arguments):
         self.name, self.namespace, self.log = name, namespace, log
-        command = ['ros2', 'launch', str(ROOT / 'launch' / f'{name}.launch.py'),
+        command = [*CTRL_C, 'ros2', 'launch', str(ROOT / 'launch' / f'{name}.launch.py'),
                    f'namespace:={namespace.strip("/")}', *(f'{key}:={value}' for key, value in arguments.items())]
         with self.log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

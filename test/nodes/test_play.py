@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from nav_msgs.msg import Odometry
-from node_harness import DEADLINE_S, LATCHED, Robot
+from node_harness import CTRL_C, DEADLINE_S, LATCHED, Robot
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -39,8 +39,8 @@ def play(domain, namespace, tmp_path):
         remaps = [f'{old}:={namespace}/{new}' for old, new in (
             (IMAGE_TOPIC, 'image/compressed'), (ODOMETRY_TOPIC, 'odom'), ('/camera/camera_info', 'camera_info'),
             ('/camera/depth/image_raw', 'depth'))]
-        command = [sys.executable, '-m', 'segvlad_ros.cli', 'play', str(bag), *(word for r in remaps for word in (
-            '--remap', r)), *arguments]
+        renamed = [word for remap in remaps for word in ('--remap', remap)]
+        command = [*CTRL_C, sys.executable, '-m', 'segvlad_ros.cli', 'play', str(bag), *renamed, *arguments]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=os.environ))
         return started[-1]
