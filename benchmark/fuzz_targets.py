@@ -229,7 +229,7 @@ def _odometry(_: Path) -> list[Any]:
 
 
 def _descriptors(_: Path) -> list[Any]:
-    from segvlad_ros.ros.output.conversions import to_place_descriptor
+    from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor
     return [to_place_descriptor(keyframe(index), 'digest') for index in (1, 2)]
 
 
@@ -255,7 +255,7 @@ def _read_odometry(message: Any) -> None:
 
 def _read_descriptor(message: Any) -> None:
     from segvlad_ros.pipeline.presets import build_recognizer, load_preset
-    from segvlad_ros.ros.output.conversions import from_place_descriptor
+    from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
     if not _SEARCHED:
         _SEARCHED.append(build_recognizer(load_preset('classic')))
         for index in range(3):

@@ -21,15 +21,11 @@ from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.map_directory import MapDirectory, oddities
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline
 from segvlad_ros.ros.node.run import run_node
+from segvlad_ros.ros.output.answer_messages import to_loop_closure, to_place_match, to_place_match_array
 from segvlad_ros.ros.output.answer_pictures import AnswerPictures
-from segvlad_ros.ros.output.conversions import (
-    from_keyframe_id,
-    to_loop_closure,
-    to_place_descriptor,
-    to_place_match,
-    to_place_match_array,
-)
+from segvlad_ros.ros.output.conversions import from_keyframe_id
 from segvlad_ros.ros.output.diagnostics import decision_status
+from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor
 from segvlad_ros.ros.output.node_statistics import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RecognizeImage
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status

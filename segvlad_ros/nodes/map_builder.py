@@ -24,7 +24,8 @@ from segvlad_ros.ros.node.fleet_link import FleetLink
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.ros.node.pipeline_setup import node_pipeline, node_retention
 from segvlad_ros.ros.node.run import run_node
-from segvlad_ros.ros.output.conversions import from_keyframe_id, to_place_descriptor, to_removed_keyframes
+from segvlad_ros.ros.output.conversions import from_keyframe_id
+from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.marker_topic import MarkerTopic
 from segvlad_ros.ros.output.node_statistics import MapFacts
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap

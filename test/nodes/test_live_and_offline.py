@@ -19,7 +19,7 @@ from segvlad_ros.io.masks import read_mask
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import config_directory
-from segvlad_ros.ros.output.conversions import from_place_descriptor
+from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
 from segvlad_ros.types import CameraModel, Pose
 
 SECOND = 10 ** 9

@@ -31,10 +31,10 @@ from segvlad_ros.ros.output.conversions import (
     from_pose,
     to_camera_info,
     to_keyframe_id,
-    to_place_descriptor,
     to_pose_with_covariance,
     to_time,
 )
+from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor
 from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.srv import LoadMap

@@ -24,7 +24,7 @@ from visualization_msgs.msg import MarkerArray
 from segvlad_ros.mapping.map_format import pack, unpack
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceDescriptor, SegVladStatus
-from segvlad_ros.ros.output.conversions import from_place_descriptor, to_place_descriptor
+from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor, to_place_descriptor
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 
 SENSORS = ('image', 'image/compressed', 'camera_info', 'depth', 'odom')

@@ -8,7 +8,8 @@ from rclpy.node import Node
 
 from segvlad_ros.msg import PlaceDescriptor, PlaceMatchArray
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import from_keyframe_id, from_place_descriptor
+from segvlad_ros.ros.output.conversions import from_keyframe_id
+from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
 from segvlad_ros.types import Candidate, Keyframe, KeyframeId, Recognition, SegmentMatch, Status, Verification
 
 QUEUE = 1000

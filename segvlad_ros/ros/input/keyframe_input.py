@@ -8,8 +8,9 @@ from typing import Any
 from segvlad_ros.msg import KeyframeId as KeyframeIdMessage
 from segvlad_ros.msg import PlaceDescriptor, RemovedKeyframes
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import from_keyframe_id, from_place_descriptor
+from segvlad_ros.ros.output.conversions import from_keyframe_id
 from segvlad_ros.ros.output.diagnostics import Awaited
+from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
 from segvlad_ros.srv import GetKeyframe
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 

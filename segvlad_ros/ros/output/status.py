@@ -5,14 +5,15 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
-from segvlad_ros.ros.output.conversions import to_status, to_time
+from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
 from segvlad_ros.ros.output.diagnostics import input_status, losses, map_status, silence, worker_status
-from segvlad_ros.ros.output.node_statistics import Snapshot
+from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 
 PERIOD_S = 1.0
 
@@ -119,3 +120,24 @@ class StatusReporter:
         for _, sentence in findings if found - self._warned else ():
             self._node.get_logger().warning(f'{sentence}: {hint}' if hint else sentence)
         self._warned = self._warned - {what} | found
+
+
+def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> SegVladStatus:
+    """A node's counters and its map as a message.
+
+    :param fields: stamp, state, message, model_fingerprint, device: see msg/SegVladStatus
+    """
+    counts, stages = snapshot.counts, snapshot.stages
+    return SegVladStatus(
+        map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
+        bytes_per_keyframe=facts.bytes_per_keyframe, map_bytes_per_hour=facts.bytes_per_hour,
+        evicted=[to_keyframe_id(identity) for identity in facts.evicted],
+        keyframes_explained=counts.keyframes_explained, keyframes_refused=counts.keyframes_refused,
+        keyframes_evicted=counts.keyframes_evicted,
+        images_received=counts.images_received, images_dropped=counts.images_dropped,
+        images_rejected=counts.images_rejected, images_lost=counts.images_lost,
+        keyframes_processed=counts.keyframes_processed,
+        keyframe_subscribers=facts.keyframe_subscribers,
+        matches_published=counts.matches_published, stages=list(stages),
+        stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
+        **fields)

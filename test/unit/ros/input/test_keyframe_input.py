@@ -8,7 +8,7 @@ import pytest
 from map_samples import make_keyframe
 
 from segvlad_ros.ros.input.keyframe_input import ASK_AGAIN_S, PATIENCE_S, KeyframeInput
-from segvlad_ros.ros.output.conversions import to_place_descriptor, to_removed_keyframes
+from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.node_statistics import Statistics
 
 FINGERPRINT = 'f' * 64

@@ -8,7 +8,7 @@ from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message, serialize_message
 
 from segvlad_ros.msg import LoopClosure, PlaceDescriptor, PlaceMatch, PlaceMatchArray, SegVladStatus
-from segvlad_ros.ros.output import conversions
+from segvlad_ros.ros.output import answer_messages, conversions, keyframe_messages, status
 from segvlad_ros.ros.output.node_statistics import MapFacts, Statistics
 from segvlad_ros.types import (
     CameraModel,
@@ -51,8 +51,8 @@ def full_keyframe(segments=4):
 
 def test_a_full_keyframe_survives_the_wire():
     keyframe = full_keyframe()
-    message = over_the_wire(conversions.to_place_descriptor(keyframe, 'digest'))
-    back = conversions.from_place_descriptor(message)
+    message = over_the_wire(keyframe_messages.to_place_descriptor(keyframe, 'digest'))
+    back = keyframe_messages.from_place_descriptor(message)
     assert message.model_fingerprint == 'digest'
     assert (back.id, back.frame_id, back.thumbnail) == (keyframe.id, keyframe.frame_id, keyframe.thumbnail)
     np.testing.assert_allclose(back.description.descriptors, keyframe.description.descriptors, atol=1e-3)
@@ -78,10 +78,10 @@ def test_a_full_keyframe_survives_the_wire():
 def test_what_is_unknown_stays_unknown():
     keyframe = Keyframe(KeyframeId(0, 's', 1, 5), PlaceDescription(
         np.zeros((0, 8), np.float32), np.zeros((0, 4), np.int32), np.zeros(0, np.int64), rejected='dark'))
-    message = over_the_wire(conversions.to_place_descriptor(keyframe, ''))
+    message = over_the_wire(keyframe_messages.to_place_descriptor(keyframe, ''))
     assert (message.segment_count, message.pose_frame, message.base_from_camera.child_frame_id) == (0, '', '')
     assert (message.camera_info.width, message.thumbnail.format) == (0, '')
-    back = conversions.from_place_descriptor(message)
+    back = keyframe_messages.from_place_descriptor(message)
     assert back.description.rejected
     assert back.description.descriptors.shape == (0, 8)
     assert (back.pose, back.camera_model, back.base_from_camera, back.description.keypoints, back.thumbnail) == (
@@ -90,10 +90,10 @@ def test_what_is_unknown_stays_unknown():
 
 def test_float32_descriptors_are_read():
     keyframe = full_keyframe()
-    message = conversions.to_place_descriptor(keyframe, '')
+    message = keyframe_messages.to_place_descriptor(keyframe, '')
     message.encoding = PlaceDescriptor.FLOAT32
     message.descriptors = list(keyframe.description.descriptors.astype('<f4').tobytes())
-    back = conversions.from_place_descriptor(over_the_wire(message))
+    back = keyframe_messages.from_place_descriptor(over_the_wire(message))
     np.testing.assert_allclose(back.description.descriptors, keyframe.description.descriptors, atol=1e-6)
 
 
@@ -124,10 +124,10 @@ def _huge_box(message):
     _set(keypoints=[1.0, 2.0, 3.0]), _set(keypoint_depths=[1.0]), _set(keypoint_descriptors=[1] * 10), _poison,
     _set(descriptors=[0] * 64), _bad_quaternion, _huge_box])
 def test_descriptors_that_do_not_fit_together_are_refused(change):
-    message = conversions.to_place_descriptor(full_keyframe(), '')
+    message = keyframe_messages.to_place_descriptor(full_keyframe(), '')
     change(message)
     with pytest.raises(SegvladError):
-        conversions.from_place_descriptor(over_the_wire(message))
+        keyframe_messages.from_place_descriptor(over_the_wire(message))
 
 
 def recognition():
@@ -146,9 +146,9 @@ def test_an_answer_says_everything():
     entries = [Keyframe(found.candidates[0].id, boxes),
                Keyframe(found.candidates[1].id, boxes, pose=Pose(np.zeros(3), IDENTITY, 'odom'),
                         optimized=OptimizedPose(moved))]
-    matches = [conversions.to_place_match(query, candidate, rank, entry, evidence=True)
+    matches = [answer_messages.to_place_match(query, candidate, rank, entry, evidence=True)
                for rank, (candidate, entry) in enumerate(zip(found.candidates, entries))]
-    message = over_the_wire(conversions.to_place_match_array(
+    message = over_the_wire(answer_messages.to_place_match_array(
         query, found, matches, base_frame='base_link', map_id='m', now_ns=query.id.stamp_ns + 1_500_000_000))
     assert (message.status, message.reason, message.map_id, message.map_keyframes) == (
         PlaceMatchArray.MATCHED, 'a reason', 'm', 8)
@@ -176,7 +176,7 @@ def test_a_match_says_in_whose_frame_its_pose_is():
     measured = Keyframe(candidate.id, boxes, pose=Pose(np.ones(3), IDENTITY, 'odom'))
 
     def told(match):
-        message = over_the_wire(conversions.to_place_match(query, candidate, 0, match, evidence=False))
+        message = over_the_wire(answer_messages.to_place_match(query, candidate, 0, match, evidence=False))
         return message.match_pose_in, message.match_pose.header.frame_id
     own = replace(candidate.id, robot_id=query.id.robot_id, session_id=query.id.session_id)
     assert told(replace(measured, id=own)) == (PlaceMatch.IN_ODOMETRY, 'odom')
@@ -191,7 +191,7 @@ def test_a_match_says_in_whose_frame_its_pose_is():
 
 def test_a_loop_closure_has_its_direction():
     query, candidate = full_keyframe(), recognition().candidates[1]
-    message = over_the_wire(conversions.to_loop_closure(query, candidate, 'base_link'))
+    message = over_the_wire(answer_messages.to_loop_closure(query, candidate, 'base_link'))
     assert isinstance(message, LoopClosure)
     assert (message.match.index, message.query.index) == (6, 7)
     assert message.query_pose_in_match.pose.position.x == 1.0
@@ -200,7 +200,7 @@ def test_a_loop_closure_has_its_direction():
 @pytest.mark.parametrize('stamp', [10**9, 1_800_000_000 * 10**9])
 def test_latencies_of_old_bags_fit_the_message(stamp):
     query = Keyframe(KeyframeId(0, 's', 1, stamp), full_keyframe().description)
-    message = conversions.to_place_match_array(query, Recognition(Status.MAP_EMPTY, ''), [], base_frame='',
+    message = answer_messages.to_place_match_array(query, Recognition(Status.MAP_EMPTY, ''), [], base_frame='',
                                                map_id='', now_ns=4_000_000_000 * 10**9)
     assert over_the_wire(message).latency.sec > 0
 
@@ -219,7 +219,7 @@ def test_a_status_names_its_stages():
     statistics = Statistics()
     statistics.count(images_received=3, images_rejected=1)
     statistics.handled(statistics.arrived(), {'segments': 0.1, 'store': 0.2})
-    message = over_the_wire(conversions.to_status(
+    message = over_the_wire(status.to_status(
         statistics.snapshot(), MapFacts('m', keyframes=1, segments=2, bytes=3), state=SegVladStatus.MAPPING,
         model_fingerprint='f', device='cpu'))
     assert (message.images_received, message.images_rejected, message.keyframes_processed) == (3, 1, 1)
@@ -231,7 +231,7 @@ def test_a_status_tells_what_the_map_costs_and_gave_up():
     statistics = Statistics()
     statistics.count(keyframes_explained=4, keyframes_refused=1, keyframes_evicted=2)
     gone = make_keyframe(7).id
-    message = over_the_wire(conversions.to_status(
+    message = over_the_wire(status.to_status(
         statistics.snapshot(), MapFacts('m', 1, 2, 3, bytes_per_keyframe=4096, bytes_per_hour=-1.5, evicted=(gone,)),
         state=SegVladStatus.MAPPING, model_fingerprint='f', device='cpu'))
     assert (message.keyframes_explained, message.keyframes_refused, message.keyframes_evicted) == (4, 1, 2)
@@ -241,11 +241,11 @@ def test_a_status_tells_what_the_map_costs_and_gave_up():
 
 def test_what_a_map_lost_and_passed_over_crosses_the_wire():
     lost = [make_keyframe(index).id for index in (3, 9)]
-    message = over_the_wire(conversions.to_removed_keyframes(lost, 'office', 5))
+    message = over_the_wire(keyframe_messages.to_removed_keyframes(lost, 'office', 5))
     assert (message.map_id, conversions.from_time(message.stamp)) == ('office', 5)
     assert [conversions.from_keyframe_id(identity) for identity in message.keyframes] == lost
-    assert over_the_wire(conversions.to_place_descriptor(make_keyframe(1), 'f', passed_over=True)).passed_over
-    assert not conversions.to_place_descriptor(make_keyframe(1), 'f').passed_over
+    assert over_the_wire(keyframe_messages.to_place_descriptor(make_keyframe(1), 'f', passed_over=True)).passed_over
+    assert not keyframe_messages.to_place_descriptor(make_keyframe(1), 'f').passed_over
 
 
 @pytest.mark.parametrize(('change', 'says'), [
