@@ -41,8 +41,8 @@ from segvlad_ros.evaluation.metrics import decision_metrics, ranking_metrics
 from segvlad_ros.evaluation.preset_costs import measure_preset
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
 from segvlad_ros.io.images import list_images, read_image
+from segvlad_ros.pipeline.description_sections import SamNeckSettings, SamSettings
 from segvlad_ros.pipeline.presets import Preset, load_preset
-from segvlad_ros.pipeline.sections import SamNeckSettings, SamSettings
 from segvlad_ros.segmentation.completion import CompletedSegmenter
 from segvlad_ros.types import Pose
 

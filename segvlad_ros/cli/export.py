@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _dinov2(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     from segvlad_ros.features.dinov2 import CELL
+    from segvlad_ros.pipeline.description_sections import Dinov2Settings
     from segvlad_ros.pipeline.presets import build_extractor
-    from segvlad_ros.pipeline.sections import Dinov2Settings
 
     preset = chosen_preset(args)
     if not isinstance(preset.features, Dinov2Settings):
@@ -62,7 +62,8 @@ def _dinov2(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
 
 
 def _sam(args: argparse.Namespace) -> tuple[tuple[int, int], float]:
-    from segvlad_ros.pipeline.sections import SamSettings, existing_file
+    from segvlad_ros.pipeline.description_sections import SamSettings
+    from segvlad_ros.pipeline.sections import existing_file
     from segvlad_ros.segmentation.sam_checkpoint import load_sam
     from segvlad_ros.segmentation.sam_export import export_sam
 

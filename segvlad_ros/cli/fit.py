@@ -20,8 +20,8 @@ from segvlad_ros.cli.options import (
     real,
     whole,
 )
+from segvlad_ros.pipeline.description_sections import OrbWordsSettings
 from segvlad_ros.pipeline.presets import Preset
-from segvlad_ros.pipeline.sections import OrbWordsSettings
 from segvlad_ros.text import one_line
 
 SEED = 42
@@ -129,8 +129,8 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
 def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Unprojected segment descriptors of every image, at most the same number of each."""
     from segvlad_ros.io.images import read_image
+    from segvlad_ros.pipeline.description_sections import ProjectionNone
     from segvlad_ros.pipeline.presets import build_describer
-    from segvlad_ros.pipeline.sections import ProjectionNone
 
     describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
     generator = np.random.default_rng(SEED)

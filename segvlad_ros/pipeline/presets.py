@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
-from segvlad_ros.pipeline.sections import (
-    DESCRIPTION_SECTIONS,
+from segvlad_ros.pipeline.description_sections import (
     SIFT,
     XFEAT,
     Dinov2Settings,
@@ -17,15 +16,14 @@ from segvlad_ros.pipeline.sections import (
     ImageModelSettings,
     OrbWordsSettings,
     PatchSettings,
-    Preset,
     ProjectionFile,
     ProjectionSeeded,
     RootSiftSettings,
     SamNeckSettings,
     SamSettings,
     XFeatSettings,
-    existing_file,
 )
+from segvlad_ros.pipeline.sections import DESCRIPTION_SECTIONS, Preset, existing_file
 from segvlad_ros.settings import read_settings
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError

@@ -10,7 +10,7 @@ import pytest
 from kept_masks import KeptNetwork, KeptSegmenter
 from small_models import image_at, real_image
 
-from segvlad_ros.pipeline.sections import SamSettings
+from segvlad_ros.pipeline.description_sections import SamSettings
 from segvlad_ros.segmentation.sam import SamSegmenter
 
 
