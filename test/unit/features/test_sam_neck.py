@@ -7,6 +7,7 @@ import pytest
 
 from segvlad_ros.description.describer import Describer
 from segvlad_ros.description.projection import SeededProjection
+from segvlad_ros.description.segments import segments_from_masks
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.features.sam_neck import SamNeckExtractor
 from segvlad_ros.segmentation.classic import PatchSegmenter
@@ -82,7 +83,8 @@ def test_masks_and_features_come_of_one_pass(neck):
     assert len(description) == 12
     assert {'segments', 'features', 'description'} == set(description.timings)
     alone = neck.extract(rgb)
-    rows, _ = describer.describe_segments(alone, describer._see(rgb, None, None, {})[2])
+    segments = segments_from_masks(network.segment(rgb), describer.grid)
+    rows, _ = describer.describe_segments(alone, segments)
     np.testing.assert_allclose(description.descriptors, rows, atol=1e-5)
 
 
