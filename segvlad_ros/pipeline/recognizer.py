@@ -1,8 +1,6 @@
 """From a described query to an answer: exclude, search, vote, gather evidence, decide."""
 from __future__ import annotations
 
-import logging
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,35 +11,24 @@ from segvlad_ros.mapping.arrays_v2 import quantizer
 from segvlad_ros.mapping.keyframe_store import KeyframeGone
 from segvlad_ros.mapping.known_keyframes import KnownKeyframes
 from segvlad_ros.mapping.map_format import FORMAT_VERSION, Packed, intact, outline, unpack
-from segvlad_ros.mapping.odometry import OdometryMark, OdometryTracks
-from segvlad_ros.mapping.places import Sight
+from segvlad_ros.mapping.odometry import OdometryMark
 from segvlad_ros.mapping.searched_map import SearchedMap
+from segvlad_ros.pipeline.memory import Memory
 from segvlad_ros.pipeline.stopwatch import Stopwatch
 from segvlad_ros.recognition.decision import decide
 from segvlad_ros.recognition.evidence import Evidence
-from segvlad_ros.recognition.hypotheses import Hypotheses
-from segvlad_ros.recognition.inquiry import Inquiry, Query, Witnesses
+from segvlad_ros.recognition.inquiry import Inquiry, Query
 from segvlad_ros.recognition.poll import poll
-from segvlad_ros.recognition.verifier import Verifier
-from segvlad_ros.recognition.voting import FeedbackWeights, vote_weights
+from segvlad_ros.recognition.voting import vote_weights
 from segvlad_ros.threads import FairLock, one_blas_thread
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, Status
 from segvlad_ros.verification.matchers import nearest_matcher
-
-logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
     from segvlad_ros.pipeline.sections import RecognitionSettings
     from segvlad_ros.recognition.calibration import Calibration
     from segvlad_ros.verification.matchers import Matcher
-
-# A candidate with less than this share of min_score is chance, and no support for the queries after it.
-SUPPORTING_SCORE = 0.75
-# Sights of queries kept until their keyframe is added to the map; a localiser may never add it.
-_REMEMBERED = 256
-# So many removed keyframes are no burden.
-_FEW = 64
 
 
 class Recognizer:
@@ -60,7 +47,7 @@ class Recognizer:
         self._calibration = calibration
         self._matcher = matcher or nearest_matcher(settings.geometry.max_ratio)
         self._lock = FairLock()
-        self._forget_map()
+        self._memory = Memory(settings, self._matcher)
 
     @property
     def count(self) -> int:
@@ -117,7 +104,7 @@ class Recognizer:
         :return: its entry number
         """
         with self._lock, one_blas_thread():
-            return self._find(keyframe, self._known.keep(keyframe))
+            return self._memory.find(keyframe, self._known.keep(keyframe))
 
     def add_stored(self, place_map: PlaceMap, row: int, packed: Packed) -> int:
         """Append one keyframe that is read from its map when it is asked for, even when that map has been closed.
@@ -133,11 +120,7 @@ class Recognizer:
             keyframe = outline(packed)
         with self._lock:
             self._known.store.append_stored(place_map, row, packed)
-            return self._find(keyframe, packed)
-
-    def _find(self, keyframe: Keyframe, packed: Packed) -> int:
-        mark = self._tracks.mark(keyframe.id, keyframe.pose)
-        return self._known.find(keyframe, packed, mark, self._sights.pop(keyframe.id, ()))
+            return self._memory.find(keyframe, packed)
 
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out of the searched map, for good; those not in it are passed over. The others keep their
@@ -154,23 +137,7 @@ class Recognizer:
         :return: new entries by old ones; None where nothing has changed
         """
         with self._lock, one_blas_thread():
-            while True:
-                if len(self._map) - self._map.count < max(_FEW, self._map.count // 4):
-                    return None
-                kept = sorted({*self.entries, *self._hypotheses.entries})
-                try:
-                    self._known.select(kept)
-                    break
-                except KeyframeGone as gone:  # nothing has been changed yet
-                    self._lost(gone)
-            numbers = {entry: number for number, entry in enumerate(kept)}
-            self._hypotheses.renumber(numbers)
-            self._feedback.renumber(numbers)
-            for identity, sights in self._sights.items():
-                self._sights[identity] = [replace(sight, entry=numbers[sight.entry]) for sight in sights
-                                          if sight.entry in numbers]
-            self._witnesses = self._new_witnesses()  # they remember entries as well
-            return numbers
+            return self._memory.compact()
 
     def alike(self, entry: int, others: Iterable[int]) -> list[float]:
         """How much a keyframe of the map looks like others, whatever else is in it: scores in [0, 1]."""
@@ -195,33 +162,25 @@ class Recognizer:
             raise
         with self._lock:
             self._known.close()
-            self._take_map(loaded)
+            self._memory = loaded._memory
             return self.count
 
     def clear(self) -> None:
         """Empty the searched map."""
         with self._lock:
             self._known.close()
-            self._forget_map()
+            self._memory = Memory(self._settings, self._matcher)
 
     def reset_short_term(self) -> None:
         """Forget the preceding queries (clock jump, robot carried elsewhere); the map stays."""
         with self._lock:
-            self._hypotheses.forget()
-            self._tracks.interrupt()
+            self._memory.hypotheses.forget()
+            self._memory.tracks.interrupt()
 
     def feedback(self, query: KeyframeId, match: KeyframeId, accepted: bool) -> None:
         """Take note of what a SLAM back-end made of a loop closure; keyframes it rejects often are down-weighted."""
         with self._lock:
-            entry, known = self._map.entry(match), self._map.entry(query)
-            if entry is None:
-                return
-            self._feedback.learn(query, entry, accepted)
-            if not accepted:
-                self._sights.pop(query, None)
-                self._hypotheses.withdraw(query, entry)
-                if known is not None:
-                    self._map.unlink(known, entry)
+            self._memory.feedback(query, match, accepted)
 
     def update_poses(self, poses: Mapping[KeyframeId, OptimizedPose]) -> None:
         """Give map keyframes the poses of a SLAM back-end; what odometry says of the ways between them stays."""
@@ -234,7 +193,8 @@ class Recognizer:
         :return: (entries,) bool
         """
         with self._lock:
-            return self._excluded(query, self._tracks.mark(query.id, query.pose), exclude_recent, exclude_frames)
+            mark = self._memory.tracks.mark(query.id, query.pose)
+            return self._memory.excluded(query, mark, exclude_recent, exclude_frames)
 
     def recognize(self, query: Keyframe, *, exclude_recent: bool, top_k: int = 5, exclude_frames: int = 0,
                   independent: bool = False, sessions: Collection[str] = ()) -> Recognition:
@@ -250,9 +210,9 @@ class Recognizer:
         :param sessions: search these sessions only; empty: all
         """
         with self._lock, one_blas_thread():
-            mark = None if independent else self._tracks.mark(query.id, query.pose)
+            mark = None if independent else self._memory.tracks.mark(query.id, query.pose)
             while True:
-                excluded = self._excluded(query, mark, exclude_recent, exclude_frames)
+                excluded = self._memory.excluded(query, mark, exclude_recent, exclude_frames)
                 if sessions:
                     excluded |= self._map.outside(sessions)
                 try:
@@ -260,13 +220,9 @@ class Recognizer:
                         self._query(query, mark, independent, excluded), excluded, top_k)
                     break
                 except KeyframeGone as gone:  # nothing has been learnt from the query yet
-                    self._lost(gone)
+                    self._memory.lose(gone)
             return replace(answer, map_keyframes=self.count,
                            timings={**query.description.timings, **answer.timings})
-
-    def _lost(self, gone: KeyframeGone) -> None:
-        logger.warning('%s; it is searched no longer', gone)
-        self.remove([gone.identity])
 
     def _refused(self, query: Keyframe, excluded: np.ndarray) -> Recognition | None:
         """The answer where nothing can be searched."""
@@ -287,13 +243,13 @@ class Recognizer:
     def _answer(self, query: Query, excluded: np.ndarray, top_k: int) -> Recognition:
         """Search, vote, gather evidence, decide, learn."""
         clock = Stopwatch()
-        votes = poll(self._known, query.rows, excluded, self._feedback.weights(len(self._map)),
+        votes = poll(self._known, query.rows, excluded, self._memory.trust.weights(len(self._map)),
                      neighbours=self._settings.search.neighbours, floor=self._settings.vote.floor, lap=clock.lap)
-        inquiry = Inquiry(query, votes, self._witnesses, self._settings.vote.floor)
+        inquiry = Inquiry(query, votes, self._memory.witnesses, self._settings.vote.floor)
         shortlist = inquiry.shortlist(top_k)
         if not shortlist:
             if not query.single:
-                self._learn(query, None, inquiry)
+                self._memory.learn(query, None, inquiry)
             return Recognition(Status.NO_MATCH_LOW_SCORE, 'no segment of the map is similar to any of the image',
                                timings=clock.seconds)
         clock.lap('compare')
@@ -304,7 +260,7 @@ class Recognizer:
             best = replace(best, probability=self._calibration.probability(best))
         status, reason = decide(best, self._settings.decision)
         if not query.single:
-            self._learn(query, best, inquiry, status == Status.MATCHED, same)
+            self._memory.learn(query, best, inquiry, status == Status.MATCHED, same)
         clock.lap('decision')
         others = [inquiry.compared(other, 1.0)[0] for other in others[:top_k - 1]]
         candidates = tuple(evidence.candidate(self._map.identity(evidence.entry), about)
@@ -313,56 +269,14 @@ class Recognizer:
         return Recognition(status, f'{self._name(best)}: {reason}', candidates, timings=clock.seconds,
                            evidence=best)
 
-    def _learn(self, query: Query, best: Evidence | None, inquiry: Inquiry, matched: bool = False,
-               same: Collection[int] = ()) -> None:
-        """Remember what the queries after this one, and the map, may know of it."""
-        self._feedback.decay()
-        identity, allowed = query.keyframe.id, best is not None and not best.support.contradiction
-        counts = allowed and (best.proven or best.score >= SUPPORTING_SCORE * self._settings.decision.min_score)
-        if not counts:
-            self._hypotheses.add(identity, query.mark, None)
-            return
-        motion = inquiry.motion(best)
-        self._hypotheses.add(identity, query.mark, best.entry, motion, best.proven)
-        if matched or best.proven:
-            distance = float(np.linalg.norm(motion.matrix[:3, 3])) if best.metric else float('nan')
-            self._sights[identity] = [Sight(best.entry, distance), *map(Sight, same)]
-            for entry in same:
-                self._map.link(best.entry, Sight(entry))
-            if len(self._sights) > _REMEMBERED:
-                self._sights.popitem(last=False)
-
     def _name(self, evidence: Evidence) -> str:
         identity = self._map.identity(evidence.entry)
         return f'keyframe {identity.index} of session {identity.session_id!r} with score {evidence.score:.3f}'
 
-    def _excluded(self, query: Keyframe, mark: OdometryMark | None, exclude_recent: bool,
-                  exclude_frames: int) -> np.ndarray:
-        left_out = self._map.removed.copy()
-        if exclude_recent:
-            limits = self._settings.exclude
-            left_out |= self._map.recent(query.id, mark, limits.time_s, limits.distance_m)
-        if exclude_frames:
-            left_out |= self._map.last_frames(query.id, exclude_frames)
-        return left_out
+    @property
+    def _known(self) -> KnownKeyframes:
+        return self._memory.known
 
     @property
     def _map(self) -> SearchedMap:
-        return self._known.searched
-
-    def _forget_map(self) -> None:
-        settings = self._settings
-        self._known = KnownKeyframes(SearchedMap(settings.places, settings.odometry), settings.search.exact_segments)
-        self._tracks = OdometryTracks()
-        self._hypotheses = Hypotheses(self._map, settings.odometry, settings.decision.misses)
-        self._witnesses = self._new_witnesses()
-        self._feedback = FeedbackWeights()
-        self._sights: OrderedDict[KeyframeId, list[Sight]] = OrderedDict()
-
-    def _new_witnesses(self) -> Witnesses:
-        return Witnesses(self._known, self._hypotheses,
-                         Verifier(self._known, self._settings.geometry, self._matcher))
-
-    def _take_map(self, other: Recognizer) -> None:
-        for name in ('_known', '_tracks', '_hypotheses', '_witnesses', '_feedback', '_sights'):
-            setattr(self, name, getattr(other, name))
+        return self._memory.map
