@@ -57,9 +57,9 @@ class SqliteFile:
             self._database = _connect(path, has_log)
             states = [file.stat() for file in (path, log) if file.is_file()]
             self._index = _read_index(path, has_log, tuple((s.st_size, s.st_mtime_ns) for s in states))
-        except sqlite3.Error as error:
-            raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({error}); if it is all that is left, try to '
-                               f'save what is in it: sqlite3 {path.name} .recover | sqlite3 saved.db3') from None
+        except (sqlite3.Error, MemoryError) as error:  # the second where damage claims to be huge
+            raise SegvladError(f'{path}: cannot be read as a ROS 2 bag ({_said(error)}); if it is all that is left, '
+                               f'try to save what is in it: sqlite3 {path.name} .recover | sqlite3 saved.db3') from None
         if self._index.note:
             warn_once(self._index.note)
         self.topics = self._index.topics
@@ -74,9 +74,9 @@ class SqliteFile:
             try:
                 data, = self._database.execute('SELECT data FROM messages WHERE id = ?', (row,)).fetchone()
                 yield key, stamp_ns, bytes(data)
-            except (sqlite3.Error, TypeError) as error:  # no such row, or no bytes in it
-                warn_once(f'{self._path}: has damaged messages (the first at {as_time(stamp_ns)}: {error}), which are '
-                          'passed over')
+            except (sqlite3.Error, MemoryError, TypeError) as error:  # no such row, or no bytes in it
+                warn_once(f'{self._path}: has damaged messages (the first at {as_time(stamp_ns)}: {_said(error)}), '
+                          'which are passed over')
 
     def close(self) -> None:
         """Close the file."""
@@ -102,6 +102,11 @@ def _connect(path: Path, has_log: bool) -> sqlite3.Connection:
     return database
 
 
+def _said(error: Exception) -> str:
+    """SQLite calls it lack of memory, too, where a damaged row claims to be huge."""
+    return 'a row claims to be larger than the memory' if isinstance(error, MemoryError) else str(error)
+
+
 @lru_cache(maxsize=16)
 def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
     """Look at every message without its bytes; kept as long as the files keep their sizes and times (``state``)."""
@@ -112,10 +117,10 @@ def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
             for message in database.execute('SELECT id, topic_id, timestamp FROM messages'):
                 if all(isinstance(value, int) for value in message):  # a damaged page may hold anything
                     found.append(message)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             if not found:
                 raise
-            note = (f'{path}: is damaged ({error}): its {len(found)} messages up to '
+            note = (f'{path}: is damaged ({_said(error)}): its {len(found)} messages up to '
                     f'{as_time(max(stamp for _, _, stamp in found))} are read')
     rows, keys, stamps = np.array(found, np.int64).reshape(-1, 3).T
     if has_log and found and not note:

@@ -42,6 +42,8 @@ def reporting(path: Path) -> Iterator[None]:
         raise SegvladError(f'{path}: {advice.format(text)}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
         raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
+    except MemoryError:  # what SQLite says, too, where a damaged header or row claims to be huge
+        raise SegvladError(f'{path}: it is damaged, or there is no memory left to read it') from None
     except OSError as error:
         raise SegvladError(f'{path}: {error.strerror or error}') from None
 

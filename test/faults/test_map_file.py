@@ -186,6 +186,15 @@ def test_many_flipped_bytes_of_an_old_map(whole_old, tmp_path):
     run_flips(whole_old, tmp_path / 'map.segvlad', 50_000)
 
 
+@pytest.mark.fault('map', 'a row that claims to be larger than any memory',
+                   'refused in one line, which leaves open whether the file or the memory is at fault')
+def test_a_row_that_claims_to_be_huge(whole, tmp_path):
+    path, row = tmp_path / 'map.segvlad', whole.index(b'tablesegments')
+    path.write_bytes(whole[:row - 9] + b'\xff' * 13 + whole[row + 4:])  # lengths stand before the texts
+    with pytest.raises(SegvladError, match='map.segvlad: it is damaged, or there is no memory left to read it'):
+        PlaceMap.open(path)
+
+
 @pytest.mark.fault('map', 'random bytes under the name of a map', 'refused, the file stays as it is')
 @pytest.mark.parametrize('read_only', [True, False])
 def test_random_bytes(tmp_path, read_only):

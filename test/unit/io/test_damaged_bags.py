@@ -193,6 +193,13 @@ class TestPowerLossOfSqlite:
         file.with_name('run.db3-journal').write_bytes(bytes(512))  # of a transaction that ended
         assert bag_info(file).messages == 31
 
+    def test_a_row_that_claims_to_be_huge(self, tmp_path):
+        file = without_metadata(write_run(tmp_path / 'run', 'sqlite3'))
+        whole = file.read_bytes()
+        row = whole.index(b'tablemessages')
+        file.write_bytes(whole[:row - 9] + b'\xff' * 18 + whole[row + 9:])  # lengths stand before the texts
+        refused('cannot be read as a ROS 2 bag .a row claims to be larger than the memory', file)
+
     def test_the_end_of_the_file_is_missing(self, tmp_path, caplog):
         file = without_metadata(write_run(tmp_path / 'run', 'sqlite3', images=40))
         file.write_bytes(file.read_bytes()[:-file.stat().st_size // 3])
