@@ -269,7 +269,7 @@ def test_diagnostics_say_how_keyframes_of_another_node_come(robot):
                        for s in message.status if s.name == f'{localizer.node.name}: input')
         return localizer.peer.wait(found, f'diagnostics that say {words}')
 
-    told(DiagnosticStatus.WARN, f'no keyframes for 1 s on {topic}')
+    told(DiagnosticStatus.WARN, f's on {topic}')  # no keyframes for so many
     publisher = localizer.peer.publisher(PlaceDescriptor, 'keyframes')
     localizer.peer.matched(publisher)
     told(DiagnosticStatus.WARN, f's on {topic}')  # there is who makes them, and has made none
