@@ -80,7 +80,7 @@ def flatten(settings: object, where: str = '') -> dict[str, Any]:
 def _read_value(hint: Any, metadata: Any, value: object, label: str, folder: Path) -> Any:
     if 'variants' in metadata:
         kind = value.get('kind') if isinstance(value, dict) else None
-        if kind not in metadata['variants']:
+        if not isinstance(kind, str) or kind not in metadata['variants']:
             raise SegvladError(f'{label}.kind is {_shown(kind)}: use one of {", ".join(metadata["variants"])}')
         hint = metadata['variants'][kind]
     if is_dataclass(hint):
@@ -102,7 +102,10 @@ def _convert(kind: Any, value: object, folder: Path) -> Any:
     if kind is int:
         return value if isinstance(value, int) else None
     if kind is float:
-        return float(value) if isinstance(value, (int, float)) and value == value else None
+        try:
+            return float(value) if isinstance(value, (int, float)) and value == value else None
+        except OverflowError:  # YAML has integers of any size
+            return None
     if kind is Path:
         return _path(value, folder) if isinstance(value, str) and value else None
     if typing.get_origin(kind) is tuple:

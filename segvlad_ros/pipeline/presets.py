@@ -74,7 +74,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
             raise SegvladError('geometry.matcher: lighterglue takes keypoints of xfeat only, as the preset learned has '
                                'them; set it to nearest')
         return preset
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, of numbers and of depth
         raise SegvladError(f'preset {path}: not readable as YAML ({one_line(error, 200)})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error

@@ -99,11 +99,13 @@ def test_override_of_a_kind_replaces_the_section(preset_file):
     ('image', [1, 2], 'must be a section'),
     ('segmenter.kind', 'magic', 'felzenszwalb, graph, patches, sam'),
     ('segmenter', None, 'segmenter.kind'),
+    ('segmenter.kind', {'graph': 1}, 'segmenter.kind is'),
     ('features.bin_sizes', [], 'features.bin_sizes'),
     ('features.bin_sizes', [4, 'x'], 'features.bin_sizes'),
     ('features.bin_sizes', 4, 'give a list'),
     ('decision.min_score', 1.5, 'from 0 to 1'),
     ('decision.min_score', float('nan'), 'decision.min_score'),
+    ('decision.min_score', 10 ** 400, 'decision.min_score'),
     ('decision.agreement', 0, 'decision.agreement'),
     ('neighbourhood.rule', 'best', 'robust, reference'),
     ('vocabulary', 7, 'vocabulary'),
@@ -133,7 +135,8 @@ def test_missing_required_key_is_named(preset_file):
 
 @pytest.mark.fault('parameter', 'a file that is no preset', 'one line')
 @pytest.mark.parametrize('content', [
-    b'', b'just text', b'- a\n- b', b'{a: [', b'\xff\xfe\x00', b'!!python/object:os.x 1'])
+    b'', b'just text', b'- a\n- b', b'{a: [', b'\xff\xfe\x00', b'!!python/object:os.x 1', b'a: ' + b'7' * 5000,
+    b'[' * 5000])
 def test_files_that_are_no_presets(tmp_path, content):
     path = tmp_path / 'bad.yaml'
     path.write_bytes(content)
