@@ -90,6 +90,6 @@ def _argument(text: str) -> tuple[str, Any]:
         raise SegvladError(f'--argument {text}: write NAME=VALUE')
     try:
         return name, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return name, value
 

@@ -189,7 +189,7 @@ def _override(text: str) -> tuple[str, Any]:
         raise SegvladError(f'--set {text}: write KEY=VALUE, e.g. --set search.neighbours=20')
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return key, value
 
 

@@ -85,6 +85,6 @@ def is_latched(topic: str, qos: str) -> bool:
     """
     try:
         known = [profile['durability'] for profile in yaml.safe_load(qos) or []]
-    except (yaml.YAMLError, TypeError, KeyError):
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError):
         known = []
     return any(value in (1, 'transient_local') for value in known) or (not known and topic == '/tf_static')

@@ -92,7 +92,7 @@ def _ros_camera(path: Path, text: str, rectified: bool) -> CameraModel:
             distortion_model=str(fields.get('distortion_model', fields.get('camera_model', 'plumb_bob'))),
             binning_x=0, binning_y=0, roi=SimpleNamespace(width=0, height=0, x_offset=0, y_offset=0))
         model = camera_model(info, rectified)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise SegvladError(f'{path}: not readable as YAML ({one_line(error, 200)})') from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SegvladError(f'{path}: is no ROS camera calibration ({type(error).__name__}: {error}); it has '

@@ -9,6 +9,7 @@ import yaml
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.settings import read_settings, setting
 from segvlad_ros.simulation.routes import ROUTES
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 
@@ -60,8 +61,8 @@ def load_scenario(name: str, **changes) -> Scenario:
     except OSError:
         raise SegvladError(f'no scenario {name!r}: use {", ".join(scenario_names())} or the path of a YAML file'
                            ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SegvladError(f'{path}: not a YAML file ({error})') from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, of numbers and of depth
+        raise SegvladError(f'{path}: not a YAML file ({one_line(error, 200)})') from None
     try:
         if isinstance(values, dict):
             values |= {key: value for key, value in changes.items() if value is not None}

@@ -215,7 +215,7 @@ def test_unknown_scenarios_and_values_are_refused_in_one_line(tmp_path):
     with pytest.raises(SegvladError, match='speed'):
         load_scenario('demo', speed=-1.0)
     for text, problem in (('sed: 3', "did you mean 'seed'"), ('seed: x', 'seed'), ('[1', 'not a YAML file'),
-                          ('3', 'section'), ('seed: 1\nroute: moon', 'route')):
+                          ('[' * 5000, 'not a YAML file'), ('3', 'section'), ('seed: 1\nroute: moon', 'route')):
         path = tmp_path / 'scenario.yaml'
         path.write_text(text)
         with pytest.raises(SegvladError, match=problem):
