@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, image_size
+from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, image_size, written
 from segvlad_ros.types import SegvladError
 
 
@@ -83,13 +83,8 @@ def _hub(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    import yaml
-
     name, separator, value = text.partition('=')
     if not separator or not name.isidentifier():
         raise SegvladError(f'--argument {text}: write NAME=VALUE')
-    try:
-        return name, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return name, value
+    return name, written(value)
 

@@ -182,15 +182,20 @@ def chosen_preset(args: argparse.Namespace) -> Preset:
 
 
 def _override(text: str) -> tuple[str, Any]:
-    import yaml
-
     key, separator, value = text.partition('=')
     if not separator or not key:
         raise SegvladError(f'--set {text}: write KEY=VALUE, e.g. --set search.neighbours=20')
+    return key, written(value)
+
+
+def written(text: str) -> Any:
+    """The value of an option's KEY=VALUE: as YAML has it, else the text itself."""
+    from segvlad_ros.io.yaml_text import parse_yaml
+
     try:
-        return key, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return key, value
+        return parse_yaml(text)
+    except SegvladError:
+        return text
 
 
 def check_output(path: Path | None, option: str) -> None:

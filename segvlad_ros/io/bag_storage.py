@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import yaml
+from segvlad_ros.io.yaml_text import parse_yaml
+from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -84,7 +85,7 @@ def is_latched(topic: str, qos: str) -> bool:
     :param qos: YAML (numbers up to Humble, words later); '' where they are unknown
     """
     try:
-        known = [profile['durability'] for profile in yaml.safe_load(qos) or []]
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError):
+        known = [profile['durability'] for profile in parse_yaml(qos) or []]
+    except (SegvladError, TypeError, KeyError):
         known = []
     return any(value in (1, 'transient_local') for value in known) or (not known and topic == '/tf_static')

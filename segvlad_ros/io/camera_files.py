@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from segvlad_ros.io.camera_info import camera_model, checked
-from segvlad_ros.text import one_line
+from segvlad_ros.io.yaml_text import parse_yaml
 from segvlad_ros.types import CameraModel, SegvladError
 
 # COLMAP's models: their parameters by name, and what the distortion is called in ROS. COLMAP's order of coefficients is
@@ -81,10 +81,8 @@ def _colmap_camera(words: list[str], where: str) -> tuple[int, CameraModel]:
 
 def _ros_camera(path: Path, text: str, rectified: bool) -> CameraModel:
     """Of the fields that a sensor_msgs/CameraInfo has, as camera_calibration_parsers names them."""
-    import yaml
-
     try:
-        fields = yaml.safe_load(text)
+        fields = parse_yaml(text)
         info = SimpleNamespace(
             width=int(fields['image_width']), height=int(fields['image_height']),
             k=_values(fields, 'camera_matrix', 9), d=_values(fields, 'distortion_coefficients', None),
@@ -92,8 +90,6 @@ def _ros_camera(path: Path, text: str, rectified: bool) -> CameraModel:
             distortion_model=str(fields.get('distortion_model', fields.get('camera_model', 'plumb_bob'))),
             binning_x=0, binning_y=0, roi=SimpleNamespace(width=0, height=0, x_offset=0, y_offset=0))
         model = camera_model(info, rectified)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SegvladError(f'{path}: not readable as YAML ({one_line(error, 200)})') from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SegvladError(f'{path}: is no ROS camera calibration ({type(error).__name__}: {error}); it has '
                            'image_width, image_height, camera_matrix and distortion_coefficients') from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
+from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.pipeline.description_sections import (
     SIFT,
     XFEAT,
@@ -25,7 +26,6 @@ from segvlad_ros.pipeline.description_sections import (
 )
 from segvlad_ros.pipeline.sections import DESCRIPTION_SECTIONS, Preset, existing_file
 from segvlad_ros.settings import read_settings
-from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.matchers import LIGHTERGLUE, NEAREST
 
@@ -53,12 +53,10 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         drops the section's other values; replacing what shapes a descriptor drops the calibration
     :raises SegvladError: unknown preset, key or value, naming it and what is allowed
     """
-    import yaml
-
     path = _find(str(name_or_path))
     overrides = overrides or {}
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+        values = read_yaml(path)
         if not isinstance(values, dict):
             raise SegvladError('the file must consist of "key: value" lines')
         _without_calibration(values, overrides)
@@ -74,8 +72,6 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
             raise SegvladError('geometry.matcher: lighterglue takes keypoints of xfeat only, as the preset learned has '
                                'them; set it to nearest')
         return preset
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, of numbers and of depth
-        raise SegvladError(f'preset {path}: not readable as YAML ({one_line(error, 200)})') from error
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
     except SegvladError as error:

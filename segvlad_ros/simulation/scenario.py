@@ -4,12 +4,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.settings import read_settings, setting
 from segvlad_ros.simulation.routes import ROUTES
-from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 
@@ -57,15 +55,12 @@ def load_scenario(name: str, **changes) -> Scenario:
     """
     path = Path(name) if name.endswith('.yaml') else config_directory() / 'simulation' / f'{name}.yaml'
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError:
-        raise SegvladError(f'no scenario {name!r}: use {", ".join(scenario_names())} or the path of a YAML file'
-                           ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of bytes, of numbers and of depth
-        raise SegvladError(f'{path}: not a YAML file ({one_line(error, 200)})') from None
-    try:
+        values = read_yaml(path)
         if isinstance(values, dict):
             values |= {key: value for key, value in changes.items() if value is not None}
         return read_settings(Scenario, values, '', path.parent)
+    except OSError:
+        raise SegvladError(f'no scenario {name!r}: use {", ".join(scenario_names())} or the path of a YAML file'
+                           ) from None
     except SegvladError as error:
         raise SegvladError(f'{path}: {error}') from None

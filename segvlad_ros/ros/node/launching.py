@@ -11,8 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.ros.node.launch_arguments import (
     LOG_LEVEL,
     NAMESPACE,
@@ -118,9 +117,9 @@ def _parameter_file(given: str, own: Path) -> str:
     """The file that was given, else our own, if it can be read."""
     path = _required(Path(given).expanduser() if given else own)
     try:
-        if not isinstance(yaml.safe_load(path.read_text()), dict):
-            raise ValueError('it has no nodes')
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        if not isinstance(read_yaml(path), dict):
+            raise SegvladError('it has no nodes')
+    except (OSError, SegvladError) as error:
         raise SegvladError(f'nothing was started: the parameter file {path} is unusable: {one_line(error)}') from None
     return str(path)
 

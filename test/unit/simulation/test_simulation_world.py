@@ -214,8 +214,8 @@ def test_unknown_scenarios_and_values_are_refused_in_one_line(tmp_path):
         load_scenario('office')
     with pytest.raises(SegvladError, match='speed'):
         load_scenario('demo', speed=-1.0)
-    for text, problem in (('sed: 3', "did you mean 'seed'"), ('seed: x', 'seed'), ('[1', 'not a YAML file'),
-                          ('[' * 5000, 'not a YAML file'), ('3', 'section'), ('seed: 1\nroute: moon', 'route')):
+    for text, problem in (('sed: 3', "did you mean 'seed'"), ('seed: x', 'seed'), ('[1', 'not readable as YAML'),
+                          ('[' * 5000, 'not readable as YAML'), ('3', 'section'), ('seed: 1\nroute: moon', 'route')):
         path = tmp_path / 'scenario.yaml'
         path.write_text(text)
         with pytest.raises(SegvladError, match=problem):
