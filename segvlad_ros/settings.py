@@ -12,6 +12,7 @@ from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.weights import default_folder, entry_named
 from segvlad_ros.types import SegvladError
 
@@ -118,7 +119,7 @@ def _convert(kind: Any, value: object, folder: Path) -> Any:
 def _path(text: str, folder: Path) -> Path:
     """A path of a file; ``weights:NAME`` is where ``segvlad weights fetch NAME`` puts it."""
     name = text.removeprefix('weights:')
-    return default_folder() / entry_named(name).file if name != text else folder / Path(text).expanduser()
+    return default_folder() / entry_named(name).file if name != text else folder / from_home(text)
 
 
 def _within(value: Any, metadata: Any) -> bool:

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        print(f'segvlad {args.command}: {said_by(error)}', file=sys.stderr)
+        print(f'segvlad {chosen}: {said_by(error)}', file=sys.stderr)
         return USAGE
 
 

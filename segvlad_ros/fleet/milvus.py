@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from segvlad_ros.fleet.place_database import FoundSegments, KeyframeFacts
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.types import Keyframe, KeyframeId, KeyframeKey, Pose, SegvladError, SessionKey
 
 TIMEOUT_S = 30.0
@@ -50,7 +50,7 @@ class DatabaseAddress:
         if not self.site or len(self.site) > MAX_TEXT or not self.site.isprintable():
             raise SegvladError(f'site {self.site[:MAX_TEXT]!r} is not usable: give a name of 1 to {MAX_TEXT} letters')
         for name, path in (('token', self.token_file), ('certificate', self.ca_file)):
-            if path and not Path(path).expanduser().is_file():
+            if path and not from_home(path).is_file():
                 raise SegvladError(f'{name} file {path}: no such file')
 
     @property
@@ -60,10 +60,10 @@ class DatabaseAddress:
 
     def client(self, pymilvus: Any) -> Any:
         """A connected client with a channel of its own."""
-        token = Path(self.token_file).expanduser().read_text(encoding='utf-8').strip() if self.token_file else ''
+        token = from_home(self.token_file).read_text(encoding='utf-8').strip() if self.token_file else ''
         secure = {'secure': True} if self.uri.startswith('https://') else {}
         if self.ca_file:
-            secure['server_pem_path'] = str(Path(self.ca_file).expanduser())
+            secure['server_pem_path'] = str(from_home(self.ca_file))
         return pymilvus.MilvusClient(self.uri, token=token, timeout=TIMEOUT_S, dedicated=True, **secure)
 
 

@@ -207,10 +207,6 @@ def decode_compressed(data, max_pixels: int = MAX_PIXELS, *, upright: bool = Fal
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
-def compressed_size(data, format: str = '') -> tuple[int, int]:  # noqa: A002
-    """Width and height of a CompressedImage, of colour or of depth, by its header."""
-    data = bytes(data)
-    return image_size(data[_DEPTH_HEADER.size:] if _has_depth_header(data, format) else data)
 # Of the shapes of two images that show the same view; one of the two may be smaller.
 _SHAPE_TOLERANCE = 0.01
 
@@ -232,6 +228,12 @@ def _has_depth_header(data: bytes, format: str) -> bool:  # noqa: A002
     if len(data) < _DEPTH_HEADER.size:
         raise SegvladError(f'compressed depth image of {len(data)} bytes is cut off')
     return True
+
+
+def compressed_size(data, format: str = '') -> tuple[int, int]:  # noqa: A002
+    """Width and height of a CompressedImage, of colour or of depth, by its header."""
+    data = bytes(data)
+    return image_size(data[_DEPTH_HEADER.size:] if _has_depth_header(data, format) else data)
 
 
 def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:  # noqa: A002

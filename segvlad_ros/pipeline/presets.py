@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segvlad_ros
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.pipeline.description_sections import (
     SIFT,
@@ -299,7 +300,7 @@ def build_matcher(settings: VerificationSettings) -> Matcher:
 
 
 def _find(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = from_home(name)
     if path.suffix in ('.yaml', '.yml') or len(path.parts) != 1:
         if not path.is_file():
             raise SegvladError(f'preset {name}: no such file; give an existing YAML file or one of the names '
@@ -320,5 +321,5 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
             inner = values[section] = {}
         values = inner
     if key in _PATH_KEYS and isinstance(value, str) and not value.startswith('weights:'):
-        value = str(Path(value).expanduser().absolute())
+        value = str(from_home(value).absolute())
     values[key] = value

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segvlad_ros import cli
 from segvlad_ros.text import out_of_memory, said_by
 
 LIMITED = textwrap.dedent("""
@@ -44,6 +45,15 @@ def test_a_tool_says_so_in_one_line(large_image):
     line, = ended.stderr.strip().splitlines()
     assert line.startswith('segvlad describe: ')
     assert 'memory has run out' in line
+
+
+def test_a_tool_whose_modules_find_no_memory_says_so_too(monkeypatch, capsys):
+    def no_room(name):
+        raise MemoryError('no room for the modules')
+
+    monkeypatch.setattr(cli, '_parser', no_room)
+    assert cli.main(['map', 'info', 'a.segvlad']) == 2
+    assert capsys.readouterr().err.startswith('segvlad map: memory has run out (')
 
 
 @pytest.mark.fault('memory', 'the allocator refuses memory to NumPy or OpenCV', 'one line that says so and what to do')

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from segvlad_ros.geometry import unit_quaternion
 from segvlad_ros.io.frame_assembler import FrameAssembler, InputSettings
 from segvlad_ros.io.masks import read_mask
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.stamps import LATE_S, stamp_ns
 from segvlad_ros.ros.input.image_decoder import ImageDecoder
 from segvlad_ros.ros.input.synchroniser import Bundle, Synchroniser
@@ -43,6 +43,8 @@ class ImageInput:
         decoder = ImageDecoder(parameters['image_decoder'], bits=parameters['image_bits'])
         settings, self._transforms = _settings(parameters), Transforms(node, parameters['sync_timeout_s'])
         self._assembler = FrameAssembler(settings, decoder, self._transforms.lookup, node.report_change, self.topic)
+        self._against_loss = {'images': qos.against_loss(self.topic, self._image_kind is CompressedImage),
+                              'depth_images': qos.against_loss(self._depth_topic, self._depth_kind is CompressedImage)}
         self._last_stamp_ns = 0
         self._subscriptions: dict[str, Any] = {}
         self._timer: Any = None
@@ -91,9 +93,7 @@ class ImageInput:
         """
         return Awaited('images', self.topic, min(age_s, active_s),
                        hint='is the camera running, is the topic remapped?',
-                       against_loss={'images': qos.against_loss(self.topic, self._image_kind is CompressedImage),
-                                     'depth_images': qos.against_loss(self._depth_topic,
-                                                                      self._depth_kind is CompressedImage)})
+                       against_loss=self._against_loss)
 
     def frame(self, bundle: Bundle) -> Frame:
         """Decode a bundle; runs in the worker's thread.
@@ -176,6 +176,6 @@ def _transported(name: str, transport: str, node: Any) -> tuple[str, type]:
 def _settings(parameters: NodeParameters) -> InputSettings:
     fixed, base_frame = parameters['base_from_camera'], parameters['base_frame']
     mount = Pose(np.array(fixed[:3]), unit_quaternion(np.array(fixed[3:])), base_frame) if any(fixed) else None
-    mask = read_mask(Path(parameters['mask_file']).expanduser()) if parameters['mask_file'] else None
+    mask = read_mask(from_home(parameters['mask_file'])) if parameters['mask_file'] else None
     return InputSettings(parameters['camera'], base_frame, mount, parameters['rectified'],
                          parameters['ignore_frame_ids'], max_megapixels=parameters['max_megapixels'], mask=mask)

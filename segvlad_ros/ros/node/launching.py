@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.ros.node.launch_arguments import (
     LOG_LEVEL,
@@ -115,7 +116,7 @@ def _required(path: Path) -> Path:
 
 def _parameter_file(given: str, own: Path) -> str:
     """The file that was given, else our own, if it can be read."""
-    path = _required(Path(given).expanduser() if given else own)
+    path = _required(from_home(given) if given else own)
     try:
         if not isinstance(read_yaml(path), dict):
             raise SegvladError('it has no nodes')

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.recognizer import Recognizer
@@ -29,7 +30,7 @@ class MapDirectory:
     def __init__(self, directory: str) -> None:
         if not directory:
             raise SegvladError('map_directory is empty: set it to the folder that holds the maps')
-        self.path = Path(directory).expanduser().absolute()
+        self.path = from_home(directory).absolute()
 
     def resolve(self, name: str) -> Path:
         """The file of a map name.

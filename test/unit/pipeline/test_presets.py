@@ -106,6 +106,7 @@ def test_override_of_a_kind_replaces_the_section(preset_file):
     ('decision.min_score', 1.5, 'from 0 to 1'),
     ('decision.min_score', float('nan'), 'decision.min_score'),
     ('decision.min_score', 10 ** 400, 'decision.min_score'),
+    ('vocabulary', '~nobody-of-this-name/words.npz', "~ is nobody's home here"),
     ('decision.agreement', 0, 'decision.agreement'),
     ('neighbourhood.rule', 'best', 'robust, reference'),
     ('vocabulary', 7, 'vocabulary'),
