@@ -1,13 +1,13 @@
 """The sections of a preset that shape a descriptor: image, segmenter, features, projection, neighbourhood."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from segvlad_ros.features import dinov2, dinov2_weights
 from segvlad_ros.segmentation import completion, sam, sam_checkpoint
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
-from segvlad_ros.settings import setting
+from segvlad_ros.settings import one_of, setting
 
 SIFT, XFEAT = 'sift', 'xfeat'
 
@@ -186,3 +186,21 @@ class NeighbourhoodSettings:
 
     order: int = setting(3, low=0, high=8)
     rule: str = setting('robust', choices=('robust', 'reference'))
+
+
+@dataclass(frozen=True)
+class DescriptionSettings:
+    """The sections of a preset that change a descriptor."""
+
+    image: ImageSettings
+    segmenter: GraphSettings | PatchSettings | SamSettings = one_of(
+        felzenszwalb=GraphSettings, graph=GraphSettings, patches=PatchSettings, sam=SamSettings)
+    features: FeatureSettings = one_of(
+        root_sift=RootSiftSettings, dinov2=Dinov2Settings, sam_neck=SamNeckSettings, xfeat=XFeatSettings,
+        orb_words=OrbWordsSettings, onnx=ImageModelSettings, torchscript=ImageModelSettings, given=GivenSettings)
+    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
+        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
+    neighbourhood: NeighbourhoodSettings
+
+
+DESCRIPTION_SECTIONS = tuple(entry.name for entry in fields(DescriptionSettings))

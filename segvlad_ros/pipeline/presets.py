@@ -9,6 +9,7 @@ import segvlad_ros
 from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.yaml_text import read_yaml
 from segvlad_ros.pipeline.description_sections import (
+    DESCRIPTION_SECTIONS,
     SIFT,
     XFEAT,
     Dinov2Settings,
@@ -25,7 +26,7 @@ from segvlad_ros.pipeline.description_sections import (
     SamSettings,
     XFeatSettings,
 )
-from segvlad_ros.pipeline.sections import DESCRIPTION_SECTIONS, Preset, existing_file
+from segvlad_ros.pipeline.sections import Preset, existing_file
 from segvlad_ros.settings import read_settings
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.matchers import LIGHTERGLUE, NEAREST

@@ -14,35 +14,24 @@ from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.mapping.places import PlaceSettings
 from segvlad_ros.mapping.segment_index import EXACT_SEGMENTS
 from segvlad_ros.pipeline.description_sections import (
+    DESCRIPTION_SECTIONS,
     SIFT,
     XFEAT,
-    Dinov2Settings,
-    FeatureSettings,
+    DescriptionSettings,
     GivenSettings,
-    GraphSettings,
     ImageModelSettings,
-    ImageSettings,
-    NeighbourhoodSettings,
     OrbWordsSettings,
     PatchSettings,
-    ProjectionFile,
-    ProjectionNone,
-    ProjectionSeeded,
-    RootSiftSettings,
-    SamNeckSettings,
-    SamSettings,
-    XFeatSettings,
 )
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.segmentation import sam_onnx
-from segvlad_ros.settings import flatten, one_of, setting
+from segvlad_ros.settings import flatten, setting
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.matchers import NEAREST
 from segvlad_ros.verification.verify import VerificationSettings
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1
-DESCRIPTION_SECTIONS = ('image', 'segmenter', 'features', 'projection', 'neighbourhood')
 # Settings that came later, with what all maps before were made with: so they count as if they were not there.
 _LATER = {'segmenter.image_size': None, 'segmenter.gaps': 'leave', 'keypoints': SIFT, 'geometry.matcher': NEAREST}
 
@@ -93,22 +82,13 @@ class RecognitionSettings:
 
 
 @dataclass(frozen=True)
-class Preset(RecognitionSettings):
+class Preset(DescriptionSettings, RecognitionSettings):
     """One pipeline, as in its YAML file.
 
     :ivar keypoints: for verification: 'sift', or those that ``features.kind: xfeat`` finds in the same pass
     """
 
     name: str
-    image: ImageSettings
-    segmenter: GraphSettings | PatchSettings | SamSettings = one_of(
-        felzenszwalb=GraphSettings, graph=GraphSettings, patches=PatchSettings, sam=SamSettings)
-    features: FeatureSettings = one_of(
-        root_sift=RootSiftSettings, dinov2=Dinov2Settings, sam_neck=SamNeckSettings, xfeat=XFeatSettings,
-        orb_words=OrbWordsSettings, onnx=ImageModelSettings, torchscript=ImageModelSettings, given=GivenSettings)
-    projection: ProjectionFile | ProjectionSeeded | ProjectionNone = one_of(
-        file=ProjectionFile, seeded=ProjectionSeeded, none=ProjectionNone)
-    neighbourhood: NeighbourhoodSettings
     vocabulary: Path | None = None
     keypoints: str = setting(SIFT, choices=(SIFT, XFEAT))
     calibration: Path | None = None
@@ -136,7 +116,7 @@ class Preset(RecognitionSettings):
 
         Files count with their content, not with their path; the preset's name and what only decides do not count.
         """
-        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints)
+        return self._described()
 
     def evidence_digest(self) -> str:
         """Digest of all that changes the evidence that a calibration weighs: the fingerprint's, and what pairs points.
@@ -146,12 +126,14 @@ class Preset(RecognitionSettings):
         matcher = {'geometry.matcher': self.geometry.matcher}
         if self.geometry.matcher != NEAREST:
             matcher['geometry.weights'] = self.geometry.weights
-        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints,
-                           **matcher)['digest']
+        return self._described(**matcher)['digest']
 
     def section_digest(self, section: str) -> str:
         """Likewise, of all in one section that changes what it makes of an image: 'features' or 'segmenter'."""
         return self._named((section,))['digest']
+
+    def _described(self, **more: Any) -> dict[str, Any]:
+        return self._named(DESCRIPTION_SECTIONS, vocabulary=self.vocabulary, keypoints=self.keypoints, **more)
 
     def _named(self, sections: Iterable[str], **more: Any) -> dict[str, Any]:
         named: dict[str, Any] = {'description_version': DESCRIPTION_VERSION}

@@ -28,7 +28,7 @@ class Bond:
         self._instance = ''
         self._publisher = self._timer = None
         try:
-            self._message_type, = interfaces(TOPIC, 'sudo apt install ros-jazzy-bond', 'msg/Status')
+            self._message_type, = interfaces(TOPIC, 'sudo apt install ros-$ROS_DISTRO-bond', 'msg/Status')
         except SegvladError as error:
             self._message_type = None
             node.get_logger().info(f"{error}; without it nav2's lifecycle manager needs bond_timeout: 0.0")

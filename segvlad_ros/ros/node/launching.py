@@ -85,7 +85,7 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
             'remappings': remappings_of(node, values), 'respawn': respawn, 'respawn_delay': RESPAWN_DELAY_S,
             'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name], *enclave_of(node, values)]})
     if is_true(RVIZ, values):
-        _require_executable('rviz2', 'rviz2', f'sudo apt install ros-jazzy-rviz2, or leave {RVIZ.name} out')
+        _require_executable('rviz2', 'rviz2', f'sudo apt install ros-$ROS_DISTRO-rviz2, or leave {RVIZ.name} out')
         wanted.append({
             'package': 'rviz2', 'executable': 'rviz2', 'name': 'rviz2', 'namespace': namespace,
             'arguments': ['-d', str(_required(share / RVIZ_CONFIG)), '-f', fixed_frame(nodes, values)],

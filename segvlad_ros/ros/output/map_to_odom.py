@@ -20,7 +20,7 @@ class MapToOdom:
 
     def __init__(self, node: Any) -> None:
         self._node = node
-        self._message_type, = interfaces('tf2_msgs', 'sudo apt install ros-jazzy-tf2-msgs', 'msg/TFMessage')
+        self._message_type, = interfaces('tf2_msgs', 'sudo apt install ros-$ROS_DISTRO-tf2-msgs', 'msg/TFMessage')
         self._publisher = node.create_publisher(self._message_type, '/tf', qos.reliable(DEPTH))
         self._correction: tuple[Pose, str] | None = None
         self._told_ns = 0

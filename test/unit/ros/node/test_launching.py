@@ -151,7 +151,7 @@ def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
     def refused(words, **given):
         with pytest.raises(SegvladError, match=f'nothing was started: .*{words}'):
             planned(nodes, values(nodes, **given))
-    refused('there is no rviz2 of the package rviz2; sudo apt install ros-jazzy-rviz2', rviz='true')
+    refused(r'there is no rviz2 of the package rviz2; sudo apt install ros-\$ROS_DISTRO-rviz2', rviz='true')
     refused('there is no file /nowhere.yaml', **{f'{last}_params': '/nowhere.yaml'})
     (prefix / 'broken.yaml').write_text('/**: [')
     refused('broken.yaml is unusable', **{f'{last}_params': str(prefix / 'broken.yaml')})

@@ -61,5 +61,5 @@ def test_odometry_that_tf_cannot_hang_below_the_map_is_left_out(tf2_messages, fr
 
 def test_without_tf2_msgs_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tf2_msgs', None)
-    with pytest.raises(SegvladError, match='tf2_msgs is missing: sudo apt install ros-jazzy-tf2-msgs'):
+    with pytest.raises(SegvladError, match=r'tf2_msgs is missing: sudo apt install ros-\$ROS_DISTRO-tf2-msgs'):
         MapToOdom(Broadcaster())
