@@ -15,20 +15,20 @@ An answer is right if it is a match with a picture within RIGHT_M.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
+from drives import image_frames, true_poses
 from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.geometry import compose, to_matrix
-from segvlad_ros.io.images import read_image
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.simulation.building import build_building
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, Camera, make_light
 from segvlad_ros.simulation.routes import floor_pose
-from segvlad_ros.types import CameraModel, Frame, Keyframe, Pose, Status
+from segvlad_ros.types import Frame, Keyframe, Pose, Status
 
 WORLD = 1
 SPOTS = ([(x, 1.4, 0.0) for x in np.arange(2.5, 14, 2.0)] + [(15.2, y, np.pi / 2) for y in (2.4, 4.4, 6.4)]
@@ -85,16 +85,9 @@ def in_building() -> Iterator[dict[str, object]]:
 
 
 def office_keyframes(folder: Path, places: PlaceRecognizer) -> tuple[list[Keyframe], np.ndarray]:
-    """Described frames and their (n, 4, 4) true poses, camera to world."""
-    model = CameraModel(540, 360, np.loadtxt(folder / 'K.txt'), np.zeros(0))
-    values = np.loadtxt(folder / 'poses.csv', delimiter=',', skiprows=1, usecols=range(1, 8))
-    keyframes = []
-    for number in range(len(values)):
-        depth = cv2.imread(str(folder / f'depth/{number:04d}.png'), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
-        depth[depth == 0] = np.nan
-        rgb = read_image(folder / f'images/{number:04d}.jpg')
-        keyframes.append(places.describe(Frame(rgb, (number + 1) * SECOND, depth=depth, camera_model=model)))
-    return keyframes, np.stack([to_matrix(Pose(row[:3], row[3:])) for row in values])
+    """Described frames, without odometry, and their (n, 4, 4) true poses, camera to world."""
+    keyframes = [places.describe(replace(frame, pose=None)) for frame, _ in image_frames(folder / 'images')]
+    return keyframes, np.stack([to_matrix(pose) for pose in true_poses(folder).values()])
 
 
 def in_office(folder: Path) -> Iterator[dict[str, object]]:
