@@ -89,7 +89,9 @@ def orientation_maps(grey: np.ndarray) -> np.ndarray:
     """
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
-    magnitude, angle = (part.ravel() for part in cv2.cartToPolar(across, down))
+    # OpenCV 4.6 with Intel's IPP rounds a magnitude by where its array happens to lie; these squares are exact.
+    magnitude = np.sqrt(across * across + down * down).ravel()
+    angle = cv2.phase(across, down).ravel()
     position = angle * np.float32(ORIENTATIONS / (2 * np.pi))
     lower = position.astype(np.intp)
     share = magnitude * (position - lower.astype(np.float32))
