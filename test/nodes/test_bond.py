@@ -1,5 +1,6 @@
 """The bond of a node to nav2's lifecycle manager, with the real bondpy as the manager's end, where it is installed."""
 import os
+import signal
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ PATIENCE = Duration(seconds=DEADLINE_S)
 
 
 @pytest.fixture
-def manager(context, namespace):
+def manager(peer, context, namespace):
     """Makes the manager's end for a node, as nav2 does once it has activated the node."""
     from bondpy.bondpy import Bond
     node = rclpy.create_node('lifecycle_manager', namespace=namespace, context=context)
@@ -25,10 +26,17 @@ def manager(context, namespace):
     thread.start()
 
     def bind(name):
-        ends.append(Bond(node, 'bond', name))
-        ends[-1].set_heartbeat_period(0.1)
-        ends[-1].start()
-        return ends[-1]
+        end = Bond(node, 'bond', name)
+        ends.append(end)
+        end.set_heartbeat_period(0.1)
+        end.start()
+        assert end.wait_until_formed(PATIENCE)
+
+        def watches():
+            """From the second heartbeat on, as the end of bondcpp: who dies before is never missed."""
+            return end.heartbeat_timer.timer.is_alive()
+        peer.wait(watches, 'the second heartbeat')
+        return end
     yield bind
     executor.shutdown()
     thread.join(DEADLINE_S)
@@ -37,16 +45,43 @@ def manager(context, namespace):
     node.destroy_node()
 
 
-def test_a_bond_forms_and_ends_with_the_active_state(robot, manager):
+@pytest.fixture
+def bound(robot, manager):
+    """An active node, and the manager's end of its bond."""
     running = robot('bridge', {'target': 'initial_pose', 'autostart': False}, wait=False)
-    assert running.transition(Transition.TRANSITION_CONFIGURE)
-    for _ in range(2):
-        assert running.transition(Transition.TRANSITION_ACTIVATE)
-        bond = manager('bridge')
-        assert bond.wait_until_formed(PATIENCE)
-        assert not bond.is_broken()
-        assert running.transition(Transition.TRANSITION_DEACTIVATE)
-        assert bond.wait_until_broken(PATIENCE)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert running.transition(transition)
+    return running, manager('bridge')
+
+
+@pytest.fixture
+def heard(peer):
+    """What an instance has said; bondpy's own end takes one message at a time and overhears some."""
+    from bond.msg import Status
+    messages = peer.listen(Status, 'bond', 1000)
+    return lambda instance: [message for message in messages if message.instance_id == instance]
+
+
+def test_a_bond_forms_and_ends_with_the_active_state(bound, manager, heard):
+    running, bond = bound
+    running.peer.wait(lambda: heard(bond.sister_instance_id), 'a heartbeat')
+    assert running.transition(Transition.TRANSITION_DEACTIVATE)
+    running.peer.wait(lambda: not heard(bond.sister_instance_id)[-1].active, 'the farewell')
+    assert bond.wait_until_broken(PATIENCE)
+    assert running.transition(Transition.TRANSITION_ACTIVATE)
+    again = manager('bridge')
+    assert not again.is_broken()
+    assert again.sister_instance_id != bond.sister_instance_id
+
+
+@pytest.mark.parametrize('number', (signal.SIGKILL, signal.SIGTERM))
+def test_the_manager_misses_a_node_that_is_gone(bound, number):
+    """By its silence: also one that ends on a signal says nothing, since its context is gone by then."""
+    running, bond = bound
+    assert not bond.is_broken()
+    running.node.process.send_signal(number)
+    running.node.wait()
+    assert bond.wait_until_broken(PATIENCE)
 
 
 def test_a_node_that_starts_by_itself_has_none(robot):
