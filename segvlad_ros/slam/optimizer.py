@@ -1,6 +1,7 @@
 """Least squares on rigid transforms with GTSAM, and which links to believe. Rotations come first here, as in GTSAM."""
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -131,4 +132,6 @@ class Optimizer:
     def _parameters(self) -> Any:
         parameters = self._gtsam.LevenbergMarquardtParams()
         parameters.setRelativeErrorTol(1e-4)
+        # GTSAM keeps Python's lock while it works: after each iteration another thread gets its turn
+        parameters.iterationHook = lambda *_: time.sleep(0)
         return parameters
