@@ -114,6 +114,19 @@ def test_nothing_goes_out_while_the_node_is_inactive_or_nobody_listens(robot):
     assert talk.first_pose().header.frame_id == 'map'
 
 
+def test_after_a_reset_the_pose_is_told_anew(conversation):
+    """AMCL, which a lifecycle manager resets with the bridge, has forgotten it."""
+    talk = conversation()
+    talk.first_pose()
+    running = talk.robot
+    assert running.transition(Transition.TRANSITION_DEACTIVATE)
+    running.abandon(talk.publisher)
+    for transition in (Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert running.transition(transition)
+    running.status(lambda s: s.state == SegVladStatus.LOCALIZING and s.matches_published == 0, 'the node after it')
+    assert Conversation(running).first_pose()
+
+
 @pytest.mark.fault('node', 'a bridge to a back-end that is not installed',
                    'one line with the package and how to get it')
 @pytest.mark.parametrize(('target', 'package'), [
