@@ -33,7 +33,7 @@ def manager(peer, context, namespace):
         assert end.wait_until_formed(PATIENCE)
 
         def watches():
-            """From the second heartbeat on, as the end of bondcpp: who dies before is never missed."""
+            """From the second heartbeat on, as the end of bondcpp: who dies before is never missed (bond_core#93)."""
             return end.heartbeat_timer.timer.is_alive()
         peer.wait(watches, 'the second heartbeat')
         return end
