@@ -10,6 +10,8 @@ from node_harness import DEADLINE_S
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 
+from segvlad_ros.ros.node.bond import PERIOD_S, TIMEOUT_S
+
 if not os.environ.get('SEGVLAD_REQUIRE_LAUNCH'):
     pytest.importorskip('bondpy', reason='no wheel has it: see .ci/launch-tools')
 PATIENCE = Duration(seconds=DEADLINE_S)
@@ -65,7 +67,8 @@ def heard(peer):
 
 def test_a_bond_forms_and_ends_with_the_active_state(bound, manager, heard):
     running, bond = bound
-    running.peer.wait(lambda: heard(bond.sister_instance_id), 'a heartbeat')
+    running.peer.wait(lambda: len(heard(bond.sister_instance_id)) > 1.1 * TIMEOUT_S / PERIOD_S, 'many heartbeats')
+    assert not bond.is_broken()
     assert running.transition(Transition.TRANSITION_DEACTIVATE)
     running.peer.wait(lambda: not heard(bond.sister_instance_id)[-1].active, 'the farewell')
     assert bond.wait_until_broken(PATIENCE)
