@@ -116,7 +116,7 @@ def plot(path: Path, title: str, samples: Sequence[Mapping], curves: Mapping[str
             axis.plot(hours, [each[name] for each in samples], label=name, linewidth=1)
         axis.set(ylabel=label, ylim=(0, None))
         if len(names) > 1:
-            axis.legend(loc='lower right', fontsize=8)
+            axis.legend(loc='center left', bbox_to_anchor=(1, 0.5), fontsize=8)
     axes[0].set_title(title, fontsize=9)
     axes[-1].set_xlabel("hour of the robot's day")
     figure.savefig(path, dpi=110)

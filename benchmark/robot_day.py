@@ -7,6 +7,7 @@ while the robot stands.
 """
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import yaml
 from retention import at_night
+from tables import command_line
 
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, CAMERA_FRAME
@@ -31,6 +33,19 @@ HOUR_S = 3600.0
 LIGHTS = ('day', 'another day', 'night')  # one an hour
 EXPLAINED_SCORE, KEYPOINTS = 0.3, 150
 ABOUT = ' '.join(__doc__.split('\n\n')[1].split())
+
+
+def day_options(about: str) -> argparse.Namespace:
+    """What a command line asks for: hours, cap, seed, width.
+
+    :param about: the text of the script's module
+    """
+    parser = command_line(about)
+    parser.add_argument('--hours', type=float, default=24.0, help='of the day (%(default)g)')
+    parser.add_argument('--cap', type=int, default=100, help='keyframes that the map may hold (%(default)d)')
+    parser.add_argument('--seed', type=int, default=11)
+    parser.add_argument('--width', type=int, default=160, help='of the images, pixels: the larger, the longer it takes')
+    return parser.parse_args()
 
 
 def small_preset(folder: Path, model: CameraModel) -> Path:

@@ -77,6 +77,17 @@ class Heard:
         node.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, qos.reliable(QUEUE))
 
     @property
+    def fates(self) -> int:
+        """Images of which the map_builder says what became of them."""
+        return self.status[BUILDER].images_received + self.status[BUILDER].images_lost
+
+    @property
+    def unseen(self) -> int:
+        """Images that did not come to its gate."""
+        status = self.status[BUILDER]
+        return status.images_lost + status.images_dropped + status.images_rejected
+
+    @property
     def settled(self) -> bool:
         """Whether both nodes have handled as many keyframes as came of them, and hold the same map."""
         handled = {self.keyframes, self.answers, *(status.keyframes_processed for status in self.status.values())}

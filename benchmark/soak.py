@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 from flatness import SAMPLE_S, growth_table, look, percentiles_ms, plot, verdict
 from rclpy.serialization import deserialize_message, serialize_message
-from robot_day import ABOUT, EXPLAINED_SCORE, Views, frames, rendered, small_preset
-from tables import RESULTS, command_line, heading, write_results
+from robot_day import ABOUT, EXPLAINED_SCORE, Views, day_options, frames, rendered, small_preset
+from tables import RESULTS, heading, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.keyframes import KeyframeGate
@@ -166,19 +166,13 @@ def as_markdown(where: dict, figures: dict, samples: list[Sample]) -> str:
 
 def main() -> None:
     """Measure and write results."""
-    parser = command_line(__doc__)
-    parser.add_argument('--hours', type=float, default=24.0)
-    parser.add_argument('--cap', type=int, default=100)
-    parser.add_argument('--seed', type=int, default=11)
-    parser.add_argument('--width', type=int, default=160, help='of the images, pixels: the larger, the longer it takes')
-    args = parser.parse_args()
+    args = day_options(__doc__)
     cv2.setNumThreads(1)
     where = machine()
     samples = run(args.hours, args.cap, args.seed, args.width)
     rows = [asdict(each) for each in samples]
     figures, counts = verdict(rows, args.cap, FIGURES), samples[-1].counts
-    numbers = {'hours': args.hours, 'cap': args.cap, 'seed': args.seed, 'width': args.width, 'verdict': figures,
-               'samples': rows}
+    numbers = {**vars(args), 'verdict': figures, 'samples': rows}
     write_results('soak', where, numbers, as_markdown(where, figures, samples))
     plot(RESULTS / 'soak.png', f'{counts["described"]:,} keyframes described, {counts["stored"]:,} stored, '
          f'{counts["evicted"]:,} given up, at most {args.cap} held', rows, {

@@ -21,9 +21,9 @@ from typing import Any
 
 import rclpy
 from flatness import FLAT, SAMPLE_S, growing, growth_table, look, percentiles_ms, plot, verdict
-from robot_day import ABOUT, EXPLAINED_SCORE, frames, rendered, small_preset
+from robot_day import ABOUT, EXPLAINED_SCORE, day_options, frames, rendered, small_preset
 from robot_topics import BUILDER, LOCALIZER, NODES, Heard, Sensors
-from tables import RESULTS, command_line, heading, write_results
+from tables import RESULTS, heading, write_results
 
 from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes, own_domain, ros_running
 from segvlad_ros.evaluation.measure import machine
@@ -33,13 +33,25 @@ from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
 from segvlad_ros.types import Frame, SegvladError
 
 DEADLINE_S = 240.0  # for a machine that is busy with other work
-FLAT_FIGURES = [f'{name}_{figure}' for name in NODES for figure in ('rss_mb', 'rss_anon_mb', 'handles', 'threads')]
 TITLES = {'rss_mb': 'memory (RSS), MB', 'rss_anon_mb': 'memory of its own (RssAnon), MB',
           'pss_mb': 'its share of memory (PSS), MB', 'handles': 'open handles', 'threads': 'threads',
-          'cpu_ms': 'process time a keyframe, ms', 'latency_ms_p50': 'image sent to its message received, ms, median',
-          'latency_ms_p95': 'its 95th percentile, ms'}
+          'cpu_ms': 'process time a keyframe while it drives, ms',
+          'latency_ms_p50': 'image sent to its message received, ms, median',
+          'latency_ms_p95': 'image sent to its message received, ms, 95th percentile'}
 FIGURES = {**{f'{name}_{figure}': f'{name}: {title}' for name in NODES for figure, title in TITLES.items()},
            'file_mb': "the map's file, MB"}
+FATES = ('{sent:,} images were sent: {described:,} described, {passed_by_gate:,} passed over by the gate, {lost} lost, '
+         '{dropped} dropped, {rejected} rejected. Of the keyframes {stored:,} were stored, {explained:,} explained by '
+         'the map, {refused:,} refused as it was full of other places, {evicted:,} given up; {answered:,} were '
+         'answered, {matched:,} of them with a match.')
+
+
+def both(*figures: str) -> list[str]:
+    """Names of figures of both nodes."""
+    return [f'{name}_{figure}' for name in NODES for figure in figures]
+
+
+FLAT_FIGURES = both('rss_mb', 'rss_anon_mb', 'handles', 'threads')
 
 
 def commands(folder: Path, preset: Path, cap: int) -> list[NodeCommand]:
@@ -60,7 +72,7 @@ class Day:
         self._sensors, self._heard, self._gate = Sensors(node), Heard(node), KeyframeGate()
         self._sent, self._passed = 0, 0
         self._sent_s: dict[int, float] = {}
-        self._described, self._cpu_s = 0, dict.fromkeys(NODES, 0.0)
+        self._looked_at, self._cpu_s = (0, 0), dict.fromkeys(NODES, 0.0)
 
     def start(self) -> None:
         """Wait until both nodes are active, and all have found each other."""
@@ -72,18 +84,14 @@ class Day:
 
     def take(self, frame: Frame) -> None:
         """One frame of the camera; returns when its fate is known."""
+        heard, unseen = self._heard, self._heard.unseen
         self._sent += 1
-        self._passed += not self._gate.check(frame.stamp_ns, frame.pose).accept
         self._sensors.publish(frame)
         self._sent_s[frame.stamp_ns] = time.monotonic()
-        self._wait(lambda: self._fates >= self._sent and self._heard.answers >= self._heard.keyframes - 1,
+        self._wait(lambda: heard.fates >= self._sent and heard.answers >= heard.keyframes - 1,
                    f'the fate of image {self._sent}')
-
-    @property
-    def _fates(self) -> int:
-        """Images of which the map_builder says what became of them."""
-        status = self._heard.status[BUILDER]
-        return status.images_received + status.images_lost
+        if heard.unseen == unseen:
+            self._passed += not self._gate.check(frame.stamp_ns, frame.pose).accept
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         if not spin_until(self._node, condition, DEADLINE_S, self._nodes.check):
@@ -98,17 +106,18 @@ class Day:
         self._wait(lambda: heard.settled, 'the nodes to finish')
         figures: dict[str, Any] = {'wall_s': round(wall_s, 1), 'hour': round(hour, 4),
                                    'held': status[BUILDER].keyframes}
-        described = heard.keyframes - self._described
+        sent, described = self._sent - self._looked_at[0], heard.keyframes - self._looked_at[1]
         for name in NODES:
             seen = asdict(look(self._nodes.processes[name].pid))
             cpu_s = seen.pop('cpu_s')
             spent_s, self._cpu_s[name] = cpu_s - self._cpu_s[name], cpu_s
             p50, p95 = percentiles_ms([at - self._sent_s[stamp] for stamp, at in heard.received_s[name].items()])
-            seen |= {'cpu_ms': round(spent_s * 1e3 / described, 2) if described else None,
+            driven = 2 * described > sent
+            seen |= {'cpu_ms': round(spent_s * 1e3 / described, 2) if driven else None,
                      'latency_ms_p50': p50, 'latency_ms_p95': p95}
             figures |= {f'{name}_{figure}': value for figure, value in seen.items()}
             heard.received_s[name].clear()
-        self._described = heard.keyframes
+        self._looked_at = self._sent, heard.keyframes
         self._sent_s.clear()
         size = sum(path.stat().st_size for path in self._maps.iterdir())
         return figures | {'file_mb': round(size / 1e6, 3), 'counts': self._account()}
@@ -128,7 +137,7 @@ class Day:
         """What diagnostics count that the status does not have, once both nodes have nothing to do."""
         before = dict(self._heard.diagnosed)  # the next one may have been on its way
         self._wait(lambda: all(self._heard.diagnosed[name] >= before[name] + 2 for name in NODES), 'diagnostics')
-        return {f'{name}: {value}': int(self._heard.input[name][value]) for name, value in (
+        return {f'{name}, {value}': int(self._heard.input[name][value]) for name, value in (
             (BUILDER, 'images with a missing input'), (BUILDER, 'depth images lost'), (BUILDER, 'odometry leaps'),
             (LOCALIZER, 'descriptors rejected'), (LOCALIZER, 'keyframes missed'))}
 
@@ -191,42 +200,27 @@ def run(hours: float, cap: int, seed: int, width: int) -> tuple[list[dict], dict
 def as_markdown(where: dict, hours: float, figures: dict, samples: list[dict], inputs: dict[str, int]) -> str:
     """The page."""
     counts, grown = samples[-1]['counts'], growing(figures, FLAT_FIGURES)
-    said = ', '.join(f'{name} {count}' for name, count in inputs.items())
+    said = ', '.join(f'{name}: {count}' for name, count in inputs.items())
     found = f'{", ".join(grown)} grew by more than' if grown else 'flat within'
     return '\n'.join([
         *heading('soak_nodes', 'soak_nodes.py', where, ABOUT),
         ' '.join(__doc__.split('\n\n')[2].split()).removesuffix(' Status 1: something has grown.'), '',
         f'{hours:g} hours of the robot\'s day were run, in {samples[-1]["wall_s"] / 60:.0f} minutes. '
-        f'{counts["sent"]:,} images were sent: {counts["described"]:,} described, {counts["passed_by_gate"]:,} passed '
-        f'over by the gate, {counts["lost"]} lost, {counts["dropped"]} dropped, {counts["rejected"]} rejected. Of the '
-        f'keyframes {counts["stored"]:,} were stored, {counts["explained"]:,} explained by the map, '
-        f'{counts["evicted"]:,} given up; {counts["answered"]:,} were answered, {counts["matched"]:,} matched. {said}. '
-        f'The map was full after {figures["full_after_hours"]:.1f} hours.', '',
+        + FATES.format(**counts) + f' The map was full after {figures["full_after_hours"]:.1f} hours. {said}.', '',
         *growth_table(figures, FIGURES), '',
         f'Memory, handles and threads of both nodes: {found} {FLAT:.0%}. Latencies and PSS depend on what else the '
         'machine does.', '',
         '![memory, keyframes, handles, threads and latencies over the day](soak_nodes.png)']) + '\n'
 
 
-def both(*figures: str) -> list[str]:
-    """Names of figures of both nodes."""
-    return [f'{name}_{figure}' for name in NODES for figure in figures]
-
-
 def main() -> int:
     """Measure and write results."""
-    parser = command_line(__doc__)
-    parser.add_argument('--hours', type=float, default=24.0, help="of the robot's day (%(default)g)")
-    parser.add_argument('--cap', type=int, default=100, help='keyframes that the map may hold (%(default)d)')
-    parser.add_argument('--seed', type=int, default=11)
-    parser.add_argument('--width', type=int, default=160, help='of the images, pixels: the larger, the longer it takes')
-    args = parser.parse_args()
+    args = day_options(__doc__)
     where = machine()
     with own_domain():
         samples, inputs = run(args.hours, args.cap, args.seed, args.width)
     figures, counts = verdict(samples, args.cap, FIGURES), samples[-1]['counts']
-    numbers = {'hours': args.hours, 'cap': args.cap, 'seed': args.seed, 'width': args.width, 'verdict': figures,
-               'inputs': inputs, 'samples': samples}
+    numbers = {**vars(args), 'verdict': figures, 'inputs': inputs, 'samples': samples}
     write_results('soak_nodes', where, numbers, as_markdown(where, args.hours, figures, samples, inputs))
     plot(RESULTS / 'soak_nodes.png', f'{counts["described"]:,} keyframes described, {counts["stored"]:,} stored, '
          f'{counts["evicted"]:,} given up, at most {args.cap} held', samples, {

@@ -20,27 +20,26 @@ def pictures():
 
 
 def stream(pictures):
-    """Laps of a robot that takes several pictures at each place, a metre from the one before."""
-    for number in range(LAPS * len(pictures) * STANDS):
-        place = number // STANDS
+    """Laps of a robot that takes several pictures at each place, a metre from the one before; the last one is late."""
+    count = LAPS * len(pictures) * STANDS
+    for number in range(count + 1):
+        place, seconds = number // STANDS, 1000 + number if number < count else 998.5 + number
         pose = Pose(np.array([place, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
-        yield number / 10, Frame(pictures[place % len(pictures)], (1000 + number) * SECOND, '', CAMERA_FRAME, pose,
+        yield number / 10, Frame(pictures[place % len(pictures)], round(seconds * SECOND), '', CAMERA_FRAME, pose,
                                  np.full((HEIGHT, WIDTH), 2.0, np.float32), MODEL, BASE_FROM_CAMERA)
 
 
 def test_every_image_has_its_fate(domain, pictures, tmp_path):
     samples, inputs = soak_nodes.live(stream(pictures), small_preset(tmp_path, MODEL), CAP, tmp_path)
-    last = samples[-1]
-    described = LAPS * len(pictures)
-    assert [last['counts'][name] for name in ('sent', 'received', 'described', 'answered', 'held')] == [
-        described * STANDS, described * STANDS, described, described, CAP]
-    assert last['counts']['passed_by_gate'] == described * (STANDS - 1)
+    last, described = samples[-1], LAPS * len(pictures)
+    assert last['counts'].items() >= {
+        'sent': described * STANDS + 1, 'received': described * STANDS + 1, 'lost': 0, 'dropped': 0, 'rejected': 1,
+        'described': described, 'passed_by_gate': described * (STANDS - 1), 'answered': described, 'held': CAP}.items()
     assert not any(inputs.values()), inputs
-    assert [int(each['hour']) for each in samples[:3]] == [0, 1, 2]  # one at each full hour, and more where it is slow
+    assert {int(each['hour']) for each in samples} == {0, 1, 2}  # one at each full hour, and more where it is slow
     for name in soak_nodes.NODES:
         assert last[f'{name}_rss_mb'] > last[f'{name}_rss_anon_mb'] > 10
-        assert last[f'{name}_handles'] > 3
-        assert last[f'{name}_threads'] > 3
+        assert min(last[f'{name}_handles'], last[f'{name}_threads']) > 3
         assert last[f'{name}_latency_ms_p50'] > 0
     assert last['file_mb'] > 0.01
 
