@@ -69,7 +69,7 @@ def verdict(samples: Sequence[Mapping], cap: int, names: Iterable[str]) -> dict[
     if full is None:
         raise SegvladError(f'the map never held {cap} keyframes: choose a smaller cap, or more hours')
     first, rounds = np.ceil(full), len(LIGHTS)
-    last = samples[-1]['hour'] - rounds
+    last = round(samples[-1]['hour'], 2) - rounds  # the last image comes a moment before the full hour
     if last < first + rounds:
         raise SegvladError(f'the map was full after {full:.1f} hours: two rounds of {rounds} hours must follow')
     figures: dict[str, float] = {'full_after_hours': full}
@@ -114,7 +114,7 @@ def plot(path: Path, title: str, samples: Sequence[Mapping], curves: Mapping[str
     for axis, (label, names) in zip(axes, curves.items()):
         for name in names:
             axis.plot(hours, [each[name] for each in samples], label=name, linewidth=1)
-        axis.set(ylabel=label, ylim=(0, None))
+        axis.set(ylabel=label, ylim=(0, 1.05 * axis.get_ylim()[1]))
         if len(names) > 1:
             axis.legend(loc='center left', bbox_to_anchor=(1, 0.5), fontsize=8)
     axes[0].set_title(title, fontsize=9)

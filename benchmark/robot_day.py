@@ -35,8 +35,8 @@ EXPLAINED_SCORE, KEYPOINTS = 0.3, 150
 ABOUT = ' '.join(__doc__.split('\n\n')[1].split())
 
 
-def day_options(about: str) -> argparse.Namespace:
-    """What a command line asks for: hours, cap, seed, width.
+def day_options(about: str) -> argparse.ArgumentParser:
+    """A parser of hours, cap, seed, width.
 
     :param about: the text of the script's module
     """
@@ -45,7 +45,7 @@ def day_options(about: str) -> argparse.Namespace:
     parser.add_argument('--cap', type=int, default=100, help='keyframes that the map may hold (%(default)d)')
     parser.add_argument('--seed', type=int, default=11)
     parser.add_argument('--width', type=int, default=160, help='of the images, pixels: the larger, the longer it takes')
-    return parser.parse_args()
+    return parser
 
 
 def small_preset(folder: Path, model: CameraModel) -> Path:

@@ -166,10 +166,10 @@ def as_markdown(where: dict, figures: dict, samples: list[Sample]) -> str:
 
 def main() -> None:
     """Measure and write results."""
-    args = day_options(__doc__)
+    args = day_options(__doc__).parse_args()
     cv2.setNumThreads(1)
     where = machine()
-    samples = run(args.hours, args.cap, args.seed, args.width)
+    samples = run(**vars(args))
     rows = [asdict(each) for each in samples]
     figures, counts = verdict(rows, args.cap, FIGURES), samples[-1].counts
     numbers = {**vars(args), 'verdict': figures, 'samples': rows}

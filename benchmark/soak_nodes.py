@@ -1,6 +1,6 @@
 """The day of soak.py through real nodes, over DDS, as fast as they take it: do their memory, handles or threads grow?
 
-    python benchmark/soak_nodes.py [--hours 24] [--cap 100]      writes results/soak_nodes.{json,md,png}
+    python benchmark/soak_nodes.py [--minutes 60]      writes results/soak_nodes.{json,md,png}
 
 The day is that of robot_day.py. A map_builder with a novelty gate and a cap and a localizer that follows it are
 processes as `segvlad demo` starts them, in a ROS domain of their own. They are sent JPEG images, depth, camera_info and
@@ -11,10 +11,11 @@ they count is compared with what was sent and heard, and both processes are look
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -189,23 +190,34 @@ def live(stream: Iterable[tuple[float, Frame]], preset: Path, cap: int, folder: 
     return samples, inputs
 
 
-def run(hours: float, cap: int, seed: int, width: int) -> tuple[list[dict], dict[str, int]]:
-    """The whole day, see :func:`live`."""
+def whole_hours(stream: Iterable[tuple[float, Frame]], minutes: float) -> Iterator[tuple[float, Frame]]:
+    """What comes until the first full hour of the day after so many minutes of wall time."""
+    end, before = time.monotonic() + 60 * minutes, 0
+    for hour, frame in stream:
+        if int(hour) > before and time.monotonic() > end:
+            return
+        before = int(hour)
+        yield hour, frame
+
+
+def run(hours: float, cap: int, seed: int, width: int, minutes: float = math.inf) -> tuple[list[dict], dict[str, int]]:
+    """The whole day, see :func:`live`, or as much of it as there is time for, see :func:`whole_hours`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         views = rendered(folder, seed, width)
-        return live(frames(views, hours, seed), small_preset(folder, views.model), cap, folder)
+        day = whole_hours(frames(views, hours, seed), minutes)
+        return live(day, small_preset(folder, views.model), cap, folder)
 
 
-def as_markdown(where: dict, hours: float, figures: dict, samples: list[dict], inputs: dict[str, int]) -> str:
+def as_markdown(where: dict, figures: dict, samples: list[dict], inputs: dict[str, int]) -> str:
     """The page."""
     counts, grown = samples[-1]['counts'], growing(figures, FLAT_FIGURES)
     said = ', '.join(f'{name}: {count}' for name, count in inputs.items())
     found = f'{", ".join(grown)} grew by more than' if grown else 'flat within'
     return '\n'.join([
         *heading('soak_nodes', 'soak_nodes.py', where, ABOUT),
-        ' '.join(__doc__.split('\n\n')[2].split()).removesuffix(' Status 1: something has grown.'), '',
-        f'{hours:g} hours of the robot\'s day were run, in {samples[-1]["wall_s"] / 60:.0f} minutes. '
+        ' '.join(__doc__.split('\n\n')[-1].split()).removesuffix(' Status 1: something has grown.'), '',
+        f'{samples[-1]["hour"]:.0f} hours of the robot\'s day were run, in {samples[-1]["wall_s"] / 60:.0f} minutes. '
         + FATES.format(**counts) + f' The map was full after {figures["full_after_hours"]:.1f} hours. {said}.', '',
         *growth_table(figures, FIGURES), '',
         f'Memory, handles and threads of both nodes: {found} {FLAT:.0%}. Latencies and PSS depend on what else the '
@@ -215,13 +227,17 @@ def as_markdown(where: dict, hours: float, figures: dict, samples: list[dict], i
 
 def main() -> int:
     """Measure and write results."""
-    args = day_options(__doc__)
+    parser = day_options(__doc__)
+    parser.add_argument('--minutes', type=float, default=math.inf,
+                        help='end at the next full hour of the day after so many minutes (go through all of it)')
+    args = parser.parse_args()
     where = machine()
     with own_domain():
-        samples, inputs = run(args.hours, args.cap, args.seed, args.width)
+        samples, inputs = run(**vars(args))
     figures, counts = verdict(samples, args.cap, FIGURES), samples[-1]['counts']
-    numbers = {**vars(args), 'verdict': figures, 'inputs': inputs, 'samples': samples}
-    write_results('soak_nodes', where, numbers, as_markdown(where, args.hours, figures, samples, inputs))
+    numbers = {'hours': round(samples[-1]['hour'], 2), 'cap': args.cap, 'seed': args.seed, 'width': args.width,
+               'verdict': figures, 'inputs': inputs, 'samples': samples}
+    write_results('soak_nodes', where, numbers, as_markdown(where, figures, samples, inputs))
     plot(RESULTS / 'soak_nodes.png', f'{counts["described"]:,} keyframes described, {counts["stored"]:,} stored, '
          f'{counts["evicted"]:,} given up, at most {args.cap} held', samples, {
              'memory [MB]': both('rss_mb', 'rss_anon_mb'), 'keyframes held': ['held'], 'file [MB]': ['file_mb'],

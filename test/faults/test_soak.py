@@ -1,4 +1,5 @@
 """A day of a robot whose map is bounded: nothing grows."""
+import math
 import os
 import threading
 from dataclasses import asdict
@@ -58,6 +59,12 @@ def test_what_came_to_nothing_is_named(name):
     assert soak_nodes.accounted(COUNTS) == COUNTS
     with pytest.raises(SegvladError, match=f'{name} |[+] {name}|is not {name}'):
         soak_nodes.accounted({**COUNTS, name: COUNTS[name] + 1})
+
+
+def test_a_day_may_end_at_a_full_hour():
+    stream = [(hour, None) for hour in (0.0, 0.9, 1.0, 1.5, 2.0)]
+    assert list(soak_nodes.whole_hours(stream, 0.0)) == stream[:2]
+    assert list(soak_nodes.whole_hours(stream, math.inf)) == stream
 
 
 @pytest.mark.long
