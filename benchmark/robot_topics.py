@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import array
+import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -54,6 +58,7 @@ class Sensors:
 class Heard:
     """What the nodes say.
 
+    :param since_ns: system time at which they were started; others of their names may still be heard
     :ivar status: the last one of each node
     :ivar diagnosed: how often each node has sent diagnostics
     :ivar input: what the last ones say of its input
@@ -62,19 +67,24 @@ class Heard:
     :ivar received_s: steady time of the message of each node, by stamp of the image; of the last images
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, since_ns: int) -> None:
         self.status = dict.fromkeys(NODES, SegVladStatus())
         self.diagnosed = dict.fromkeys(NODES, 0)
         self.input: dict[str, dict[str, str]] = {}
         self.keyframes = self.answers = self.stored = 0
         self.received_s: dict[str, dict[int, float]] = {name: {} for name in NODES}
+
+        def listen(kind: type, topic: str, take: Callable[[Any], None], profile: QoSProfile) -> None:
+            def recent(message: Any, about: dict[str, Any]) -> None:
+                if about['source_timestamp'] >= since_ns:
+                    take(message)
+            node.create_subscription(kind, topic, recent, profile)
         for name in NODES:
-            node.create_subscription(SegVladStatus, f'/{name}/status',
-                                     lambda status, name=name: self.status.update({name: status}), qos.latched())
-        node.create_subscription(PlaceDescriptor, f'/{BUILDER}/keyframes', self._take_keyframe, qos.reliable(QUEUE))
-        node.create_subscription(PlaceMatchArray, f'/{LOCALIZER}/matches', self._take_answer, qos.reliable(QUEUE))
+            listen(SegVladStatus, f'/{name}/status', functools.partial(self.status.__setitem__, name), qos.latched())
+        listen(PlaceDescriptor, f'/{BUILDER}/keyframes', self._take_keyframe, qos.reliable(QUEUE))
+        listen(PlaceMatchArray, f'/{LOCALIZER}/matches', self._take_answer, qos.reliable(QUEUE))
         # the last one: who reaches us here has found all that was made before it
-        node.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, qos.reliable(QUEUE))
+        listen(DiagnosticArray, '/diagnostics', self._take_diagnostics, qos.reliable(QUEUE))
 
     @property
     def fates(self) -> int:

@@ -65,12 +65,14 @@ def commands(folder: Path, preset: Path, cap: int) -> list[NodeCommand]:
 class Day:
     """The nodes and the robot that they belong to.
 
-    :param folder: for the map and the logs
+    :param node: ours
+    :param maps: folder of the map
+    :param since_ns: system time at which the nodes were started
     """
 
-    def __init__(self, node: rclpy.node.Node, nodes: NodeProcesses, folder: Path) -> None:
-        self._node, self._nodes, self._maps = node, nodes, folder / 'maps'
-        self._sensors, self._heard, self._gate = Sensors(node), Heard(node), KeyframeGate()
+    def __init__(self, node: rclpy.node.Node, nodes: NodeProcesses, maps: Path, since_ns: int) -> None:
+        self._node, self._nodes, self._maps = node, nodes, maps
+        self._sensors, self._heard, self._gate = Sensors(node), Heard(node, since_ns), KeyframeGate()
         self._sent, self._passed = 0, 0
         self._sent_s: dict[int, float] = {}
         self._looked_at, self._cpu_s = (0, 0), dict.fromkeys(NODES, 0.0)
@@ -168,9 +170,10 @@ def live(stream: Iterable[tuple[float, Frame]], preset: Path, cap: int, folder: 
     :raises SegvladError: a node has ended, does not answer, or counts other than what was sent
     """
     samples: list[dict] = []
+    started_ns = time.time_ns()
     with ros_running(), NodeProcesses(commands(folder, preset, cap), folder / 'logs') as nodes:
         node = rclpy.create_node('soak')
-        day = Day(node, nodes, folder)
+        day = Day(node, nodes, folder / 'maps', started_ns)
         day.start()
         begin = last = time.monotonic()
         before = 0.0
