@@ -42,8 +42,11 @@ class Sensors:
         """Whether somebody takes each of them."""
         return all(publisher.get_subscription_count() for publisher in self._publishers)
 
-    def publish(self, frame: Frame) -> None:
-        """Send a frame."""
+    def publish(self, frame: Frame) -> float:
+        """Send a frame.
+
+        :return: steady time at which its image went out, seconds
+        """
         for stamp in (frame.stamp_ns - AROUND_NS, frame.stamp_ns + AROUND_NS):
             self._odometry.publish(Odometry(header=Header(stamp=to_time(stamp), frame_id=frame.pose.frame),
                                             child_frame_id=BASE_FRAME, pose=to_pose_with_covariance(frame.pose)))
@@ -51,8 +54,11 @@ class Sensors:
         self._info.publish(to_camera_info(frame.camera_model, header))
         self._depth.publish(Image(header=header, height=depth.shape[0], width=depth.shape[1], encoding='16UC1',
                                   step=depth.strides[0], data=array.array('B', depth.tobytes())))
-        self._image.publish(CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
-                                            data=array.array('B', encode_jpeg(frame.rgb, JPEG_QUALITY))))
+        image = CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
+                                data=array.array('B', encode_jpeg(frame.rgb, JPEG_QUALITY)))
+        sent_s = time.monotonic()
+        self._image.publish(image)
+        return sent_s
 
 
 class Heard:

@@ -89,8 +89,7 @@ class Day:
         """One frame of the camera; returns when its fate is known."""
         heard, unseen = self._heard, self._heard.unseen
         self._sent += 1
-        self._sensors.publish(frame)
-        self._sent_s[frame.stamp_ns] = time.monotonic()
+        self._sent_s[frame.stamp_ns] = self._sensors.publish(frame)
         self._wait(lambda: heard.fates >= self._sent and heard.answers >= heard.keyframes - 1,
                    f'the fate of image {self._sent}')
         if heard.unseen == unseen:
