@@ -120,15 +120,17 @@ def decision_status(node: str, preset: Preset) -> DiagnosticStatus:
 
 
 def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
-                      rejected: int) -> DiagnosticStatus:
+                      rejected: int, foreign: int) -> DiagnosticStatus:
     """How the pose graph is.
 
     :param problem: what is wrong now, '' if nothing
     :param failed: whether it cannot work at all
     :param waiting: closures that odometry has not reached
+    :param foreign: closures of other sessions or robots, which are none of the graph's
     """
     return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', _trouble(problem, failed), {
-        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected})
+        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected,
+        'closures of other sessions or robots': foreign})
 
 
 def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: int, waiting: int,
