@@ -42,7 +42,8 @@ from segvlad_ros.pipeline import presets
 from segvlad_ros.pipeline.presets import Preset, build_matcher, load_preset
 from segvlad_ros.recognition import verifier
 from segvlad_ros.types import Keypoints
-from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import verify_pairs
 from segvlad_ros.verification.view import Correspondences, View
 
 OFFICE = REAL_SETS[2]

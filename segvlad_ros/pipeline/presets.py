@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from segvlad_ros.pipeline.recognizer import Recognizer
     from segvlad_ros.segmentation import Segmenter
     from segvlad_ros.verification.matchers import Matcher
-    from segvlad_ros.verification.verify import VerificationSettings
+    from segvlad_ros.verification.verification_settings import VerificationSettings
 
 logger = logging.getLogger(__name__)
 

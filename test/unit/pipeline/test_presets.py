@@ -17,7 +17,7 @@ from segvlad_ros.pipeline.presets import (
     preset_names,
 )
 from segvlad_ros.types import SegvladError
-from segvlad_ros.verification.verify import VerificationSettings
+from segvlad_ros.verification.verification_settings import VerificationSettings
 
 SMALL = {
     'name': 'small',
