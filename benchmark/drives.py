@@ -27,8 +27,9 @@ from segvlad_ros.geometry import PoseHistory, distance, from_matrix, identity, r
 from segvlad_ros.io.images import list_images, read_image
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_describer, build_recognizer
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import Preset, build_describer, build_recognizer
+from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.simulation.robot import SimulatedRobot, stamp_ns
 from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import CameraModel, Frame, Keyframe, Keypoints, Pose, Status

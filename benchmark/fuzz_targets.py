@@ -254,7 +254,8 @@ def _read_odometry(message: Any) -> None:
 
 
 def _read_descriptor(message: Any) -> None:
-    from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+    from segvlad_ros.pipeline.builders import build_recognizer
+    from segvlad_ros.pipeline.presets import load_preset
     from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
     if not _SEARCHED:
         _SEARCHED.append(build_recognizer(load_preset('classic')))
@@ -383,8 +384,8 @@ def _read_vocabulary(path: Path) -> None:
 
 
 def _calibrations(_: Path) -> list[bytes]:
-    from segvlad_ros.pipeline import presets
-    return [Path(presets.load_preset('classic').calibration).read_bytes()]
+    from segvlad_ros.pipeline.presets import load_preset
+    return [Path(load_preset('classic').calibration).read_bytes()]
 
 
 def _read_calibration(path: Path) -> None:

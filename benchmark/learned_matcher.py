@@ -38,8 +38,9 @@ from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoi
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import decision_metrics
 from segvlad_ros.geometry import distance, rotation_angle
-from segvlad_ros.pipeline import presets
-from segvlad_ros.pipeline.presets import Preset, build_matcher, load_preset
+from segvlad_ros.pipeline import builders
+from segvlad_ros.pipeline.builders import build_matcher
+from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.recognition import verifier
 from segvlad_ros.types import Keypoints
 from segvlad_ros.verification.verification_settings import VerificationSettings
@@ -191,7 +192,7 @@ def _remembering() -> Iterator[None]:
         return remembered
 
     made = cache(build_matcher)
-    with mock.patch.object(presets, 'build_matcher', lambda settings: once(made(settings))), \
+    with mock.patch.object(builders, 'build_matcher', lambda settings: once(made(settings))), \
             mock.patch.object(verifier, 'verify_pairs', once(verify_pairs)):
         yield
 

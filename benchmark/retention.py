@@ -33,8 +33,9 @@ from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_me
 from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.mapping.novelty import NoveltySettings
 from segvlad_ros.mapping.retention import RetentionSettings
+from segvlad_ros.pipeline.builders import build_recognizer
 from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition
 
 SCORES = 0.3, 0.2, 0.4

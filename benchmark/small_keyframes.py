@@ -39,8 +39,9 @@ from segvlad_ros.description.segments import neighbours
 from segvlad_ros.description.vlad import merge_neighbours
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.io.image_codec import decode_compressed
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.mapper import thumbnail
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.sections import Preset
 from segvlad_ros.types import FeatureGrid, Keyframe, KeyframeId, Keypoints, Segments
 

@@ -36,9 +36,10 @@ from segvlad_ros.mapping.novelty import NoveltySettings
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.retention import RetentionSettings
 from segvlad_ros.msg import PlaceDescriptor
+from segvlad_ros.pipeline.builders import build_describer, build_recognizer
 from segvlad_ros.pipeline.map_keeper import MapKeeper
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor, to_place_descriptor
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, CAMERA_FRAME
 from segvlad_ros.simulation.robot import START_NS, SimulatedRobot

@@ -12,9 +12,10 @@ from map_samples import as_stored
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.geometry import angle_of, exponential, from_matrix, to_matrix
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.map_merge import merge_maps
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose, SegvladError
 
 PRESET = load_preset('classic')
