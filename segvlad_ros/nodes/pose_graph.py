@@ -101,9 +101,9 @@ class PoseGraphNode(SegvladNode):
 
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
-        graph, status = self._graph, self.status
+        graph = self._graph
         return [pose_graph_status(
-            self.get_fully_qualified_name(), problem=status.failure or status.problem, failed=bool(status.failure),
+            self.get_fully_qualified_name(), problem=self.failure or self.status.problem, failed=bool(self.failure),
             nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED),
             foreign=self._foreign)]

@@ -23,14 +23,13 @@ class StatusReporter:
 
     The status goes out every second, at every transition, and whenever the worker has handled what waited.
 
-    :ivar failure: why the last transition failed, '' if it did not
     :ivar problem: what was wrong with the last input, '' if nothing
     :ivar last_error: the worker's last exception
     """
 
     def __init__(self, node) -> None:
         self._node = node
-        self.failure = self.problem = self.last_error = self._loading = ''
+        self.problem = self.last_error = self._loading = ''
         self._active_since_s = math.nan
         self._warned: set[str] = set()
         self._publishing = threading.Lock()
@@ -40,7 +39,7 @@ class StatusReporter:
 
     def forget(self) -> None:
         """Begin anew, at configure."""
-        self.failure = self.problem = self.last_error = ''
+        self.problem = self.last_error = ''
 
     def activated(self) -> None:
         """Inputs are awaited from now on."""
@@ -79,8 +78,8 @@ class StatusReporter:
         node, worker = self._node, self._node.worker
         if self._loading and not node.active:
             return SegVladStatus.LOADING, self._loading
-        if self.failure:
-            return SegVladStatus.ERROR, self.failure
+        if node.failure:
+            return SegVladStatus.ERROR, node.failure
         if worker is None:
             return SegVladStatus.UNCONFIGURED, 'not configured'
         if not node.active:
