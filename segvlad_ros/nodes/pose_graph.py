@@ -24,8 +24,9 @@ from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
+from segvlad_ros.slam.consensus import Verdict
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
-from segvlad_ros.slam.pose_graph import FRAME, PoseGraph, Verdict
+from segvlad_ros.slam.pose_graph import FRAME, PoseGraph
 from segvlad_ros.types import SegvladError
 
 ODOMETRY_DEPTH = 100  # a second of fast odometry
