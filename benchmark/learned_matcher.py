@@ -31,7 +31,8 @@ from unittest import mock
 import cv2
 import numpy as np
 from calibration import LEFT_OUT, joined, judged_by, left_out, samples, save_left_out
-from drives import REAL_SETS, Recorder, Trial, play, real_trials, true_poses
+from drives import REAL_SETS, Trial, play, real_trials
+from recorded_runs import Recorder, true_poses
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints

@@ -19,8 +19,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from drives import Recorder, arrays_of, real_trials, simulated_trials, with_arrays
+from drives import real_trials, simulated_trials
 from made_maps import FLOOR, MadeMap, true_pairs
+from recorded_runs import Recorder, arrays_of, with_arrays
 from tables import heading, page
 
 from segvlad_ros.evaluation.measure import machine

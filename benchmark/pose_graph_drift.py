@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from drives import true_poses
+from recorded_runs import true_poses
 from tables import RESULTS, command_line, write_results
 from trajectory import absolute_trajectory_error, align, relative_pose_errors
 

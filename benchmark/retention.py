@@ -25,7 +25,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import patrol
-from drives import Recorder, Run, Trial, by_poses, real_trials, simulated_frames
+from drives import Trial, by_poses, real_trials
+from recorded_runs import Recorder, Run, simulated_frames
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine

@@ -27,7 +27,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from calibration import LEARNED_SEEDS
-from drives import Recorder, Run, Trial, play, real_trials, simulated_trials
+from drives import Trial, play, real_trials, simulated_trials
+from recorded_runs import Recorder, Run
 from tables import RESULTS, command_line, heading, table, write_results
 from version_figures import described_seeds, figures
 
@@ -162,14 +163,14 @@ def overlaps(incidence: np.ndarray) -> np.ndarray:
 
 
 class Described:
-    """The real sets, with the overlaps of their segments: :class:`drives.Recorder`'s maps and a file beside each."""
+    """The real sets, with the overlaps of their segments: maps of a :class:`Recorder`, a file beside each."""
 
     def __init__(self, work: Path) -> None:
         self._preset, self._work = load_preset('classic'), work
         self.overlaps: dict[KeyframeId, np.ndarray] = {}
 
     def keyframes(self, name: str, frames: Iterator, session: str) -> Run:
-        """See :meth:`drives.Recorder.keyframes`."""
+        """See :meth:`Recorder.keyframes`."""
         path, noted = self._work / f'{name}.overlaps.npz', []
         recorder = Recorder(self._preset, self._work, partial(noting_describer, noted))
         run = recorder.keyframes(name, frames, session)

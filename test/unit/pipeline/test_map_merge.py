@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from drives import simulated_frames
 from map_samples import as_stored
+from recorded_runs import simulated_frames
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.geometry import angle_of, exponential, from_matrix, to_matrix
