@@ -1,4 +1,4 @@
-"""What both nodes share: the lifecycle, the worker, status, diagnostics, and how services answer."""
+"""What our nodes share: what they do in each transition, the worker, status, and how services answer."""
 from __future__ import annotations
 
 import concurrent.futures
