@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import array
+import functools
 import re
 import signal
 import subprocess
@@ -83,6 +84,7 @@ class NodeProcess:
         command = [*prefix, *NodeCommand(executable, {'__ns': namespace, **remappings}, texts).line()]
         self.name = f'{namespace}/{executable}'
         self.log = log
+        self.started_ns = time.time_ns()
         with log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
@@ -120,7 +122,6 @@ class Peer:
         self.namespace = namespace
         self._context, self._others = context, []
         self.node = rclpy.create_node('peer', namespace=namespace, context=context)
-        self.received: dict[str, list] = {}
         self._changed = threading.Condition()
         self._clients: dict[str, object] = {}
         self._executor = SingleThreadedExecutor(context=context)
@@ -145,14 +146,18 @@ class Peer:
         self._executor.add_node(node)
         return node
 
-    def listen(self, kind, topic: str, qos=10) -> list:
-        """Collect the messages of a topic; what two subscriptions hear comes twice."""
-        messages = self.received.setdefault(topic, [])
+    def listen(self, kind, topic: str, qos=10, since_ns: int = 0) -> list:
+        """Collect the messages of a topic.
 
-        def take(message):
-            with self._changed:
-                messages.append(message)
-                self._changed.notify_all()
+        :param since_ns: what was sent before this time of the system's clock does not count
+        """
+        messages = []
+
+        def take(message, about):
+            if about['source_timestamp'] >= since_ns:
+                with self._changed:
+                    messages.append(message)
+                    self._changed.notify_all()
         self.node.create_subscription(kind, topic, take, qos)
         return messages
 
@@ -220,12 +225,14 @@ class Robot:
         self.peer, self.node = peer, node
         private = node.name.rsplit('/', 1)[1]
         self.private = private
-        self.statuses = peer.listen(SegVladStatus, f'{private}/status',
-                                    QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-        self.diagnostics = peer.listen(DiagnosticArray, '/diagnostics')
+        # of this process: one of the same name that has ended may still be heard
+        listen = functools.partial(peer.listen, since_ns=node.started_ns)
+        self.statuses = listen(SegVladStatus, f'{private}/status',
+                               QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self.diagnostics = listen(DiagnosticArray, '/diagnostics')
         # a subscription that no publisher finds would keep a player waiting
-        self.keyframes = peer.listen(PlaceDescriptor, f'{private}/keyframes', 100) if private == 'map_builder' else []
-        self.matches = peer.listen(PlaceMatchArray, f'{private}/matches', 100)
+        self.keyframes = listen(PlaceDescriptor, f'{private}/keyframes', 100) if private == 'map_builder' else []
+        self.matches = listen(PlaceMatchArray, f'{private}/matches', 100)
 
     def status(self, condition, what: str) -> SegVladStatus:
         """Wait for a status."""

@@ -384,6 +384,7 @@ def test_a_process_of_the_same_run_goes_on_in_its_map(builder, launch, pictures,
         assert 'office.segvlad exists' in other.text()
     again = builder({'run_id': 'monday'})
     assert again.running().keyframes == 1
+    assert not any(status.images_received for status in again.statuses)  # none is of the process before
     assert again.send(again.camera(), image_message(pictures[1], 2.0)).keyframes == 2
     with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
         assert len(place_map.sessions()) == 2
