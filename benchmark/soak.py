@@ -29,9 +29,10 @@ from segvlad_ros.mapping.novelty import NoveltySettings
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.retention import RetentionSettings
 from segvlad_ros.msg import PlaceDescriptor
+from segvlad_ros.pipeline.builders import build_describer, build_recognizer
 from segvlad_ros.pipeline.map_keeper import MapKeeper
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor, to_place_descriptor
 from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import Frame, SegvladError, Status

@@ -37,7 +37,7 @@ def reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text = str(error)
+        text = str(error) or 'malformed'  # Python 3.10 keeps to itself what SQLite says of some damaged schemas
         advice = next((advice for words, advice in _ADVICE.items() if words in text), '{}')
         raise SegvladError(f'{path}: {advice.format(text)}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 from checkout_prefix import ROOT, make_prefix
@@ -35,6 +36,7 @@ class Launched:
         self.name, self.namespace, self.log = name, namespace, log
         command = [*CTRL_C, 'ros2', 'launch', str(ROOT / 'launch' / f'{name}.launch.py'),
                    f'namespace:={namespace.strip("/")}', *(f'{key}:={value}' for key, value in arguments.items())]
+        self.started_ns = time.time_ns()
         with self.log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
@@ -50,7 +52,7 @@ class Launched:
         launched = self
 
         class Node:
-            name, process = f'{self.namespace}/{node}', launched.process
+            name, process, started_ns = f'{self.namespace}/{node}', launched.process, launched.started_ns
 
             @staticmethod
             def text():

@@ -30,6 +30,8 @@ def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
     class Started:
         """What a Robot wants to know of a process that it has not started."""
 
+        started_ns = 0  # nothing else of this name was ever heard
+
         def __init__(self, name):
             self.name, self.process = f'{peer.namespace}/{name}', processes[name]
 
