@@ -29,7 +29,7 @@ from tables import RESULTS, heading, write_results
 from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_nodes, own_domain, ros_running
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.keyframes import KeyframeGate
-from segvlad_ros.ros.input.player import ACTIVE, spin_until
+from segvlad_ros.ros.input.pacer import ACTIVE, spin_until
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
 from segvlad_ros.types import Frame, SegvladError
 
