@@ -27,7 +27,8 @@ from segvlad_ros.evaluation.metrics import clopper_pearson
 from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, read_truth, truth_among
 from segvlad_ros.features.orb import OrbDetector
 from segvlad_ros.io.images import list_images, read_image
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import load_preset
 
 PRESETS = ('classic', 'classic_image', 'classic_patches', 'orb_words')
 LITERAL = 'binary words, L1 score and inverted index (DBoW2)'

@@ -26,7 +26,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from drives import REAL_SETS, Recorder, Trial, play, real_trials, simulated_trials
+from drives import REAL_SETS, Trial, play, real_trials, simulated_trials
+from recorded_runs import Recorder
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.calibration_fit import BINS, BLOCK, Samples, fit_calibration, reliability, samples_of, trust

@@ -27,8 +27,9 @@ from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.features import FeatureExtractor
 from segvlad_ros.io.images import list_images
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import Preset, build_describer, load_preset
+from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.types import FeatureGrid, Masks
 

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from drives import Recorder, Run, Trial, play, simulated_frames
+from drives import Trial, play
+from recorded_runs import Recorder, Run, simulated_frames
 from retention import at_night
 from tables import command_line, heading, page, write_results
 

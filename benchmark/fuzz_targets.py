@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import shutil
 import struct
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,17 +14,33 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mutations import mutated_bytes, mutated_message, mutated_text
 
+from segvlad_ros.description.vocabulary import Vocabulary, load_vocabulary
+from segvlad_ros.evaluation.truth import read_truth
+from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_writer import BagWriter
+from segvlad_ros.io.bags import read_messages
+from segvlad_ros.io.camera_info import camera_model
+from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.io.image_codec import decode_compressed, decode_compressed_depth, encode_depth
-from segvlad_ros.types import Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose
+from segvlad_ros.io.trajectory_files import read_trajectory
+from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import config_directory, load_preset
+from segvlad_ros.recognition.calibration import load_calibration
+from segvlad_ros.types import (
+    FeatureGrid,
+    Keyframe,
+    KeyframeId,
+    Keypoints,
+    Masks,
+    PlaceDescription,
+    Pose,
+    SegvladError,
+)
 
-Read = Callable[[Path], object]
-NUMBERS = (0, 1, -1, 2, 255, 256, 65535, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 63 - 1, -2 ** 31, -2 ** 63)
-REALS = (0.0, -0.0, 1.0, -1.0, 1e-300, 1e300, float('nan'), float('inf'), float('-inf'))
-TEXTS = ('', ' ', 'nan', '-inf', '1e999', '9' * 400, '\n', '\0', '../..', '/', '%s%n', 'ä\ud7ff\u202e', 'x' * 5000,
-         '[' * 200, '{}', '- a', '&a *a', '!!python/object:os.system {}', '~', 'true', '0x7fffffff', ',,,', '"')
-ENCODINGS = ('rgb8', 'bgr8', 'mono8', 'mono16', 'bgra8', '8UC1', '16UC1', '32FC1', '64FC4', 'bayer_rggb8', 'uyvy',
-             'nv12', 'nv24', 'yuv422_yuy2', '', 'rgb', '8UC5', 'RGB8 ')
+TEXT_SUFFIXES = ('.yaml', '.csv', '.json', '.txt')
 
 
 @dataclass(frozen=True)
@@ -45,117 +61,9 @@ class Target:
     def mutated(self, sample: Any, rng: np.random.Generator) -> Any:
         """A bad one."""
         if isinstance(sample, bytes):
-            return mutated_text(sample, rng) if self.suffix in _TEXT else mutated_bytes(sample, rng)
+            return mutated_text(sample, rng) if self.suffix in TEXT_SUFFIXES else mutated_bytes(sample, rng)
         return mutated_message(sample, rng)
 
-
-_TEXT = ('.yaml', '.csv', '.json', '.txt')
-
-
-def mutated_bytes(data: bytes, rng: np.random.Generator) -> bytes:
-    """Bits and bytes that have changed, pieces that were lost, doubled, moved, or are zero, and what was cut off."""
-    mutable = bytearray(data)
-    for _ in range(rng.integers(1, 5)):
-        size = len(mutable)
-        if not size:
-            break
-        # headers are short, and most of what can be wrong is in them
-        at = int(rng.integers(size if rng.random() < 0.5 else min(size, 256)))
-        length = int(min(rng.integers(1, 64), size - at))
-        kind = rng.integers(8)
-        if kind == 0:
-            mutable[at] ^= 1 << int(rng.integers(8))
-        elif kind == 1:
-            mutable[at:at + length] = rng.bytes(length)
-        elif kind == 2:
-            del mutable[at:at + length]
-        elif kind == 3:
-            mutable[at:at] = mutable[at:at + length]
-        elif kind == 4:
-            mutable[at:at + length] = bytes(length)
-        elif kind == 5:
-            mutable[at:at + length] = b'\xff' * length
-        elif kind == 6:
-            value = int(rng.choice(NUMBERS[:10])) & (2 ** 32 - 1)
-            mutable[at:at + 4] = value.to_bytes(4, rng.choice(['little', 'big']))
-        else:
-            del mutable[at:]
-    return bytes(mutable)
-
-
-def mutated_text(data: bytes, rng: np.random.Generator) -> bytes:
-    """Words and lines that have changed places, were lost, or say something else; now and then only bytes."""
-    if rng.random() < 0.2:
-        return mutated_bytes(data, rng)
-    lines = data.decode().splitlines()
-    for _ in range(rng.integers(1, 4)):
-        if not lines:
-            break
-        at, other = rng.integers(len(lines), size=2)
-        words, kind = lines[at].replace(',', ' , ').replace(':', ' : ').split(' '), rng.integers(5)
-        if kind == 0:
-            words[rng.integers(len(words))] = str(rng.choice(TEXTS))
-            lines[at] = ' '.join(words)
-        elif kind == 1:
-            words[rng.integers(len(words))] = str(rng.choice([*NUMBERS, *map(repr, REALS)]))
-            lines[at] = ' '.join(words)
-        elif kind == 2:
-            lines[at], lines[other] = lines[other], lines[at]
-        elif kind == 3:
-            del lines[at]
-        else:
-            lines.insert(at, lines[other])
-    return '\n'.join(lines).encode('utf-8', 'surrogatepass')
-
-
-def mutated_message(message: Any, rng: np.random.Generator) -> Any:
-    """A message of which some fields have other values that their types allow."""
-    message = copy.deepcopy(message)
-    for _ in range(rng.integers(1, 4)):
-        owner = message
-        while True:
-            name, kind = list(owner.get_fields_and_field_types().items())[
-                rng.integers(len(owner.get_fields_and_field_types()))]
-            value = getattr(owner, name)
-            if isinstance(value, list) and value and hasattr(value[0], 'get_fields_and_field_types'):
-                owner = value[rng.integers(len(value))]
-            elif hasattr(value, 'get_fields_and_field_types'):
-                owner = value
-            else:
-                break
-        setattr(owner, name, _other_value(kind, value, rng))
-    return message
-
-
-def _other_value(kind: str, value: Any, rng: np.random.Generator) -> Any:
-    if isinstance(value, str):
-        return str(rng.choice([*ENCODINGS, *TEXTS]))
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, float):
-        return float(rng.choice(REALS))
-    if isinstance(value, int):
-        return _in_range(int(rng.choice(NUMBERS)), kind)
-    if kind.startswith('sequence<uint8'):
-        return type(value)('B', mutated_bytes(bytes(value), rng)) if hasattr(value, 'typecode') else list(
-            mutated_bytes(bytes(value), rng))
-    changed = copy.deepcopy(value)
-    if len(changed) and rng.random() < 0.7:
-        at = rng.integers(len(changed))
-        changed[at] = rng.choice(REALS) if 'float' in kind or 'double' in kind else _in_range(
-            int(rng.choice(NUMBERS)), kind.replace('sequence<', '').rstrip('>'))
-        return changed
-    return changed[:rng.integers(len(changed) + 1)] if kind.startswith('sequence') else changed
-
-
-def _in_range(number: int, kind: str) -> int:
-    signed = not kind.startswith('u') and kind not in ('octet', 'byte')
-    bits = int(''.join(filter(str.isdigit, kind)) or 8)
-    low, high = (-2 ** (bits - 1), 2 ** (bits - 1) - 1) if signed else (0, 2 ** bits - 1)
-    return min(max(number, low), high)
-
-
-# good data
 
 def picture(number: int, width: int = 64, height: int = 48) -> np.ndarray:
     """A small image."""
@@ -186,8 +94,6 @@ def _encoded(depth: bool, _: Path) -> list[bytes]:
 
 
 def _images(_: Path) -> list[Any]:
-    from array import array
-
     from sensor_msgs.msg import Image
     rgb, messages = picture(2, 16, 12), []
     for encoding, pixels in (('rgb8', rgb), ('mono8', rgb[..., 0]), ('16UC1', rgb[..., 0].astype(np.uint16)),
@@ -202,8 +108,6 @@ _QUANTISED = struct.pack('<iff', 0, 5000.0, -1.0)  # header of compressedDepth: 
 
 
 def _compressed_images(folder: Path) -> list[Any]:
-    from array import array
-
     from sensor_msgs.msg import CompressedImage
     plain = [CompressedImage(format='jpeg', data=array('B', data)) for data in _encoded(False, folder)]
     deep = _encoded(True, folder)[0]
@@ -235,7 +139,6 @@ def _descriptors(_: Path) -> list[Any]:
 
 def _read_image(message: Any) -> None:
     from segvlad_ros.ros.input.image_decoder import ImageDecoder
-    from segvlad_ros.types import SegvladError
     decoder = ImageDecoder('builtin')
     try:
         decoder.decode(message)
@@ -244,7 +147,6 @@ def _read_image(message: Any) -> None:
 
 
 def _read_camera_info(message: Any) -> None:
-    from segvlad_ros.io.camera_info import camera_model
     camera_model(message, rectified=bool(message.header.stamp.nanosec % 2))
 
 
@@ -254,7 +156,6 @@ def _read_odometry(message: Any) -> None:
 
 
 def _read_descriptor(message: Any) -> None:
-    from segvlad_ros.pipeline.presets import build_recognizer, load_preset
     from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor
     if not _SEARCHED:
         _SEARCHED.append(build_recognizer(load_preset('classic')))
@@ -268,7 +169,6 @@ _SEARCHED: list[Any] = []  # made once: it takes longer than a thousand cases
 
 
 def _map(folder: Path) -> list[bytes]:
-    from segvlad_ros.mapping.place_map import PlaceMap
     path = folder / 'good.segvlad'
     with PlaceMap.create(path, {'preset': 'classic'}, 8) as place_map:
         for index in range(1, 5):
@@ -279,7 +179,6 @@ def _map(folder: Path) -> list[bytes]:
 
 
 def _read_map(path: Path) -> None:
-    from segvlad_ros.mapping.place_map import PlaceMap
     with PlaceMap.open(path) as place_map:
         _drained(place_map.keyframes())
 
@@ -289,14 +188,12 @@ def _drained(things: Iterable[Any]) -> int:
 
 
 def _presets(folder: Path) -> list[bytes]:
-    from segvlad_ros.pipeline.presets import config_directory
     config = config_directory()
     shutil.copytree(config / 'classic', folder / 'classic')  # what they name by paths beside them
     return [(config / f'{name}.yaml').read_bytes() for name in ('classic', 'classic_patches', 'given')]
 
 
 def _read_preset(path: Path) -> None:
-    from segvlad_ros.pipeline.presets import load_preset
     load_preset(path).fingerprint()
 
 
@@ -306,24 +203,12 @@ def _truths(folder: Path) -> list[bytes]:
     return [b'query,references,ignore\na.jpg,b.jpg,\nb.jpg,a.jpg c.jpg,\nc.jpg,,a.jpg\n']
 
 
-def _read_truth(path: Path) -> None:
-    from segvlad_ros.evaluation.truth import read_truth
-    read_truth(path)
-
-
 def _trajectories(_: Path) -> list[bytes]:
     return [''.join(f'{1.7e9 + number} {number} 0 0 0 0 0 1\n' for number in range(8)).encode(),
             ''.join(f'1 0 0 {number} 0 1 0 0 0 0 1 0\n' for number in range(8)).encode()]
 
 
-def _read_trajectory(path: Path) -> None:
-    from segvlad_ros.io.trajectory_files import read_trajectory
-    read_trajectory(path)
-
-
 def _archives(folder: Path) -> list[bytes]:
-    from segvlad_ros.io.hdf5_archives import Hdf5Archive
-    from segvlad_ros.types import FeatureGrid, Masks
     path, rng = folder / 'good.h5', np.random.default_rng(0)
     with Hdf5Archive(path, 'w') as archive:
         for name in ('a', 'b'):
@@ -337,8 +222,6 @@ def _archives(folder: Path) -> list[bytes]:
 
 
 def _read_archive(path: Path) -> None:
-    from segvlad_ros.io.hdf5_archives import Hdf5Archive
-    from segvlad_ros.types import SegvladError
     with Hdf5Archive(path) as archive:
         for name in islice(archive.names, 50):
             for read in (archive.features, archive.masks):
@@ -347,7 +230,6 @@ def _read_archive(path: Path) -> None:
 
 
 def _bag(storage: str, folder: Path) -> list[bytes]:
-    from segvlad_ros.io.bag_writer import BagWriter
     identity = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')
     with BagWriter(folder / 'good', storage) as bag:
         for number in range(3):
@@ -362,34 +244,19 @@ _BAG_SUFFIXES = {'mcap': 'mcap', 'sqlite3': 'db3'}
 
 
 def _read_bag(path: Path) -> None:
-    from segvlad_ros.io.bag_frames import read_frames
-    from segvlad_ros.io.bags import read_messages
-    from segvlad_ros.types import SegvladError
     with contextlib.suppress(SegvladError):
         _drained(read_messages(path))
     _drained(read_frames(path))
 
 
 def _vocabularies(folder: Path) -> list[bytes]:
-    from segvlad_ros.description.vocabulary import Vocabulary
     path = folder / 'good.npz'
     Vocabulary(np.random.default_rng(0).random((4, 16), np.float32)).save(path)
     return [path.read_bytes()]
 
 
-def _read_vocabulary(path: Path) -> None:
-    from segvlad_ros.description.vocabulary import load_vocabulary
-    load_vocabulary(path)
-
-
 def _calibrations(_: Path) -> list[bytes]:
-    from segvlad_ros.pipeline import presets
-    return [Path(presets.load_preset('classic').calibration).read_bytes()]
-
-
-def _read_calibration(path: Path) -> None:
-    from segvlad_ros.recognition.calibration import load_calibration
-    load_calibration(path)
+    return [Path(load_preset('classic').calibration).read_bytes()]
 
 
 TARGETS: dict[str, Target] = {
@@ -403,12 +270,12 @@ TARGETS: dict[str, Target] = {
     'PlaceDescriptor': Target(100_000, _descriptors, _read_descriptor),
     'map files': Target(100_000, _map, _read_map, '.segvlad'),
     'presets (YAML)': Target(20_000, _presets, _read_preset, '.yaml'),
-    'ground truth (CSV)': Target(50_000, _truths, _read_truth, '.csv'),
-    'trajectories': Target(50_000, _trajectories, _read_trajectory, '.txt'),
+    'ground truth (CSV)': Target(50_000, _truths, read_truth, '.csv'),
+    'trajectories': Target(50_000, _trajectories, read_trajectory, '.txt'),
     'archives (HDF5)': Target(50_000, _archives, _read_archive, '.h5'),
     'bags (mcap)': Target(20_000, partial(_bag, 'mcap'), _read_bag, '.mcap'),
     'bags (sqlite3)': Target(20_000, partial(_bag, 'sqlite3'), _read_bag, '.db3'),
-    'vocabularies (npz)': Target(20_000, _vocabularies, _read_vocabulary, '.npz'),
-    'calibrations (JSON)': Target(20_000, _calibrations, _read_calibration, '.json'),
+    'vocabularies (npz)': Target(20_000, _vocabularies, load_vocabulary, '.npz'),
+    'calibrations (JSON)': Target(20_000, _calibrations, load_calibration, '.json'),
 }
 """The first seven are a million images and messages."""

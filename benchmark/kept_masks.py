@@ -13,8 +13,9 @@ from classic_ablation import digest
 
 from segvlad_ros.description.describer import Describer
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.description_sections import SamSettings
-from segvlad_ros.pipeline.presets import Preset, build_describer
+from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.segmentation.completion import CompletedSegmenter, filler
 from segvlad_ros.segmentation.sam_checkpoint import load_sam
 from segvlad_ros.segmentation.sam_grid import STABILITY_OFFSET, GridMasks, SamGridSettings

@@ -30,9 +30,10 @@ import cv2
 import numpy as np
 import preset_costs
 from calibration import LEFT_OUT, joined, judged_by, left_out, samples, save_left_out
-from drives import REAL_SETS, Recorder, Trial, play, real_trials, true_poses
+from drives import REAL_SETS, Trial, play, real_trials
 from kept_masks import build_kept
 from learned_features_page import COLUMNS, as_page
+from recorded_runs import Recorder, true_poses
 from tables import RESULTS, command_line, write_results
 
 from segvlad_ros.cli import main as segvlad

@@ -31,18 +31,21 @@ from unittest import mock
 import cv2
 import numpy as np
 from calibration import LEFT_OUT, joined, judged_by, left_out, samples, save_left_out
-from drives import REAL_SETS, Recorder, Trial, play, real_trials, true_poses
+from drives import REAL_SETS, Trial, play, real_trials
+from recorded_runs import Recorder, true_poses
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import decision_metrics
 from segvlad_ros.geometry import distance, rotation_angle
-from segvlad_ros.pipeline import presets
-from segvlad_ros.pipeline.presets import Preset, build_matcher, load_preset
+from segvlad_ros.pipeline import builders
+from segvlad_ros.pipeline.builders import build_matcher
+from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.recognition import verifier
 from segvlad_ros.types import Keypoints
-from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import verify_pairs
 from segvlad_ros.verification.view import Correspondences, View
 
 OFFICE = REAL_SETS[2]
@@ -190,7 +193,7 @@ def _remembering() -> Iterator[None]:
         return remembered
 
     made = cache(build_matcher)
-    with mock.patch.object(presets, 'build_matcher', lambda settings: once(made(settings))), \
+    with mock.patch.object(builders, 'build_matcher', lambda settings: once(made(settings))), \
             mock.patch.object(verifier, 'verify_pairs', once(verify_pairs)):
         yield
 

@@ -16,19 +16,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
-from drives import (
-    RATE_HZ,
-    Played,
-    Recorder,
-    Trial,
-    by_poses,
-    play,
-    real_trials,
-    simulated_frames,
-    simulated_run,
-    simulated_trials,
-    street_trials,
-)
+from drives import Played, Trial, by_poses, play, real_trials, simulated_run, simulated_trials, street_trials
+from recorded_runs import RATE_HZ, Recorder, simulated_frames
 from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine

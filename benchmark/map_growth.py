@@ -22,7 +22,8 @@ from visualization_msgs.msg import MarkerArray
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.places import Places
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.recognition.voting import FeedbackWeights, vote_online
 from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.output.markers import KeyframeMarkers, MatchMarkers

@@ -19,14 +19,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from drives import Recorder, arrays_of, real_trials, simulated_trials, with_arrays
+from drives import real_trials, simulated_trials
 from made_maps import FLOOR, MadeMap, true_pairs
+from recorded_runs import Recorder, arrays_of, with_arrays
 from tables import heading, page
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.segment_index import looked_at
-from segvlad_ros.pipeline.presets import Preset, build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.recognition.voting import vote_weights
 from segvlad_ros.types import Keyframe, Recognition, SegvladError

@@ -21,7 +21,8 @@ from tables import command_line, heading, page, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 
 RATE_HZ = 5.0

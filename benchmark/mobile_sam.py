@@ -26,9 +26,10 @@ from segvlad_ros.evaluation.report import summarize
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.features.sam_neck import SamNeckExtractor
 from segvlad_ros.io.images import list_images, read_image
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.description_sections import SamSettings
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.segmentation import Segmenter
 from segvlad_ros.segmentation.completion import GAPS, CompletedSegmenter, filler
 from segvlad_ros.segmentation.sam_grid import SamGridSettings

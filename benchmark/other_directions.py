@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from drives import image_frames, true_poses
+from recorded_runs import image_frames, true_poses
 from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine

@@ -28,7 +28,8 @@ from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.truth import PoseLimits
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.types import (
     CameraModel,

@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from drives import true_poses
+from recorded_runs import true_poses
 from tables import RESULTS, command_line, write_results
 from trajectory import absolute_trajectory_error, align, relative_pose_errors
 
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.truth import read_truth
 from segvlad_ros.geometry import exponential, from_matrix, to_matrix
+from segvlad_ros.slam.consensus import Verdict
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
-from segvlad_ros.slam.pose_graph import PoseGraph, Verdict
+from segvlad_ros.slam.pose_graph import PoseGraph
 
 DATA = Path(__file__).resolve().parents[2] / 'shared/data'
 FRAME_S = 0.2

@@ -25,7 +25,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import patrol
-from drives import Recorder, Run, Trial, by_poses, real_trials, simulated_frames
+from drives import Trial, by_poses, real_trials
+from recorded_runs import Recorder, Run, simulated_frames
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine
@@ -33,8 +34,9 @@ from segvlad_ros.evaluation.metrics import Outcome, decision_metrics, ranking_me
 from segvlad_ros.evaluation.truth import PlaceTruth
 from segvlad_ros.mapping.novelty import NoveltySettings
 from segvlad_ros.mapping.retention import RetentionSettings
+from segvlad_ros.pipeline.builders import build_recognizer
 from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import Frame, Keyframe, KeyframeId, Pose, Recognition
 
 SCORES = 0.3, 0.2, 0.4

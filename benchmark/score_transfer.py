@@ -13,7 +13,8 @@ from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
-from drives import Recorder, Trial, play, real_trials, simulated_trials
+from drives import Trial, play, real_trials, simulated_trials
+from recorded_runs import Recorder
 from tables import command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine

@@ -27,7 +27,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from calibration import LEARNED_SEEDS
-from drives import Recorder, Run, Trial, play, real_trials, simulated_trials
+from drives import Trial, play, real_trials, simulated_trials
+from recorded_runs import Recorder, Run
 from tables import RESULTS, command_line, heading, table, write_results
 from version_figures import described_seeds, figures
 
@@ -39,8 +40,9 @@ from segvlad_ros.description.segments import neighbours
 from segvlad_ros.description.vlad import merge_neighbours
 from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.io.image_codec import decode_compressed
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.mapper import thumbnail
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.sections import Preset
 from segvlad_ros.types import FeatureGrid, Keyframe, KeyframeId, Keypoints, Segments
 
@@ -161,14 +163,14 @@ def overlaps(incidence: np.ndarray) -> np.ndarray:
 
 
 class Described:
-    """The real sets, with the overlaps of their segments: :class:`drives.Recorder`'s maps and a file beside each."""
+    """The real sets, with the overlaps of their segments: maps of a :class:`Recorder`, a file beside each."""
 
     def __init__(self, work: Path) -> None:
         self._preset, self._work = load_preset('classic'), work
         self.overlaps: dict[KeyframeId, np.ndarray] = {}
 
     def keyframes(self, name: str, frames: Iterator, session: str) -> Run:
-        """See :meth:`drives.Recorder.keyframes`."""
+        """See :meth:`Recorder.keyframes`."""
         path, noted = self._work / f'{name}.overlaps.npz', []
         recorder = Recorder(self._preset, self._work, partial(noting_describer, noted))
         run = recorder.keyframes(name, frames, session)

@@ -18,9 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from drives import Recorder, real_trials
+from drives import real_trials
 from made_maps import true_pairs
 from map_search import Made, measure_shipped
+from recorded_runs import Recorder
 from tables import command_line, heading, page, write_results
 
 from segvlad_ros.description.projection import SeededProjection

@@ -6,7 +6,8 @@
 writes results/NAME.{json,md}; sets that are not asked for keep the figures of an earlier call. Plays the keyframes
 that loop_closures.py has described into --work, of as many seeds as are there, so that two versions see the same
 descriptors: the script of this commit runs with the package of another on PYTHONPATH, as far as that has the modules
-that drives.py imports. Another preset than ``classic`` wants a --work of its own, as calibration.py leaves it.
+that drives.py and recorded_runs.py import. Another preset than ``classic`` wants a --work of its own, as calibration.py
+leaves it.
 
 A match is true within 1 m and 40 degrees where poses are the truth, and false beyond 60 degrees or 2 m ("near") or
 3.5 m ("far", as in the sets' place_truth.csv: the same wall from further back is no other place).
@@ -23,7 +24,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from drives import Recorder, Trial, play, real_trials, simulated_trials, street_trials
+from drives import Trial, play, real_trials, simulated_trials, street_trials
+from recorded_runs import Recorder
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.evaluation.measure import machine

@@ -161,7 +161,7 @@ def _picture(outcomes: list[Outcome], collector: Collector, bag: Path, preset, p
 
     from segvlad_ros.evaluation.pictures import draw_matched_segments, matched_pairs
     from segvlad_ros.io.bag_frames import read_frames
-    from segvlad_ros.pipeline.presets import build_describer
+    from segvlad_ros.pipeline.builders import build_describer
 
     true = [outcome for outcome in outcomes if outcome.accepted]
     if not true:

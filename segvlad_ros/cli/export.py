@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _dinov2(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     from segvlad_ros.features.dinov2 import CELL
+    from segvlad_ros.pipeline.builders import build_extractor
     from segvlad_ros.pipeline.description_sections import Dinov2Settings
-    from segvlad_ros.pipeline.presets import build_extractor
 
     preset = chosen_preset(args)
     if not isinstance(preset.features, Dinov2Settings):

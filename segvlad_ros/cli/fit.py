@@ -115,7 +115,7 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
     from segvlad_ros.description.arrays import to_numpy
     from segvlad_ros.description.describer import resized
     from segvlad_ros.io.images import read_image
-    from segvlad_ros.pipeline.presets import build_cell_extractor
+    from segvlad_ros.pipeline.builders import build_cell_extractor
 
     size = (preset.image.width, preset.image.height)
     extractor = build_cell_extractor(preset, args.device)
@@ -129,8 +129,8 @@ def _features(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) 
 def _rows(args: argparse.Namespace, preset: Preset, images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Unprojected segment descriptors of every image, at most the same number of each."""
     from segvlad_ros.io.images import read_image
+    from segvlad_ros.pipeline.builders import build_describer
     from segvlad_ros.pipeline.description_sections import ProjectionNone
-    from segvlad_ros.pipeline.presets import build_describer
 
     describer = build_describer(replace(preset, projection=ProjectionNone('none')), args.device)
     generator = np.random.default_rng(SEED)

@@ -1,9 +1,13 @@
 """ROS 2 in a command, and nodes as processes without ``ros2 launch``, which a pip installation does not have."""
 from __future__ import annotations
 
+import fcntl
+import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +16,27 @@ from pathlib import Path
 from segvlad_ros.types import Pose, SegvladError
 
 END_S = 10.0
+DOMAINS = range(1, 101)  # above 101 the ports meet Linux' ephemeral ones
+
+
+@contextmanager
+def own_domain() -> Iterator[int]:
+    """Put this process, and those that it starts, into a ROS domain which it has to itself while a block lasts.
+
+    Who is in the same domain on the same machine is heard. To be called before :func:`ros_running`.
+
+    :raises SegvladError: all domains are taken
+    """
+    for number in random.sample(DOMAINS, len(DOMAINS)):
+        with (Path(tempfile.gettempdir()) / f'segvlad_ros_domain_{number}.lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+            yield number
+            return
+    raise SegvladError('all ROS domains of this machine are taken')
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from segvlad_ros.evaluation.occupancy import Occupancy, WaitingTimes
 from segvlad_ros.evaluation.place_datasets import PlaceDataset
 from segvlad_ros.io.extraction_store import ExtractionStore, packed_features, packed_masks
 from segvlad_ros.io.image_codec import decode_compressed
-from segvlad_ros.pipeline.presets import Preset, build_extractor, build_segmenter
+from segvlad_ros.pipeline.builders import build_extractor, build_segmenter
+from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.threads import map_ahead
 from segvlad_ros.types import Masks, SegvladError
 

@@ -53,7 +53,7 @@ class BridgeNode(SegvladNode):
         bridge = self._bridge_to
         return [bridge_status(
             self.get_fully_qualified_name(), target=self.parameters['target'],
-            problem=self.status.failure or self.status.problem, failed=bool(self.status.failure),
+            problem=self.failure or self.status.problem, failed=bool(self.failure),
             sent=snapshot.counts.matches_published, waiting=bridge.waiting() if bridge else 0,
             given_up=bridge.given_up if bridge else 0)]
 

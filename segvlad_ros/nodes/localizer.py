@@ -10,8 +10,8 @@ from std_srvs.srv import Trigger
 from segvlad_ros.mapping.map_format import Packed, outline
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
+from segvlad_ros.pipeline.builders import build_recognizer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.keyframe_input import KeyframeInput

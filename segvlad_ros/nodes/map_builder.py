@@ -13,9 +13,9 @@ from std_srvs.srv import Trigger
 from segvlad_ros.mapping.growth import Growth
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosureFeedback, PlaceDescriptor, RemovedKeyframes, SegVladStatus
+from segvlad_ros.pipeline.builders import build_recognizer
 from segvlad_ros.pipeline.map_keeper import Kept, MapKeeper
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_recognizer
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.path_input import PathInput
 from segvlad_ros.ros.node import qos

@@ -24,13 +24,15 @@ from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
+from segvlad_ros.slam.consensus import Verdict
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
-from segvlad_ros.slam.pose_graph import FRAME, PoseGraph, Verdict
+from segvlad_ros.slam.pose_graph import FRAME, PoseGraph
 from segvlad_ros.types import SegvladError
 
 ODOMETRY_DEPTH = 100  # a second of fast odometry
 CLOSURES_DEPTH = 100
 PERIOD_S = 0.1  # odometry is taken in at this period: its single messages are not worth a call
+FOREIGN_PERIOD_S = 60.0  # a localizer that searches a known map, too, sends foreign closures as often as others
 
 
 class PoseGraphNode(SegvladNode):
@@ -42,6 +44,7 @@ class PoseGraphNode(SegvladNode):
         super().__init__('pose_graph')
         self._graph: PoseGraph | None = None
         self._book = ClosureBook()
+        self._foreign = 0  # closures of other sessions or robots
         self._inbox: deque[Odometry | LoopClosure] = deque()
         self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
         self._feedback = self.create_lifecycle_publisher(
@@ -59,7 +62,7 @@ class PoseGraphNode(SegvladNode):
             drift_rad_per_rad=parameters['drift_rad_per_rad'],
             closure_translation_m=parameters['closure.added_m'],
             closure_rotation_rad=parameters['closure.added_rad']))
-        self._book = ClosureBook()
+        self._book, self._foreign = ClosureBook(), 0
         self._inbox.clear()
         self._published_ns, self._published_nodes = 0, 0
         if parameters['broadcast_map_to_odom']:
@@ -99,11 +102,12 @@ class PoseGraphNode(SegvladNode):
 
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
-        graph, status = self._graph, self.status
+        graph = self._graph
         return [pose_graph_status(
-            self.get_fully_qualified_name(), problem=status.failure or status.problem, failed=bool(status.failure),
+            self.get_fully_qualified_name(), problem=self.failure or self.status.problem, failed=bool(self.failure),
             nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
-            accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED))]
+            accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED),
+            foreign=self._foreign)]
 
     def _take(self, message: Odometry | LoopClosure) -> None:
         if isinstance(message, Odometry):
@@ -162,9 +166,10 @@ class PoseGraphNode(SegvladNode):
 
     def _add_closure(self, message: LoopClosure) -> None:
         reason = foreign(message, self.parameters['robot_id'])
+        if reason:
+            self._pass_over(message, reason)
+            return
         try:
-            if reason:
-                raise SegvladError(reason)
             relative = message.query_pose_in_match
             number = self._graph.add_closure(
                 from_time(message.match.stamp), from_time(message.query.stamp),
@@ -173,6 +178,14 @@ class PoseGraphNode(SegvladNode):
             self._answer(unusable(message, str(error)))
             return
         self._book.add(number, message)
+
+    def _pass_over(self, message: LoopClosure, reason: str) -> None:
+        """Answer a closure that is none of this graph's: no fault, so it is counted, and said once in a while."""
+        self._foreign += 1
+        self.get_logger().warning(
+            f'loop closures of other sessions or robots are not used here (the newest: {reason}). They are counted in '
+            '/diagnostics; docs/slam.md says who can use them', throttle_duration_sec=FOREIGN_PERIOD_S)
+        self._feedback.publish(unusable(message, reason))
 
     def _answer(self, feedback: LoopClosureFeedback) -> None:
         if feedback.verdict == LoopClosureFeedback.ACCEPTED:

@@ -19,7 +19,8 @@ from segvlad_ros.mapping.alignment import Alignment, align
 from segvlad_ros.mapping.map_format import fingerprint_difference
 from segvlad_ros.mapping.odometry import OdometryTracks
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.pipeline.presets import build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_recognizer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Pose, SegvladError, Status
 

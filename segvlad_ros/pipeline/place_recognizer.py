@@ -11,8 +11,9 @@ import numpy as np
 from segvlad_ros.io.camera_info import checked
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_describer, build_recognizer
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import Frame, Keyframe, Pose, Recognition, SegvladError
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from segvlad_ros.segmentation import sam_onnx
 from segvlad_ros.settings import flatten, setting
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.matchers import NEAREST
-from segvlad_ros.verification.verify import VerificationSettings
+from segvlad_ros.verification.verification_settings import VerificationSettings
 
 # Counts up whenever the same settings begin to give other descriptors, so that old maps are refused.
 DESCRIPTION_VERSION = 1

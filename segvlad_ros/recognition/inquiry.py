@@ -16,7 +16,8 @@ from segvlad_ros.recognition.hypotheses import Hypotheses, Support, place_motion
 from segvlad_ros.recognition.verifier import Verifier
 from segvlad_ros.recognition.voting import Likeness, Votes
 from segvlad_ros.types import Keyframe
-from segvlad_ros.verification.verify import Geometry, VerificationSettings
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import Geometry
 from segvlad_ros.verification.view import View
 
 # Keyframes that are compared with the query segment by segment to find the best, however many are to be reported: the

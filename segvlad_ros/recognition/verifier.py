@@ -12,7 +12,8 @@ from segvlad_ros.mapping.searched_map import SearchedMap
 from segvlad_ros.types import Pose
 from segvlad_ros.verification.matchers import Matcher
 from segvlad_ros.verification.scale import with_odometry_depths
-from segvlad_ros.verification.verify import Geometry, VerificationSettings, provability, verify_pairs
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import Geometry, provability, verify_pairs
 from segvlad_ros.verification.view import View
 
 # Keyframes before and after one, among which those are sought that see its keypoints from another place.

@@ -17,8 +17,9 @@ from small_models import image_at, real_image, save_preset, small_sam
 from segvlad_ros.features.dinov2 import Dinov2Extractor
 from segvlad_ros.mapping.exact_search import uses_gpu
 from segvlad_ros.mapping.segment_index import SegmentIndex
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.segmentation.sam import SamSegmenter
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
 from segvlad_ros.training.batches import image_of_side

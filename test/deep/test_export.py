@@ -12,7 +12,8 @@ from segvlad_ros.cli import main
 from segvlad_ros.io import onnx_export
 from segvlad_ros.io.model_files import load_onnx
 from segvlad_ros.io.onnx_export import check_parity, export_onnx
-from segvlad_ros.pipeline.presets import build_extractor, build_segmenter, load_preset
+from segvlad_ros.pipeline.builders import build_extractor, build_segmenter
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError
 
 pytest.importorskip('onnx', reason='needs the extra onnx')

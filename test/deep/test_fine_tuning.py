@@ -23,7 +23,8 @@ from pytorch_metric_learning.losses import MultiSimilarityLoss
 
 from segvlad_ros.cli import OK, USAGE, main
 from segvlad_ros.features.dinov2 import Dinov2Extractor
-from segvlad_ros.pipeline.presets import build_extractor, load_preset
+from segvlad_ros.pipeline.builders import build_extractor
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.training.batches import batch_plan, image_of_side, load_batches
 from segvlad_ros.training.fine_tuning import LAST, FineTuning
 from segvlad_ros.training.gsv_cities import street_places

@@ -11,7 +11,8 @@ import torch
 from random_models import random_dinov2
 from small_models import image_at, real_image, save_sam
 
-from segvlad_ros.pipeline.presets import Preset, build_describer, load_preset
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.types import Keyframe, KeyframeId, SegvladError, Status
 

@@ -10,8 +10,9 @@ import torch
 from skimage import data
 
 from segvlad_ros.io.model_files import load_onnx, load_torchscript
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError, Status
 
 onnx = pytest.importorskip('onnx', reason='needs the extra onnx')

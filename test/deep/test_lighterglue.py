@@ -19,8 +19,9 @@ from segvlad_ros.io.lighterglue_graph import INPUTS
 from segvlad_ros.io.model_files import load_onnx_function, load_onnx_outputs
 from segvlad_ros.io.weights import entry_named
 from segvlad_ros.io.weights import verify as verify_file
+from segvlad_ros.pipeline.builders import build_describer, build_matcher
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_describer, build_matcher, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.recognition.calibration import load_calibration
 from segvlad_ros.types import SegvladError, Status
 from segvlad_ros.verification.matchers import LearnedMatcher, nearest_matcher

@@ -6,7 +6,8 @@ import pytest
 from small_models import image_at, real_image, save_dinov2, save_preset, save_sam
 
 from segvlad_ros.cli import main
-from segvlad_ros.pipeline.presets import build_describer, build_segmenter, load_preset
+from segvlad_ros.pipeline.builders import build_describer, build_segmenter
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError
 
 

@@ -18,8 +18,9 @@ from segvlad_ros.io.weights import entry_named
 from segvlad_ros.io.weights import verify as verify_file
 from segvlad_ros.io.xfeat_conversion import build_network, convert, write_network
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError, Status
 from segvlad_ros.verification.verify import verify
 from segvlad_ros.verification.view import View

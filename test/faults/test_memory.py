@@ -15,7 +15,8 @@ LIMITED = textwrap.dedent("""
     import resource, sys
     import cv2, numpy, faiss, scipy.spatial, scipy.linalg
     from segvlad_ros.cli import main
-    from segvlad_ros.pipeline.presets import build_describer, load_preset
+    from segvlad_ros.pipeline.builders import build_describer
+    from segvlad_ros.pipeline.presets import load_preset
     build_describer(load_preset('classic')).describe(numpy.zeros((480, 640, 3), numpy.uint8))
     pages = int(open('/proc/self/statm').read().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (int(sys.argv[1]) << 20),) * 2)

@@ -1,23 +1,74 @@
 """A day of a robot whose map is bounded: nothing grows."""
+import math
+import os
+import threading
+from dataclasses import asdict
+
+import flatness
+import numpy as np
 import pytest
 import soak
+import soak_nodes
+
+from segvlad_ros.types import SegvladError
+
+COUNTS = {'sent': 100, 'received': 97, 'lost': 3, 'dropped': 1, 'rejected': 1, 'described': 30, 'passed_by_gate': 65,
+          'explained': 20, 'refused': 0, 'stored': 10, 'evicted': 4, 'held': 6, 'answered': 30, 'matched': 25}
 
 
 def samples(growth):
     """Ten minutes of the robot's day each, with a map that is full after the second hour."""
-    return [soak.Sample(hour, hour / 6, 300 * (1 + growth * hour), 20, 4, 40.0 + hour // 6 % 3, 50.0,
-                        min(hour * 8, 100)) for hour in range(1, 24 * 6 + 1)]
+    return [asdict(soak.Sample(hour, hour / 6, 300 * (1 + growth * hour), 20, 4,
+                               40.0 + hour // 6 % 3 if hour % 6 else None, 50.0, min(hour * 8, 100)))
+            for hour in range(1, 24 * 6 + 1)]
 
 
 def test_the_verdict_compares_hours_of_the_same_lights():
-    flat, growing = soak.verdict(samples(0.0), 100), soak.verdict(samples(0.001), 100)
+    names = ('rss_anon_mb', 'handles', 'keyframe_ms_p50')
+    flat, steep = (flatness.verdict(samples(growth), 100, names) for growth in (0.0, 0.001))
     assert flat['full_after_hours'] == pytest.approx(13 / 6)
-    assert [flat[f'{name}_growth'] for name in ('rss_anon_mb', 'handles', 'keyframe_ms_p50')] == [0, 0, 0]
-    assert growing['rss_anon_mb_growth'] > soak.FLAT
+    assert [flat[f'{name}_growth'] for name in names] == [0, 0, 0]
+    assert (flatness.growing(flat, names), flatness.growing(steep, names)) == ([], ['rss_anon_mb'])
+
+
+def test_a_day_that_is_too_short_has_no_verdict():
+    for short, advice in ((samples(0.0)[:6 * 8], 'two rounds'), (samples(0.0)[:6], 'smaller cap')):
+        with pytest.raises(SegvladError, match=advice):
+            flatness.verdict(short, 100, ['handles'])
+
+
+def test_a_look_sees_memory_handles_and_threads(tmp_path):
+    before, end = flatness.look(), threading.Event()
+    waiting = threading.Thread(target=end.wait)
+    waiting.start()
+    with (tmp_path / 'open').open('w'):
+        taken = np.ones(40 * 2**17)  # 40 MB
+        after, same = flatness.look(), flatness.look(os.getpid())
+    end.set()
+    waiting.join()
+    for name in ('rss_mb', 'rss_anon_mb', 'pss_mb'):
+        assert getattr(after, name) - getattr(before, name) == pytest.approx(taken.nbytes / 2**20, abs=8), name
+    assert (after.handles - before.handles, after.threads - before.threads) == (1, 1)
+    assert (same.handles, same.threads) == (after.handles, after.threads)
+    assert after.cpu_s > 0
+
+
+@pytest.mark.parametrize('name', ['sent', 'received', 'lost', 'described', 'passed_by_gate', 'stored', 'evicted',
+                                  'answered'])
+def test_what_came_to_nothing_is_named(name):
+    assert soak_nodes.accounted(COUNTS) == COUNTS
+    with pytest.raises(SegvladError, match=f'{name} |[+] {name}|is not {name}'):
+        soak_nodes.accounted({**COUNTS, name: COUNTS[name] + 1})
+
+
+def test_a_day_may_end_at_a_full_hour():
+    stream = [(hour, None) for hour in (0.0, 0.9, 1.0, 1.5, 2.0)]
+    assert list(soak_nodes.whole_hours(stream, 0.0)) == stream[:2]
+    assert list(soak_nodes.whole_hours(stream, math.inf)) == stream
 
 
 @pytest.mark.long
 def test_a_day():
-    figures = soak.verdict(soak.run(24.0, 100, 11, 160), 100)
-    for name in ('rss_anon_mb', 'handles', 'threads'):
-        assert figures[f'{name}_growth'] <= soak.FLAT, figures
+    days = [asdict(each) for each in soak.run(24.0, 100, 11, 160)]
+    figures = flatness.verdict(days, 100, soak.FIGURES)
+    assert not flatness.growing(figures, ('rss_anon_mb', 'handles', 'threads')), figures

@@ -1,35 +1,20 @@
 """Fixtures of the node tests: a ROS domain of its own, processes that are stopped, a peer."""
 from __future__ import annotations
 
-import fcntl
-import os
-import random
-import tempfile
-from pathlib import Path
-
 import pytest
 import rclpy
 from node_harness import NodeProcess, Peer, Robot
 
+from segvlad_ros.cli.processes import own_domain
 from segvlad_ros.ros.node.qos import allow_large_images
-
-DOMAINS = range(1, 101)  # above 101 the ports meet Linux' ephemeral ones
 
 
 @pytest.fixture(scope='session')
 def domain():
     """A domain id that no other test run on this machine has; parallel runs would see each other."""
-    for number in random.sample(DOMAINS, len(DOMAINS)):
-        with (Path(tempfile.gettempdir()) / f'segvlad_ros_domain_{number}.lock').open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
-            allow_large_images()  # Fast DDS reads it once, when the first participant of the process is made
-            yield number
-            return
-    pytest.fail('all ROS domains are taken')
+    with own_domain() as number:
+        allow_large_images()  # Fast DDS reads it once, when the first participant of the process is made
+        yield number
 
 
 @pytest.fixture(scope='session')

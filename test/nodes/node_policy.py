@@ -88,7 +88,7 @@ def _run(executable: str, parameters: dict, remaps: list[tuple[str, str]], domai
         try:
             for trigger in (node.trigger_configure, node.trigger_activate):
                 if trigger() != TransitionCallbackReturn.SUCCESS:
-                    raise RuntimeError(f'{executable} does not start: {node.status.failure}')
+                    raise RuntimeError(f'{executable} does not start: {node.failure}')
             return Opened(*(_names(node, ask) for ask in (
                 node.get_publisher_names_and_types_by_node, node.get_subscriber_names_and_types_by_node,
                 node.get_service_names_and_types_by_node, node.get_client_names_and_types_by_node)))

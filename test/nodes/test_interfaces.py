@@ -76,8 +76,8 @@ def start(domain, tmp_path, monkeypatch):
         rclpy.init(domain_id=domain, args=['--ros-args', '-r', '__ns:=/robot', *(
             word for name, value in given.items() for word in ('-p', f'{name}:={json.dumps(value)}'))])
         nodes.append(kind())
-        assert nodes[-1].trigger_configure().name == 'SUCCESS', nodes[-1].status.failure
-        assert nodes[-1].trigger_activate().name == 'SUCCESS', nodes[-1].status.failure
+        assert nodes[-1].trigger_configure().name == 'SUCCESS', nodes[-1].failure
+        assert nodes[-1].trigger_activate().name == 'SUCCESS', nodes[-1].failure
         return nodes[-1]
     yield make
     for node in nodes:

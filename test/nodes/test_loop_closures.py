@@ -23,8 +23,9 @@ from segvlad_ros.geometry import compose, distance, inverse, relative, rotation_
 from segvlad_ros.io.image_codec import encode_jpeg
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceDescriptor, PlaceMatch, PlaceMatchArray
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
+from segvlad_ros.pipeline.presets import config_directory, load_preset
 from segvlad_ros.ros.output.conversions import (
     fill_pose,
     from_keyframe_id,

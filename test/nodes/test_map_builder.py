@@ -466,7 +466,7 @@ def test_a_free_running_camera_drops_and_counts(builder, pictures):
                    'what fits is used for its images; else there is no camera, one warning, and the run goes on')
 def test_camera_info_may_say_anything_in_the_middle_of_a_run(builder, pictures):
     """What fits is used for the images it belongs to; else there is no camera, one warning, and the run goes on."""
-    robot = builder({'depth_transport': 'compressedDepth'})
+    robot = builder({'depth_transport': 'compressedDepth', 'sync_timeout_s': 2.0})
     camera, infos = robot.camera(), robot.camera(CameraInfo, 'camera_info')
     depths = robot.camera(CompressedImage, 'depth/compressedDepth')
     small = cv2.resize(pictures[0], (320, 240))

@@ -208,6 +208,24 @@ def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
         assert (answer.verdict == REJECTED) == (word == 'contradicts odometry')
 
 
+def test_closures_against_a_known_map_are_answered_counted_and_said_once(talk):
+    """A localizer that searches yesterday's map, too, sends such closures as often as others."""
+    true, reported = drive(420, drift=0.005)
+    talk = talk()
+    talk.odometry(reported)
+    talk.reaches(420)
+    for k in range(340, 360):
+        talk.closure(k - LAP, k, relative(true[k - LAP], true[k]), sessions=('yesterday', 'today'))
+    assert talk.answer(20).verdict == LoopClosureFeedback.UNUSABLE
+
+    def counted():
+        return [status for message in talk.robot.diagnostics for status in message.status for value in status.values
+                if (value.key, value.value) == ('closures of other sessions or robots', '20')]
+    assert talk.peer.wait(counted, 'the count')[0].level == DiagnosticStatus.OK  # who sets known_map expects them
+    said = [line for line in talk.robot.node.text().splitlines() if "'yesterday'" in line]
+    assert len(said) == 1 and 'docs/slam.md' in said[0]
+
+
 def test_a_verdict_that_changes_is_told_again_and_one_that_stays_is_not(talk):
     true, reported = drive(560, drift=0.005)
     talk = talk()

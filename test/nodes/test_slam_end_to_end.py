@@ -15,7 +15,8 @@ from segvlad_ros.cli.processes import NodeCommand, NodeProcesses, loop_closure_n
 from segvlad_ros.geometry import PoseHistory
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
 from segvlad_ros.ros.input.collector import Collector
-from segvlad_ros.ros.input.player import Player, spin_until
+from segvlad_ros.ros.input.pacer import spin_until
+from segvlad_ros.ros.input.player import Player
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_time, to_keyframe_id
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA

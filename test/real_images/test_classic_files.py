@@ -2,7 +2,8 @@
 import hashlib
 from pathlib import Path
 
-from segvlad_ros.pipeline.presets import build_describer, config_directory, load_preset
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import config_directory, load_preset
 
 
 def digest(path: Path) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from segvlad_ros.pipeline.presets import build_describer, build_recognizer, load_preset
+from segvlad_ros.pipeline.builders import build_describer, build_recognizer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.recognition import poll as poll_module
 from segvlad_ros.threads import FairLock, RememberedInterrupt, _libraries, map_ahead
 from segvlad_ros.types import Keyframe, KeyframeId

@@ -1,4 +1,4 @@
-"""What both nodes share: the lifecycle, the worker, status, diagnostics, and how services answer."""
+"""What our nodes share: what they do in each transition, the worker, status, and how services answer."""
 from __future__ import annotations
 
 import concurrent.futures
@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleState, Node, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
 from segvlad_ros.msg import SegVladStatus
@@ -18,6 +16,7 @@ from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.keyframe_input import KeyframeInput
 from segvlad_ros.ros.input.synchroniser import Bundle
 from segvlad_ros.ros.node.bond import Bond
+from segvlad_ros.ros.node.lifecycle import ReportingLifecycleNode
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameters import NodeParameters
 from segvlad_ros.ros.node.worker import Worker
@@ -27,10 +26,9 @@ from segvlad_ros.text import one_line, out_of_memory, said_by
 from segvlad_ros.types import Frame, SegvladError
 
 REPORT_PERIOD_S = 5.0
-Step = tuple[str, Callable[[], None], Callable | None]  # of a transition: its name, our work, what rclpy does after it
 
 
-class SegvladNode(Node):
+class SegvladNode(ReportingLifecycleNode):
     """A lifecycle node with one worker.
 
     :ivar ACTIVE_STATE: the SegVladStatus.state of the active node
@@ -57,8 +55,6 @@ class SegvladNode(Node):
         self.service_group = MutuallyExclusiveCallbackGroup()
         self.parameters = NodeParameters(self, name, lambda: self.configured)
         self.status = StatusReporter(self)
-        self._change_state = self._service_change_state.callback
-        self._service_change_state.callback = self._answer_change_state
         self.serve(SetBool, '~/pause', self._pause)
 
     # what a node fills in
@@ -74,9 +70,6 @@ class SegvladNode(Node):
 
     def activate(self) -> None:
         """Begin to take inputs other than those of :attr:`source`."""
-
-    def activated(self) -> None:
-        """Publish what is there already, now that the publishers are active."""
 
     def deactivate(self) -> None:
         """Take no more of them."""
@@ -103,33 +96,7 @@ class SegvladNode(Node):
         """What /diagnostics says beside how it describes and searches."""
         return []
 
-    # lifecycle: Jazzy swallows what a transition raises, so each one reports for itself
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Build everything."""
-        return self._transition(state, ('configure', self._configure, super().on_configure),
-                                undo=('clean up', self._cleanup, None))
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe."""
-        def publish(state: LifecycleState) -> TransitionCallbackReturn:
-            result = super(SegvladNode, self).on_activate(state)
-            self.activated()
-            return result
-        return self._transition(state, ('activate', self._activate, publish),
-                                undo=('deactivate', self._deactivate, super().on_deactivate))
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe, finish what is in hand."""
-        return self._transition(state, ('deactivate', self._deactivate, super().on_deactivate))
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything."""
-        return self._transition(state, ('clean up', self._cleanup, super().on_cleanup))
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from any state."""
-        return self._attempt(state, ('shut down', self.close, super().on_shutdown))
+    # lifecycle
 
     def close(self) -> None:
         """Stop the worker and close the map; may be called twice."""
@@ -141,41 +108,15 @@ class SegvladNode(Node):
         self._bridge.close()
         super().destroy_node()
 
-    def _answer_change_state(self, request: ChangeState.Request, response: ChangeState.Response):
-        """Jazzy raises on a transition that the state does not have, and never answers."""
-        try:
-            return self._change_state(request, response)
-        except Exception as error:
-            self.get_logger().error(f'transition {request.transition.id} is not possible now: {said_by(error)}')
-            response.success = False
-            return response
-
-    def _transition(self, state: LifecycleState, step: Step, undo: Step | None = None) -> TransitionCallbackReturn:
-        result = self._attempt(state, step)
-        if result != TransitionCallbackReturn.SUCCESS and undo is not None:
-            self._attempt(state, undo, keep_failure=True)
+    def transition_ended(self) -> None:
+        """See :class:`ReportingLifecycleNode`."""
         self.status.publish()
-        return result
-
-    def _attempt(self, state: LifecycleState, step: Step, keep_failure: bool = False) -> TransitionCallbackReturn:
-        name, work, after = step
-        try:
-            work()
-            if not keep_failure:
-                self.status.failure = ''
-            return TransitionCallbackReturn.SUCCESS if after is None else after(state)
-        except SegvladError as error:
-            self.status.failure = f'cannot {name}: {error}'
-        except Exception as error:
-            self.status.failure = f'cannot {name}: {said_by(error)}'
-            self.get_logger().error(traceback.format_exc())
-        self.get_logger().error(self.status.failure)
-        return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
         self.parameters.check()
         self.statistics = Statistics(self.steady_s)
         self._reported: dict[str, str] = {}
+        self.failure = ''
         self.status.forget()
         self.paused = False
         with self.status.loading('loading'):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+Finding = tuple[bytes, str]
+"""A level, and one line for people."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,41 @@ class Awaited:
     against_loss: dict[str, str] = field(default_factory=dict)
 
 
-def input_status(node: str, awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
+@dataclass(frozen=True)
+class Arrivals:
+    """How inputs come, found once a tick: the log and /diagnostics say the same.
+
+    :ivar topic: resolved name, '' while nothing is awaited
+    :ivar silence: whether any come
+    :ivar losses: that too many of some kind never arrive
+    """
+
+    topic: str = ''
+    silence: Finding = (OK, 'not active')
+    losses: tuple[Finding, ...] = ()
+
+
+def arrivals(awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> Arrivals:
+    """How what a node waits for comes.
+
+    :param awaited: None while it is not active
+    :param parameters: the node's parameters, by name
+    """
+    if awaited is None:
+        return Arrivals()
+    return Arrivals(awaited.topic, _silence(awaited, parameters), tuple(_losses(awaited, snapshot, parameters)))
+
+
+def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
     """How images, or keyframes of another node, come in.
 
-    :param awaited: what the node waits for, None while it is not active
     :param parameters: the node's parameters, by name
     """
     counts = snapshot.counts
     drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
              f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    coming = (OK, 'not active') if awaited is None else silence(awaited, parameters)
-    lost = [] if awaited is None else losses(awaited, snapshot, parameters)
-    return _status(f'{node}: input', coming[1], [coming, drops, *lost], {
-        'topic': '' if awaited is None else awaited.topic,
+    return _status(f'{node}: input', found.silence[1], [found.silence, drops, *found.losses], {
+        'topic': found.topic,
         'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
         'lost ratio': snapshot.lost_ratios.get('images', math.nan),
         'lost ratio of depth images': snapshot.lost_ratios.get('depth_images', math.nan),
@@ -60,7 +85,7 @@ def input_status(node: str, awaited: Awaited | None, snapshot: Snapshot, paramet
         'closures the back-end could not judge': counts.closures_unusable})
 
 
-def silence(awaited: Awaited, parameters: Any) -> tuple[bytes, str]:
+def _silence(awaited: Awaited, parameters: Any) -> Finding:
     """Whether inputs come: the finding that people search for when nothing happens."""
     if awaited.waiting_s <= parameters['diagnostics.no_images_warn_s']:
         return OK, f'{awaited.what} arrive'
@@ -68,17 +93,15 @@ def silence(awaited: Awaited, parameters: Any) -> tuple[bytes, str]:
     return (OK, f'{found}: the robot stands, it seems') if awaited.may_rest else (WARN, found)
 
 
-def losses(awaited: Awaited, snapshot: Snapshot, parameters: Any) -> list[tuple[bytes, str]]:
+def _losses(awaited: Awaited, snapshot: Snapshot, parameters: Any) -> Iterator[Finding]:
     """The findings that too many images, or depth images, never arrive; by their stamps where nobody counts them."""
-    most, found = parameters['diagnostics.lost_ratio_warn'], []
     for what, advice in awaited.against_loss.items():
         guessed = snapshot.missing_ratio if what == 'images' and what not in snapshot.lost_ratios else math.nan
         ratio = snapshot.lost_ratios.get(what, guessed)
-        if ratio > most:
+        if ratio > parameters['diagnostics.lost_ratio_warn']:
             share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, some {ratio:.0%}'
             name = what.replace('_', ' ')
-            found.append((WARN, f'{share} of the {name} are lost before they reach this node: {advice}'))
-    return found
+            yield WARN, f'{share} of the {name} are lost before they reach this node: {advice}'
 
 
 def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int, in_a_row: int,
@@ -120,15 +143,17 @@ def decision_status(node: str, preset: Preset) -> DiagnosticStatus:
 
 
 def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
-                      rejected: int) -> DiagnosticStatus:
+                      rejected: int, foreign: int) -> DiagnosticStatus:
     """How the pose graph is.
 
     :param problem: what is wrong now, '' if nothing
     :param failed: whether it cannot work at all
     :param waiting: closures that odometry has not reached
+    :param foreign: closures of other sessions or robots, which are none of the graph's
     """
     return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', _trouble(problem, failed), {
-        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected})
+        'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected,
+        'closures of other sessions or robots': foreign})
 
 
 def bridge_status(node: str, *, target: str, problem: str, failed: bool, sent: int, waiting: int,

@@ -8,7 +8,7 @@ import numpy as np
 from segvlad_ros.geometry import interpolated
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
 from segvlad_ros.ros.output.conversions import from_time
-from segvlad_ros.slam.pose_graph import Judgement, Verdict
+from segvlad_ros.slam.consensus import Judgement, Verdict
 
 LINES = 500
 """Newest closures of a verdict that are shown."""

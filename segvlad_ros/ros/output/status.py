@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
-from segvlad_ros.ros.output.diagnostics import input_status, losses, map_status, silence, worker_status
+from segvlad_ros.ros.output.diagnostics import Finding, arrivals, input_status, map_status, worker_status
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 
 PERIOD_S = 1.0
@@ -23,14 +23,13 @@ class StatusReporter:
 
     The status goes out every second, at every transition, and whenever the worker has handled what waited.
 
-    :ivar failure: why the last transition failed, '' if it did not
     :ivar problem: what was wrong with the last input, '' if nothing
     :ivar last_error: the worker's last exception
     """
 
     def __init__(self, node) -> None:
         self._node = node
-        self.failure = self.problem = self.last_error = self._loading = ''
+        self.problem = self.last_error = self._loading = ''
         self._active_since_s = math.nan
         self._warned: set[str] = set()
         self._publishing = threading.Lock()
@@ -40,7 +39,7 @@ class StatusReporter:
 
     def forget(self) -> None:
         """Begin anew, at configure."""
-        self.failure = self.problem = self.last_error = ''
+        self.problem = self.last_error = ''
 
     def activated(self) -> None:
         """Inputs are awaited from now on."""
@@ -79,8 +78,8 @@ class StatusReporter:
         node, worker = self._node, self._node.worker
         if self._loading and not node.active:
             return SegVladStatus.LOADING, self._loading
-        if self.failure:
-            return SegVladStatus.ERROR, self.failure
+        if node.failure:
+            return SegVladStatus.ERROR, node.failure
         if worker is None:
             return SegVladStatus.UNCONFIGURED, 'not configured'
         if not node.active:
@@ -106,15 +105,17 @@ class StatusReporter:
         name, awaited = node.get_fully_qualified_name(), None
         if source is not None and node.active and not node.paused:
             awaited = source.awaited(snapshot.input_age_s, node.steady_s() - self._active_since_s)
-            self._warn_once('silence', [silence(awaited, node.parameters)], awaited.hint)
-            self._warn_once('losses', losses(awaited, snapshot, node.parameters))
+        found = arrivals(awaited, snapshot, node.parameters)
+        if awaited is not None:
+            self._warn_once('silence', [found.silence], awaited.hint)
+            self._warn_once('losses', found.losses)
         return [
-            input_status(name, awaited, snapshot, node.parameters),
+            input_status(name, found, snapshot, node.parameters),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
             map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
 
-    def _warn_once(self, what: str, findings: list[tuple[bytes, str]], hint: str = '') -> None:
+    def _warn_once(self, what: str, findings: Iterable[Finding], hint: str = '') -> None:
         """Log what is found, and again only after it was gone."""
         found = {what} if any(level != DiagnosticStatus.OK for level, _ in findings) else set()
         for _, sentence in findings if found - self._warned else ():

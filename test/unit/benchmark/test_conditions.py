@@ -3,7 +3,7 @@ from itertools import islice
 
 import numpy as np
 from conditions import lap_frames
-from drives import simulated_frames
+from recorded_runs import simulated_frames
 
 from segvlad_ros.geometry import distance, relative, rotation_angle
 

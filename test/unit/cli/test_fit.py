@@ -7,7 +7,8 @@ from segvlad_ros.cli import main
 from segvlad_ros.description.projection import load_projection
 from segvlad_ros.description.vocabulary import load_vocabulary
 from segvlad_ros.io.images import read_image
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import load_preset
 
 PRESET = """
 name: tiny

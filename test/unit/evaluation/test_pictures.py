@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from segvlad_ros.evaluation.pictures import draw_matched_segments, matched_pairs, segment_masks
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.simulation.robot import SimulatedRobot
 from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import Candidate, KeyframeId, SegmentMatch

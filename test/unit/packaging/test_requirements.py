@@ -54,7 +54,8 @@ def test_nobody_is_told_to_take_the_package_itself_from_an_index(folder):
 def test_without_threadpoolctl_one_line_says_what_that_costs(tmp_path):
     (tmp_path / 'threadpoolctl.py').write_text('raise ImportError')
     code = ("import logging, sys; sys.path.insert(0, sys.argv[1]); logging.basicConfig(format='%(message)s')\n"
-            'import numpy as np; from segvlad_ros.pipeline.presets import build_describer, load_preset\n'
+            'import numpy as np; from segvlad_ros.pipeline.builders import build_describer\n'
+            'from segvlad_ros.pipeline.presets import load_preset\n'
             'describer = build_describer(load_preset("classic"))\n'
             'for _ in range(2): describer.describe(np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8))')
     ended = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, check=False,

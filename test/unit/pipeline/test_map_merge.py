@@ -6,15 +6,16 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from drives import simulated_frames
 from map_samples import as_stored
+from recorded_runs import simulated_frames
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
 from segvlad_ros.geometry import angle_of, exponential, from_matrix, to_matrix
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.map_merge import merge_maps
 from segvlad_ros.pipeline.mapper import Mapper
-from segvlad_ros.pipeline.presets import build_describer, load_preset
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose, SegvladError
 
 PRESET = load_preset('classic')

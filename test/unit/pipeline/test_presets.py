@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from segvlad_ros.pipeline.presets import (
-    build_describer,
-    build_matcher,
-    build_recognizer,
-    config_directory,
-    load_preset,
-    preset_names,
-)
+from segvlad_ros.pipeline.builders import build_describer, build_matcher, build_recognizer
+from segvlad_ros.pipeline.presets import config_directory, load_preset, preset_names
 from segvlad_ros.types import SegvladError
-from segvlad_ros.verification.verify import VerificationSettings
+from segvlad_ros.verification.verification_settings import VerificationSettings
 
 SMALL = {
     'name': 'small',

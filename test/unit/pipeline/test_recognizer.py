@@ -33,7 +33,7 @@ from segvlad_ros.types import (
     Status,
     Verification,
 )
-from segvlad_ros.verification.verify import VerificationSettings
+from segvlad_ros.verification.verification_settings import VerificationSettings
 
 DIMENSION = 64
 SEGMENTS = 12

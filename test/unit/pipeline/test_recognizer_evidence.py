@@ -20,7 +20,8 @@ from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
 from segvlad_ros.recognition.decision import DecisionSettings
 from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription, Pose, Status, Verification
-from segvlad_ros.verification.verify import VerificationSettings, verify_pairs
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import verify_pairs
 from segvlad_ros.verification.view import Correspondences
 
 SETTINGS = RecognitionSettings(

@@ -8,7 +8,8 @@ import pytest
 from segvlad_ros.geometry import compose, distance, from_matrix, identity, inverse, relative, rotation_angle, to_matrix
 from segvlad_ros.types import CameraModel, Keyframe, KeyframeId, Keypoints, PlaceDescription
 from segvlad_ros.verification.scale import with_odometry_depths
-from segvlad_ros.verification.verify import VerificationSettings, verify
+from segvlad_ros.verification.verification_settings import VerificationSettings
+from segvlad_ros.verification.verify import verify
 from segvlad_ros.verification.view import View
 
 SIZE = 640, 480

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from segvlad_ros.pipeline.presets import load_preset, preset_names
 from segvlad_ros.ros.node.log_bridge import LogBridge
 from segvlad_ros.ros.node.parameter_table import TABLE
-from segvlad_ros.ros.output.diagnostics import Awaited, decision_status, input_status, worker_status
+from segvlad_ros.ros.output.diagnostics import Awaited, arrivals, decision_status, input_status, worker_status
 from segvlad_ros.ros.output.node_statistics import Statistics
 
 PARAMETERS = {entry.name: entry.default for entry in TABLE}
@@ -26,6 +26,10 @@ def statistics(clock):
 
 def values(status):
     return {value.key: value.value for value in status.values}
+
+
+def told(awaited, snapshot, parameters=PARAMETERS):
+    return input_status('/n', arrivals(awaited, snapshot, parameters), snapshot, parameters)
 
 
 def test_rates_ratios_and_percentiles(statistics, clock):
@@ -61,16 +65,16 @@ def test_nothing_yet_is_unknown_not_zero(statistics):
 
 def test_silence_is_a_warning_with_the_topic(statistics):
     snapshot = statistics.snapshot()
-    status = input_status('/n', Awaited('images', '/camera/image', 7.0), snapshot, PARAMETERS)
+    status = told(Awaited('images', '/camera/image', 7.0), snapshot)
     assert (status.level, status.name) == (DiagnosticStatus.WARN, '/n: input')
     assert status.message == 'no images for 7 s on /camera/image'
-    status = input_status('/n', Awaited('keyframes', '/k', 1.0), snapshot, PARAMETERS)
+    status = told(Awaited('keyframes', '/k', 1.0), snapshot)
     assert (status.level, status.message) == (DiagnosticStatus.OK, 'keyframes arrive')
-    assert input_status('/n', None, snapshot, PARAMETERS).message == 'not active'
+    assert told(None, snapshot).message == 'not active'
 
 
 def test_who_may_rest_is_not_warned_of(statistics):
-    status = input_status('/n', Awaited('keyframes', '/k', 300.0, may_rest=True), statistics.snapshot(), PARAMETERS)
+    status = told(Awaited('keyframes', '/k', 300.0, may_rest=True), statistics.snapshot())
     assert (status.level, status.message) == (
         DiagnosticStatus.OK, 'no keyframes for 300 s on /k: the robot stands, it seems')
 
@@ -83,25 +87,25 @@ def test_lost_images_are_counted_and_a_share_is_warned_of(statistics):
     for _ in range(40):
         statistics.came('images')
     statistics.lost('images', 2)
-    assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
+    assert told(IMAGES, statistics.snapshot()).level == DiagnosticStatus.OK
     statistics.lost('images', 50)
     snapshot = statistics.snapshot()
     assert (snapshot.counts.images_lost, snapshot.lost_ratios) == (52, {'images': pytest.approx(52 / 92)})
-    status = input_status('/n', IMAGES, snapshot, PARAMETERS)
+    status = told(IMAGES, snapshot)
     assert (status.level, status.message) == (
         DiagnosticStatus.WARN, '57% of the images are lost before they reach this node: pray')
     statistics.lost('images', 10**9)  # more than is remembered
     assert statistics.snapshot().lost_ratios == {'images': 1.0}
     for _ in range(100):
         statistics.came('images')
-    assert input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS).level == DiagnosticStatus.OK
+    assert told(IMAGES, statistics.snapshot()).level == DiagnosticStatus.OK
 
 
 def test_depth_images_are_lost_by_themselves(statistics):
     statistics.lost('images', 0)
     statistics.lost('depth_images', 3)
     statistics.came('depth_images')
-    status = input_status('/n', IMAGES, statistics.snapshot(), PARAMETERS)
+    status = told(IMAGES, statistics.snapshot())
     assert (status.level, status.message) == (
         DiagnosticStatus.WARN, '75% of the depth images are lost before they reach this node: hope')
     assert (values(status)['images lost'], values(status)['depth images lost']) == ('0', '3')
@@ -116,7 +120,7 @@ def test_stamps_tell_of_losses_where_the_middleware_does_not(statistics, tells):
             statistics.arrived(10**12 + number * 33_333_333)
     snapshot = statistics.snapshot()
     assert snapshot.missing_ratio == pytest.approx(0.6, abs=0.02)
-    status = input_status('/n', IMAGES, snapshot, PARAMETERS)
+    status = told(IMAGES, snapshot)
     assert (status.level == DiagnosticStatus.WARN) is not tells
     assert ('by their stamps, some 59%' in status.message) is not tells
 
@@ -128,7 +132,7 @@ def test_drops_have_thresholds(statistics, drops, level):
     statistics.passed()
     for _ in range(drops):
         statistics.dropped()
-    assert input_status('/n', IMAGES, statistics.snapshot(), limits).level == level
+    assert told(IMAGES, statistics.snapshot(), limits).level == level
 
 
 @pytest.mark.parametrize(('seconds', 'level'), [(0.5, DiagnosticStatus.OK), (2.0, DiagnosticStatus.WARN),
