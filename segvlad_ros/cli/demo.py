@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,14 +98,14 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
 
     :return: what they said, when each image went out (steady seconds by stamp), images that nobody dealt with
     """
-    from segvlad_ros.cli.processes import NodeProcesses, loop_closure_nodes, ros_running
+    from segvlad_ros.cli.processes import NodeProcesses, loop_closure_nodes, own_domain, ros_running
     from segvlad_ros.simulation.camera import BASE_FROM_CAMERA
 
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))  # away from whatever else runs here
+    domain = nullcontext() if 'ROS_DOMAIN_ID' in os.environ else own_domain()  # away from whatever else runs here
     sent_s: dict[int, float] = {}
     teller = _Teller()
-    with ros_running(), tempfile.TemporaryDirectory() as maps, \
+    with domain, ros_running(), tempfile.TemporaryDirectory() as maps, \
             NodeProcesses(loop_closure_nodes(preset, Path(maps), BASE_FROM_CAMERA), output) as nodes:
         from segvlad_ros.ros.input.collector import Collector
         from segvlad_ros.ros.input.player import Player

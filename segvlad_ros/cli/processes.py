@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segvlad_ros.types import Pose, SegvladError
 
@@ -95,11 +96,12 @@ def abort(process: subprocess.Popen) -> None:
 
 
 class NodeProcesses:
-    """Runs nodes while a ``with`` block lasts; their output goes to ``<name>.log``.
+    """Runs nodes while a ``with`` block lasts, and ends them as a user does; their output goes to ``<name>.log``.
 
     :param commands: what to start
     :param logs: folder of the logs
     :ivar processes: by name of the node
+    :raises SegvladError: at the end of a block that has gone well, one has not ended well
     """
 
     def __init__(self, commands: list[NodeCommand], logs: Path) -> None:
@@ -113,7 +115,7 @@ class NodeProcesses:
                 self.processes[command.name] = subprocess.Popen(command.line(), stdout=log, stderr=log)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, raised: type[BaseException] | None, *exception: Any) -> None:
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -122,6 +124,9 @@ class NodeProcesses:
                 process.wait(END_S)
             except subprocess.TimeoutExpired:
                 abort(process)
+        for name, process in self.processes.items():
+            if raised is None and process.returncode != 0:
+                raise self._ended(name, process)
 
     def check(self) -> None:
         """See that all nodes run.
@@ -130,9 +135,11 @@ class NodeProcesses:
         """
         for name, process in self.processes.items():
             if process.poll() is not None:
-                words = self._log(name).read_text(errors='replace').strip().splitlines() or ['(no output)']
-                raise SegvladError(f'{name} ended with status {process.returncode}: {words[-1]} '
-                                   f'(see {self._log(name)})')
+                raise self._ended(name, process)
+
+    def _ended(self, name: str, process: subprocess.Popen) -> SegvladError:
+        words = self._log(name).read_text(errors='replace').strip().splitlines() or ['(no output)']
+        return SegvladError(f'{name} ended with status {process.returncode}: {words[-1]} (see {self._log(name)})')
 
     def _log(self, name: str) -> Path:
         return self._logs / f'{name}.log'

@@ -50,6 +50,22 @@ def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
     assert [process.returncode for process in processes.values()] == [0, 0], said
 
 
+def test_a_node_that_does_not_end_well_is_named(tmp_path, monkeypatch):
+    code = """if True:
+        import signal, sys, time
+        signal.signal(signal.SIGINT, lambda *_: sys.exit('the map could not be closed'))
+        print('ready', flush=True)
+        time.sleep(60)"""
+    monkeypatch.setattr(NodeCommand, 'line', lambda command: [sys.executable, '-c', code])
+    with pytest.raises(SegvladError, match='localizer ended with status 1: the map could not be closed'), \
+            NodeProcesses([NodeCommand('localizer')], tmp_path):
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end and 'ready' not in (tmp_path / 'localizer.log').read_text():
+            time.sleep(0.01)
+    with pytest.raises(KeyError), NodeProcesses([NodeCommand('localizer')], tmp_path):
+        raise KeyError('of the block itself: it says more')
+
+
 @pytest.mark.parametrize('stopped', [False, True])
 def test_a_node_that_hangs_is_ended_and_says_where_if_it_can(stopped, monkeypatch):
     monkeypatch.setattr(node_processes, 'END_S', 1.0)

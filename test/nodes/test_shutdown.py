@@ -31,6 +31,13 @@ def test_a_signal_while_loading_ends_it_too(robot):
     assert 'Traceback' not in loading.node.text()
 
 
+def ended(domain: int, code: str, *arguments: str) -> subprocess.CompletedProcess:
+    """What a process that runs Python code left."""
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    return subprocess.run([sys.executable, '-c', code, *arguments], check=False, env=environment, capture_output=True,
+                          text=True, timeout=DEADLINE_S)
+
+
 def test_a_signal_that_meets_the_clean_up_does_not_break_it(domain):
     code = """
 import os, signal, sys
@@ -44,9 +51,40 @@ class Interrupted(Localizer):
 
 sys.exit(run_node(lambda: Interrupted(), ['--ros-args', '-p', 'preset:=missing']))
 """
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-    ended = subprocess.run([sys.executable, '-c', code], check=False, env=environment, capture_output=True, text=True,
-                           timeout=DEADLINE_S)
-    assert ended.returncode == 1, ended.stderr
-    assert "unknown preset 'missing'" in ended.stderr
-    assert 'Traceback' not in ended.stderr
+    interrupted = ended(domain, code)
+    assert interrupted.returncode == 1, interrupted.stderr
+    assert "unknown preset 'missing'" in interrupted.stderr
+    assert 'Traceback' not in interrupted.stderr
+
+
+@pytest.mark.parametrize('lock', [2, 3, 4, 6])
+def test_a_signal_that_meets_a_lock_of_the_executor_gives_it_back(domain, lock):
+    """Where it did not, a thread waited for the lock for ever, and the process for the thread."""
+    code = """
+import os, signal, sys, threading
+from segvlad_ros.nodes.localizer import Localizer
+from segvlad_ros.ros.node import run
+
+enter, start, left = threading.Condition.__enter__, run._start, int(sys.argv[1])
+spinning = False
+
+def interrupted(condition):
+    global left
+    entered = enter(condition)
+    if spinning and threading.get_ident() == threading.main_thread().ident:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+    return entered
+
+def started(node):
+    global spinning
+    spinning = start(node)
+    return spinning
+
+threading.Condition.__enter__, run._start = interrupted, started
+sys.exit(run.run_node(Localizer, ['--ros-args', '-p', 'source:=descriptors']))
+"""
+    interrupted = ended(domain, code, str(lock))
+    assert interrupted.returncode == 0, interrupted.stderr
+    assert 'Traceback' not in interrupted.stderr

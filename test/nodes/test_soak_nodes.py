@@ -29,6 +29,15 @@ def stream(pictures):
                                  np.full((HEIGHT, WIDTH), 2.0, np.float32), MODEL, BASE_FROM_CAMERA)
 
 
+@pytest.fixture
+def logs(tmp_path):
+    """Shows what the nodes said when the test fails."""
+    yield
+    for log in sorted((tmp_path / 'logs').glob('*.log')):
+        print(f'{log.name}:\n{log.read_text(errors="replace")}')
+
+
+@pytest.mark.usefixtures('logs')
 def test_every_image_has_its_fate(domain, pictures, tmp_path):
     samples, inputs = soak_nodes.live(stream(pictures), small_preset(tmp_path, MODEL), CAP, tmp_path)
     last, described = samples[-1], LAPS * len(pictures)

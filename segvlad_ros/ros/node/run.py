@@ -32,8 +32,9 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     :param args: command line, None takes the process's
     :return: exit status: 0, or 1 where a node with ``autostart`` cannot start
     """
-    _stop_at_first_signal()
-    node, executor, status = None, None, 0
+    stop = _StopAtFirstSignal()
+    _handle_signals(stop)
+    node, status = None, 0
     try:
         rclpy.init(args=args)
         node = make()
@@ -42,6 +43,7 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         if node.parameters['autostart'] and not _start(node):
             status = 1
         else:
+            stop.raises = False
             _spin(executor, node)
     except (_Stop, ExternalShutdownException):
         pass
@@ -58,10 +60,6 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         # A node that is already ending, of itself or by a signal, must not be stopped half-way. Ignored at once, a
         # signal that another thread has just caught would be complained of by CPython.
         _handle_signals(lambda _number, _frame: None)
-        if executor is not None:
-            # a thread that the signal kept from being registered would be waited for at exit, for ever; Jazzy's own
-            # shutdown() leaves the pool alone
-            executor._executor.shutdown(wait=False)
         if node is not None:
             node.close()
             node.destroy_node()
@@ -70,20 +68,24 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     return status
 
 
-def _stop_at_first_signal() -> None:
-    """Let the first SIGINT or SIGTERM interrupt whatever is done, also the loading of a model, and ignore the next.
+class _StopAtFirstSignal:
+    """Handler of SIGINT and SIGTERM: the first one interrupts whatever is done, also the loading of a model.
 
     launch forwards a SIGINT that the terminal has sent already: the second one must not end the clean-up. rclpy's own
-    handlers come on top of these and call them.
-    """
-    stopping = False
+    handlers come on top of this one and call it; they shut the context down, which is what ends spinning.
 
-    def stop(signum, frame) -> None:
-        nonlocal stopping
-        if not stopping:
-            stopping = True
+    :ivar raises: to be switched off before threads share locks with the main one. An exception between a lock's being
+        taken and the block that gives it back leaves it taken: a thread of the executor would wait for it for ever, and
+        the process for the thread
+    """
+
+    def __init__(self) -> None:
+        self.raises = True
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.raises:
+            self.raises = False
             raise _Stop
-    _handle_signals(stop)
 
 
 def _handle_signals(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
