@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.executor import NodeExecutor
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
@@ -38,7 +39,7 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     try:
         rclpy.init(args=args)
         node = make()
-        executor = MultiThreadedExecutor(THREADS)
+        executor = NodeExecutor(THREADS)
         executor.add_node(node)
         if node.parameters['autostart'] and not _start(node):
             status = 1
@@ -98,7 +99,7 @@ def _start(node: SegvladNode) -> bool:
             and node.trigger_activate() == TransitionCallbackReturn.SUCCESS)
 
 
-def _spin(executor: MultiThreadedExecutor, node: SegvladNode) -> None:
+def _spin(executor: NodeExecutor, node: SegvladNode) -> None:
     """Spin on, also after a callback has failed."""
     while node.context.ok():
         try:
