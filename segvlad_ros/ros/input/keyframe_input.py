@@ -62,11 +62,13 @@ class KeyframeInput:
 
     def known(self, ids: Iterable[KeyframeId]) -> None:
         """Take note of keyframes that came with a map file: they are neither fetched nor added again."""
-        for identity in ids if self.follower is not None else ():
-            self.follower.known(identity)
+        self._asked = None  # perhaps for one of them
+        if self.follower is not None:
+            self.follower.known(ids)
 
     def forget(self) -> None:
         """Begin anew, with an empty map."""
+        self._asked = None
         if self.follower is not None:
             self.follower.clear()
 
@@ -167,7 +169,7 @@ class KeyframeInput:
             self._node.worker.post(lambda: self._take_fetched(missing, response))
 
     def _take_fetched(self, missing: tuple[int, str, int], response: GetKeyframe.Response) -> None:
-        if missing != self._asked:  # asked twice, answered twice
+        if missing != self._asked:  # asked twice, answered twice; or another map was loaded meanwhile
             return
         keyframe = self._read(response.descriptor) if response.success else None
         if response.gone:
@@ -222,10 +224,17 @@ class Follower:
         self._release(stream)
         return True
 
-    def known(self, identity: KeyframeId) -> None:
-        """Take note of a keyframe that came with a map file: it is neither fetched nor handed on."""
-        stream = self._streams.setdefault(identity.session, _KeyframeStream())
-        stream.next_index = max(stream.next_index, identity.index + 1)
+    def known(self, ids: Iterable[KeyframeId]) -> None:
+        """Take note of all keyframes that came with a map file: they, and what it lacks before them, are neither
+        fetched nor handed on.
+        """
+        for identity in ids:
+            stream = self._streams.setdefault(identity.session, _KeyframeStream())
+            stream.next_index = max(stream.next_index, identity.index + 1)
+        for stream in self._streams.values():
+            stream.held = {index: keyframe for index, keyframe in stream.held.items() if index >= stream.next_index}
+            stream.gone = {index for index in stream.gone if index >= stream.next_index}
+            self._release(stream)
 
     def missing(self) -> tuple[int, str, int] | None:
         """Robot, session and index of the first keyframe that is missing, or None."""

@@ -86,8 +86,9 @@ def added(node):
     def remove(ids):
         for identity in ids:
             added.remove(identity.index)
-    KeyframeInput(node, FINGERPRINT, lambda keyframe: {}, lambda keyframe: added.append(keyframe.id.index),
-                  remove).open()
+    node.keyframes = KeyframeInput(node, FINGERPRINT, lambda keyframe: {},
+                                   lambda keyframe: added.append(keyframe.id.index), remove)
+    node.keyframes.open()
     return added
 
 
@@ -98,6 +99,11 @@ def message(index, passed_over=False):
 def answer(index):
     return SimpleNamespace(result=lambda: SimpleNamespace(
         success=True, message='', descriptor=message(index), gone=False))
+
+
+def refusal(gone=False):
+    return SimpleNamespace(result=lambda: SimpleNamespace(
+        success=False, message='not in the map', descriptor=None, gone=gone))
 
 
 @pytest.mark.fault('topic', 'the answer of a service is lost', 'asked again; two answers count once')
@@ -136,10 +142,24 @@ def test_what_the_map_passes_over_or_has_lost_is_no_gap(node, added):
     node.now_s = 0.1
     node.poll()
     assert node.client.asked == [4]
-    node.client.done(SimpleNamespace(result=lambda: SimpleNamespace(
-        success=False, message='not in the map', descriptor=None, gone=True)))
+    node.client.done(refusal(gone=True))
     assert added == [1, 3, 5]
     assert node.statistics.snapshot().counts.gaps == 0
     node.receive_removed(to_removed_keyframes([make_keyframe(3).id], 'map', 0))
     assert added == [1, 5]
     assert node.problems == []
+
+
+@pytest.mark.parametrize('change', [lambda keyframes: keyframes.forget(),
+                                    lambda keyframes: keyframes.known([make_keyframe(1).id])])
+def test_an_answer_that_comes_when_another_map_is_there_says_nothing(node, added, change):
+    """A keyframe that nobody waits for any more counted as lost, or was an error of the worker."""
+    node.receive(message(2))
+    node.poll()
+    change(node.keyframes)
+    node.client.done(refusal())
+    assert node.problems == []
+    assert node.statistics.snapshot().counts.gaps == 0
+    node.receive(message(4))
+    node.poll()
+    assert node.client.asked[-1] == node.keyframes.follower.missing()[2]
