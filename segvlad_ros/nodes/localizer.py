@@ -259,10 +259,13 @@ class Localizer(SegvladNode):
         return self._message(keyframe, recognition, evidence=True)
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
-        if not self._maps:
-            raise SegvladError('no map file is loaded: ask the map_builder')
-        keyframe = self._maps[-1].keyframe(from_keyframe_id(request.keyframe))
-        response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
+        identity = from_keyframe_id(request.keyframe)
+        place_map = next((place_map for place_map in self._maps if identity in place_map), None)
+        if place_map is None:
+            loaded = ', '.join(place_map.path.stem for place_map in self._maps) or 'none'
+            raise SegvladError(f'keyframe {identity.index} of session {identity.session_id} is in no loaded map file '
+                               f'({loaded}): ask the map_builder')
+        response.descriptor = to_place_descriptor(place_map.keyframe(identity), self.fingerprint)
         return 'found'
 
 
