@@ -187,17 +187,19 @@ class SegvladNode(ReportingLifecycleNode):
             self._reported[what] = problem
             self.report(problem)
 
-    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False) -> bool:
+    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False, though_paused: bool = False) -> bool:
         """Give the worker something to do with an input, and go on.
 
         :param what: name of the input, for the report
         :param newest: an older one of this name that still waits is passed over
-        :return: False where a full queue or a paused node has dropped it
+        :param though_paused: a paused node does it, too
+        :return: False where a full queue, a paused node or one that is being cleaned up has dropped it
         """
-        if self.paused:
+        worker = self.worker
+        if worker is None or self.paused and not though_paused:
             return False
         try:
-            self.worker.post(job, what if newest else '')
+            worker.post(job, what if newest else '')
         except SegvladError as error:
             self.report(f'{what} not used: {error}')
             return False
