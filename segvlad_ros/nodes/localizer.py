@@ -79,18 +79,13 @@ class Localizer(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
-        self._feedback = qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
-                                       qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
+        self.listen(LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+                    qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._path.open()
 
     def activated(self) -> None:
         """See :class:`SegvladNode`."""
         self._pictures.show()
-
-    def deactivate(self) -> None:
-        """See :class:`SegvladNode`."""
-        self.destroy_subscription(self._feedback)
-        self._path.close()
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`."""
