@@ -42,11 +42,8 @@ class BridgeNode(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
+        self.at_deactivation(self._bridge_to.close)
         self._bridge_to.open()
-
-    def deactivate(self) -> None:
-        """See :class:`SegvladNode`."""
-        self._bridge_to.close()
 
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""

@@ -79,18 +79,13 @@ class Localizer(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
-        self._feedback = qos.subscribe(self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
-                                       qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
+        self.listen(LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+                    qos.reliable(qos.DESCRIPTORS_DEPTH))
         self._path.open()
 
     def activated(self) -> None:
         """See :class:`SegvladNode`."""
         self._pictures.show()
-
-    def deactivate(self) -> None:
-        """See :class:`SegvladNode`."""
-        self.destroy_subscription(self._feedback)
-        self._path.close()
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`."""
@@ -259,10 +254,13 @@ class Localizer(SegvladNode):
         return self._message(keyframe, recognition, evidence=True)
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
-        if not self._maps:
-            raise SegvladError('no map file is loaded: ask the map_builder')
-        keyframe = self._maps[-1].keyframe(from_keyframe_id(request.keyframe))
-        response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
+        identity = from_keyframe_id(request.keyframe)
+        place_map = next((place_map for place_map in self._maps if identity in place_map), None)
+        if place_map is None:
+            loaded = ', '.join(place_map.path.stem for place_map in self._maps) or 'none'
+            raise SegvladError(f'keyframe {identity.index} of session {identity.session_id} is in no loaded map file '
+                               f'({loaded}): ask the map_builder')
+        response.descriptor = to_place_descriptor(place_map.keyframe(identity), self.fingerprint)
         return 'found'
 
 

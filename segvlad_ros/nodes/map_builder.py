@@ -85,19 +85,13 @@ class MapBuilder(SegvladNode):
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self._path.open()
-        self._feedback = None if self._keeper is None else qos.subscribe(
-            self, LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
-            qos.reliable(qos.DESCRIPTORS_DEPTH), callback_group=self.sensor_group)
+        if self._keeper is not None:
+            self.listen(LoopClosureFeedback, 'loop_closure_feedback', self._take_feedback,
+                        qos.reliable(qos.DESCRIPTORS_DEPTH))
 
     def activated(self) -> None:
         """See :class:`SegvladNode`."""
         self._markers.show()
-
-    def deactivate(self) -> None:
-        """See :class:`SegvladNode`."""
-        self._path.close()
-        if self._feedback is not None:
-            self.destroy_subscription(self._feedback)
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """See :class:`SegvladNode`; only a keyframe that was stored shows that the disk has room again."""

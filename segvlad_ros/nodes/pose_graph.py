@@ -77,23 +77,14 @@ class PoseGraphNode(SegvladNode):
 
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
-        self._inputs = [
-            qos.subscribe(self, Odometry, 'odom', self._take, qos.sensor(ODOMETRY_DEPTH),
-                          callback_group=self.sensor_group),
-            qos.subscribe(self, LoopClosure, 'loop_closures', self._take, qos.reliable(CLOSURES_DEPTH),
-                          callback_group=self.sensor_group)]
-        self._timer = self.create_timer(PERIOD_S, self._call_worker, callback_group=self.sensor_group,
-                                        clock=self.steady_clock)
+        self.listen(Odometry, 'odom', self._take, qos.sensor(ODOMETRY_DEPTH))
+        self.listen(LoopClosure, 'loop_closures', self._take, qos.reliable(CLOSURES_DEPTH))
+        self.at_deactivation(self.destroy_timer, self.create_timer(
+            PERIOD_S, self._call_worker, callback_group=self.sensor_group, clock=self.steady_clock))
 
     def activated(self) -> None:
         """See :class:`SegvladNode`."""
         show_soon(self, lambda: self._show(*self._graph.path()) if self._graph.nodes else None)
-
-    def deactivate(self) -> None:
-        """See :class:`SegvladNode`."""
-        self.destroy_timer(self._timer)
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""

@@ -5,9 +5,11 @@ import sys
 import time
 
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from node_harness import DEADLINE_S, PROBE_S, SECOND
 
+from segvlad_ros.nodes.map_builder import MapBuilder
 from segvlad_ros.ros.node.qos import VARIABLES, allow_large_images
 from segvlad_ros.ros.output.conversions import from_time
 
@@ -151,3 +153,34 @@ def test_lost_images_are_counted_and_the_warning_says_what_helps(robot, namespac
     sent, received, lost = Stream(robot, f'{namespace}/image', 2000 * SECOND, with_profile).run(110)
     assert (received, lost) == (sent, 0)
     told(DiagnosticStatus.OK, '')
+
+
+@pytest.fixture
+def builder(domain, tmp_path):
+    """An active map_builder of this process."""
+    rclpy.init(args=['--ros-args', '-p', f'map_directory:={tmp_path}'], domain_id=domain)
+    node = MapBuilder()
+    assert (node.trigger_configure().name, node.trigger_activate().name) == ('SUCCESS', 'SUCCESS')
+    yield node
+    node.close()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_each_kind_of_loss_is_logged_when_it_begins(builder, capfd):
+    """Depth that was lost while images were lost, too, was never said."""
+    def logged(images=0, depth=0, come=0):
+        """After some are lost, and images come, the warnings of two ticks."""
+        for what, count in (('images', images), ('depth_images', depth)):
+            builder.statistics.lost(what, count)
+        for _ in range(come):
+            builder.statistics.came('images')
+        for _ in range(2):
+            builder.status._tick()
+        said = capfd.readouterr().err
+        return said.count(' of the images are lost'), said.count(' of the depth images are lost')
+    assert logged() == (0, 0)
+    assert logged(images=10) == (1, 0)
+    assert logged(depth=10) == (0, 1)
+    assert logged(come=100) == (0, 0)
+    assert logged(images=100) == (1, 0)

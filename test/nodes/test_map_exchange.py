@@ -9,7 +9,8 @@ from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.nodes.localizer import Localizer
 from segvlad_ros.nodes.map_builder import MapBuilder
 from segvlad_ros.pipeline.presets import load_preset
-from segvlad_ros.srv import LoadMap
+from segvlad_ros.ros.output.conversions import to_keyframe_id
+from segvlad_ros.srv import GetKeyframe, LoadMap
 from segvlad_ros.types import SegvladError
 
 WAIT_S = 60.0
@@ -102,6 +103,23 @@ def test_a_map_that_is_searched_already_is_not_added_again(start, maps):
     assert load('copy')[1] == 6
     assert len(set(node._places.recognizer.ids)) == 6
     assert load('office')[2] == '+'.join(dict.fromkeys(load('office')[2].split('+')))
+
+
+def test_a_keyframe_of_any_loaded_map_can_be_fetched(start):
+    """Only the map that was added last was asked."""
+    node = start(Localizer, map='office')
+
+    def fetch(session, index):
+        wanted, response = to_keyframe_id(make_keyframe(index, session=session).id), GetKeyframe.Response()
+        assert node._get_keyframe(GetKeyframe.Request(keyframe=wanted), response) == 'found'
+        return response.descriptor.keyframe == wanted
+    node._load_map(LoadMap.Request(name='hall', read_only=True, append=True), LoadMap.Response())
+    assert fetch('office', 3) and fetch('hall', 2)
+    with pytest.raises(SegvladError, match=r'^keyframe 3 of session hall is in no loaded map file \(office, hall\)'):
+        fetch('hall', 3)
+    node._reset_map(None, None)
+    with pytest.raises(SegvladError, match=r'no loaded map file \(none\): ask the map_builder'):
+        fetch('office', 3)
 
 
 @pytest.mark.fault('service', 'a request that times out while a map is read',

@@ -16,7 +16,7 @@ from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 
 POLL_S = 0.1
 ASK_AGAIN_S = 1.0  # DDS may drop the answer to a client that the service has not discovered yet
-PATIENCE_S = 5.0  # without an answer for this long, missing keyframes are given up
+PATIENCE = 50  # polls without an answer, after which missing keyframes are given up: 5 s if the worker is not busy
 
 
 class KeyframeInput:
@@ -45,7 +45,7 @@ class KeyframeInput:
         self._timer: Any = None
         self._asked: tuple[int, str, int] | None = None
         self._ask_again_s = 0.0
-        self._patience_until_s = 0.0
+        self._patience = PATIENCE
 
     def open(self) -> None:
         """Subscribe."""
@@ -56,17 +56,19 @@ class KeyframeInput:
             self._removals = qos.subscribe(node, RemovedKeyframes, 'removed_keyframes', self._receive_removed,
                                            qos.latched(qos.REMOVED_DEPTH), callback_group=node.sensor_group)
             self._client = node.create_client(GetKeyframe, 'get_keyframe', callback_group=node.sensor_group)
-            self._timer = node.create_timer(POLL_S, lambda: node.worker.post(self._refill),
-                                            callback_group=node.sensor_group, clock=node.steady_clock)
+            self._timer = node.create_timer(POLL_S, self._poll, callback_group=node.sensor_group,
+                                            clock=node.steady_clock)
             self._timer.cancel()
 
     def known(self, ids: Iterable[KeyframeId]) -> None:
         """Take note of keyframes that came with a map file: they are neither fetched nor added again."""
-        for identity in ids if self.follower is not None else ():
-            self.follower.known(identity)
+        self._asked = None  # perhaps for one of them
+        if self.follower is not None:
+            self.follower.known(ids)
 
     def forget(self) -> None:
         """Begin anew, with an empty map."""
+        self._asked = None
         if self.follower is not None:
             self.follower.clear()
 
@@ -98,10 +100,8 @@ class KeyframeInput:
         if self._node.paused:
             return
         received_s = self._node.statistics.arrived()
-        try:
-            self._node.worker.post(lambda: self._take(message, received_s))
-        except SegvladError as error:  # the queue is full: the gap is refilled later
-            self._node.report(f'keyframe {message.keyframe.index} not taken: {error}')
+        # where the queue is full, the gap is refilled later
+        self._node.post(f'keyframe {message.keyframe.index}', lambda: self._take(message, received_s))
 
     def _take(self, message: PlaceDescriptor, received_s: float) -> None:
         """In the worker's thread."""
@@ -115,7 +115,7 @@ class KeyframeInput:
             else:
                 self.follower.offer(keyframe)
             if self.follower.missing() is not None and self._timer is not None and self._timer.is_canceled():
-                self._patience_until_s = self._node.steady_s() + PATIENCE_S
+                self._patience = PATIENCE
                 self._timer.reset()
 
     def _read(self, message: PlaceDescriptor) -> Keyframe | None:
@@ -132,10 +132,7 @@ class KeyframeInput:
     def _receive_removed(self, message: RemovedKeyframes) -> None:
         """Also while the node is paused: what is gone stays gone."""
         ids = [from_keyframe_id(identity) for identity in message.keyframes]
-        try:
-            self._node.worker.post(lambda: self._take_removed(ids))
-        except SegvladError as error:
-            self._node.report(f'{len(ids)} removed keyframes are still searched: {error}')
+        self._node.post(f'removal of {len(ids)} keyframes', lambda: self._take_removed(ids), though_paused=True)
 
     def _take_removed(self, ids: Sequence[KeyframeId]) -> None:
         """In the worker's thread."""
@@ -143,15 +140,20 @@ class KeyframeInput:
             self.follower.removed(identity.robot_id, identity.session_id, identity.index)
         self._remove(ids)
 
+    def _poll(self) -> None:
+        """Called by the timer while some are missing."""
+        self._node.post('missing keyframes', self._refill, newest=True)
+
     def _refill(self) -> None:
-        """Ask for one missing keyframe, or give up; posted by the timer while some are missing."""
+        """Ask for one missing keyframe, or give up."""
         missing, timer = self.follower.missing(), self._timer
         if timer is None:  # closed meanwhile
             return
+        self._patience -= 1
         if missing is None:
             timer.cancel()
             self._asked = None
-        elif self._node.steady_s() > self._patience_until_s:
+        elif self._patience < 0:
             self._lost(missing, 'the service get_keyframe does not answer')
         elif (missing != self._asked or self._node.steady_s() > self._ask_again_s) and self._client.service_is_ready():
             self._asked, self._ask_again_s = missing, self._node.steady_s() + ASK_AGAIN_S
@@ -163,18 +165,18 @@ class KeyframeInput:
     def _fetched(self, missing: tuple[int, str, int], future: Any) -> None:
         """In the executor."""
         response = future.result()
-        if response is not None and self._node.worker is not None:
-            self._node.worker.post(lambda: self._take_fetched(missing, response))
+        if response is not None:  # where the queue is full, it is asked for again
+            self._node.post(f'keyframe {missing[2]}', lambda: self._take_fetched(missing, response))
 
     def _take_fetched(self, missing: tuple[int, str, int], response: GetKeyframe.Response) -> None:
-        if missing != self._asked:  # asked twice, answered twice
+        if missing != self._asked:  # asked twice, answered twice; or another map was loaded meanwhile
             return
         keyframe = self._read(response.descriptor) if response.success else None
         if response.gone:
             self.follower.removed(*missing)
         elif keyframe is None or not self.follower.offer(keyframe) and self.follower.missing() == missing:
             self._lost(missing, response.message)
-        self._patience_until_s = self._node.steady_s() + PATIENCE_S
+        self._patience = PATIENCE
         self._asked = None
         self._refill()
 
@@ -222,10 +224,17 @@ class Follower:
         self._release(stream)
         return True
 
-    def known(self, identity: KeyframeId) -> None:
-        """Take note of a keyframe that came with a map file: it is neither fetched nor handed on."""
-        stream = self._streams.setdefault(identity.session, _KeyframeStream())
-        stream.next_index = max(stream.next_index, identity.index + 1)
+    def known(self, ids: Iterable[KeyframeId]) -> None:
+        """Take note of all keyframes that came with a map file: they, and what it lacks before them, are neither
+        fetched nor handed on.
+        """
+        for identity in ids:
+            stream = self._streams.setdefault(identity.session, _KeyframeStream())
+            stream.next_index = max(stream.next_index, identity.index + 1)
+        for stream in self._streams.values():
+            stream.held = {index: keyframe for index, keyframe in stream.held.items() if index >= stream.next_index}
+            stream.gone = {index for index in stream.gone if index >= stream.next_index}
+            self._release(stream)
 
     def missing(self) -> tuple[int, str, int] | None:
         """Robot, session and index of the first keyframe that is missing, or None."""

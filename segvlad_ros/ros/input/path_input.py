@@ -27,13 +27,8 @@ class PathInput:
         self.restart()
 
     def open(self) -> None:
-        """Listen."""
-        self._subscription = qos.subscribe(self._node, Path, 'optimized_path', self._take, qos.reliable(1),
-                                           callback_group=self._node.sensor_group, raw=True)
-
-    def close(self) -> None:
-        """Listen no longer."""
-        self._node.destroy_subscription(self._subscription)
+        """Listen until the node is deactivated."""
+        self._node.listen(Path, 'optimized_path', self._take, qos.reliable(1), raw=True)
 
     def restart(self) -> None:
         """Other keyframes are there from now on, of which none has moved yet."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 import concurrent.futures
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.input.image_input import ImageInput
 from segvlad_ros.ros.input.keyframe_input import KeyframeInput
 from segvlad_ros.ros.input.synchroniser import Bundle
+from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.bond import Bond
 from segvlad_ros.ros.node.lifecycle import ReportingLifecycleNode
 from segvlad_ros.ros.node.log_bridge import LogBridge
@@ -50,6 +53,7 @@ class SegvladNode(ReportingLifecycleNode):
         self.keyframes: KeyframeInput | None = None
         self.worker: Worker | None = None
         self._bond: Bond | None = None  # of a node that a lifecycle manager looks after
+        self._undo = ExitStack()  # what takes back the activation, or as much of it as there was
         self.statistics = Statistics(self.steady_s)
         self.sensor_group = MutuallyExclusiveCallbackGroup()
         self.service_group = MutuallyExclusiveCallbackGroup()
@@ -69,10 +73,7 @@ class SegvladNode(ReportingLifecycleNode):
         """Free all that :meth:`configure` made; also called when that failed half-way."""
 
     def activate(self) -> None:
-        """Begin to take inputs other than those of :attr:`source`."""
-
-    def deactivate(self) -> None:
-        """Take no more of them."""
+        """Begin to take inputs other than those of :attr:`source`; :meth:`at_deactivation` is told how to end it."""
 
     def process_frame(self, frame: Frame, received_s: float) -> bool:
         """Handle an image, in the worker's thread, and tell the statistics if it is a keyframe.
@@ -128,20 +129,17 @@ class SegvladNode(ReportingLifecycleNode):
     def _activate(self) -> None:
         self.activate()
         if self.source is not None:
+            self.at_deactivation(self.source.close)
             self.source.open()
         if not self.parameters['autostart']:
             self._bond = self._bond or Bond(self)
+            self.at_deactivation(self._bond.end)
             self._bond.form()
         self.status.activated()
         self.active = True
 
     def _deactivate(self) -> None:
-        if self._bond is not None:
-            self._bond.end()
-        if self.source is not None:
-            self.source.close()
-        if self.active:
-            self.deactivate()
+        self._undo.close()
         if self.worker is not None:
             self.worker.flush()
         self.active = False
@@ -157,6 +155,18 @@ class SegvladNode(ReportingLifecycleNode):
         self.configured, self.fingerprint = False, ''
 
     # work
+
+    def at_deactivation(self, undo: Callable[..., Any], *arguments: Any) -> None:
+        """Have something of the activation taken back, the last first: when the node is deactivated, and where the rest
+        of the activation fails.
+        """
+        self._undo.callback(undo, *arguments)
+
+    def listen(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile,
+               raw: bool = False) -> None:
+        """Subscribe until the node is deactivated; see :func:`~segvlad_ros.ros.node.qos.subscribe`."""
+        self.at_deactivation(self.destroy_subscription, qos.subscribe(
+            self, kind, topic, callback, profile, callback_group=self.sensor_group, raw=raw))
 
     @property
     def source(self) -> ImageInput | KeyframeInput | None:
@@ -187,17 +197,19 @@ class SegvladNode(ReportingLifecycleNode):
             self._reported[what] = problem
             self.report(problem)
 
-    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False) -> bool:
+    def post(self, what: str, job: Callable[[], Any], *, newest: bool = False, though_paused: bool = False) -> bool:
         """Give the worker something to do with an input, and go on.
 
         :param what: name of the input, for the report
         :param newest: an older one of this name that still waits is passed over
-        :return: False where a full queue or a paused node has dropped it
+        :param though_paused: a paused node does it, too
+        :return: False where a full queue, a paused node or one that is being cleaned up has dropped it
         """
-        if self.paused:
+        worker = self.worker
+        if worker is None or self.paused and not though_paused:
             return False
         try:
-            self.worker.post(job, what if newest else '')
+            worker.post(job, what if newest else '')
         except SegvladError as error:
             self.report(f'{what} not used: {error}')
             return False

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rclpy.exceptions import ParameterException
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from segvlad_ros.pipeline.presets import config_directory
 from segvlad_ros.ros.node.events import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from segvlad_ros.text import said_by
+from segvlad_ros.types import SegvladError
 
 
 def sensor(depth: int = 1) -> QoSProfile:
@@ -46,6 +49,7 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
     :param raw: the callback is given the message as bytes
     :param on_lost: is told how many more messages were published and never arrived; 0 at once where the middleware can
         tell at all. What a full queue of this process gave up, because nobody took it in time, is not among them
+    :raises SegvladError: the middleware refuses it, most likely for what is overridden
     """
     resolved = node.resolve_topic_name(topic)
     warned: set[str] = set()
@@ -59,10 +63,16 @@ def subscribe(node, message_type: Any, topic: str, callback: Callable[[Any], Non
                 f'set the parameter qos_overrides.{resolved}.subscription.{policy.lower()}')
 
     def create(**events):
-        return node.create_subscription(
-            message_type, topic, callback, profile, callback_group=callback_group, raw=raw,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible, **events),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        try:
+            return node.create_subscription(
+                message_type, topic, callback, profile, callback_group=callback_group, raw=raw,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible, **events),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        except UnsupportedEventTypeError:
+            raise
+        except (RuntimeError, TypeError, ParameterException) as error:
+            raise SegvladError(f'cannot subscribe to {resolved}: {said_by(error)}; look at the parameters '
+                               f'qos_overrides.{resolved}.subscription.*') from error
     if on_lost is not None:
         try:
             subscription = create(message_lost=lambda event: on_lost(event.total_count_change))

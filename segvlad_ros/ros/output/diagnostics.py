@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,12 +41,12 @@ class Arrivals:
 
     :ivar topic: resolved name, '' while nothing is awaited
     :ivar silence: whether any come
-    :ivar losses: that too many of some kind never arrive
+    :ivar losses: whether too many never arrive, by what: 'images', 'depth_images'
     """
 
     topic: str = ''
     silence: Finding = (OK, 'not active')
-    losses: tuple[Finding, ...] = ()
+    losses: dict[str, Finding] = field(default_factory=dict)
 
 
 def arrivals(awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> Arrivals:
@@ -58,7 +57,8 @@ def arrivals(awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> Ar
     """
     if awaited is None:
         return Arrivals()
-    return Arrivals(awaited.topic, _silence(awaited, parameters), tuple(_losses(awaited, snapshot, parameters)))
+    losses = {what: _loss(what, advice, snapshot, parameters) for what, advice in awaited.against_loss.items()}
+    return Arrivals(awaited.topic, _silence(awaited, parameters), losses)
 
 
 def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
@@ -69,7 +69,7 @@ def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any
     counts = snapshot.counts
     drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
              f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    return _status(f'{node}: input', found.silence[1], [found.silence, drops, *found.losses], {
+    return _status(f'{node}: input', found.silence[1], [found.silence, drops, *found.losses.values()], {
         'topic': found.topic,
         'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
         'lost ratio': snapshot.lost_ratios.get('images', math.nan),
@@ -93,15 +93,13 @@ def _silence(awaited: Awaited, parameters: Any) -> Finding:
     return (OK, f'{found}: the robot stands, it seems') if awaited.may_rest else (WARN, found)
 
 
-def _losses(awaited: Awaited, snapshot: Snapshot, parameters: Any) -> Iterator[Finding]:
-    """The findings that too many images, or depth images, never arrive; by their stamps where nobody counts them."""
-    for what, advice in awaited.against_loss.items():
-        guessed = snapshot.missing_ratio if what == 'images' and what not in snapshot.lost_ratios else math.nan
-        ratio = snapshot.lost_ratios.get(what, guessed)
-        if ratio > parameters['diagnostics.lost_ratio_warn']:
-            share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, some {ratio:.0%}'
-            name = what.replace('_', ' ')
-            yield WARN, f'{share} of the {name} are lost before they reach this node: {advice}'
+def _loss(what: str, advice: str, snapshot: Snapshot, parameters: Any) -> Finding:
+    """Whether too many images, or depth images, never arrive; by their stamps where nobody counts them."""
+    guessed = snapshot.missing_ratio if what == 'images' and what not in snapshot.lost_ratios else math.nan
+    ratio = snapshot.lost_ratios.get(what, guessed)
+    share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, some {ratio:.0%}'
+    return (WARN if ratio > parameters['diagnostics.lost_ratio_warn'] else OK,
+            f'{share} of the {what.replace("_", " ")} are lost before they reach this node: {advice}')
 
 
 def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int, in_a_row: int,
@@ -193,8 +191,9 @@ def _trouble(problem: str, failed: bool) -> list[tuple[bytes, str]]:
 
 
 def _status(name: str, all_well: str, findings: list[tuple[bytes, str]], values: dict[str, Any]) -> DiagnosticStatus:
-    """A status that says the worst of its findings (level and sentence), the first of equals."""
-    level, message = max([(OK, all_well), *findings], key=lambda finding: finding[0])
+    """A status that says all that is wrong by its findings (level and sentence), the worst first."""
+    wrong = sorted((finding for finding in findings if finding[0] != OK), key=lambda finding: finding[0], reverse=True)
+    level, message = (wrong[0][0], '; '.join(sentence for _, sentence in wrong)) if wrong else (OK, all_well)
     return DiagnosticStatus(name=name, hardware_id='segvlad_ros', level=level, message=message,
                             values=[KeyValue(key=key, value=_shown(value)) for key, value in values.items()])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,20 +107,23 @@ class StatusReporter:
             awaited = source.awaited(snapshot.input_age_s, node.steady_s() - self._active_since_s)
         found = arrivals(awaited, snapshot, node.parameters)
         if awaited is not None:
-            self._warn_once('silence', [found.silence], awaited.hint)
-            self._warn_once('losses', found.losses)
+            self._warn_once('silence', found.silence, awaited.hint)
+            for what, loss in found.losses.items():
+                self._warn_once(f'loss of {what}', loss)
         return [
             input_status(name, found, snapshot, node.parameters),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
             map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
 
-    def _warn_once(self, what: str, findings: Iterable[Finding], hint: str = '') -> None:
+    def _warn_once(self, what: str, finding: Finding, hint: str = '') -> None:
         """Log what is found, and again only after it was gone."""
-        found = {what} if any(level != DiagnosticStatus.OK for level, _ in findings) else set()
-        for _, sentence in findings if found - self._warned else ():
+        level, sentence = finding
+        if level == DiagnosticStatus.OK:
+            self._warned.discard(what)
+        elif what not in self._warned:
+            self._warned.add(what)
             self._node.get_logger().warning(f'{sentence}: {hint}' if hint else sentence)
-        self._warned = self._warned - {what} | found
 
 
 def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> SegVladStatus:

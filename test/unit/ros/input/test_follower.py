@@ -60,11 +60,23 @@ def test_what_is_known_is_not_taken_twice(follower, added):
 
 
 def test_keyframes_of_a_map_file_are_neither_missing_nor_added(follower, added):
-    for index in (1, 2, 4):
-        follower.known(keyframe(index).id)
+    follower.known(keyframe(index).id for index in (1, 2, 4))
     assert not follower.offer(keyframe(4))
     assert follower.offer(keyframe(5))
     assert added == [('a', 5)]
+    assert follower.missing() is None
+
+
+def test_a_map_file_that_fills_a_gap_lets_go_what_was_held(follower, added):
+    """What came with the file was held for ever, and every index to come was missing."""
+    for index in (3, 5, 6, 8):
+        follower.offer(keyframe(index))
+    follower.removed(0, 'a', 4)
+    follower.known(keyframe(index).id for index in (1, 2, 3, 5))
+    assert added == [('a', 6)]
+    assert follower.missing() == (0, 'a', 7)
+    assert follower.offer(keyframe(7))
+    assert added == [('a', 6), ('a', 7), ('a', 8)]
     assert follower.missing() is None
 
 

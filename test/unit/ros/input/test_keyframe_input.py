@@ -2,12 +2,15 @@
 
 A lost answer cannot be made with a healthy service, so the client is a stand-in here; test/nodes refills over DDS.
 """
+import threading
 from types import SimpleNamespace
 
 import pytest
 from map_samples import make_keyframe
 
-from segvlad_ros.ros.input.keyframe_input import ASK_AGAIN_S, PATIENCE_S, KeyframeInput
+from segvlad_ros.ros.input.keyframe_input import ASK_AGAIN_S, PATIENCE, POLL_S, KeyframeInput
+from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.node_statistics import Statistics
 
@@ -47,11 +50,12 @@ class StandIn:
     """What the input wants of its node; its worker works at once."""
 
     paused, sensor_group, steady_clock = False, None, None
+    post = SegvladNode.post
 
     def __init__(self):
         self.now_s, self.problems, self.client, self.timer = 0.0, [], Client(), Timer()
         self.statistics = Statistics(self.steady_s)
-        self.worker = SimpleNamespace(post=lambda job: job())
+        self.worker = SimpleNamespace(post=lambda job, newest='': job())
 
     def steady_s(self):
         return self.now_s
@@ -68,6 +72,11 @@ class StandIn:
     def create_timer(self, period_s, callback, **options):
         self.poll = callback
         return self.timer
+
+    def poll_again(self, times):
+        for _ in range(times):
+            self.now_s += POLL_S
+            self.poll()
 
     def create_subscription(self, kind, topic, callback, *args, **options):
         setattr(self, {'keyframes': 'receive', 'removed_keyframes': 'receive_removed'}[topic], callback)
@@ -86,8 +95,9 @@ def added(node):
     def remove(ids):
         for identity in ids:
             added.remove(identity.index)
-    KeyframeInput(node, FINGERPRINT, lambda keyframe: {}, lambda keyframe: added.append(keyframe.id.index),
-                  remove).open()
+    node.keyframes = KeyframeInput(node, FINGERPRINT, lambda keyframe: {},
+                                   lambda keyframe: added.append(keyframe.id.index), remove)
+    node.keyframes.open()
     return added
 
 
@@ -98,6 +108,11 @@ def message(index, passed_over=False):
 def answer(index):
     return SimpleNamespace(result=lambda: SimpleNamespace(
         success=True, message='', descriptor=message(index), gone=False))
+
+
+def refusal(gone=False):
+    return SimpleNamespace(result=lambda: SimpleNamespace(
+        success=False, message='not in the map', descriptor=None, gone=gone))
 
 
 @pytest.mark.fault('topic', 'the answer of a service is lost', 'asked again; two answers count once')
@@ -120,8 +135,9 @@ def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added
 @pytest.mark.fault('topic', 'the node that has a keyframe is gone', 'after five seconds it is given up, and said')
 def test_without_any_answer_it_is_given_up_in_words(node, added):
     node.receive(message(2))
-    node.now_s = PATIENCE_S + 0.1
-    node.poll()
+    node.poll_again(PATIENCE)
+    assert (added, node.problems) == ([], [])
+    node.poll_again(1)
     assert added == [2]
     assert node.problems == ['keyframe 1 never came: the service get_keyframe does not answer']
 
@@ -136,10 +152,108 @@ def test_what_the_map_passes_over_or_has_lost_is_no_gap(node, added):
     node.now_s = 0.1
     node.poll()
     assert node.client.asked == [4]
-    node.client.done(SimpleNamespace(result=lambda: SimpleNamespace(
-        success=False, message='not in the map', descriptor=None, gone=True)))
+    node.client.done(refusal(gone=True))
     assert added == [1, 3, 5]
     assert node.statistics.snapshot().counts.gaps == 0
     node.receive_removed(to_removed_keyframes([make_keyframe(3).id], 'map', 0))
     assert added == [1, 5]
     assert node.problems == []
+
+
+@pytest.mark.parametrize('change', [lambda keyframes: keyframes.forget(),
+                                    lambda keyframes: keyframes.known([make_keyframe(1).id])])
+def test_an_answer_that_comes_when_another_map_is_there_says_nothing(node, added, change):
+    """A keyframe that nobody waits for any more counted as lost, or was an error of the worker."""
+    node.receive(message(2))
+    node.poll()
+    change(node.keyframes)
+    node.client.done(refusal())
+    assert node.problems == []
+    assert node.statistics.snapshot().counts.gaps == 0
+    node.receive(message(4))
+    node.poll()
+    assert node.client.asked[-1] == node.keyframes.follower.missing()[2]
+
+
+class Busy:
+    """Gives a node a real worker, and the worker something that takes until the test ends it."""
+
+    def __init__(self, node):
+        self.worker = node.worker = Worker(lambda item: None, on_error=lambda error: node.report(repr(error)))
+
+    def begin(self):
+        begun, self._end = threading.Event(), threading.Event()
+        self.worker.post(lambda: begun.set() or self._end.wait())
+        begun.wait()
+
+    def end(self):
+        self._end.set()
+        self.worker.flush()
+
+
+@pytest.fixture
+def busy(node):
+    busy = Busy(node)
+    yield busy
+    busy.end()
+    busy.worker.stop()
+
+
+def test_a_busy_worker_gives_up_nothing_and_refuses_nothing(node, added, busy):
+    """Each poll took a place in the queue, which was full after ten seconds; an answer that waited came too late."""
+    node.receive(message(2))
+    busy.worker.flush()
+    node.poll_again(1)
+    busy.worker.flush()
+    assert node.client.asked == [1]
+    busy.begin()
+    node.poll_again(100)
+    node.client.done(answer(1))
+    node.receive(message(3))
+    node.poll_again(100)
+    busy.end()
+    assert added == [1, 2, 3]
+    assert node.problems == []
+
+
+def test_an_answer_for_which_there_is_no_room_is_asked_for_again(node, added, busy):
+    """It was a traceback in the executor."""
+    node.receive(message(2))
+    busy.worker.flush()
+    node.poll_again(1)
+    busy.worker.flush()
+    busy.begin()
+    for _ in range(100):
+        busy.worker.post(lambda: None)
+    node.client.done(answer(1))
+    assert node.problems == ['keyframe 1 not used: 100 requests wait already: try again later']
+    busy.end()
+    node.now_s += ASK_AGAIN_S
+    node.poll_again(1)
+    busy.worker.flush()
+    assert node.client.asked == [1, 1]
+    node.client.done(answer(1))
+    busy.worker.flush()
+    assert added == [1, 2]
+
+
+def test_a_pause_gives_up_nothing(node, added):
+    node.receive(message(2))
+    node.poll_again(1)
+    node.paused = True
+    node.client.done(answer(1))
+    node.poll_again(2 * PATIENCE)
+    node.paused = False
+    node.poll_again(1)
+    assert (added, node.client.asked, node.problems) == ([], [1, 1], [])
+    node.client.done(answer(1))
+    assert added == [1, 2]
+
+
+def test_what_comes_while_the_node_is_cleaned_up_is_dropped(node, added):
+    node.receive(message(2))
+    node.worker = None
+    node.receive(message(3))
+    node.receive_removed(to_removed_keyframes([make_keyframe(1).id], 'map', 0))
+    node.poll_again(1)
+    assert (added, node.problems) == ([], [])

@@ -111,6 +111,20 @@ def test_depth_images_are_lost_by_themselves(statistics):
     assert (values(status)['images lost'], values(status)['depth images lost']) == ('0', '3')
 
 
+def test_all_that_is_wrong_is_said_the_worst_first(statistics):
+    for what in ('images', 'depth_images'):
+        statistics.lost(what, 3)
+        statistics.came(what)
+    statistics.passed()
+    for _ in range(3):
+        statistics.dropped()
+    limits = {**PARAMETERS, 'diagnostics.drop_ratio_error': 0.5}
+    status = told(IMAGES, statistics.snapshot(), limits)
+    assert (status.level, status.message) == (
+        DiagnosticStatus.ERROR, '75% of the images are dropped; 75% of the images are lost before they reach this '
+        'node: pray; 75% of the depth images are lost before they reach this node: hope')
+
+
 @pytest.mark.parametrize('tells', [False, True])
 def test_stamps_tell_of_losses_where_the_middleware_does_not(statistics, tells):
     if tells:
