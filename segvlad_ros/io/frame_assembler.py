@@ -16,6 +16,7 @@ import numpy as np
 from segvlad_ros.geometry import compose
 from segvlad_ros.io import image_codec
 from segvlad_ros.io.camera_info import camera_model
+from segvlad_ros.io.image_file import read_usable
 from segvlad_ros.io.masks import fitted
 from segvlad_ros.io.odometry_pieces import OdometryPose
 from segvlad_ros.io.stamps import stamp_ns
@@ -78,7 +79,7 @@ class BuiltinDecoder:
     def decode_mask(self, message: Any) -> np.ndarray:
         """(height, width) bool, True where the image is used, of an Image (mono8, 8UC1) or CompressedImage (PNG)."""
         if not hasattr(message, 'encoding'):
-            return image_codec.decode_compressed(message.data).any(axis=2)
+            return read_usable(bytes(message.data), image_codec.MAX_PIXELS)
         if message.encoding not in ('mono8', '8UC1'):
             raise SegvladError(f'encoding {message.encoding!r} is no mask; publish mono8, 0 where the image is covered')
         return image_codec.decode_array(**_raw_fields(message)) != 0

@@ -42,6 +42,11 @@ def mask(frame_id='camera', size=SIZE, covered=slice(0, 0), value=255):
     return image(frame_id, 'mono8', pixels)
 
 
+def png_mask(pixels):
+    return SimpleNamespace(header=header(), format='mono8; png compressed',
+                           data=cv2.imencode('.png', pixels)[1].tobytes())
+
+
 def camera_info(frame_id='camera', **changes):
     k = [50.0, 0, 32, 0, 50, 24, 0, 0, 1]
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
@@ -88,6 +93,7 @@ def test_what_belongs_together():
     ({'mask': mask('depth_camera')}, 'mask', "mask not used: its frame_id is 'depth_camera'"),
     ({'mask': mask(size=(64, 30))}, 'mask', 'it has 64 x 30 pixels, the image 64 x 48: a mask has the size'),
     ({'mask': image(encoding='rgb8')}, 'mask', "encoding 'rgb8' is no mask; publish mono8"),
+    ({'mask': png_mask(np.zeros((48, 64, 4), np.uint8))}, 'mask', 'mask not used: it has transparent pixels'),
     ({'camera_info': camera_info('right_camera')}, 'camera_info', "its frame_id is 'right_camera'"),
     ({'camera_info': camera_info(width=128, height=96)}, 'camera_info', 'is of 128 x 96 pixels, the image has 64 x 48'),
     ({'camera_info': camera_info(distortion_model='equidistant', d=[0.1] * 5)}, 'camera_info', 'D has 5 values')])
@@ -122,9 +128,8 @@ def test_masks_static_and_of_one_image(value):
     assert both[:40, 16:].all() and both.sum() == 40 * 48
     assert rig.said == []
     assert Rig().frame().mask is None
-    png = SimpleNamespace(header=header(), format='mono8; png compressed', data=cv2.imencode(
-        '.png', someone.astype(np.uint8) * value)[1].tobytes())
-    assert np.array_equal(Rig().frame(mask=png).mask, someone)
+    for kind in (np.uint8, np.uint16):
+        assert np.array_equal(Rig().frame(mask=png_mask(someone.astype(kind) * kind(value))).mask, someone)
 
 
 @pytest.mark.fault('camera', 'a static mask that does not fit the images',
