@@ -5,7 +5,9 @@ stay behind. Nothing here imports ``launch`` before a launch file asks for it.
 """
 from __future__ import annotations
 
+import atexit
 import json
+import re
 import tempfile
 import uuid
 from pathlib import Path
@@ -132,10 +134,15 @@ def _full_name(outer_namespace: str, namespace: str, name: str) -> str:
 
 
 def _written(node: str, parameters: dict[str, Any]) -> str:
-    """A parameter file with these values, each of the type that it has here.
+    """A parameter file with these values, each of the type that it has here; it stays while launch runs, for respawn.
 
     launch_ros would write the name of a map as YAML without quotes, and rcl read y, 7 or off as what they are in YAML.
     """
+    text = json.dumps({node: {'ros__parameters': parameters}}, ensure_ascii=False)
+    # JSON is YAML, and quotes every string; but rcl refuses what JSON escapes as two halves of 16 bits, and unescaped
+    # the line ends of Unicode would be folded.
+    text = re.sub('[^ -~]', lambda match: f'\\U{ord(match[0]):08x}', text)
     with tempfile.NamedTemporaryFile('w', prefix='segvlad_ros_', suffix='.yaml', delete=False) as file:
-        json.dump({node: {'ros__parameters': parameters}}, file)  # JSON is YAML, and quotes every string
+        file.write(text)
+    atexit.register(Path(file.name).unlink, missing_ok=True)
     return file.name

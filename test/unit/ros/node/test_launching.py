@@ -1,10 +1,14 @@
 """Launch files: every argument is described and reaches its node; what cannot start is found first."""
 import ast
+import os
 import runpy
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from checkout_prefix import ROOT, add_executable, make_prefix
 
@@ -178,6 +182,34 @@ def test_a_name_stays_a_string(text, prefix):
     parameters = yaml.safe_load(content)['/site/robot1/map_builder']['ros__parameters']
     assert parameters['map'] == text
     assert '"map": "' in content
+
+
+@pytest.mark.parametrize('text', [
+    'office 🏠', '𝔘', '"', 'say "hi"', 'a\\b', '\\', '\\ud83c\\udfe0', 'two\nlines', 'a\u2028b', 'a\x85b', '\x7f',
+    '\ufeff', ' ', '-', '-r __ns:=/x', 'y', '1e5', '0x1f', '{a: b}', '%', '@', '!int 7', '# no', '地図'])
+def test_rcl_reads_the_very_string(text, prefix):
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    wanted, = planned(nodes, values(nodes, map=text))
+    context = rclpy.Context()
+    rclpy.init(context=context, args=['--ros-args', '--params-file', wanted['parameters'][1]])
+    try:
+        node = rclpy.create_node('map_builder', context=context, enable_rosout=False, start_parameter_services=False)
+        assert node.declare_parameter('map', '').value == text
+        node.destroy_node()
+    finally:
+        context.try_shutdown()
+
+
+def test_parameter_files_go_with_the_launch(prefix):
+    """Not before: a node that launch starts again reads its file again."""
+    code = ('from test_launching import *\n'
+            'nodes = nodes_of(ROOT / "launch" / "slam.launch.py")\n'
+            'print([Path(wanted["parameters"][1]).is_file() for wanted in planned(nodes, values(nodes))])')
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, 'TMPDIR': str(prefix), 'PYTHONPATH': paths}
+    done = subprocess.run([sys.executable, '-c', code], check=True, text=True, capture_output=True, env=environment)
+    assert done.stdout.split() == ['[True,', 'True,', 'True]']
+    assert not [*prefix.glob('segvlad_ros_*')]
 
 
 def test_a_launch_is_one_run(prefix):
