@@ -43,11 +43,12 @@ test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
 	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m "slam and not long"
 
-test-launch:  ## ros2 launch, ros2 lifecycle, bond and TF with the real packages, built from their sources (from GitHub)
+test-launch:  ## ros2 launch, ros2 lifecycle, bond, TF and keystores with the real packages, from their sources (on GitHub)
 	@VENV=$(VENV) .ci/setup dev slam
 	VENV=$(VENV) .ci/launch-tools build/launch-tools
 	. build/launch-tools/setup.bash && SEGVLAD_REQUIRE_LAUNCH=1 $(BIN)/pytest test/nodes/test_launch.py \
-	  test/nodes/test_bond.py test/nodes/test_pose_graph_node.py test/unit/ros/node/test_launching.py
+	  test/nodes/test_bond.py test/nodes/test_pose_graph_node.py test/nodes/test_security.py \
+	  test/unit/ros/node/test_launching.py
 
 test-fleet:  ## the tests of the place database of many robots (Milvus, embedded)
 	@VENV=$(VENV) .ci/setup dev fleet

@@ -28,8 +28,9 @@ def as_page(results: Mapping[str, Any], about: str, where: dict) -> str:
          if column in row['columns'])), '']
     lines += [verdict(rows), '', NOT_RUN, '', '## What they cost, and wide baselines', '',
               'Stages overlap; milliseconds are wall time, medians of what '
-              '`segvlad benchmark preset` does. Coverage: of the images by segments, in brackets by masks of the '
-              'network alone.', '',
+              '`segvlad benchmark preset` does: of the presets that are shipped with made images, see '
+              'preset_costs.md, of the other rows with images of the office. Coverage and kB are of the office; '
+              'coverage: of the images by segments, in brackets by masks of the network alone.', '',
               *table(('description', 'wide baselines, recall@1', 'segments, coverage', 'describe, ms', 'stages, ms',
                       'kB a keyframe', ''), (_costs(name, row) for name, row in rows.items())), '']
     if results['settings']:

@@ -15,6 +15,8 @@ from segvlad_ros.io.checkpoint_conversion import load_parameters, parameters_of,
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.lighterglue_graph import FEATURE_WIDTH, LAYERS, WIDTH, lighterglue_model
 
+NEEDED = ('torch', 'onnx', 'onnxruntime')
+
 _PREFIX = 'matcher.'
 _LEFT_OUT = 'token_confidence.'  # when to leave layers out
 _CHECKED_COUNTS = ((300, 200), (7, 60), (1, 1))  # keypoints of the two images

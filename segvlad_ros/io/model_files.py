@@ -78,9 +78,13 @@ def open_session(path: Path, device: str = 'cpu') -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # its threads wait without burning cores
     try:
-        return runtime.InferenceSession(str(path), options, providers=[provider])
+        session = runtime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime raises kinds of its own
         raise SegvladError(f'model {path} cannot be loaded by ONNX Runtime ({said_by(error, 160)})') from error
+    if provider not in session.get_providers():  # it says so in its log, and goes on with the CPU
+        raise SegvladError(f'model {path}: ONNX Runtime cannot use its {provider}: see that CUDA and cuDNN are those '
+                           'that this onnxruntime-gpu is built for, or use device cpu')
+    return session
 
 
 def load_torchscript(path: Path, device: str = 'cpu') -> Model:

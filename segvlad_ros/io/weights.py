@@ -213,6 +213,17 @@ def verify(path: Path, entry: PublishedFile | None = None, pins: Path | None = N
     return f'SHA-256 unchanged since the first verification ({pins})'
 
 
+def verify_known(path: Path, entry: Weights) -> str:
+    """As :func:`verify`, of a file that weights would be made to: it is not taken for them because of its name.
+
+    :raises SegvladError: also where no digest is published and none was noted
+    """
+    if not entry.sha256 and entry.name not in _read_pins(path.parent / PINS):
+        raise SegvladError(f'{path} is there already, and no digest of it is noted: remove it, or, if you know that it '
+                           'is good, note its digest by "segvlad weights verify"')
+    return verify(path, entry)
+
+
 def _check_shape(path: Path, entry: PublishedFile | None) -> None:
     """What can be said without reading the whole file: size, kind, and whether its end is there."""
     size = path.stat().st_size

@@ -16,6 +16,8 @@ from segvlad_ros.io.checkpoint_conversion import load_parameters, parameters_of,
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.xfeat_graph import xfeat_model
 
+NEEDED = ('torch', 'onnx', 'onnxruntime')
+
 _CELL = 8  # of features, and of what the keypoint head sees at once, pixels
 _LEFT_OUT = 'fine_matcher.'
 _CHECKED_SIZES = ((640, 480), (96, 160), (320, 256))  # width, height

@@ -20,6 +20,8 @@ from segvlad_ros.segmentation.sam_checkpoint import IMAGE_ENCODER, load_sam
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
+NEEDED = ('torch', 'segment_anything', 'onnx', 'onnxruntime')
+
 ENCODER, DECODER = 'dist/encoder.onnx', 'dist/sam.onnx'
 """The files in the package."""
 

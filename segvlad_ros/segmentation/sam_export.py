@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.io.model_files import DATA_SUFFIX
 from segvlad_ros.io.onnx_export import export_function, export_onnx
 from segvlad_ros.segmentation.sam_decoder import PointDecoder
 from segvlad_ros.segmentation.sam_onnx import files_of
@@ -18,7 +19,7 @@ _POINTS = 8
 
 
 def export_sam(sam: Any, path: Path) -> float:
-    """Write all files, or none.
+    """Write all files, when all are made.
 
     :param sam: a ``segment_anything.modeling.Sam`` on the CPU, in evaluation mode
     :param path: of the encoder; the others stand beside it, see :func:`segvlad_ros.segmentation.sam_onnx.files_of`
@@ -49,8 +50,12 @@ def export_sam(sam: Any, path: Path) -> float:
             export_function(points, prompts, written[1], outputs=('quality', 'embeddings', 'tokens'),
                             any_number={'points'}),
             export_function(masks, drawing, written[2], outputs=('logits',), any_number={'tokens', 'embeddings'}))
-        for file in Path(folder).iterdir():
-            os.replace(file, path.with_name(file.name))
+        for file in written:
+            for name in (file.name, file.name + DATA_SUFFIX):
+                if (made := file.with_name(name)).is_file():
+                    os.replace(made, path.with_name(name))
+                else:
+                    path.with_name(name).unlink(missing_ok=True)  # of another network, which these files had before
     return least
 
 

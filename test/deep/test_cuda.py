@@ -12,16 +12,20 @@ import torch
 from gpu_keyframe import mask_agreement
 from small_dinov2 import small_dinov2
 from small_gsv_cities import save_gsv_cities
-from small_models import image_at, real_image, save_preset, small_sam
+from small_models import image_at, real_image, save_mobile_sam, save_preset, small_sam
 
 from segvlad_ros.features.dinov2 import Dinov2Extractor
+from segvlad_ros.io.onnx_export import MIN_COSINE
 from segvlad_ros.mapping.exact_search import uses_gpu
 from segvlad_ros.mapping.segment_index import SegmentIndex
 from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.segmentation.sam import SamSegmenter
+from segvlad_ros.segmentation.sam_checkpoint import load_sam
+from segvlad_ros.segmentation.sam_export import export_sam
 from segvlad_ros.segmentation.sam_grid import SamGridSettings
+from segvlad_ros.segmentation.sam_onnx import OnnxSamSegmenter
 from segvlad_ros.training.batches import image_of_side
 from segvlad_ros.training.fine_tuning import FineTuning
 from segvlad_ros.training.gsv_cities import street_places
@@ -33,6 +37,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='this mach
 
 # looser than the stock thresholds, which would leave too few random masks
 SETTINGS = SamGridSettings(points_per_side=16, iou_threshold=0.8, stability_threshold=0.8, nms_threshold=0.95)
+SIDE = 256  # of small networks, pixels
 DINOV2 = small_dinov2(width=128, depth=4, swiglu=True, side=5)
 
 
@@ -43,6 +48,14 @@ def cosines(first, second):
 
 def on_host(masks: Masks) -> Masks:
     return Masks(masks.masks.cpu().numpy(), masks.quality)
+
+
+def assert_same_masks(here, there):
+    agreement = mask_agreement(here, there, CellGrid(640, 480, 14))
+    assert len(here) > 15
+    assert abs(agreement['count_difference']) <= 0.05 * len(here)
+    assert agreement['matched_at_0.9'] >= 0.95
+    assert agreement['mean_iou'] >= 0.99
 
 
 @pytest.fixture(scope='module')
@@ -60,13 +73,36 @@ def frames():
 def test_masks_are_those_of_the_cpu(number, mode):
     """Sums of a GPU are rounded in another order: few masks with a pixel at the threshold may differ."""
     image = image_at(real_image(f'hololens_office/images/{number:04d}.jpg'))
-    here = SamSegmenter(small_sam(1, side=256), mode='stock', settings=SETTINGS).segment(image)
-    there = SamSegmenter(small_sam(1, side=256).to('cuda'), mode=mode, settings=SETTINGS).segment(image)
+    here = SamSegmenter(small_sam(1, side=SIDE), mode='stock', settings=SETTINGS).segment(image)
+    there = SamSegmenter(small_sam(1, side=SIDE).to('cuda'), mode=mode, settings=SETTINGS).segment(image)
     assert there.masks.device.type == 'cuda'
-    agreement = mask_agreement(on_host(here), on_host(there), CellGrid(640, 480, 14))
-    assert abs(agreement['count_difference']) <= 0.05 * len(here)
-    assert agreement['matched_at_0.9'] >= 0.95
-    assert agreement['mean_iou'] >= 0.99
+    assert_same_masks(on_host(here), on_host(there))
+
+
+@pytest.fixture(scope='module')
+def mobile_sam(tmp_path_factory):
+    return save_mobile_sam(tmp_path_factory.mktemp('mobile'))
+
+
+@pytest.mark.parametrize('mode', ['grid', 'stock'])
+def test_masks_of_mobile_sam_are_those_of_the_cpu(mobile_sam, frames, mode):
+    here, there = (SamSegmenter(load_sam(mobile_sam, image_size=SIDE).to(device), mode=mode, settings=SETTINGS)
+                   .segment(frames[1]) for device in ('cpu', 'cuda'))
+    assert there.masks.device.type == 'cuda'
+    assert_same_masks(on_host(here), on_host(there))
+
+
+def test_onnx_runtime_finds_on_the_gpu_what_it_finds_on_the_cpu(mobile_sam, frames, tmp_path):
+    runtime = pytest.importorskip('onnxruntime', reason='needs the extra onnx')
+    if 'CUDAExecutionProvider' not in runtime.get_available_providers():
+        pytest.skip('needs onnxruntime-gpu')
+    path = tmp_path / 'small.onnx'
+    export_sam(load_sam(mobile_sam, image_size=SIDE), path)
+    here, there = (OnnxSamSegmenter(path, device=device, settings=SETTINGS).segment(frames[1])
+                   for device in ('cpu', 'cuda'))
+    assert cosines(here.embedding.reshape(len(here.embedding), -1).T,
+                   there.embedding.reshape(len(there.embedding), -1).T).min() > MIN_COSINE
+    assert_same_masks(here, there)
 
 
 @pytest.mark.parametrize(('precision', 'least'), [('float32', 0.99999), ('bfloat16', 0.999)])

@@ -169,6 +169,16 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, content):
         assert '\n' not in str(refusal.value)
 
 
+def test_a_gpu_that_onnx_runtime_cannot_use_is_not_replaced_by_the_cpu(models, monkeypatch):
+    """Where CUDA's libraries are not those that it was built for it offers the provider, and runs without it."""
+    import onnxruntime
+    offered = ['CUDAExecutionProvider', *onnxruntime.get_available_providers()]
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: offered)
+    with warnings.catch_warnings(), pytest.raises(SegvladError, match='cannot use its CUDAExecutionProvider: see'):
+        warnings.simplefilter('ignore')
+        load_onnx(models / 'pooled.onnx', 'cuda')
+
+
 def test_weights_elsewhere_are_refused(models, tmp_path):
     """The digest covers FILE.onnx and FILE.onnx.data; a model must not read anything else."""
     shutil.copy(models / 'external.onnx.data', tmp_path / 'other.bin')

@@ -53,7 +53,8 @@ def test_launched_nodes_are_put_into_their_enclaves():
 @pytest.fixture(scope='module')
 def keystore(domain, tmp_path_factory):
     """One that the real tool makes of our policy, for this domain."""
-    pytest.importorskip('sros2', reason='needs the Python package of SROS 2')
+    if not os.environ.get('SEGVLAD_REQUIRE_LAUNCH'):
+        pytest.importorskip('sros2', reason='no wheel has it: see .ci/launch-tools')
     from sros2.api._artifact_generation import generate_artifacts
     path = tmp_path_factory.mktemp('keystore')
     path.rmdir()

@@ -1,9 +1,11 @@
 """Weights made of packages: whatever form the package has, whatever is wrong with it, and from a server on loopback."""
 import gzip
 import hashlib
+import importlib
 import io
 import json
 import os
+import sys
 import tarfile
 import zipfile
 from pathlib import PurePosixPath
@@ -14,7 +16,7 @@ from file_server import serving
 from segvlad_ros.cli import main
 from segvlad_ros.io import weight_packages
 from segvlad_ros.io.weights import CATALOGUE, PINS, Member, Package, PublishedFile, Weights, sha256_of
-from segvlad_ros.pipeline.weight_conversions import CONVERSIONS, conversion_of, fetch_weights, import_weights
+from segvlad_ros.pipeline.weight_conversions import CONVERSIONS, fetch_weights, import_weights
 from segvlad_ros.types import SegvladError
 
 MEMBERS = {'dist/first.bin': b'first' * 1000, 'dist/second.bin': b'second' * 999}
@@ -37,12 +39,18 @@ def tgz(members, root='package/'):
     return data.getvalue()
 
 
-def whl(members, root='package/'):
+def whl(members, root='package/', packing=zipfile.ZIP_DEFLATED):
     data = io.BytesIO()
-    with zipfile.ZipFile(data, 'w', zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(data, 'w', packing) as archive:
         for name, content in members.items():
             archive.writestr(root + name, content)
     return data.getvalue()
+
+
+def spoilt(package):
+    """A package whose first member cannot be unpacked."""
+    at = package.index(b'first.bin') + len('first.bin') + 20
+    return package[:at] + bytes(byte ^ 0xff for byte in package[at:at + 8]) + package[at + 8:]
 
 
 ARCHIVE = tgz(MEMBERS)  # once: the time is in it
@@ -120,6 +128,9 @@ def linked():
     (ARCHIVE[:-60], 'damaged or truncated'),
     (whl(MEMBERS)[:-60], 'damaged or truncated'),
     (gzip.compress(b'x' * 5000), 'damaged or truncated'),
+    (spoilt(whl(MEMBERS, packing=zipfile.ZIP_LZMA)), 'packed in a way that PyPI does not allow'),
+    (spoilt(whl(MEMBERS, packing=zipfile.ZIP_BZIP2)), 'packed in a way that PyPI does not allow'),
+    (spoilt(whl(MEMBERS)), 'damaged or truncated'),
     (b'<!doctype html>', 'neither'),
     (b'', 'neither'),
 ])
@@ -175,6 +186,19 @@ def test_what_is_there_is_kept_and_noticed_when_it_changed(joined, given, tmp_pa
     assert import_weights(joined, package, tmp_path).read_bytes() == MADE
 
 
+def test_a_file_is_not_taken_for_weights_because_of_its_name(joined, given, tmp_path):
+    folder = tmp_path / 'weights'
+    folder.mkdir()
+    (folder / 'joined.pt').write_bytes(b'of somebody')
+    with pytest.raises(SegvladError, match=r'joined\.pt is there already, and no digest of it is noted: remove it'):
+        import_weights(joined, given(ARCHIVE), folder)
+    with serving(ARCHIVE) as server, pytest.raises(SegvladError, match='no digest of it is noted'):
+        fetch_weights(joined, folder, url=server.url)
+    assert [path.name for path in folder.iterdir()] == ['joined.pt']
+    assert main(['weights', 'verify', 'joined', '--folder', str(folder)]) == 0  # whoever knows that it is good says so
+    assert import_weights(joined, given(ARCHIVE), folder).read_bytes() == b'of somebody'
+
+
 def test_weights_that_are_published_themselves_have_no_package(given, tmp_path, capsys):
     assert main(['weights', 'import', 'sam_vit_b', str(given(ARCHIVE)), '--folder', str(tmp_path)]) == 2
     assert 'segvlad weights fetch sam_vit_b' in capsys.readouterr().err
@@ -201,12 +225,33 @@ def test_another_package_from_the_server_is_refused(joined, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_downloaded_that_cannot_be_converted(joined, tmp_path, monkeypatch):
-    monkeypatch.delitem(CONVERSIONS, 'joined')
+def test_a_package_that_was_there_before_stays(joined, tmp_path):
+    (tmp_path / 'joined-1.0.tgz').write_bytes(ARCHIVE)
     with serving(ARCHIVE) as server:
+        assert fetch_weights(joined, tmp_path, url=server.url).read_bytes() == MADE
+        assert server.starts == []
+    assert (tmp_path / 'joined-1.0.tgz').read_bytes() == ARCHIVE
+
+
+def test_nothing_is_downloaded_that_cannot_be_converted(joined, tmp_path, monkeypatch):
+    with serving(ARCHIVE) as server:
+        monkeypatch.setattr(sys.modules[__name__], 'NEEDED', ('torch',), raising=False)
+        monkeypatch.setitem(sys.modules, 'torch', None)  # what an import finds where it is not installed
+        with pytest.raises(SegvladError, match='torch cannot be imported .* pip install'):
+            fetch_weights(joined, tmp_path, url=server.url)
+        monkeypatch.delitem(CONVERSIONS, 'joined')
         with pytest.raises(SegvladError, match='this version makes no joined.pt'):
             fetch_weights(joined, tmp_path, url=server.url)
         assert server.starts == []
+
+
+@pytest.mark.parametrize('name', sorted(set(CONVERSIONS) - {'joined'}))
+def test_a_conversion_says_what_it_needs(name):
+    """Before a long download."""
+    module, _, function = CONVERSIONS[name].partition(':')
+    made_by = importlib.import_module(module)
+    assert callable(getattr(made_by, function))
+    assert {'torch', 'onnx', 'onnxruntime'} <= set(made_by.NEEDED)
 
 
 def test_the_command_imports_lists_and_verifies(given, tmp_path, capsys):
@@ -244,8 +289,6 @@ def test_the_catalogue_knows_all_of_its_packages():
             path = PurePosixPath(member.path)
             assert not path.is_absolute()
             assert '..' not in path.parts
-    for name in CONVERSIONS:
-        assert callable(conversion_of(CATALOGUE[name]))
 
 
 def test_a_digest_of_the_catalogue_is_no_pin(joined, given, tmp_path):

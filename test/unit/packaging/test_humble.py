@@ -13,7 +13,6 @@ FILES = sorted(path for folder in ('segvlad_ros', 'launch') for path in (ROOT / 
 MENDED = {  # what Humble has not, and what is done there
     'events.py': {'PublisherEventCallbacks(matched=)', 'a member .current_count_change',
                   'a member .get_publisher_count'},
-    'run.py': {'shutdown(wait=)'},  # that of concurrent.futures
 }
 
 
