@@ -137,7 +137,7 @@ def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
 
 def _is_transparent(image: Image.Image) -> bool:
     """Whether any pixel is; an alpha channel that is opaque everywhere says nothing."""
-    if not image.has_transparency_data:
+    if image.mode not in ('LA', 'PA', 'RGBA', 'RGBa') and 'transparency' not in image.info:
         return False
     if image.mode.startswith('I'):  # grey of 16 bits, one value of which is transparent
         return True

@@ -59,6 +59,9 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / 'text.png').write_text('no image')
     with pytest.raises(SegvladError, match='text.png'):
         read_mask(tmp_path / 'text.png')
+    without_palette = png(tmp_path / 'no_palette.png', half()[..., None], colour_type=3)
+    with pytest.raises(SegvladError, match='no_palette.png: .*palette'):
+        read_mask(without_palette)
     with pytest.raises(SegvladError, match='mask a.png has 160 x 120 pixels, the image 160 x 100'):
         fitted(half() > 0, (100, 160, 3), 'mask a.png')
 
@@ -82,12 +85,12 @@ def test_sixteen_bits_of_grey_beside_an_alpha_channel(tmp_path):
 
 
 def png(path, pixels, colour_type):
-    """A PNG of 16 bits, of a kind that no library here writes."""
+    """A PNG of a kind that no library here writes."""
     def chunk(kind, data):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     height, width = pixels.shape[:2]
     rows = b''.join(b'\0' + row.tobytes() for row in pixels)
-    head = struct.pack('>IIBBBBB', width, height, 16, colour_type, 0, 0, 0)
+    head = struct.pack('>IIBBBBB', width, height, 8 * pixels.itemsize, colour_type, 0, 0, 0)
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows))
                      + chunk(b'IEND', b''))
     return path
