@@ -63,7 +63,7 @@ test-report:  ## the tests of reports in headless Chromium (brings it with apt w
 	@.ci/chromium
 	SEGVLAD_REQUIRE_CHROMIUM=1 $(BIN)/pytest -m "browser and not long"
 
-test-long:  ## hours: all of the fuzzing, a simulated day, kill loops, whole drives with the SLAM back-end
+test-long:  ## an hour or more: a simulated day, all of the fuzzing (minutes), kill loops, whole drives with the SLAM back-end
 	@VENV=$(VENV) .ci/setup dev slam fleet cluster
 	SEGVLAD_REQUIRE_FLEET=1 SEGVLAD_REQUIRE_CLUSTER=1 $(BIN)/pytest -m long
 

@@ -16,6 +16,7 @@ import numpy as np
 from segvlad_ros.geometry import compose
 from segvlad_ros.io import image_codec
 from segvlad_ros.io.camera_info import camera_model
+from segvlad_ros.io.image_file import read_usable
 from segvlad_ros.io.masks import fitted
 from segvlad_ros.io.odometry_pieces import OdometryPose
 from segvlad_ros.io.stamps import stamp_ns
@@ -23,7 +24,7 @@ from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError
 
 logger = logging.getLogger(__name__)
 
-# An image that is not of its camera_info's size may still be recognised, but not one with so many times its pixels.
+# A depth image or mask need not be of its image's size, but it has no more than so many times its pixels.
 _FAR_LARGER = 16
 # image_rect, image_rect_color, left/rectified/image: image_proc's names of rectified images, and others' like them.
 _RECTIFIED_NAME = re.compile(r'(^|[/_])rect(ified)?([/_]|$)')
@@ -39,8 +40,7 @@ class InputSettings:
     :ivar rectified: the images are rectified, and fit P of their camera_info; those of a topic that is called so are
     :ivar image_bits: of the camera, in images of 16 bits, see :func:`segvlad_ros.io.image_codec.to_8_bits`
     :ivar ignore_frame_ids: depth, mask and camera_info belong to the image although their frame_id is another
-    :ivar max_megapixels: larger images are refused before they are decoded, and those of a camera whose camera_info
-        knows far fewer pixels
+    :ivar max_megapixels: larger images are refused before they are decoded
     :ivar mask: (h, w) bool, what of each image is used, as all but the robot's own body; None: all
     """
 
@@ -78,7 +78,7 @@ class BuiltinDecoder:
     def decode_mask(self, message: Any) -> np.ndarray:
         """(height, width) bool, True where the image is used, of an Image (mono8, 8UC1) or CompressedImage (PNG)."""
         if not hasattr(message, 'encoding'):
-            return image_codec.decode_compressed(message.data).any(axis=2)
+            return read_usable(bytes(message.data), image_codec.MAX_PIXELS)
         if message.encoding not in ('mono8', '8UC1'):
             raise SegvladError(f'encoding {message.encoding!r} is no mask; publish mono8, 0 where the image is covered')
         return image_codec.decode_array(**_raw_fields(message)) != 0
@@ -137,7 +137,7 @@ class FrameAssembler:
         stamp, frame_id = stamp_ns(image), image.header.frame_id
         if stamp <= 0:
             raise SegvladError('its stamp is zero: the camera driver must fill header.stamp')
-        rgb = self.decode(image, camera_info)
+        rgb = self.decode(image)
         model = self._or_nothing('camera_info', camera_info, self._camera_model, frame_id, rgb.shape)
         metres = self._or_nothing('depth', depth, self._depth, frame_id, rgb.shape)
         pose, piece = (None, None) if odometry is None else (self._base_pose(odometry, stamp), odometry.piece)
@@ -161,19 +161,13 @@ class FrameAssembler:
     def _static_mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
         return None if self._settings.mask is None else fitted(self._settings.mask, shape, 'mask')
 
-    def decode(self, image: Any, camera_info: Any = None) -> np.ndarray:
-        """(height, width, 3) uint8 RGB of an image that is not larger than the camera can be.
+    def decode(self, image: Any) -> np.ndarray:
+        """(height, width, 3) uint8 RGB of an image.
 
-        :param camera_info: that of the camera, or None
-        :raises SegvladError: it is larger, or cannot be decoded
+        :raises SegvladError: it has more than ``max_megapixels``, or cannot be decoded
         """
-        most, reason = self._settings.max_megapixels * 1e6, f'max_megapixels is {self._settings.max_megapixels:g}'
-        if camera_info is not None and camera_info.width * camera_info.height and self._belongs(
-                camera_info, image.header.frame_id):
-            by_info = _FAR_LARGER * camera_info.width * camera_info.height
-            if by_info < most:
-                most, reason = by_info, f'its camera_info is of {camera_info.width} x {camera_info.height}'
-        check_pixels(image, most, reason)
+        most = self._settings.max_megapixels
+        check_pixels(image, most * 1e6, f'max_megapixels is {most:g}')
         return self._decoder.decode(image)
 
     def _or_nothing(self, name: str, message: Any, read: Callable, frame_id: str, shape: tuple[int, ...]) -> Any:
@@ -227,12 +221,9 @@ class FrameAssembler:
         except SegvladError as error:
             raise SegvladError(f'mask not used: {error}') from None
 
-    def _belongs(self, message: Any, frame_id: str) -> bool:
-        return self._settings.ignore_frame_ids or message.header.frame_id.lstrip('/') == frame_id.lstrip('/')
-
     def _check_frame(self, name: str, message: Any, frame_id: str) -> None:
-        if not self._belongs(message, frame_id):
-            other = message.header.frame_id
+        other = message.header.frame_id
+        if not self._settings.ignore_frame_ids and other.lstrip('/') != frame_id.lstrip('/'):
             raise SegvladError(f"{name} not used: its frame_id is {other!r}, the image's {frame_id!r}; connect what "
                                'belongs to the image, or set ignore_frame_ids if this does all the same')
 

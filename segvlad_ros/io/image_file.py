@@ -1,8 +1,8 @@
 """Compressed images, as files and messages hold them: from bytes to pixels, with the size checked in between.
 
 Pillow reads the header, which takes no memory for pixels, and decodes what is not lossy: it knows more variants of BMP,
-TIFF and PPM, and writes nothing to stderr when a PNG is damaged. OpenCV decodes JPEG and WebP, and colour of 16 bits a
-channel, of which Pillow keeps the upper 8 only.
+TIFF and PPM, and writes nothing to stderr when a PNG is damaged. OpenCV decodes JPEG and WebP, and several channels of
+16 bits, of which Pillow keeps the upper 8 only.
 """
 from __future__ import annotations
 
@@ -47,7 +47,34 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     :return: (h, w, 3) RGB, uint8 or uint16; or (h, w) uint16 for grey of 16 bits, such as depth
     :raises SegvladError: unknown format, damaged, cut off, too large, or no picture
     """
+    return _pixels(_opened(data, max_pixels), data, max_pixels, upright)
+
+
+def read_usable(data: bytes, max_pixels: int, *, upright: bool = False) -> np.ndarray:
+    """What a mask leaves of an image: 0 (black) covers, anything else is used, of 8 bits and of 16.
+
+    A palette whose entry 0, and no other, is black says the same by its numbers and by its colours.
+
+    :param max_pixels: and ``upright``: as in :func:`read_pixels`
+    :return: (h, w) bool, True where the image is used
+    :raises SegvladError: as :func:`read_pixels`, or it can be read in two ways
+    """
     image = _opened(data, max_pixels)
+    pixels = _pixels(image, data, max_pixels, upright)
+    if _is_transparent(image):
+        doubt = 'transparent pixels'
+    elif image.mode == 'P':
+        is_black = ~np.asarray(image.convert('RGB')).any(axis=2)
+        doubt = '' if np.array_equal(is_black, np.asarray(image) == 0) else 'a palette in which 0 is not what is black'
+    else:
+        doubt = 'colours' if pixels.ndim == 3 and (pixels != pixels[..., :1]).any() else ''
+    if doubt:
+        raise SegvladError(f'it has {doubt}, which leaves open what it covers: save it as grey PNG without alpha '
+                           'channel, black where the image is covered')
+    return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
+
+
+def _pixels(image: Image.Image, data: bytes, max_pixels: int, upright: bool) -> np.ndarray:
     width, height = image.size
     if width * height > max_pixels:
         raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
@@ -108,6 +135,15 @@ def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
     return image
 
 
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel is; an alpha channel that is opaque everywhere says nothing."""
+    if image.mode not in ('LA', 'PA', 'RGBA', 'RGBa') and 'transparency' not in image.info:
+        return False
+    if image.mode.startswith('I'):  # grey of 16 bits, one value of which is transparent
+        return True
+    return image.convert('RGBA').getchannel('A').getextrema()[0] < 255
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
@@ -117,7 +153,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _is_for_opencv(image: Image.Image, data: bytes) -> bool:
     if isinstance(image, PngImageFile):
-        return data[24:26] in (b'\x10\x02', b'\x10\x06')  # 16 bits, RGB or RGBA
+        return data[24:26] in (b'\x10\x02', b'\x10\x04', b'\x10\x06')  # 16 bits: RGB, grey with alpha, RGBA
     if isinstance(image, TiffImageFile):
         return image.mode in ('RGB', 'RGBA') and image.tag_v2.get(258, (8,))[0] == 16
     return isinstance(image, (JpegImageFile, WebPImageFile))

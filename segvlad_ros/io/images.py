@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,14 @@ def read_image(path: str | Path, bits: int = 0) -> np.ndarray:
     :returns: (h, w, 3) uint8 RGB
     :raises SegvladError: naming the file, when it is missing, no image or damaged
     """
+    return decode_file(path, partial(decode_compressed, upright=True, bits=bits))
+
+
+def decode_file(path: str | Path, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    """What a decoder makes of an image file.
+
+    :raises SegvladError: naming the file, when it is missing, far too large, or refused by the decoder
+    """
     try:
         if Path(path).stat().st_size > MAX_FILE_BYTES:
             raise SegvladError(f'{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB, no image that can be used')
@@ -33,7 +43,7 @@ def read_image(path: str | Path, bits: int = 0) -> np.ndarray:
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
     try:
-        return decode_compressed(data, upright=True, bits=bits)
+        return decode(data)
     except SegvladError as error:
         raise SegvladError(f'{path}: {error}') from None
 

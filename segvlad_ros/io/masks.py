@@ -1,25 +1,31 @@
 """Masks that say what of an image counts: 0 covers, anything else is used, as OpenCV, ORB-SLAM and COLMAP have it."""
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from segvlad_ros.io.image_codec import same_view
-from segvlad_ros.io.images import read_image
+from segvlad_ros.io.image_codec import MAX_PIXELS, same_view
+from segvlad_ros.io.image_file import read_usable
+from segvlad_ros.io.images import decode_file
 from segvlad_ros.types import SegvladError
 
 
 def read_mask(path: Path) -> np.ndarray:
     """A mask file, (h, w) bool, True where the image is used.
 
-    :raises SegvladError: unreadable, or it covers everything
+    :raises SegvladError: unreadable, it covers everything, or leaves open what it covers
     """
-    usable = read_image(path, 16).any(axis=2)
+    usable = _read(path)
     if not usable.any():
         raise SegvladError(f'{path}: a mask that covers everything: 0 covers, anything else (255) is used')
     return usable
+
+
+def _read(path: Path) -> np.ndarray:
+    return decode_file(path, partial(read_usable, max_pixels=MAX_PIXELS, upright=True))
 
 
 def fitted(usable: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -60,4 +66,4 @@ class MaskFiles:
             return fitted(self._usable, shape, f'mask {self._path}')
         names = f'{image.stem}.png', f'{image.name}.png'
         path = next((self._folder / name for name in names if (self._folder / name).is_file()), None)
-        return None if path is None else fitted(read_image(path, 16).any(axis=2), shape, f'mask {path}')
+        return None if path is None else fitted(_read(path), shape, f'mask {path}')

@@ -71,8 +71,9 @@ class MapBuilder(SegvladNode):
         name = parameters['map'] or self._directory.unused_name()
         self._retention = node_retention(parameters)
         self._path = PathInput(self, self._stored_ids, self._store_poses)
-        self._use(*self._open(name, append=parameters['append']))
         self.images = ImageInput(self)
+        # last, so that a start that fails for another reason leaves no empty map, in whose way the next one would be
+        self._use(*self._open(name, append=parameters['append']))
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
@@ -163,6 +164,7 @@ class MapBuilder(SegvladNode):
 
     def _open(self, name: str, append: bool) -> tuple[PlaceMap, MapKeeper | None]:
         path = self._directory.resolve(name)
+        recognizer = build_recognizer(self._places.preset) if self._retention.bounded else None
         if path.is_file() and (append or self._is_of_this_run(path)):
             place_map = PlaceMap.open(path, read_only=False, fingerprint=self._fields)
         elif path.exists():
@@ -172,10 +174,8 @@ class MapBuilder(SegvladNode):
             place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
                                         self._places.describer.dimension, self.parameters['preset'],
                                         run_id=self._run_id)
-        keeper = None
         try:
-            if self._retention.bounded:
-                keeper = MapKeeper(build_recognizer(self._places.preset), self._retention, place_map)
+            keeper = None if recognizer is None else MapKeeper(recognizer, self._retention, place_map)
         except BaseException:
             place_map.close()
             raise

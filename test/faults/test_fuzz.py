@@ -1,4 +1,4 @@
-"""A small share of benchmark/fuzz.py, the same each time; all of it takes hours, and is run by make test-long."""
+"""A small share of benchmark/fuzz.py, the same each time; all of it takes minutes, and is run by make test-long."""
 from pathlib import Path
 
 import fuzz

@@ -116,7 +116,8 @@ def test_each_launch_file_runs_its_nodes(name, ros2_launch, peer):
 @pytest.mark.parametrize(('arguments', 'words'), [
     ({'rviz': 'true'}, 'there is no rviz2 of the package rviz2'),
     ({'localizer_params': '/nowhere.yaml'}, 'there is no file /nowhere.yaml'),
-    ({'append': 'perhaps'}, 'append:=perhaps must be true or false')])
+    ({'append': 'perhaps'}, 'append:=perhaps must be true or false'),
+    ({'log_level': 'verbose'}, 'log_level:=verbose must be debug, info, warn, error or fatal')])
 def test_nothing_is_left_running_when_something_is_missing(arguments, words, ros2_launch):
     if 'rviz' in arguments and _has_rviz():
         pytest.skip('rviz2 is installed')
@@ -153,11 +154,14 @@ def parameter_file(tmp_path, namespace):
     return file
 
 
-@pytest.mark.fault('parameter', 'names such as `y` or `off` on the command line of a launch', 'they stay names')
+@pytest.mark.fault('parameter', 'names such as `off` or an emoji on the command line of a launch', 'they stay names')
 def test_names_that_yaml_takes_for_something_else(ros2_launch, peer, tmp_path):
-    launched = ros2_launch('mapping', map='y', camera='off', robot_id='7', base_from_camera='0 0 1 0 0 0 1')
+    launched = ros2_launch('mapping', map='office 🏠', camera='off', robot_id='7', base_from_camera='0 0 1 0 0 0 1')
     launched.robot(peer, 'map_builder').running()
-    assert (tmp_path / 'maps' / 'y.segvlad').is_file()
+    assert (tmp_path / 'maps' / 'office 🏠.segvlad').is_file()
+    assert [*tmp_path.glob('segvlad_ros_*.yaml')]
+    assert launched.end() == 0
+    assert not [*tmp_path.glob('segvlad_ros_*.yaml')]
 
 
 def sent_until_taken(robot, camera, picture):

@@ -4,6 +4,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from bag_samples import write_quick_preset
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from lifecycle_msgs.msg import Transition
@@ -388,6 +389,20 @@ def test_a_process_of_the_same_run_goes_on_in_its_map(builder, launch, pictures,
     assert again.send(again.camera(), image_message(pictures[1], 2.0)).keyframes == 2
     with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
         assert len(place_map.sessions()) == 2
+
+
+@pytest.mark.fault('node', 'a map_builder that cannot start: no such mask, no such calibration',
+                   'it leaves no empty map behind: the corrected start finds the name free')
+@pytest.mark.parametrize(('wrong', 'words'), [
+    ({'mask_file': '/nowhere.png'}, '/nowhere.png: cannot be read'),
+    ({'retention.max_keyframes': 9}, 'nowhere.json does not exist')], ids=['mask', 'calibration'])
+def test_what_cannot_start_leaves_no_map(launch, wrong, words, tmp_path):
+    preset = write_quick_preset(tmp_path)
+    preset.write_text(f'{preset.read_text()}calibration: nowhere.json\n')
+    node = launch('map_builder', {'map': 'office', 'preset': preset, **wrong})
+    assert node.wait() == 1
+    assert words in node.text()
+    assert not [*tmp_path.rglob('*.segvlad')]
 
 
 @pytest.mark.fault('node', 'a configure that fails under a lifecycle manager',

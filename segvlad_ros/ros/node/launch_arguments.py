@@ -48,7 +48,7 @@ class LaunchedNode:
 
 
 NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
-LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error.', 'info')
+LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error, fatal.', 'info')
 SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
                     'false')
 RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
@@ -179,7 +179,8 @@ def _typed(argument: Argument, value: str, kind: type | None = None) -> Any:
             if not all(map(math.isfinite, numbers)):
                 raise ValueError
             return numbers
+        value.encode()  # bytes that are no text would end rcl's parser
         return kind(value)
     except (KeyError, ValueError):
-        wanted = {bool: 'true or false', int: 'a whole number', list: 'finite numbers'}[kind]
+        wanted = {bool: 'true or false', int: 'a whole number', list: 'finite numbers', str: 'text'}[kind]
         raise SegvladError(f'{argument.name}:={value} must be {wanted}') from None

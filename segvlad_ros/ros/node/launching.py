@@ -5,7 +5,9 @@ stay behind. Nothing here imports ``launch`` before a launch file asks for it.
 """
 from __future__ import annotations
 
+import atexit
 import json
+import re
 import tempfile
 import uuid
 from pathlib import Path
@@ -75,14 +77,16 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
         _require_executable(PACKAGE, node.executable)
         own = share / 'config' / 'nodes' / f'{node.executable}.yaml'
         file = _parameter_file(values[params_file(node.executable).name], own)
-        parameters = parameters_of(node, values)
+        parameters, remappings = parameters_of(node, values), remappings_of(node, values)
+        name = _full_name(outer_namespace, namespace, node.executable)
+        _require_values(node.executable, parameters)
+        _require_words(values[LOG_LEVEL.name], name.rpartition('/')[0], remappings)
         if any(entry.name == 'run_id' for entry in table_of(node.executable)):
             parameters['run_id'] = run_id  # of this launch: a process that it starts again has the same
-        name = _full_name(outer_namespace, namespace, node.executable)
         wanted.append({
             'package': PACKAGE, 'executable': node.executable, 'name': node.executable, 'namespace': namespace,
             'output': 'screen', 'parameters': [file, _written(name, parameters)],
-            'remappings': remappings_of(node, values), 'respawn': respawn, 'respawn_delay': RESPAWN_DELAY_S,
+            'remappings': remappings, 'respawn': respawn, 'respawn_delay': RESPAWN_DELAY_S,
             'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name], *enclave_of(node, values)]})
     if is_true(RVIZ, values):
         _require_executable('rviz2', 'rviz2', f'sudo apt install ros-$ROS_DISTRO-rviz2, or leave {RVIZ.name} out')
@@ -120,9 +124,38 @@ def _parameter_file(given: str, own: Path) -> str:
     try:
         if not isinstance(read_yaml(path), dict):
             raise SegvladError('it has no nodes')
+        if refusal := _refusal('--params-file', str(path)):
+            raise SegvladError(refusal)
     except (OSError, SegvladError) as error:
         raise SegvladError(f'nothing was started: the parameter file {path} is unusable: {one_line(error)}') from None
     return str(path)
+
+
+def _require_values(executable: str, parameters: dict[str, Any]) -> None:
+    for entry in table_of(executable):
+        problem = entry.check(parameters[entry.name]) if entry.name in parameters else ''
+        if problem:
+            raise SegvladError(f'nothing was started: {problem}')
+
+
+def _require_words(level: str, namespace: str, remappings: list[tuple[str, str]]) -> None:
+    if _refusal('--log-level', level):
+        raise SegvladError(f'nothing was started: {LOG_LEVEL.name}:={level} must be debug, info, warn, error or fatal')
+    names = [(NAMESPACE.name, '__ns', namespace)] if namespace else []
+    for argument, source, target in [*names, *((source, source, target) for source, target in remappings)]:
+        if _refusal('-r', f'{source}:={target}'):
+            raise SegvladError(f'nothing was started: {argument}:={target} must be a name of ROS 2: letters, digits, _ '
+                               'and /')
+
+
+def _refusal(*words: str) -> str:
+    """Why rcl would end a node that has these words on its command line; '' if it takes them."""
+    from rclpy.utilities import remove_ros_args
+    try:
+        remove_ros_args(['', '--ros-args', *words])
+    except (RuntimeError, ValueError) as error:
+        return re.sub(r', at \S+:\d+', '', str(error).rpartition('Error: ')[2])
+    return ''
 
 
 def _full_name(outer_namespace: str, namespace: str, name: str) -> str:
@@ -132,10 +165,15 @@ def _full_name(outer_namespace: str, namespace: str, name: str) -> str:
 
 
 def _written(node: str, parameters: dict[str, Any]) -> str:
-    """A parameter file with these values, each of the type that it has here.
+    """A parameter file with these values, each of the type that it has here; it stays while launch runs, for respawn.
 
     launch_ros would write the name of a map as YAML without quotes, and rcl read y, 7 or off as what they are in YAML.
     """
+    text = json.dumps({node: {'ros__parameters': parameters}}, ensure_ascii=False)
+    # JSON is YAML, and quotes every string; but rcl refuses what JSON escapes as two halves of 16 bits, and unescaped
+    # the line ends of Unicode would be folded.
+    text = re.sub('[^ -~]', lambda match: f'\\U{ord(match[0]):08x}', text)
     with tempfile.NamedTemporaryFile('w', prefix='segvlad_ros_', suffix='.yaml', delete=False) as file:
-        json.dump({node: {'ros__parameters': parameters}}, file)  # JSON is YAML, and quotes every string
+        file.write(text)
+    atexit.register(Path(file.name).unlink, missing_ok=True)
     return file.name

@@ -99,8 +99,8 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('mask_file', '', "PNG of what each image shows that belongs to no place, as the robot's own body: 0 "
               'covers, anything else is used. Of the size of the images, or of that of the whole image made smaller or '
               'larger. People and the like come on the topic mask.'),
-    Parameter('max_megapixels', 25.0, 'Images that claim more pixels, or 16 times those of their camera_info, are '
-              'refused before they are decoded.', minimum=0.01, maximum=100.0),
+    Parameter('max_megapixels', 25.0, 'Images that claim more pixels are refused before they are decoded.',
+              minimum=0.01, maximum=100.0),
     Parameter('sync_timeout_s', 0.2, 'Longest time an image waits for its camera_info, depth, mask and odometry.',
               minimum=0.0, maximum=10.0),
     Parameter('sync_tolerance_s', 0.02, 'Largest difference between the stamps of an image and of its depth or mask.',

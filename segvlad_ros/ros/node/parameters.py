@@ -23,11 +23,17 @@ class NodeParameters:
 
     def _declare(self, entry: Parameter) -> None:
         from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+        from rclpy.parameter import Parameter as RosParameter
+        misfit = SegvladError(f'parameter {entry.name} must be of type {entry.type_name}, such as {entry.default!r}')
         try:
-            self._node.declare_parameter(entry.name, entry.default, _descriptor(entry))
+            declared = self._node.declare_parameter(entry.name, entry.default, _descriptor(entry))
+            if declared.value is None:  # was given as [], which has no type in rcl
+                if not isinstance(entry.default, list):
+                    raise misfit
+                kind = RosParameter(entry.name, value=entry.default).type_
+                self._node.set_parameters([RosParameter(entry.name, kind, [])])
         except InvalidParameterTypeException as error:
-            raise SegvladError(f'parameter {entry.name} must be of type {entry.type_name}, such as {entry.default!r}'
-                               ) from error
+            raise misfit from error
         except InvalidParameterValueException as error:
             raise SegvladError(f'parameter {entry.name}: use {entry.allowed.replace("`", "")}') from error
 

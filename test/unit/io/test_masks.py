@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from bag_samples import scene, write_quick_preset
+from PIL import Image
 
 from segvlad_ros.cli import main
 from segvlad_ros.io.bag_frames import read_frames
@@ -31,7 +34,14 @@ def half(value=255, shape=(120, 160)):
     return pixels
 
 
-@pytest.mark.parametrize('pixels', [half(), half(1), np.dstack([half()] * 3), half().astype(np.uint16) * 200])
+def with_alpha(pixels, alpha=None):
+    opaque = np.full_like(pixels, np.iinfo(pixels.dtype).max)
+    return np.dstack([pixels, pixels, pixels, opaque if alpha is None else alpha])
+
+
+@pytest.mark.parametrize('pixels', [
+    half(), half(1), np.dstack([half()] * 3), half(1).astype(np.uint16), half().astype(np.uint16) * 200,
+    np.dstack([half(1).astype(np.uint16)] * 3), with_alpha(half(1)), with_alpha(half(1).astype(np.uint16))])
 def test_zero_covers_and_anything_else_is_used(tmp_path, pixels):
     usable = read_mask(write(tmp_path / 'mask.png', pixels))
     assert usable.dtype == bool
@@ -49,8 +59,58 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / 'text.png').write_text('no image')
     with pytest.raises(SegvladError, match='text.png'):
         read_mask(tmp_path / 'text.png')
+    without_palette = png(tmp_path / 'no_palette.png', half()[..., None], colour_type=3)
+    with pytest.raises(SegvladError, match='no_palette.png: .*palette'):
+        read_mask(without_palette)
     with pytest.raises(SegvladError, match='mask a.png has 160 x 120 pixels, the image 160 x 100'):
         fitted(half() > 0, (100, 160, 3), 'mask a.png')
+
+
+def palette(path, *colours, transparent=None):
+    image = Image.fromarray(half(1), 'P')
+    image.putpalette([*np.ravel(colours)])
+    image.save(path, **({} if transparent is None else {'transparency': transparent}))
+    return path
+
+
+@pytest.mark.parametrize('colours', [[(0, 0, 0), (255, 255, 255)], [(0, 0, 0), (128, 0, 0)]])
+def test_a_palette_whose_zero_is_black_means_one_thing(tmp_path, colours):
+    usable = read_mask(palette(tmp_path / 'labels.png', *colours))
+    assert usable[:60].all() and not usable[60:].any()
+
+
+def test_sixteen_bits_of_grey_beside_an_alpha_channel(tmp_path):
+    grey = np.dstack([half(1), np.full((120, 160), 65535)]).astype('>u2')
+    assert read_mask(png(tmp_path / 'grey_alpha.png', grey, colour_type=4))[:60].all()
+
+
+def png(path, pixels, colour_type):
+    """A PNG of a kind that no library here writes."""
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    height, width = pixels.shape[:2]
+    rows = b''.join(b'\0' + row.tobytes() for row in pixels)
+    head = struct.pack('>IIBBBBB', width, height, 8 * pixels.itemsize, colour_type, 0, 0, 0)
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows))
+                     + chunk(b'IEND', b''))
+    return path
+
+
+@pytest.mark.fault('camera', 'a mask that can be read in two ways: transparent pixels, colours, a palette whose 0 is '
+                   'not black', 'refused, with the way to save it')
+def test_a_mask_that_can_be_read_in_two_ways_is_refused(tmp_path):
+    blue_red = np.zeros((120, 160, 3), np.uint8)
+    blue_red[..., 0], blue_red[..., 2] = half(), 255 - half()
+    files = {'transparent': [write(tmp_path / 'alpha.png', with_alpha(half() * 0 + 255, half())),
+                             palette(tmp_path / 'trns.png', (0, 0, 0), (255, 255, 255), transparent=0)],
+             'palette': [palette(tmp_path / 'palette.png', (255, 0, 0), (0, 255, 0)),
+                         palette(tmp_path / 'inverse.png', (255, 255, 255), (0, 0, 0))],
+             'colours': [write(tmp_path / 'colours.png', blue_red)]}
+    for word, paths in files.items():
+        for path in paths:
+            for read in (read_mask, lambda path: MaskFiles(tmp_path).of(path, (120, 160, 3))):
+                with pytest.raises(SegvladError, match=f'{path.name}: .*{word}.*: save it as grey PNG without alpha'):
+                    read(path)
 
 
 def test_a_mask_of_another_size_is_resized():

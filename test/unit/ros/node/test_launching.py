@@ -1,10 +1,14 @@
 """Launch files: every argument is described and reaches its node; what cannot start is found first."""
 import ast
+import os
 import runpy
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from checkout_prefix import ROOT, add_executable, make_prefix
 
@@ -157,6 +161,8 @@ def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
     refused('broken.yaml is unusable', **{f'{last}_params': str(prefix / 'broken.yaml')})
     (prefix / 'empty.yaml').touch()
     refused('empty.yaml is unusable: it has no nodes', **{f'{last}_params': str(prefix / 'empty.yaml')})
+    (prefix / 'mixed.yaml').write_text('/**:\n  ros__parameters:\n    sessions: [1, x]')
+    refused('mixed.yaml is unusable: Sequence should be of same type', **{f'{last}_params': str(prefix / 'mixed.yaml')})
     add_rviz(prefix)
     config = prefix / 'share/segvlad_ros/config'
     config.unlink()
@@ -164,6 +170,33 @@ def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
     config.symlink_to(ROOT / 'config')
     (prefix / 'lib/segvlad_ros' / last).unlink()
     refused(f'there is no {last} of the package segvlad_ros; build it again')
+
+
+@pytest.mark.fault('parameter', 'a launch argument that a node, or rcl, would refuse: a level of the log, a topic, a '
+                   'namespace, a mount that is no pose', 'one line, and nothing is started')
+@pytest.mark.parametrize(('wrong', 'words'), [
+    ({'log_level': 'verbose'}, 'log_level:=verbose must be debug, info, warn, error or fatal'),
+    ({'log_level': ''}, 'log_level:= must be debug'),
+    ({'base_from_camera': '[]'}, 'base_from_camera needs 7 finite numbers'),
+    ({'base_from_camera': '1 2 3'}, 'base_from_camera needs 7 finite numbers'),
+    ({'image_transport': 'theora'}, "image_transport is 'theora': use one of raw, compressed"),
+    ({'robot_id': '-1'}, 'robot_id is -1: use 0 to 4294967295'),
+    ({'image': '/cam-1/image'}, 'image:=/cam-1/image must be a name of ROS 2: letters, digits, _ and /'),
+    ({'odom': ''}, 'odom:= must be a name'), ({'namespace': 'my robot'}, 'namespace:=/site/my robot must be a name'),
+    ({'map': '\udcff'}, 'map:=.* must be text')])
+def test_what_a_node_would_refuse_is_found_before_anything_starts(wrong, words, prefix):
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    with pytest.raises(SegvladError, match=words) as refused:
+        planned(nodes, values(nodes, **wrong), '/site')
+    assert str(refused.value).isprintable()
+    assert not [*prefix.glob('segvlad_ros_*.yaml')]
+
+
+@pytest.mark.parametrize('level', ['debug', 'INFO', 'Warn', 'error', 'fatal', 'rcl:=debug'])
+def test_levels_that_rcl_takes(level, prefix):
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    wanted, = planned(nodes, values(nodes, log_level=level, namespace='/robot1', image='camera/image', odom='~/odom'))
+    assert wanted['arguments'] == ['--ros-args', '--log-level', level]
 
 
 @pytest.mark.fault('parameter', 'a name on the command line that YAML takes for something else: `map:=y`',
@@ -178,6 +211,34 @@ def test_a_name_stays_a_string(text, prefix):
     parameters = yaml.safe_load(content)['/site/robot1/map_builder']['ros__parameters']
     assert parameters['map'] == text
     assert '"map": "' in content
+
+
+@pytest.mark.parametrize('text', [
+    'office 🏠', '𝔘', '"', 'say "hi"', 'a\\b', '\\', '\\ud83c\\udfe0', 'two\nlines', 'a\u2028b', 'a\x85b', '\x7f',
+    '\ufeff', ' ', '-', '-r __ns:=/x', 'y', '1e5', '0x1f', '{a: b}', '%', '@', '!int 7', '# no', '地図'])
+def test_rcl_reads_the_very_string(text, prefix):
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    wanted, = planned(nodes, values(nodes, map=text))
+    context = rclpy.Context()
+    rclpy.init(context=context, args=['--ros-args', '--params-file', wanted['parameters'][1]])
+    try:
+        node = rclpy.create_node('map_builder', context=context, enable_rosout=False, start_parameter_services=False)
+        assert node.declare_parameter('map', '').value == text
+        node.destroy_node()
+    finally:
+        context.try_shutdown()
+
+
+def test_parameter_files_go_with_the_launch(prefix):
+    """Not before: a node that launch starts again reads its file again."""
+    code = ('from test_launching import *\n'
+            'nodes = nodes_of(ROOT / "launch" / "slam.launch.py")\n'
+            'print([Path(wanted["parameters"][1]).is_file() for wanted in planned(nodes, values(nodes))])')
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, 'TMPDIR': str(prefix), 'PYTHONPATH': paths}
+    done = subprocess.run([sys.executable, '-c', code], check=True, text=True, capture_output=True, env=environment)
+    assert done.stdout.split() == ['[True,', 'True,', 'True]']
+    assert not [*prefix.glob('segvlad_ros_*')]
 
 
 def test_a_launch_is_one_run(prefix):

@@ -28,8 +28,9 @@ def context():
 def make(context):
     nodes = []
 
-    def start(name, overrides=None, configured=lambda: False):
+    def start(name, overrides=None, configured=lambda: False, arguments=()):
         node = Node(f'test_{name}', context=context, enable_rosout=False, start_parameter_services=False,
+                    cli_args=['--ros-args', *arguments],
                     parameter_overrides=[RosParameter(key, value=value) for key, value in (overrides or {}).items()])
         nodes.append(node)
         return node, NodeParameters(node, name, configured)
@@ -80,6 +81,27 @@ def test_values_that_no_descriptor_can_check_are_checked_at_configure(make, name
     _, parameters = make('localizer', {name: value})
     with pytest.raises(SegvladError, match=words):
         parameters.check()
+
+
+@pytest.mark.fault('parameter', 'an empty array, which rcl takes for no value at all',
+                   'an array is empty then; of any other parameter the type is named')
+@pytest.mark.parametrize('name', NODES)
+def test_an_empty_array_is_a_value_of_the_parameter(make, name):
+    for entry in table_of(name):
+        arguments = ['-p', f'{entry.name}:=[]']
+        if not isinstance(entry.default, list):
+            with pytest.raises(SegvladError, match=f'parameter {entry.name} must be of type {entry.type_name}'):
+                make(name, arguments=arguments)
+            continue
+        node, parameters = make(name, arguments=arguments)
+        assert parameters[entry.name] == []
+        if isinstance(entry.default[0], float):
+            with pytest.raises(SegvladError, match=f'{entry.name} needs {len(entry.default)} finite numbers'):
+                parameters.check()
+        else:
+            parameters.check()
+        for value in (RosParameter(entry.name, value=[]), RosParameter(entry.name)):
+            assert not node.set_parameters([value])[0].successful
 
 
 @pytest.mark.fault('parameter', 'a change at run time that needs a configure', 'refused, and said so')
