@@ -1,5 +1,6 @@
 """The baselines are the procedures that they claim to be, and the measurement measures."""
 import json
+from pathlib import Path
 
 import literal
 import numpy as np
@@ -13,6 +14,8 @@ from segvlad_ros.description.vlad import merge_neighbours, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.measure import Comparison, alternate, machine, peak_memory
 from segvlad_ros.types import CellGrid, Masks
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def random_masks(rng, count=9, height=40, width=50):
@@ -75,7 +78,8 @@ def test_a_ratio_below_its_floor_is_not_good():
     assert machine()['cores'] >= 1
 
 
-def test_the_command_reports_one_stage_as_json(capsys, tmp_path):
+def test_the_command_reports_one_stage_as_json(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr('segvlad_ros.__file__', str(ROOT / 'segvlad_ros' / '__init__.py'))  # colcon installs elsewhere
     output = tmp_path / 'vote.json'
     status = main(['benchmark', 'stock', '--stage', 'vote', '--repeats', '1', '--json', '--output', str(output)])
     report = json.loads(capsys.readouterr().out)
