@@ -133,7 +133,7 @@ def linked():
     (spoilt(whl(MEMBERS)), 'damaged or truncated'),
     (b'<!doctype html>', 'neither'),
     (b'', 'neither'),
-])
+], ids=lambda value: value if isinstance(value, str) else 'package')  # in whose bytes is the time
 def test_a_wrong_or_damaged_package_is_one_line_and_leaves_nothing(given, tmp_path, capsys, content, message):
     package = given(content)
     with pytest.raises(SegvladError, match=message):
