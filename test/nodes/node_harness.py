@@ -71,6 +71,13 @@ def stamped(message, seconds: float, frame: str = 'camera_optical'):
     return message
 
 
+def reliable(namespace: str, *topics: str) -> dict[str, str]:
+    """Parameters that make sensor subscriptions reliable, so that each message that is sent arrives: also the first,
+    of which the publisher knows the subscription already, and the subscription may not know the publisher.
+    """
+    return {f'qos_overrides.{namespace}/{topic}.subscription.reliability': 'reliable' for topic in topics}
+
+
 class NodeProcess:
     """One node in its own process.
 

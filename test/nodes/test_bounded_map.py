@@ -1,7 +1,7 @@
 """A map_builder whose map must stay small, and a localizer that follows it: both hold the same keyframes."""
 import numpy as np
 import pytest
-from node_harness import EVERY_IMAGE, Robot, image_message, real_images
+from node_harness import EVERY_IMAGE, Robot, image_message, real_images, reliable
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import PlaceMatchArray
@@ -21,7 +21,7 @@ def pictures():
 @pytest.fixture
 def builder(peer, launch, namespace):
     robot = Robot(peer, launch('map_builder', {
-        **BOUNDED, f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}))
+        **BOUNDED, **reliable(namespace, 'image')}))
     robot.running()
     return robot
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from node_harness import EVERY_IMAGE, image_message, real_images
+from node_harness import EVERY_IMAGE, image_message, real_images, reliable
 
 pytestmark = pytest.mark.deep
 if not os.environ.get('SEGVLAD_REQUIRE_DEEP'):
@@ -60,7 +60,7 @@ def map_and_match(robot, namespace, tmp_path, preset, least_segments):
     """Drive through four frames, and recognise two of them in the map."""
     pictures = real_images('hololens_office/images', FRAMES, size=(320, 240))
     parameters = {**EVERY_IMAGE, 'preset': preset, 'map_directory': tmp_path / 'maps', 'map': 'office',
-                  f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}
+                  **reliable(namespace, 'image')}
     builder = robot('map_builder', parameters)
     camera = builder.camera()
     for number, picture in enumerate(pictures, start=1):

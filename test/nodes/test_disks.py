@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_harness import EVERY_IMAGE, image_message, real_images
+from node_harness import EVERY_IMAGE, image_message, real_images, reliable
 from small_disk import inside, on_small_disk
 
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -25,10 +25,6 @@ def disk(tmp_path):
     return tmp_path / 'disk'
 
 
-def reliable_images(namespace):
-    return {f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}
-
-
 def worker(robot):
     """What the newest diagnostics say of the worker."""
     found = [status for message in robot.diagnostics for status in message.status
@@ -42,7 +38,7 @@ def worker(robot):
 def test_a_full_disk_is_an_error_until_a_keyframe_is_stored(robot, namespace, pictures, disk, tmp_path):
     """Frames that are not stored come in between, as from every camera: they say nothing of the disk."""
     robot = robot('map_builder', {'map': 'office', 'map_directory': disk, 'keyframe.no_odometry_interval_s': 1.0,
-                                  'diagnostics.latency_warn_s': 3600.0, **reliable_images(namespace)},
+                                  'diagnostics.latency_warn_s': 3600.0, **reliable(namespace, 'image')},
                   prefix=on_small_disk(disk, 2000))
     filler = inside(robot.node.process.pid, disk) / 'filler'
     filler.write_bytes(bytes(1_000_000))
@@ -113,7 +109,7 @@ def test_a_localizer_leaves_the_map_and_its_folder_as_they_are(robot, namespace,
         places.add(Frame(picture, 10**9 * (10 * number + 1)))
     places.save(tmp_path / 'office.segvlad')
     before = (tmp_path / 'office.segvlad').read_bytes()
-    robot = robot('localizer', {**EVERY_IMAGE, 'map': 'office', 'map_directory': disk, **reliable_images(namespace)},
+    robot = robot('localizer', {**EVERY_IMAGE, 'map': 'office', 'map_directory': disk, **reliable(namespace, 'image')},
                   prefix=on_small_disk(disk, 4000, holding=tmp_path / 'office.segvlad', read_only=True))
     camera = robot.camera()
     for number in (1, 2, 3):

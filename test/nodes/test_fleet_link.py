@@ -6,7 +6,7 @@ import importlib.util
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from fleet_samples import Network, segment_keys, stored_keys
-from node_harness import EVERY_IMAGE, image_message, real_images
+from node_harness import EVERY_IMAGE, image_message, real_images, reliable
 
 from segvlad_ros.fleet.lite_server import LiteServer
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -25,7 +25,7 @@ def network(tmp_path):
 
 def test_a_map_is_sent_while_it_is_made(robot, network, namespace, tmp_path):
     builder = robot('map_builder', {
-        **EVERY_IMAGE, f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable', 'map': 'office',
+        **EVERY_IMAGE, **reliable(namespace, 'image'), 'map': 'office',
         'robot_id': 3, 'fleet.uri': network.uri, 'fleet.site': 'office'})
     camera, pictures = builder.camera(), real_images('hololens_office/images', range(0, 120, 20))
 

@@ -16,7 +16,7 @@ import time
 import pytest
 from checkout_prefix import ROOT, make_prefix
 from lifecycle_msgs.msg import Transition
-from node_harness import CTRL_C, DEADLINE_S, EVERY_IMAGE, PROBE_S, Robot, image_message, real_images
+from node_harness import CTRL_C, DEADLINE_S, EVERY_IMAGE, PROBE_S, Robot, image_message, real_images, reliable
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.node.parameter_table import table_of
@@ -149,7 +149,7 @@ def parameter_file(tmp_path, namespace):
     """What the harness gives its nodes: every image is a keyframe, and none is lost."""
     file = tmp_path / 'map_builder.yaml'
     lines = [f'    {name}: {value}' for name, value in {
-        **EVERY_IMAGE, f'qos_overrides.{namespace}/image.subscription.reliability': 'reliable'}.items()]
+        **EVERY_IMAGE, **reliable(namespace, 'image')}.items()]
     file.write_text('\n'.join(['/**:', '  ros__parameters:', *lines]))
     return file
 

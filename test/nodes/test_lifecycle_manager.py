@@ -9,7 +9,7 @@ import importlib.util
 import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_harness import Peer, Robot, image_message, real_images
+from node_harness import Peer, Robot, image_message, real_images, reliable
 
 CONFIGURE, CLEAN_UP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
@@ -64,7 +64,7 @@ def test_startup_pause_resume_reset_and_shutdown(nodes, peer):
 def test_a_node_that_died_is_brought_up_again_with_the_others(context, peer, robot, launch, monkeypatch):
     """As ``attempt_respawn_reconnection`` does it: a hard reset of all, of which the new process is asked, too."""
     monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')  # see test_map_builder
-    parameters = {'map': 'office', 'run_id': 'monday', 'autostart': False}
+    parameters = {'map': 'office', 'run_id': 'monday', 'autostart': False, **reliable(peer.namespace, 'image')}
     builder = robot('map_builder', parameters, wait=False)
     robot('bridge', {**PARAMETERS['bridge'], 'autostart': False}, wait=False)
     names = ['map_builder', 'bridge']

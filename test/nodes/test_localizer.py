@@ -3,7 +3,7 @@ import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images
+from node_harness import EVERY_IMAGE, Robot, compressed_message, image_message, real_images, reliable
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -18,10 +18,6 @@ from segvlad_ros.types import Frame
 
 MAPPED = [0, 40, 80, 120, 160, 200]
 MATCHED = PlaceMatchArray.MATCHED
-
-
-def reliable(namespace, *topics):
-    return {f'qos_overrides.{namespace}/{topic}.subscription.reliability': 'reliable' for topic in topics}
 
 
 @pytest.fixture(scope='module')

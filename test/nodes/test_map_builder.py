@@ -15,6 +15,7 @@ from node_harness import (
     compressed_message,
     image_message,
     real_images,
+    reliable,
     stamped,
 )
 from rclpy.qos import ReliabilityPolicy
@@ -29,11 +30,6 @@ from segvlad_ros.ros.output.keyframe_messages import from_place_descriptor, to_p
 from segvlad_ros.srv import GetKeyframe, LoadMap, RemoveKeyframes, SaveMap
 
 SENSORS = ('image', 'image/compressed', 'camera_info', 'depth', 'odom')
-
-
-def reliable(namespace, *topics):
-    """Parameters that make sensor subscriptions reliable, so that each image that is sent arrives."""
-    return {f'qos_overrides.{namespace}/{topic}.subscription.reliability': 'reliable' for topic in topics}
 
 
 @pytest.fixture(scope='module')
