@@ -69,3 +69,22 @@ def robot(peer, launch):
             robot.running()
         return robot
     return start
+
+
+@pytest.fixture
+def in_process(domain):
+    """Configures a node in this process, where a test can look into it."""
+    made = []
+
+    def make(kind, **parameters):
+        words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+        rclpy.init(args=['--ros-args', *words], domain_id=domain)
+        node = kind()
+        made.append(node)
+        assert node.trigger_configure().name == 'SUCCESS', node.failure
+        return node
+    yield make
+    for node in made:
+        node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()

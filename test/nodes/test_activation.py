@@ -2,7 +2,6 @@
 import os
 
 import pytest
-import rclpy
 
 from segvlad_ros.nodes.bridge import BridgeNode
 from segvlad_ros.nodes.localizer import Localizer
@@ -12,24 +11,13 @@ from segvlad_ros.ros.node.bond import Bond
 
 
 @pytest.fixture
-def start(domain, tmp_path):
+def start(in_process, tmp_path):
     """Configures a node in this process."""
-    started = []
-
     def make(kind, **parameters):
         if kind is PoseGraphNode and not os.environ.get('SEGVLAD_REQUIRE_SLAM'):
             pytest.importorskip('gtsam')
-        given = {'map_directory': tmp_path, **parameters}
-        rclpy.init(args=['--ros-args', *(word for key, value in given.items() for word in ('-p', f'{key}:={value}'))],
-                   domain_id=domain)
-        started.append(kind())
-        assert started[0].trigger_configure().name == 'SUCCESS', started[0].failure
-        return started[0]
-    yield make
-    for node in started:
-        node.close()
-        node.destroy_node()
-    rclpy.try_shutdown()
+        return in_process(kind, map_directory=tmp_path, **parameters)
+    return make
 
 
 def opened(node):

@@ -1,8 +1,8 @@
 """What a node does while a map is read or copied: all that it did before. In this process, so that reading can wait."""
+import functools
 import threading
 
 import pytest
-import rclpy
 from map_samples import make_keyframe
 
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -27,22 +27,9 @@ def maps(tmp_path):
 
 
 @pytest.fixture
-def start(domain, maps):
-    """Starts a node in this process."""
-    started = []
-
-    def make(kind, **parameters):
-        given = {'map_directory': maps, **parameters}
-        rclpy.init(args=['--ros-args', *(word for key, value in given.items() for word in ('-p', f'{key}:={value}'))],
-                   domain_id=domain)
-        started.append(kind())
-        assert started[0].trigger_configure().name == 'SUCCESS'
-        return started[0]
-    yield make
-    for node in started:
-        node.close()
-        node.destroy_node()
-    rclpy.try_shutdown()
+def start(in_process, maps):
+    """Configures a node in this process."""
+    return functools.partial(in_process, map_directory=maps)
 
 
 class Reading:
