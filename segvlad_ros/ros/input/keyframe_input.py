@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from segvlad_ros.msg import KeyframeId as KeyframeIdMessage
 from segvlad_ros.msg import PlaceDescriptor, RemovedKeyframes
@@ -103,11 +103,11 @@ class KeyframeInput:
         # where the queue is full, the gap is refilled later
         self._node.post(f'keyframe {message.keyframe.index}', lambda: self._take(message, received_s))
 
-    def _take(self, message: PlaceDescriptor, received_s: float) -> None:
-        """In the worker's thread."""
+    def _take(self, message: PlaceDescriptor, received_s: float) -> bool:
+        """In the worker's thread. :return: whether that ends a row of its failures"""
         keyframe = self._read(message)
         if keyframe is None:
-            return
+            return False
         self._node.statistics.handled(received_s, self._answer(keyframe))
         if self.follower is not None:
             if message.passed_over:
@@ -117,6 +117,7 @@ class KeyframeInput:
             if self.follower.missing() is not None and self._timer is not None and self._timer.is_canceled():
                 self._patience = PATIENCE
                 self._timer.reset()
+        return True
 
     def _read(self, message: PlaceDescriptor) -> Keyframe | None:
         try:
@@ -144,11 +145,11 @@ class KeyframeInput:
         """Called by the timer while some are missing."""
         self._node.post('missing keyframes', self._refill, newest=True)
 
-    def _refill(self) -> None:
-        """Ask for one missing keyframe, or give up."""
+    def _refill(self) -> Literal[False]:
+        """Ask for one missing keyframe, or give up. :return: that ends no row of the worker's failures"""
         missing, timer = self.follower.missing(), self._timer
         if timer is None:  # closed meanwhile
-            return
+            return False
         self._patience -= 1
         if missing is None:
             timer.cancel()
@@ -161,6 +162,7 @@ class KeyframeInput:
             request = GetKeyframe.Request(
                 keyframe=KeyframeIdMessage(robot_id=robot_id, session_id=session_id, index=index))
             self._client.call_async(request).add_done_callback(lambda future: self._fetched(missing, future))
+        return False
 
     def _fetched(self, missing: tuple[int, str, int], future: Any) -> None:
         """In the executor."""

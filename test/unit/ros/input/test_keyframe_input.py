@@ -13,6 +13,7 @@ from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.worker import Worker
 from segvlad_ros.ros.output.keyframe_messages import to_place_descriptor, to_removed_keyframes
 from segvlad_ros.ros.output.node_statistics import Statistics
+from segvlad_ros.types import SegvladError
 
 FINGERPRINT = 'f' * 64
 
@@ -130,6 +131,22 @@ def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added
     assert added == [1, 2]
     assert node.problems == []
     assert node.statistics.snapshot().counts.gaps == 0
+
+
+def test_a_row_of_failures_goes_on_while_keyframes_are_missing(node, added):
+    """Neither asking for them nor what another model has described shows that the worker is well again."""
+    def fail(keyframe):
+        raise SegvladError('the GPU is gone')
+    node.keyframes._answer = fail
+    node.worker = Worker(lambda item: None, on_error=lambda error: None)
+    for index in (2, 3):
+        node.receive(message(index))
+        node.keyframes.follower.offer(make_keyframe(index))
+        node.poll_again(2)
+        node.receive(to_place_descriptor(make_keyframe(9), 'e' * 64, False))
+        assert node.worker.flush(60.0)
+    assert (node.client.asked, node.worker.errors, node.worker.consecutive_errors) == ([1], 2, 2)
+    node.worker.stop()
 
 
 @pytest.mark.fault('topic', 'the node that has a keyframe is gone', 'after five seconds it is given up, and said')
