@@ -35,7 +35,7 @@ test-compat:  ## the tests without ROS against the NumPy, OpenCV, ... of Ubuntu 
 	@VENV=$(VENV) .ci/setup dev
 	.ci/test-compat
 
-test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with them (installs about 5 GB, fetches 50 MB of weights)
+test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with them (installs about 5 GB, fetches 150 MB of weights)
 	@VENV=$(VENV) .ci/setup dev deep onnx train
 	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m "deep and not long"
 

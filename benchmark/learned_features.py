@@ -33,7 +33,7 @@ from drives import REAL_SETS, Trial, play, real_trials
 from kept_masks import build_kept
 from learned_features_page import COLUMNS, as_page
 from recorded_runs import Recorder, true_poses
-from registry_packages import brought, put_in_place
+from registry_packages import put_in_place
 from tables import RESULTS, command_line, write_results
 
 from segvlad_ros.cli import main as segvlad
@@ -42,7 +42,9 @@ from segvlad_ros.evaluation.measure import machine
 from segvlad_ros.evaluation.metrics import decision_metrics, ranking_metrics
 from segvlad_ros.evaluation.preset_costs import measure_preset
 from segvlad_ros.evaluation.truth import PlaceTruth, PoseLimits, truth_of_pose
+from segvlad_ros.io.augnet_graph import CELL
 from segvlad_ros.io.images import list_images, read_image
+from segvlad_ros.io.weights import default_folder, entry_named
 from segvlad_ros.pipeline.description_sections import ImageModelSettings, SamNeckSettings, SamSettings
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.segmentation.completion import CompletedSegmenter
@@ -51,7 +53,7 @@ from segvlad_ros.types import Pose
 MOBILE, OFFICE = 'segvlad_mobile', REAL_SETS[2]
 ROWS = ('classic', 'learned', 'classic_patches', 'classic_image', 'orb_words', MOBILE, f'{MOBILE}, xfeat',
         f'{MOBILE}, sam_neck', f'{MOBILE}, augnet', 'classic, augnet')
-AUGNET_CELL = 16
+AUGNET = ImageModelSettings('onnx', default_folder() / entry_named('augnet').file, cell=CELL)
 NECK = SamNeckSettings('sam_neck', cell=20)  # 32 x 24 cells, as the network has them
 FOLDERS = {'corridor': ('ref', 'query'), 'rtabmap_corridor_loop': ('images',), OFFICE: ('images',)}
 SETTINGS = [{'iou_threshold': iou, 'stability_threshold': stability, 'gaps': gaps} for iou, stability, gaps in (
@@ -123,8 +125,7 @@ class Bench:
         if features == 'sam_neck':
             return replace(preset, features=NECK, vocabulary=self._words(row, base, NECK))
         if features == 'augnet':
-            network = self._augnet((preset.image.width, preset.image.height))
-            return replace(preset, features=network, vocabulary=self._words(row, base, network))
+            return replace(preset, features=AUGNET, vocabulary=self._words(row, base, AUGNET))
         return preset
 
     def _words(self, row: str, base: str, features: SamNeckSettings | ImageModelSettings | None = None) -> Path:
@@ -136,13 +137,6 @@ class Bench:
                                            '--cells', '60000', *options, f'--output={path}']):
             raise SystemExit(f'the words of {row} could not be fitted')
         return path
-
-    def _augnet(self, size: tuple[int, int]) -> ImageModelSettings:
-        path = self._work / 'augnet.onnx'
-        if not path.is_file():
-            from augnet import IMGSIM, write_augnet  # PyTorch, which no other row needs
-            write_augnet(brought(IMGSIM), path, size)
-        return ImageModelSettings('onnx', path, cell=AUGNET_CELL)
 
     def _folder(self, preset: Preset) -> Path:
         path = self._work / preset.fingerprint()['digest'][:12]
@@ -250,7 +244,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     rows = args.rows or ROWS
-    put_in_place('mobile_sam', 'xfeat')
+    put_in_place('mobile_sam', 'xfeat', 'augnet')
     bench, where = Bench(args.data, args.work, args.sets), machine('cpu')
     path = RESULTS / 'learned_features.json'
     results = json.loads(path.read_text()) if path.is_file() else {'rows': {}, 'settings': []}

@@ -26,6 +26,11 @@ def xfeat() -> Path:
     return _made('xfeat')
 
 
+def augnet() -> Path:
+    """AugNet's features of cells as an ONNX file."""
+    return _made('augnet')
+
+
 def lighterglue() -> Path:
     """The matcher of XFeat keypoints as an ONNX file."""
     return _made('lighterglue')

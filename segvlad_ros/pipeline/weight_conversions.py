@@ -13,6 +13,7 @@ from segvlad_ros.types import SegvladError
 CONVERSIONS = {
     'mobile_sam': 'segvlad_ros.segmentation.minisam:convert',
     'xfeat': 'segvlad_ros.io.xfeat_conversion:convert',
+    'augnet': 'segvlad_ros.io.augnet_conversion:convert',
     'lighterglue': 'segvlad_ros.io.lighterglue_conversion:convert',
 }
 """What makes the file of the members of its package: module:function, imported when it is wanted. The modules of extras
