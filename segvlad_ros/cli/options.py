@@ -38,7 +38,7 @@ def add_preset_changes(parser: argparse.ArgumentParser) -> None:
     """``--set`` and ``--device``, of a preset that is named otherwise."""
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='overrides',
                         help='replace a value of the preset, e.g. decision.min_score=0.3; may be repeated')
-    parser.add_argument('--device', default='cpu', help='torch device of the deep presets: cpu, cuda (%(default)s)')
+    parser.add_argument('--device', default='cpu', help='where networks run: cpu, cuda, cuda:1, tensorrt (%(default)s)')
 
 
 def add_preset_name(parser: argparse.ArgumentParser) -> None:

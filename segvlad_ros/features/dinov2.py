@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segvlad_ros.features.dinov2_weights import Architecture, architecture, load_weights
+from segvlad_ros.io.devices import torch_device
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import FeatureGrid, SegvladError
 
@@ -52,7 +53,7 @@ class Dinov2Extractor:
         torch = import_extra('torch')
         found = architecture(weights)
         self.dimension = found.dimension
-        self.device = checked_device(device)
+        self.device = torch_device(device)
         self._dtype = getattr(torch, _one_of('precision', precision, PRECISIONS))
         self._network = Dinov2Network(weights, found, _one_of('facet', facet, FACETS), block, heads)
         self._network.module.to(self.device, self._dtype)
@@ -224,19 +225,3 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise SegvladError(f'DINOv2: {name} is {value!r}; use one of {", ".join(allowed)}')
     return value
-
-
-def checked_device(name: str) -> torch.device:
-    """The device of a name.
-
-    :raises SegvladError: it is none, or not there
-    """
-    torch = import_extra('torch')
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SegvladError(f'unknown device {name!r}; use cpu or cuda') from error
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise SegvladError('no CUDA device is available to PyTorch; use device cpu, or install the driver and a CUDA '
-                           'build of PyTorch')
-    return device

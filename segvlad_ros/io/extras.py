@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from types import ModuleType
 
@@ -23,13 +24,19 @@ _EXTRA_OF = {re.match(r'[\w-]+', requirement).group().replace('-', '_'): extra
              for extra, requirements in EXTRAS.items() for requirement in requirements}
 
 
+# ONNX Runtime tells its makers of each model that it loads, from 1.29 on.
+_SILENT = {'ORT_DISABLE_TELEMETRY': '1'}
+
+
 def import_extra(module: str) -> ModuleType:
-    """Import a module of an extra.
+    """Import a module of an extra, which then reports to nobody what it is used for.
 
     :param module: dotted name
     :raises SegvladError: naming the packages to install, where the module is not installed
     """
     extra = _EXTRA_OF[module.partition('.')[0]]
+    for name, value in _SILENT.items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -5,6 +5,7 @@ An ONNX file is data. A TorchScript file holds no pickles that Python reads, but
 """
 from __future__ import annotations
 
+import os
 import re
 import warnings
 import zipfile
@@ -14,7 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.io.devices import TENSORRT, runtime_providers, torch_device
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.io.paths import from_home
+from segvlad_ros.io.weights import sha256_of
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -63,48 +67,69 @@ def load_onnx_function(path: Path, inputs: Sequence[str], device: str = 'cpu') -
 def open_session(path: Path, device: str = 'cpu') -> Any:
     """An ONNX file as an ``onnxruntime.InferenceSession``.
 
-    :param device: 'cpu', or 'cuda' where onnxruntime-gpu is installed
-    :raises SegvladError: damaged, or with weights in other files than ``PATH.data``
+    :param device: see :func:`segvlad_ros.io.devices.runtime_providers`; all but 'cpu' where onnxruntime-gpu is
+        installed. TensorRT takes minutes to compile a network, and keeps that in ``~/.cache/segvlad_ros/tensorrt``
+    :raises SegvladError: damaged, with weights in other files than ``PATH.data``, or no such device
     """
     runtime = import_extra('onnxruntime')
     if path.suffix != '.onnx':
         raise SegvladError(f'model {path}: an ONNX file is called .onnx')
     _check_weights(path)
-    provider = 'CUDAExecutionProvider' if device.startswith('cuda') else 'CPUExecutionProvider'
-    if provider not in runtime.get_available_providers():
-        raise SegvladError(f'model {path}: this onnxruntime has no {provider}; use device cpu, or install '
+    providers = runtime_providers(device)
+    wanted, chosen = providers[0]
+    if wanted not in runtime.get_available_providers():
+        raise SegvladError(f'model {path}: this onnxruntime has no {wanted}; use device cpu, or install '
                            'onnxruntime-gpu')
+    if wanted == TENSORRT:
+        chosen |= _kept_engines(path, runtime.__version__)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # its threads wait without burning cores
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[provider])
+        session = runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises kinds of its own
         raise SegvladError(f'model {path} cannot be loaded by ONNX Runtime ({said_by(error, 160)})') from error
-    if provider not in session.get_providers():  # it says so in its log, and goes on with the CPU
-        raise SegvladError(f'model {path}: ONNX Runtime cannot use its {provider}: see that CUDA and cuDNN are those '
-                           'that this onnxruntime-gpu is built for, or use device cpu')
+    if wanted not in session.get_providers():  # it says so in its log, and goes on with the CPU
+        raise SegvladError(f'model {path}: ONNX Runtime cannot use its {wanted}: see that CUDA and cuDNN (and '
+                           'TensorRT) are those that this onnxruntime-gpu is built for, or use device cpu')
     return session
+
+
+def _kept_engines(path: Path, version: str) -> dict[str, str]:
+    """Options of TensorRT that keep what it compiles of a network, in a folder that is made.
+
+    A folder for each file's content: TensorRT's provider tells networks apart by their structure, and would run one
+    with the weights of another.
+    """
+    data = path.with_name(path.name + DATA_SUFFIX)
+    content = '-'.join(sha256_of(file)[:16] for file in (path, data) if file.is_file())
+    folder = from_home(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'segvlad_ros/tensorrt' / f'{content}-{version}'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SegvladError(f'{folder}, for what TensorRT compiles, cannot be made ({error.strerror}); set '
+                           'XDG_CACHE_HOME to a folder that can be written') from error
+    return {'trt_engine_cache_enable': '1', 'trt_engine_cache_path': str(folder)}
 
 
 def load_torchscript(path: Path, device: str = 'cpu') -> Model:
     """A TorchScript file. It is a program: load only what you trust.
 
-    :param device: torch device
-    :raises SegvladError: damaged, no TorchScript, or a program that reads or writes files
+    :param device: see :func:`segvlad_ros.io.devices.torch_device`
+    :raises SegvladError: damaged, no TorchScript, a program that reads or writes files, or no such device
     """
-    torch = import_extra('torch')
+    torch, where = import_extra('torch'), torch_device(device)
     _check_script(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # deprecated, and still what many models are published as
-            module = torch.jit.load(str(path), map_location=device).eval()
+            module = torch.jit.load(str(path), map_location=where).eval()
     except Exception as error:  # torch raises RuntimeError and others, whatever the bytes provoke
         raise SegvladError(f'model {path} cannot be loaded as TorchScript ({said_by(error, 160)})') from error
 
     def run(image: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            output = module(torch.from_numpy(image).to(device))
+            output = module(torch.from_numpy(image).to(where))
         while isinstance(output, (tuple, list)) and output:
             output = output[0]
         if not isinstance(output, torch.Tensor):

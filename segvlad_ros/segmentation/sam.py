@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from segvlad_ros.io.devices import torch_device
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.segmentation.sam_checkpoint import load_sam
 from segvlad_ros.segmentation.sam_grid import GridMasks, SamGridSettings
@@ -57,11 +58,12 @@ class SamSegmenter:
         :param device: ``cpu``, ``cuda`` or ``cuda:N``
         :raises SegvladError: where the file or the device cannot be used
         """
+        where = torch_device(device)  # before a long load
         sam = load_sam(path, model, image_size)
         torch = import_extra('torch')
         try:
-            sam.to(device)
-        except (RuntimeError, AssertionError) as error:  # no such device, no CUDA in this torch, or no memory left
+            sam.to(where)
+        except RuntimeError as error:  # no memory left
             raise SegvladError(f'SAM cannot be put on device {device!r}: {one_line(error, 160)}') from error
         logger.info('SAM on %s, torch %s', device, torch.__version__)
         return cls(sam, mode=mode, precision=precision, settings=settings)

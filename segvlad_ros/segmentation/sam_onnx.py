@@ -35,7 +35,7 @@ class OnnxSamSegmenter:
     """The masks of :class:`segvlad_ros.segmentation.sam.SamSegmenter` in mode ``grid``, up to rounding.
 
     :param path: of the encoder; the other files stand beside it
-    :param device: ``cpu``, or ``cuda`` where onnxruntime-gpu is installed
+    :param device: see :func:`segvlad_ros.io.devices.runtime_providers`
     :param image_size: what the side of the input has to be, pixels; None takes what the files are for
     :raises SegvladError: a file is missing, damaged, or of another SAM than the encoder
     """

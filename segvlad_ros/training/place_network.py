@@ -8,8 +8,9 @@ import numpy as np
 
 from segvlad_ros.description.arrays import unit_rows
 from segvlad_ros.description.vocabulary import fit_vocabulary
-from segvlad_ros.features.dinov2 import CELL, Dinov2Network, checked_device, network_input, resampled_positions
+from segvlad_ros.features.dinov2 import CELL, Dinov2Network, network_input, resampled_positions
 from segvlad_ros.features.dinov2_weights import architecture
+from segvlad_ros.io.devices import torch_device
 from segvlad_ros.io.extras import import_extra
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class PlaceNetwork:
 
     def __init__(self, weights: Mapping[str, Any], trained_blocks: int, clusters: int, device: str = 'cpu') -> None:
         torch = import_extra('torch')
-        self.device = checked_device(device)
+        self.device = torch_device(device)
         prefix = architecture(weights).prefix
         self._weights = {name[len(prefix):]: torch.as_tensor(value).detach().clone().float()
                          for name, value in weights.items() if name.startswith(prefix)}

@@ -15,6 +15,7 @@ from small_gsv_cities import save_gsv_cities
 from small_models import image_at, real_image, save_mobile_sam, save_preset, small_sam
 
 from segvlad_ros.features.dinov2 import Dinov2Extractor
+from segvlad_ros.io.devices import runtime_providers
 from segvlad_ros.io.onnx_export import MIN_COSINE
 from segvlad_ros.mapping.exact_search import uses_gpu
 from segvlad_ros.mapping.segment_index import SegmentIndex
@@ -92,14 +93,16 @@ def test_masks_of_mobile_sam_are_those_of_the_cpu(mobile_sam, frames, mode):
     assert_same_masks(on_host(here), on_host(there))
 
 
-def test_onnx_runtime_finds_on_the_gpu_what_it_finds_on_the_cpu(mobile_sam, frames, tmp_path):
+@pytest.mark.parametrize('device', ['cuda', 'tensorrt'])
+def test_onnx_runtime_finds_on_the_gpu_what_it_finds_on_the_cpu(mobile_sam, frames, tmp_path, monkeypatch, device):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     runtime = pytest.importorskip('onnxruntime', reason='needs the extra onnx')
-    if 'CUDAExecutionProvider' not in runtime.get_available_providers():
+    if runtime_providers(device)[0][0] not in runtime.get_available_providers():
         pytest.skip('needs onnxruntime-gpu')
     path = tmp_path / 'small.onnx'
     export_sam(load_sam(mobile_sam, image_size=SIDE), path)
-    here, there = (OnnxSamSegmenter(path, device=device, settings=SETTINGS).segment(frames[1])
-                   for device in ('cpu', 'cuda'))
+    here, there = (OnnxSamSegmenter(path, device=where, settings=SETTINGS).segment(frames[1])
+                   for where in ('cpu', device))
     assert cosines(here.embedding.reshape(len(here.embedding), -1).T,
                    there.embedding.reshape(len(there.embedding), -1).T).min() > MIN_COSINE
     assert_same_masks(here, there)

@@ -101,7 +101,7 @@ def test_bfloat16_agrees_closely():
 @pytest.mark.parametrize(('settings', 'message'), [
     ({'block': 3}, 'blocks 0 to 2'), ({'block': -1}, 'blocks 0 to 2'), ({'facet': 'attention'}, 'query, key, value'),
     ({'precision': 'float16'}, 'float32, bfloat16'), ({'heads': 7}, '7 attention heads'),
-    ({'device': 'toaster'}, 'use cpu or cuda'),
+    ({'device': 'toaster'}, 'use cpu, cuda'),
 ], ids=str)
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(SegvladError, match=message):

@@ -1,15 +1,19 @@
 """Any descriptor as a file: ONNX and TorchScript networks behind presets, alike in both, refused in one line."""
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from skimage import data
 
-from segvlad_ros.io.model_files import load_onnx, load_torchscript
+from segvlad_ros.io.model_files import _kept_engines, load_onnx, load_torchscript
 from segvlad_ros.pipeline.builders import build_describer
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.pipeline.presets import load_preset
@@ -177,6 +181,42 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_not_replaced_by_the_cpu(models, m
     with warnings.catch_warnings(), pytest.raises(SegvladError, match='cannot use its CUDAExecutionProvider: see'):
         warnings.simplefilter('ignore')
         load_onnx(models / 'pooled.onnx', 'cuda')
+
+
+@pytest.mark.parametrize(('device', 'said'), [
+    ('gpu', "device 'gpu'; use cpu, cuda or tensorrt"), ('cuda:one', "device 'cuda:one'; use"),
+    ('tensorrt', 'this onnxruntime has no TensorrtExecutionProvider; use device cpu'), ('', "device ''; use")])
+def test_a_device_that_onnx_runtime_has_not_is_not_replaced_by_the_cpu(models, device, said):
+    with pytest.raises(SegvladError, match=said):
+        load_onnx(models / 'pooled.onnx', device)
+
+
+def test_onnx_runtime_reports_to_nobody(models, tmp_path):
+    """Since 1.29 it tells its makers of each model, unless it is told not to, or finds itself in CI."""
+    code = ('import pathlib, sys; from segvlad_ros.io.model_files import load_onnx; '
+            'load_onnx(pathlib.Path(sys.argv[1]))')
+    quiet = {'CI', 'ORT_DISABLE_TELEMETRY', 'XDG_CACHE_HOME'}
+    environment = {name: value for name, value in os.environ.items() if name not in quiet} | {'HOME': str(tmp_path)}
+    subprocess.run([sys.executable, '-c', code, models / 'pooled.onnx'], env=environment, check=True)
+    assert [path for path in tmp_path.rglob('*') if 'onnxruntime' in path.name] == []
+
+
+def test_networks_alike_in_structure_share_nothing_that_tensorrt_has_compiled(models, tmp_path, monkeypatch):
+    """It tells them apart by structure alone: https://github.com/microsoft/onnxruntime/issues/6455."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        save_onnx(Pooled(seed), tmp_path / str(seed) / 'model.onnx')
+    first, again, other, newer = (
+        Path(_kept_engines(tmp_path / seed / 'model.onnx', version)['trt_engine_cache_path'])
+        for seed, version in (('0', '1.30'), ('0', '1.30'), ('1', '1.30'), ('0', '1.31')))
+    assert first == again
+    assert len({first, other, newer}) == 3
+    assert all(folder.is_dir() and folder.parent == tmp_path / 'segvlad_ros/tensorrt'
+               for folder in (first, other, newer))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / '0/model.onnx'))
+    with pytest.raises(SegvladError, match='set XDG_CACHE_HOME to a folder that can be written'):
+        _kept_engines(tmp_path / '0' / 'model.onnx', '1.30')
 
 
 def test_weights_elsewhere_are_refused(models, tmp_path):

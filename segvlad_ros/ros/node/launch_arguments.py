@@ -77,7 +77,7 @@ CAMERA = (
     Argument('mask_file', "PNG that covers the robot's own body in every image; empty: as in the parameter file.",
              parameter=str),
     Argument('odom', 'Topic of the odometry.', 'odom', topic=True),
-    Argument('device', 'Where the networks of a torch preset run: cpu, cuda, ...; empty: as in the parameter file.',
+    Argument('device', 'Where networks run: cpu, cuda, tensorrt, ...; empty: as in the parameter file.',
              parameter=str),
     Argument('image_transport', 'raw or compressed; empty: as in the parameter file.', parameter=str),
     Argument('depth_transport', 'raw, compressedDepth or compressed; empty: as in the parameter file.', parameter=str),

@@ -70,7 +70,7 @@ class Parameter:
 TABLE: tuple[Parameter, ...] = (
     Parameter('preset', 'classic', 'Pipeline: the name of a preset in config/, or the path of a preset YAML.',
               nodes=(*BOTH, *POSE_GRAPH)),
-    Parameter('device', 'cpu', 'Where the networks of a torch preset run: cpu, cuda, cuda:1, ...'),
+    Parameter('device', 'cpu', 'Where networks run: cpu, cuda, cuda:1, ..., and tensorrt for those in ONNX files.'),
     Parameter('autostart', True, 'Configure and activate at start; false: wait for a lifecycle manager.',
               nodes=(*BOTH, *BRIDGE, *POSE_GRAPH)),
     Parameter('map_directory', '~/segvlad_maps', 'Folder of the maps; map names cannot leave it.'),
