@@ -7,6 +7,7 @@ import pytest
 
 from segvlad_ros import PlaceRecognizer
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.pipeline import mapper
 from segvlad_ros.types import CameraModel, Frame, Pose, SegvladError, Status
 
 
@@ -40,15 +41,16 @@ def test_an_array_is_found_again(places):
 
 
 def test_a_drive_closes_its_loop_and_describes_each_image_once(monkeypatch):
-    places, described = PlaceRecognizer(), []
-    describe = places.describer.describe
+    places, described, pictured = PlaceRecognizer(), [], []
+    describe, thumbnail = places.describer.describe, mapper.thumbnail
     monkeypatch.setattr(places.describer, 'describe', lambda *args: described.append(1) or describe(*args))
+    monkeypatch.setattr(mapper, 'thumbnail', lambda rgb: pictured.append(1) or thumbnail(rgb))
     answers = []
     for second, number in enumerate([*range(6), *range(6)]):
         frame = Frame(picture(number, shift=second // 6 * 4), (1 + 20 * second) * 10 ** 9, pose=at(8.0 * number))
         answers.append(places.recognize(frame, exclude_recent=True))
         places.add(frame)
-    assert len(described) == 12
+    assert len(described) == len(pictured) == 12
     assert Status.MATCHED not in [answer.status for answer in answers[:6]]
     found = [answer.candidates[0].entry for answer in answers[6:] if answer.status == Status.MATCHED]
     assert len(found) >= 5 and found == sorted(found) and set(found) <= set(range(6))

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -162,6 +164,18 @@ def test_fingerprint_covers_what_changes_a_descriptor_and_nothing_else(preset_fi
         assert {name for name in original if original[name] != changed[name]} == {dotted, 'digest'}
     for dotted, value in [('name', 'other'), ('decision.min_score', 0.9), ('search', {'neighbours': 3})]:
         assert load_preset(with_value(preset_file, dotted, value)).fingerprint() == original
+
+
+def test_fingerprint_is_the_same_whatever_is_installed(monkeypatch):
+    """A robot without the extras, or with OpenCV without its contrib modules, has the maps of one with them."""
+    classic = load_preset('classic')
+    presets = [replace(classic, segmenter=replace(classic.segmenter, kind=kind)) for kind in ('felzenszwalb', 'graph')]
+    before = [preset.fingerprint() for preset in presets]
+    monkeypatch.delattr(cv2, 'ximgproc')
+    for module in ('skimage', 'torch', 'onnxruntime', 'faiss'):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert [preset.fingerprint() for preset in presets] == before
+    assert before[0]['digest'] != before[1]['digest']
 
 
 def test_fingerprint_names_keypoints_that_are_not_sift(tmp_path):
