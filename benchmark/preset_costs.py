@@ -4,8 +4,9 @@
     python benchmark/preset_costs.py [--device cuda] [NAME ...]
     python benchmark/preset_costs.py --pages                  nothing is measured, the pages are written anew
 
-Writes results/preset_costs.{json,md} and the table in docs/costs.md. Rows of other devices and presets stay as they
-were. Let nothing else run on the machine meanwhile.
+Writes results/preset_costs.{json,md} and the tables in docs/costs.md and README.md. Rows of other devices and presets
+stay as they were. "NAME, ONNX files" is a preset of SAM whose networks "segvlad export sam" has written as ONNX files,
+for ONNX Runtime. Let nothing else run on the machine meanwhile.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,23 +23,37 @@ from tables import RESULTS, command_line, table
 
 from segvlad_ros.pipeline.presets import load_preset, preset_names
 
-PAGE = RESULTS.parents[1] / 'docs/costs.md'
+PAGE, README = RESULTS.parents[1] / 'docs/costs.md', RESULTS.parents[1] / 'README.md'
 FILE = RESULTS / 'preset_costs.json'
+MOBILE_ONNX = 'segvlad_mobile, ONNX files'
+IN_README = 'classic', 'learned', 'segvlad_mobile', MOBILE_ONNX, 'segvlad'
 COLUMNS = ('preset', 'device', 'describe, ms', 'answer, ms', 'RAM, MB', 'GPU memory, MB', 'kB a keyframe', '')
 _TABLE = re.compile(r'(?<=<!-- costs: written by benchmark/preset_costs.py -->\n).*?(?=<!-- end -->)', re.DOTALL)
+_README_COLUMNS, _UNKNOWN = (0, 1, 2, 4, 5, 7), 'not measured'
 _WITHOUT_GPU = {'felzenszwalb', 'graph', 'patches'}, {'root_sift', 'orb_words', 'given'}
 
 
 def measured(name: str, device: str, count: int) -> dict[str, Any] | str:
-    """The report of one preset, or why there is none."""
-    done = subprocess.run([sys.executable, '-m', 'segvlad_ros.cli', 'benchmark', 'preset', name, '--device', device,
-                           '--count', str(count), '--json'], capture_output=True, text=True, check=False)
+    """The report of one row, or why there is none."""
+    preset, _, by_files = name.partition(', ')
+    with tempfile.TemporaryDirectory() as folder:
+        file, options = Path(folder) / 'sam.onnx', []
+        if by_files:
+            done = _segvlad('export', 'sam', '--preset', preset, '--output', str(file))
+            options = ['--set', f'segmenter.weights={file}']
+        if not by_files or done.returncode == 0:
+            done = _segvlad('benchmark', 'preset', preset, f'--device={device}', f'--count={count}', '--json', *options)
     if done.returncode == 0:
-        return json.loads(done.stdout)
+        return {**json.loads(done.stdout), 'preset': name}
     if done.returncode != 2:
-        raise RuntimeError(f'segvlad benchmark preset {name} ended with {done.returncode}:\n{done.stderr}')
-    reason = done.stderr.strip().splitlines()[-1].removeprefix('segvlad benchmark: ')
+        raise RuntimeError(f'segvlad of {name} ended with {done.returncode}:\n{done.stderr}')
+    _, _, reason = done.stderr.strip().splitlines()[-1].partition(': ')
     return reason.replace(str(Path.home()), '~')
+
+
+def _segvlad(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, '-m', 'segvlad_ros.cli', *arguments], capture_output=True, text=True,
+                          check=False)
 
 
 def processor(report: dict[str, Any]) -> str:
@@ -66,20 +82,25 @@ def rows(content: dict[str, Any], keyframes: Iterable[dict[str, Any]]) -> list[S
     :param keyframes: reports of benchmark/gpu_keyframe.py, the networks of ``segvlad`` with random weights
     """
     lines: list[Sequence[object]] = []
-    for name in preset_names():
+    for name in row_names():
         for device in ('cpu', 'cuda') if uses_gpu(name) else ('cpu',):
             found = [_row(report) for report in content['reports']
                      if report['preset'] == name and report['device'].startswith(device)]
             if (name, device) == ('segvlad', 'cuda'):
                 found += map(_row_of_keyframe, keyframes)
             reason = content['reasons'].get(f'{name} {device}')
-            lines += found or [(name, device, *['not measured'] * 5, reason or '')]
+            lines += found or [(name, device, *[_UNKNOWN] * 5, reason or '')]
     return lines
 
 
+def row_names() -> list[str]:
+    """The shipped presets, and what else has a row."""
+    return sorted([*preset_names(), MOBILE_ONNX])
+
+
 def uses_gpu(name: str) -> bool:
-    """Whether a shipped preset has a network."""
-    preset = load_preset(name)
+    """Whether a row's preset has a network."""
+    preset = load_preset(name.partition(', ')[0])
     segments, features = _WITHOUT_GPU
     return preset.segmenter.kind not in segments or preset.features.kind not in features
 
@@ -94,8 +115,8 @@ def _row(report: dict[str, Any]) -> Sequence[object]:
 
 def _row_of_keyframe(report: dict[str, Any]) -> Sequence[object]:
     whole = report['keyframe_ms']
-    return ('segvlad', report['machine']['gpu'], f'{whole["p50"]:.0f} ({whole["p95"]:.0f})', 'not measured',
-            'not measured', f'{report["peak_gb"] * 1000:.0f}', 'not measured',
+    return ('segvlad', report['machine']['gpu'], f'{whole["p50"]:.0f} ({whole["p95"]:.0f})', _UNKNOWN,
+            _UNKNOWN, f'{report["peak_gb"] * 1000:.0f}', _UNKNOWN,
             f'{report["weights"]} weights, {report["precision"]}')
 
 
@@ -114,9 +135,16 @@ def stages_page(content: dict[str, Any]) -> str:
         for report in content['reports'])), ''])
 
 
-def with_table(page: str, lines: Sequence[Sequence[object]]) -> str:
-    """The page with this table in the place of the one it had."""
-    return _TABLE.sub(lambda _: '\n' + '\n'.join(table(COLUMNS, lines)) + '\n\n', page)
+def with_table(page: str, lines: Sequence[Sequence[object]], columns: Sequence[int] = range(len(COLUMNS))) -> str:
+    """The page with this table, or these columns of it, in the place of the one it had."""
+    heads, *cells = [[row[column] for column in columns] for row in (COLUMNS, *lines)]
+    return _TABLE.sub(lambda _: '\n' + '\n'.join(table(heads, cells)) + '\n\n', page)
+
+
+def readme_with_table(page: str, lines: Sequence[Sequence[object]]) -> str:
+    """The README with the rows that most robots choose among, without the reasons of those that are not measured."""
+    chosen = [[*row[:-1], '' if _UNKNOWN in row[2] else row[-1]] for row in lines if row[0] in IN_README]
+    return with_table(page, chosen, _README_COLUMNS)
 
 
 def gpu_keyframes() -> list[dict[str, Any]]:
@@ -127,14 +155,14 @@ def gpu_keyframes() -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, and write the file and both pages."""
     parser = command_line(__doc__)
-    parser.add_argument('presets', nargs='*', metavar='NAME', help='shipped presets (default: all)')
+    parser.add_argument('presets', nargs='*', metavar='NAME', help='rows of the table (default: all)')
     parser.add_argument('--device', default='cpu', help='cpu, or cuda')
     parser.add_argument('--count', type=int, default=30, help='images (%(default)s)')
     parser.add_argument('--pages', action='store_true', help='measure nothing')
     args = parser.parse_args()
     content = json.loads(FILE.read_text())
     if not args.pages:
-        names = args.presets or [name for name in preset_names() if args.device == 'cpu' or uses_gpu(name)]
+        names = args.presets or [name for name in row_names() if args.device == 'cpu' or uses_gpu(name)]
         found = {}
         for name in names:
             print(name, flush=True)
@@ -142,7 +170,9 @@ def main() -> None:
         content = merged(content, found, args.device)
         FILE.write_text(json.dumps(content, indent=1) + '\n')
     FILE.with_suffix('.md').write_text(stages_page(content))
-    PAGE.write_text(with_table(PAGE.read_text(), rows(content, gpu_keyframes())))
+    lines = rows(content, gpu_keyframes())
+    PAGE.write_text(with_table(PAGE.read_text(), lines))
+    README.write_text(readme_with_table(README.read_text(), lines))
 
 
 if __name__ == '__main__':

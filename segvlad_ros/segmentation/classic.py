@@ -46,7 +46,9 @@ class FelzenszwalbSegmenter:
 
 
 class GraphSegmenter(FelzenszwalbSegmenter):
-    """The same algorithm by OpenCV contrib, in a third of the time; where pixels are as like, it joins others."""
+    """The same algorithm by OpenCV contrib, in a third of the time: a pixel has four neighbours there, and eight in
+    scikit-image, so that the segments are others.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()

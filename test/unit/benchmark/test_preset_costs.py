@@ -3,7 +3,19 @@ import json
 
 import preset_costs
 import pytest
-from preset_costs import FILE, PAGE, gpu_keyframes, merged, rows, stages_page, uses_gpu, with_table
+from preset_costs import (
+    FILE,
+    MOBILE_ONNX,
+    PAGE,
+    README,
+    gpu_keyframes,
+    merged,
+    readme_with_table,
+    rows,
+    stages_page,
+    uses_gpu,
+    with_table,
+)
 
 from segvlad_ros.pipeline.presets import preset_names
 
@@ -20,14 +32,16 @@ def report(preset, cpu='a CPU', describe=100.0, **changes):
 def test_the_pages_are_made_of_the_committed_numbers():
     content = json.loads(FILE.read_text())
     again = 'write them again: python benchmark/preset_costs.py --pages'
-    assert with_table(PAGE.read_text(), rows(content, gpu_keyframes())) == PAGE.read_text(), again
+    lines = rows(content, gpu_keyframes())
+    assert with_table(PAGE.read_text(), lines) == PAGE.read_text(), again
+    assert readme_with_table(README.read_text(), lines) == README.read_text(), again
     assert stages_page(content) == FILE.with_suffix('.md').read_text(), again
 
 
 def test_every_preset_has_a_row_and_says_where_nothing_was_measured():
     content = merged(EMPTY, {'classic': report('classic'), 'segvlad': 'weights are missing'}, 'cpu')
     table = rows(content, gpu_keyframes())
-    assert {row[0] for row in table} == set(preset_names())
+    assert {row[0] for row in table} == {*preset_names(), MOBILE_ONNX}
     assert [row[1:] for row in table if row[0] == 'classic'] == [
         ('a CPU, 2 cores', '100 (120)', '5.0 (6.0)', '300', '-', '40', '')]
     assert ('segvlad', 'cpu', *['not measured'] * 5, 'weights are missing') in table
@@ -36,6 +50,8 @@ def test_every_preset_has_a_row_and_says_where_nothing_was_measured():
     assert {name for name in preset_names() if not uses_gpu(name)} >= {'classic', 'orb_words', 'given'}
     page = with_table(PAGE.read_text(), table)
     assert '| classic | a CPU, 2 cores | 100 (120) | 5.0 (6.0) | 300 | - | 40 |  |' in page
+    short = readme_with_table(README.read_text(), table)
+    assert '| segvlad | cpu | not measured | not measured | not measured |  |\n' in short
     assert page.startswith('# What a preset costs')
     assert '| classic | a CPU, 2 cores | 30 | 80.0 | 2.0 |' in stages_page(content)
 
@@ -64,6 +80,7 @@ def test_a_preset_that_cannot_run_is_a_reason(tmp_path, monkeypatch):
     assert preset_costs.measured('segvlad', 'cpu', 1) == (
         'segmenter.weights ~/.local/share/segvlad/weights/sam_vit_h_4b8939.pth does not exist: get it with "segvlad '
         'weights fetch sam_vit_h"')
+    assert preset_costs.measured(MOBILE_ONNX, 'cpu', 1).startswith('segmenter.weights ~/.local/share/segvlad/weights/')
     with pytest.raises(RuntimeError, match='ended with'):
         monkeypatch.setattr(preset_costs.sys, 'executable', '/bin/false')
         preset_costs.measured('segvlad', 'cpu', 1)

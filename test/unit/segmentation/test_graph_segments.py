@@ -64,6 +64,15 @@ def test_settings_are_checked(segmenter, sharp, settings):
         segmenter(*settings)
 
 
+@pytest.mark.parametrize(('segmenter', 'segments'), [(FelzenszwalbSegmenter, 1), (GraphSegmenter, 30)])
+def test_a_pixel_has_eight_neighbours_in_one_library_and_four_in_the_other(segmenter, segments):
+    """Which is why their segments differ, and no setting of one gives those of the other."""
+    rgb, along = np.zeros((40, 40, 3), np.uint8), np.arange(5, 35)
+    rgb[along, along] = 255
+    masks = segmenter(1, 0.1, 1, 100).segment(rgb).masks
+    assert masks[:, along, along].any(axis=1).sum() == segments
+
+
 def test_opencv_cannot_do_without_a_blur():
     with pytest.raises(SegvladError, match='sigma is 0.0; set it to 0.1 or more'):
         GraphSegmenter(100, 0.0, 100, 50)
