@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,8 +85,10 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
     """The keyframes that fulfil every condition of a request.
 
     :param request: RemoveKeyframes.Request
-    :raises SegvladError: it has no condition, or asks for a radius in another frame than the poses'
+    :raises SegvladError: it has no condition, a radius that is none, or asks for one in another frame than the poses'
     """
+    if not (math.isfinite(request.radius) and request.radius >= 0):  # else it would be no condition at all
+        raise SegvladError(f'radius is {request.radius} m: give one above 0, or 0 for none')
     if not (request.session_id or request.keyframes or request.radius > 0):
         raise SegvladError('give a session_id, keyframes or a radius: the whole map is not removed')
     found = place_map.ids()

@@ -1,7 +1,9 @@
 """No map name of a service caller leads out of the map directory."""
+from types import SimpleNamespace
+
 import pytest
 
-from segvlad_ros.ros.node.map_directory import MapDirectory
+from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.types import SegvladError
 
 
@@ -77,3 +79,11 @@ def test_home_is_expanded_and_nothing_is_refused(monkeypatch, tmp_path):
     assert MapDirectory('~/maps').resolve('a') == tmp_path / 'maps' / 'a.segvlad'
     with pytest.raises(SegvladError, match='map_directory'):
         MapDirectory('')
+
+
+@pytest.mark.parametrize('radius', [-1.0, float('nan'), float('inf')])
+def test_a_radius_that_is_none_removes_nothing(radius):
+    """Beside a session_id it was no condition, and all of the session was removed."""
+    request = SimpleNamespace(session_id='today', keyframes=[], radius=radius)
+    with pytest.raises(SegvladError, match='give one above 0, or 0 for none'):
+        keyframes_to_remove(request, None)
