@@ -153,6 +153,8 @@ def measure_exact(made: Made, queries: int, data: Path | None) -> dict:
 class _Known:
     """Stands where an index has its candidates, and knows them."""
 
+    of_vectors = False
+
     def __init__(self, entries: np.ndarray) -> None:
         self._entries = entries
 
