@@ -153,7 +153,7 @@ def gpu_keyframes() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure, and write the file and both pages."""
+    """Measure, and write the file and the pages."""
     parser = command_line(__doc__)
     parser.add_argument('presets', nargs='*', metavar='NAME', help='rows of the table (default: all)')
     parser.add_argument('--device', default='cpu', help='cpu, or cuda')

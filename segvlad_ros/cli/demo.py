@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK
 from segvlad_ros.cli.options import add_json, add_preset_name, add_scenario, progress
-from segvlad_ros.io.paths import from_home
+from segvlad_ros.io.paths import cache_folder
 from segvlad_ros.types import Status
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     begin = time.monotonic()
     preset = load_preset(args.preset)
-    output = args.output or from_home(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'segvlad_ros' / 'demo'
+    output = args.output or cache_folder() / 'demo'
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
     truth = read_true_poses(bag, TruthSettings(TRUTH_TOPIC))

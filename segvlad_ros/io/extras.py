@@ -24,10 +24,6 @@ _EXTRA_OF = {re.match(r'[\w-]+', requirement).group().replace('-', '_'): extra
              for extra, requirements in EXTRAS.items() for requirement in requirements}
 
 
-# ONNX Runtime tells its makers of each model that it loads, from 1.29 on.
-_SILENT = {'ORT_DISABLE_TELEMETRY': '1'}
-
-
 def import_extra(module: str) -> ModuleType:
     """Import a module of an extra, which then reports to nobody what it is used for.
 
@@ -35,8 +31,7 @@ def import_extra(module: str) -> ModuleType:
     :raises SegvladError: naming the packages to install, where the module is not installed
     """
     extra = _EXTRA_OF[module.partition('.')[0]]
-    for name, value in _SILENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # ONNX Runtime tells its makers of each model, from 1.29 on
     try:
         return importlib.import_module(module)
     except ImportError as error:

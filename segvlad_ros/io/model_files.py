@@ -5,7 +5,6 @@ An ONNX file is data. A TorchScript file holds no pickles that Python reads, but
 """
 from __future__ import annotations
 
-import os
 import re
 import warnings
 import zipfile
@@ -17,7 +16,7 @@ import numpy as np
 
 from segvlad_ros.io.devices import TENSORRT, runtime_providers, torch_device
 from segvlad_ros.io.extras import import_extra
-from segvlad_ros.io.paths import from_home
+from segvlad_ros.io.paths import cache_folder
 from segvlad_ros.io.weights import sha256_of
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
@@ -103,7 +102,7 @@ def _kept_engines(path: Path, version: str) -> dict[str, str]:
     """
     data = path.with_name(path.name + DATA_SUFFIX)
     content = '-'.join(sha256_of(file)[:16] for file in (path, data) if file.is_file())
-    folder = from_home(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'segvlad_ros/tensorrt' / f'{content}-{version}'
+    folder = cache_folder() / 'tensorrt' / f'{content}-{version}'
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,7 @@
-"""Paths as people write them."""
+"""Paths as people write them, and the folder of what can be made again."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from segvlad_ros.types import SegvladError
@@ -15,3 +16,8 @@ def from_home(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise SegvladError(f"{text}: ~ is nobody's home here; write the folder out") from None
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what can be made again; it need not be there yet."""
+    return from_home(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'segvlad_ros'
