@@ -4,7 +4,8 @@
 format    a line                                                          its image
 ========  ==============================================================  ========================================
 TUM       ``stamp tx ty tz qx qy qz qw``, seconds                         named after its stamp, in seconds (or
-                                                                          nanoseconds, as EuRoC does); interpolated
+                                                                          nanoseconds, as EuRoC does, or
+                                                                          microseconds); interpolated
 KITTI     12 numbers, the first three rows of a matrix                    the one of the same number in natural
                                                                           order; stamps are in ``times.txt`` beside
                                                                           the folder of images, if it is there
@@ -96,6 +97,9 @@ def _read_tum(images: Path, poses: Path) -> list[PosedImage]:
     listed = list_images(images)
     stamped = sorted((parsed_stamp(path.stem, f'{path}: an image of TUM is named after its stamp'), path)
                      for path in listed)
+    for (before, first), (stamp, second) in zip(stamped, stamped[1:]):
+        if stamp == before:
+            raise SegvladError(f'{second}: has the stamp of {first}; leave one of them out')
     found = [PosedImage(path, pose, stamp) for stamp, path in stamped if (pose := history.at(stamp)) is not None]
     if not found:
         raise SegvladError(f'{poses}: has no pose within 0.5 s around any of the {len(listed)} images; the first image '

@@ -3,7 +3,7 @@
 ========  ==============================================================
 format    a line
 ========  ==============================================================
-TUM       ``stamp tx ty tz qx qy qz qw``, seconds or whole nanoseconds
+TUM       ``stamp tx ty tz qx qy qz qw``, see :func:`parsed_stamp`
 KITTI     12 numbers, the first three rows of a matrix; seconds of the
           lines are in a file of their own, ``times.txt``
 ========  ==============================================================
@@ -25,8 +25,11 @@ from segvlad_ros.types import Pose, SegvladError
 TUM_COLUMNS, KITTI_COLUMNS = 8, 12
 # A pose further away than this from its origin, metres, is a damaged number or a geodetic one.
 _MAX_COORDINATE = 1e8
-# A whole number of so many digits is a stamp in nanoseconds, one of fewer in seconds.
-_NANOSECOND_DIGITS = 16
+# Nanoseconds to the unit of a stamp that is a whole number of so many digits: between 2001 and 2286 they are as many.
+# Others are seconds. 13 digits may be milliseconds of today, or nanoseconds since a simulation began: they are refused,
+# for as seconds they lie too far ahead.
+_UNITS_NS = {19: 1, 16: 1000}
+_SECOND_NS = 10**9
 _NOT_ORTHOGONAL = 1e-2
 _MAX_STAMP_NS = 2**62
 
@@ -148,17 +151,26 @@ def parsed_pose(values: np.ndarray, where: str) -> Pose:
 
 
 def parsed_stamp(text: str, where: str, least: int = 1) -> int:
-    """Nanoseconds of seconds, exactly, or of a whole number of nanoseconds.
+    """Nanoseconds, exactly, of seconds, of whole nanoseconds in 19 digits, or of whole microseconds in 16.
 
     :param least: nanoseconds; 0 is what ROS takes for an unknown stamp
     """
     text = text.strip()
     try:
-        seconds = Decimal(text)
-        nanoseconds = int(seconds if text.isdecimal() and len(text) >= _NANOSECOND_DIGITS else seconds * 10**9)
+        if '_' in text:  # which Python takes for 12_5 = 125
+            raise ValueError
+        nanoseconds = int(Decimal(text) * _unit_ns(text))
     except (InvalidOperation, ValueError, OverflowError):
         raise SegvladError(f'{where}: {text[:40]!r} is no stamp in seconds') from None
     if not least <= nanoseconds < _MAX_STAMP_NS:
         raise SegvladError(f'{where}: the stamp {text[:40]} is not {"above" if least else "at least"} 0 and below '
-                           f'{_MAX_STAMP_NS / 1e9:.0f} s')
+                           f'{_MAX_STAMP_NS / 1e9:.0f} s: write seconds (1403636579.763), or whole microseconds in 16 '
+                           'digits or nanoseconds in 19')
     return nanoseconds
+
+
+def _unit_ns(stamp: str) -> int:
+    """Nanoseconds to the unit of a stamp; zeros in front count where they fill it up to 19 digits."""
+    if not stamp.isdecimal():
+        return _SECOND_NS
+    return _UNITS_NS.get(19 if len(stamp) == 19 else len(stamp.lstrip('0')), _SECOND_NS)

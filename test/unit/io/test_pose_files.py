@@ -67,6 +67,38 @@ def test_tum_with_stamps_in_nanoseconds(images, written):
     assert_the_pose(image)
 
 
+@pytest.mark.parametrize(('stamp', 'nanoseconds'), [
+    ('1403636579763555584', 1403636579763555584),  # 19 digits: nanoseconds, as ROS and EuRoC have them
+    ('0000000012300000000', 12_300_000_000),       # of simulated time, filled up with zeros
+    ('1403636579763555', 1403636579763555000),     # 16 digits: microseconds, as NCLT and RobotCar name their images
+    ('1403636579', 1403636579000000000),
+    ('000012', 12_000_000_000),
+    ('0000000000000012', 12_000_000_000),          # zeros in front make no stamp longer
+    ('1403636579.763555584', 1403636579763555584),
+    ('1.403636579763555584e9', 1403636579763555584)])
+def test_the_digits_of_a_whole_stamp_tell_its_unit(images, written, stamp, nanoseconds):
+    image, = read_posed_images(images(f'{stamp}.png'), written('a.txt', f'{stamp} {TUM}\n'))
+    assert image.stamp_ns == nanoseconds
+
+
+@pytest.mark.parametrize('stamp', ['12300000000', '1403636579763', '14036365797635555', '140363657976355558',
+                                   '14036365797635555840'])
+def test_a_whole_stamp_whose_unit_is_not_plain_is_refused(images, written, stamp):
+    with pytest.raises(SegvladError, match=f':1: the stamp {stamp} .*: write seconds .*16 digits.*19'):
+        read_posed_images(images('1.0.png'), written('a.txt', f'{stamp} {TUM}\n'))
+
+
+def test_two_images_of_one_stamp_are_refused(images, written):
+    folder = images('1.00.png', '1.0.png', '2.png')
+    with pytest.raises(SegvladError, match=r'1\.00\.png: has the stamp of .*1\.0\.png.*leave one of them out'):
+        read_posed_images(folder, written('a.txt', f'1.0 {TUM}\n'))
+
+
+def test_an_underscore_is_no_part_of_a_stamp(images, written):
+    with pytest.raises(SegvladError, match=r"12_5\.png: .*named after its stamp: '12_5' is no stamp"):
+        read_posed_images(images('12_5.png'), written('a.txt', f'125.0 {TUM}\n'))
+
+
 def test_kitti(images, written):
     row = np.column_stack([TURN.as_matrix(), PLACE]).ravel()
     moved = row.copy()
