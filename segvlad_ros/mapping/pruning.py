@@ -47,6 +47,10 @@ class Selection:
     radius_m: float = 0.0
     frame: str = ''
 
+    def __post_init__(self) -> None:
+        if self.center is not None and not 0 < self.radius_m < np.inf:  # it would select nothing, and call that success
+            raise SegvladError(f'the radius is {self.radius_m:g} m: give one above 0')
+
     def of(self, keyframes: Collection[PlacedKeyframe]) -> list[KeyframeId]:
         """Those of some keyframes.
 
@@ -54,9 +58,7 @@ class Selection:
         """
         if not self.sessions and self.before_ns is None and self.center is None:
             return []
-        known = {keyframe.id.session_id for keyframe in keyframes}
-        if unknown := [session for session in self.sessions if session not in known]:
-            raise SegvladError(f'no keyframe of session {unknown[0]!r}; the sessions are {", ".join(sorted(known))}')
+        check_sessions(self.sessions, (keyframe.id for keyframe in keyframes))
         frame = self._chosen_frame(keyframes) if self.center is not None else ''
         return [keyframe.id for keyframe in keyframes
                 if (not self.sessions or keyframe.id.session_id in self.sessions)
@@ -73,6 +75,17 @@ class Selection:
     def _near(self, pose: Pose | None, frame: str) -> bool:
         return (pose is not None and pose.frame == frame
                 and float(np.linalg.norm(pose.translation - self.center)) <= self.radius_m)
+
+
+def check_sessions(asked: Iterable[str], identities: Iterable[KeyframeId]) -> None:
+    """See that there are keyframes of the sessions that are to go.
+
+    :raises SegvladError: of one there are none, and of which there are
+    """
+    known = {identity.session_id for identity in identities}
+    if unknown := [session for session in asked if session not in known]:
+        raise SegvladError(f'no keyframe of session {unknown[0]!r}; the sessions are '
+                           f'{", ".join(sorted(known)) or "none"}')
 
 
 def located(place_map: PlaceMap) -> list[PlacedKeyframe]:

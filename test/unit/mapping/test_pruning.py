@@ -85,6 +85,12 @@ def test_what_cannot_be_selected(place_map, tmp_path, selection, says):
     assert not (tmp_path / 'new.segvlad').exists()
 
 
+@pytest.mark.parametrize('radius', [-1.0, 0.0, float('nan'), float('inf')])
+def test_a_radius_that_is_none_selects_nothing_quietly_no_more(radius):
+    with pytest.raises(SegvladError, match='give one above 0'):
+        Selection(center=np.zeros(3), radius_m=radius)
+
+
 def test_the_only_frame_need_not_be_named():
     keyframes = [at(1, 0.0), at(2, 5.0), at(3, None)]
     assert [one.index for one in Selection(center=np.zeros(3), radius_m=1.0).of(keyframes)] == [1]

@@ -181,6 +181,11 @@ def test_conditions_of_a_removal_are_joined(place_map):
     assert chosen(place_map, center=center, radius=1.5) == [('a', 2), ('a', 3)]
 
 
+def test_a_session_that_is_not_there_is_said_with_those_that_are(place_map):
+    with pytest.raises(SegvladError, match="no keyframe of session 'c'; the sessions are a, b"):
+        chosen(place_map, session_id='c')
+
+
 @pytest.mark.fault('service', '`remove_keyframes` without any condition', 'refused')
 def test_a_removal_of_everything_or_in_another_frame_is_refused(place_map):
     with pytest.raises(SegvladError, match='whole map'):
