@@ -16,7 +16,7 @@ from typing import Any
 
 import segvlad_ros
 from segvlad_ros.cli import BELOW, OK, benchmark_preset
-from segvlad_ros.cli.options import add_json, real
+from segvlad_ros.cli.options import add_device, add_json, real
 from segvlad_ros.evaluation.measure import busy_machine
 from segvlad_ros.types import SegvladError
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stock.add_argument('--repeats', type=int, default=3,
                        help='timed pairs of SAM, of which the median counts; three times as many else (%(default)s)')
     stock.add_argument('--points', type=int, default=16, help='side of the grid of SAM points (%(default)s)')
-    stock.add_argument('--device', default='cpu', help='torch device: cpu, cuda (%(default)s)')
+    add_device(stock, 'torch device: cpu, cuda')
     stock.add_argument('--cpu-time', action='store_true',
                        help='one thread and its CPU time, which other work on a busy machine does not change')
     stock.add_argument('--threads', type=int, help='of numpy, OpenCV and torch (default: as they are)')

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.evaluation.truth import PoseLimits
+from segvlad_ros.io.devices import check_device
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
 
@@ -38,7 +39,20 @@ def add_preset_changes(parser: argparse.ArgumentParser) -> None:
     """``--set`` and ``--device``, of a preset that is named otherwise."""
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='overrides',
                         help='replace a value of the preset, e.g. decision.min_score=0.3; may be repeated')
-    parser.add_argument('--device', default='cpu', help='where networks run: cpu, cuda, cuda:1, tensorrt (%(default)s)')
+    add_device(parser, 'where networks run: cpu, cuda, cuda:1, tensorrt')
+
+
+def add_device(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--device``, which is checked although nothing may run there."""
+    parser.add_argument('--device', type=_device, default='cpu', help=f'{what} (%(default)s)')
+
+
+def _device(name: str) -> str:
+    try:
+        check_device(name)
+    except SegvladError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def add_preset_name(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 TENSORRT = 'TensorrtExecutionProvider'
 
 _TORCH = re.compile(r'cpu|cuda(:\d+)?')
-_RUNTIME = re.compile(r'cpu|(cuda|tensorrt)(?::(\d+))?')
+_RUNTIME = re.compile(r'cpu|(cuda|tensorrt)(:\d+)?')
+
+
+def check_device(name: str) -> None:
+    """See that a name is a device's, whoever is asked for it, and though nobody is: a slip of the pen is told at once.
+
+    :raises SegvladError: it is none
+    """
+    if not _RUNTIME.fullmatch(name):
+        raise SegvladError(f'{name!r} is no device; use cpu, cuda or tensorrt, or cuda:1 for the second GPU')
 
 
 def torch_device(name: str) -> torch.device:
@@ -41,12 +50,9 @@ def runtime_providers(name: str) -> list[tuple[str, dict[str, str]]]:
     :return: (provider, its options)
     :raises SegvladError: it is none
     """
-    named = _RUNTIME.fullmatch(name)
-    if not named:
-        raise SegvladError(f'ONNX Runtime is asked for device {name!r}; use cpu, cuda or tensorrt, or cuda:1 for the '
-                           'second GPU')
+    check_device(name)
     if name == 'cpu':
         return [('CPUExecutionProvider', {})]
-    kind, number = named.groups(default='0')
+    kind, _, number = name.partition(':')
     wanted = ['CUDAExecutionProvider'] if kind == 'cuda' else [TENSORRT, 'CUDAExecutionProvider']
-    return [(provider, {'device_id': number}) for provider in wanted]
+    return [(provider, {'device_id': number or '0'}) for provider in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segvlad_ros.io.devices import check_device
 from segvlad_ros.pipeline.description_sections import (
     SIFT,
     XFEAT,
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
 def build_describer(preset: Preset, device: str = 'cpu') -> Describer:
     """Load models, vocabulary and projection, and join them.
 
-    :param device: torch device of the deep backends, 'cpu' or 'cuda'
-    :raises SegvladError: what is missing, and the command that makes it
+    :param device: where networks run, see :mod:`segvlad_ros.io.devices`
+    :raises SegvladError: what is missing, and the command that makes it; a device of no such name
     """
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.description.keypoints import KeypointDetector
     from segvlad_ros.description.vocabulary import load_vocabulary, no_words
     from segvlad_ros.features.sam_neck import SamNeckExtractor
 
+    check_device(device)  # a preset without networks would not look at it
     if preset.whole_image:
         extractor = build_image_extractor(preset, device)
         vocabulary = no_words(extractor.dimension)

@@ -72,6 +72,7 @@ def test_the_input_of_these_tests_is_good_when_nothing_is_wrong(capsys, folder):
 @pytest.mark.fault('tool', 'options that do not fit', 'status 2 and one line with what is allowed')
 @pytest.mark.parametrize(('changes', 'words'), [
     ({'preset': 'wibble'}, ['wibble', 'classic']),
+    ({'device': 'cdua'}, ["'cdua' is no device", 'use cpu, cuda']),
     ({'preset': 'nowhere/own.yaml'}, ['nowhere/own.yaml', 'no such file']),
     ({'set': 'decision.min_scor=1'}, ['min_scor', 'did you mean']),
     ({'set': 'nonsense'}, ['KEY=VALUE']),

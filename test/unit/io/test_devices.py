@@ -1,7 +1,9 @@
 """Names of devices: what each means, and that a slip of the pen is told and not run on something else."""
 import pytest
 
-from segvlad_ros.io.devices import TENSORRT, runtime_providers, torch_device
+from segvlad_ros.io.devices import TENSORRT, check_device, runtime_providers, torch_device
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError
 
 CUDA = 'CUDAExecutionProvider'
@@ -24,6 +26,14 @@ def test_any_other_name_is_refused(name):
         runtime_providers(name)
     with pytest.raises(SegvladError, match='use cpu, cuda, or cuda:1'):
         torch_device(name)
+    with pytest.raises(SegvladError, match='use cpu, cuda or tensorrt'):
+        check_device(name)
+
+
+def test_a_preset_without_networks_takes_any_device_but_no_slip_of_the_pen():
+    assert build_describer(load_preset('classic'), 'cuda:7') is not None
+    with pytest.raises(SegvladError, match="'cdua' is no device; use cpu, cuda"):
+        build_describer(load_preset('classic'), 'cdua')
 
 
 @pytest.mark.parametrize('name', ['tensorrt', 'vulkan', 'meta', 'mps'])
