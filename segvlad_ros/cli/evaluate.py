@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from segvlad_ros.cli.options import (
     add_images,
     add_json,
     add_preset,
+    by_name,
     check_output,
     chosen_preset,
     progress,
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.mapping.keyframes import KeyframeGate
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
-    required = dict(_requirement(text) for text in args.require)
+    required = by_name('--require', map(_requirement, args.require))
     check_output(args.report, '--report')
     check_output(args.output, '--output')
     if args.report:
@@ -90,11 +92,11 @@ def _compare(args: argparse.Namespace) -> int:
 def _requirement(text: str) -> tuple[str, float]:
     name, _, value = text.partition('=')
     try:
-        if name in REQUIRABLE:
-            return name, float(value)
+        if name in REQUIRABLE and math.isfinite(least := float(value)):  # nothing is below NaN
+            return name, least
     except ValueError:
         pass
-    raise SegvladError(f'--require {text}: write NAME=VALUE with one of {", ".join(REQUIRABLE)}')
+    raise SegvladError(f'--require {text}: write NAME=NUMBER with one of {", ".join(REQUIRABLE)}')
 
 
 def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: tuple[Path, Path, Path]) -> Evaluation:

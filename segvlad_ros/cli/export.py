@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_preset, check_output, chosen_preset, image_size, written
+from segvlad_ros.cli.options import add_preset, by_name, check_output, chosen_preset, image_size, written
 from segvlad_ros.types import SegvladError
 
 
@@ -79,7 +79,7 @@ def _sam(args: argparse.Namespace) -> tuple[tuple[int, int], float]:
 def _hub(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     from segvlad_ros.io.hub_models import load_hub_model
 
-    return load_hub_model(args.folder, args.entry, dict(map(_argument, args.argument))), args.size
+    return load_hub_model(args.folder, args.entry, by_name('--argument', map(_argument, args.argument))), args.size
 
 
 def _argument(text: str) -> tuple[str, Any]:

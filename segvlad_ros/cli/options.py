@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.io.devices import check_device
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segvlad_ros.io.bag_topics import BagTopics
     from segvlad_ros.io.frame_assembler import InputSettings
 
+T = TypeVar('T')
 MASK = "mask of what images show that belongs to no place, as the robot's own body: 0 covers, anything else is used"
 _PROGRESS_S = 5.0
 _LIMITS = {
@@ -192,7 +193,20 @@ def image_size(text: str) -> tuple[int, int]:
 
 def chosen_preset(args: argparse.Namespace) -> Preset:
     """The preset that :func:`add_preset`'s options name."""
-    return load_preset(args.preset, dict(_override(text) for text in args.overrides))
+    return load_preset(args.preset, by_name('--set', map(_override, args.overrides)))
+
+
+def by_name(option: str, said: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """What an option that may be repeated says of each name.
+
+    :raises SegvladError: it says two things of one, of which the last would win
+    """
+    known: dict[str, T] = {}
+    for name, value in said:
+        if name in known:
+            raise SegvladError(f'{option} is given twice for {name}: give it once')
+        known[name] = value
+    return known
 
 
 def _override(text: str) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import real
+from segvlad_ros.cli.options import by_name, real
 from segvlad_ros.cli.processes import ros_running
 from segvlad_ros.io.bag_storage import warnings_held_back
 from segvlad_ros.types import SegvladError
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Status 1: some images were not dealt with in time."""
-    remaps = dict(_remap(text) for text in args.remap)
+    remaps = by_name('--remap', map(_remap, args.remap))
     if not args.bag.exists():
         raise SegvladError(f'{args.bag} does not exist: give the folder of a bag')
     with ros_running():

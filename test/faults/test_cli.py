@@ -77,13 +77,22 @@ def test_the_input_of_these_tests_is_good_when_nothing_is_wrong(capsys, folder):
     ({'set': 'decision.min_scor=1'}, ['min_scor', 'did you mean']),
     ({'set': 'nonsense'}, ['KEY=VALUE']),
     ({'set': 'vocabulary=missing.npz'}, ['missing.npz']),
-    ({'require': 'recall@1'}, ['NAME=VALUE']),
+    ({'require': 'recall@1'}, ['NAME=NUMBER']),
+    ({'require': 'recall@1=nan'}, ['NAME=NUMBER']),
+    ({'require': 'accepted=-inf'}, ['NAME=NUMBER']),
     ({'require': 'beauty=1'}, ['beauty']),
     ({'exclude_recent': '-3'}, ['--exclude-recent']),
     ({'exclude_recent': '3'}, ['one sequence']),
 ])
 def test_wrong_options(capsys, folder, changes, words):
     refused(capsys, images(folder, **changes), *words)
+
+
+@pytest.mark.parametrize(('option', 'name'), [('--require', 'recall@1'), ('--set', 'decision.min_score')])
+def test_two_values_of_one_name(capsys, folder, option, name):
+    """The last one won, and nobody was told."""
+    refused(capsys, [*images(folder), option, f'{name}=0.1', option, f'{name}=0.2'],
+            f'{option} is given twice for {name}: give it once')
 
 
 def test_wrong_inputs_of_evaluate_images(capsys, folder):
