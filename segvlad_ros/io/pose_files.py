@@ -10,7 +10,8 @@ KITTI     12 numbers, the first three rows of a matrix                    the on
                                                                           order; stamps are in ``times.txt`` beside
                                                                           the folder of images, if it is there
 COLMAP    ``images.txt``: two lines an image, the first one               named in the file
-          ``id qw qx qy qz tx ty tz camera name``, camera_from_world
+          ``id qw qx qy qz tx ty tz camera name``, camera_from_world;
+          the second one, of its points, may be missing
 CSV       columns ``image,tx,ty,tz,qx,qy,qz,qw`` and optionally           named in the file
           ``stamp`` (seconds)
 ========  ==============================================================  ========================================
@@ -123,22 +124,42 @@ def _read_kitti(images: Path, poses: Path) -> list[PosedImage]:
 
 def _read_colmap(images: Path, poses: Path) -> list[PosedImage]:
     named: dict[str, PosedImage] = {}
-    lines = text_lines(poses)
-    for number, line in lines:
-        if not line.strip() or line.lstrip().startswith('#'):
+    are_points_due = False
+    for number, line in text_lines(poses):
+        if line.lstrip().startswith('#'):
             continue
-        where, words = f'{poses}:{number}', line.split(maxsplit=9)
-        if len(words) != 10:
-            raise SegvladError(f'{where}: {len(words)} values, COLMAP has 10: id qw qx qy qz tx ty tz camera name')
-        w, x, y, z, *place = parsed_numbers(words[1:8], where)
-        if not words[8].isdecimal():
-            raise SegvladError(f'{where}: {words[8][:40]!r} is no number of a camera')
-        camera_from_world = parsed_pose(np.array([*place, x, y, z, w]), where)
-        name = words[9].strip()
+        # some tools leave the lines of points out, or all that are empty: then the next image comes in their place
+        if not line.strip() or are_points_due and _are_points(line.split()):
+            are_points_due = False
+            continue
+        are_points_due, where = True, f'{poses}:{number}'
+        name, pose, camera = _colmap_image(line, where)
         _once(name, named, where)
-        named[name] = PosedImage(_image(name, images, poses, where), inverse(camera_from_world), None, int(words[8]))
-        next(lines, None)  # its points, of which there may be none
+        named[name] = PosedImage(_image(name, images, poses, where), pose, None, camera)
     return [named[name] for name in sorted(named, key=natural_key)]
+
+
+def _are_points(words: list[str]) -> bool:
+    """Whether these are the points of an image, x y id each; an image's own line has a name, too."""
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return False
+    return len(words) % 3 == 0 and all(map(float.is_integer, numbers[2::3]))
+
+
+def _colmap_image(line: str, where: str) -> tuple[str, Pose, int]:
+    """Name, camera's pose, and number of the camera."""
+    words = line.split(maxsplit=9)
+    if len(words) != 10:
+        raise SegvladError(f'{where}: {len(words)} values, COLMAP has 10 of an image (id qw qx qy qz tx ty tz camera '
+                           'name), and three of each of its points in the line below')
+    w, x, y, z, *place = parsed_numbers(words[1:8], where)
+    for word, what in ((words[0], 'an image'), (words[8], 'a camera')):
+        if not word.isdecimal():
+            raise SegvladError(f'{where}: {word[:40]!r} is no number of {what}')
+    camera_from_world = parsed_pose(np.array([*place, x, y, z, w]), where)
+    return words[9].strip(), inverse(camera_from_world), int(words[8])
 
 
 def _read_csv(images: Path, poses: Path) -> list[PosedImage]:

@@ -124,6 +124,40 @@ def test_colmap(images, written):
     assert [(image.path.name, image.camera) for image in (first, second)] == [('b 9.png', 1), ('b 10.png', 2)]
 
 
+IMAGE_LINE = '{} 1 0 0 0 0.5 0 0 1 {}'
+POINTS = '10.5 20 -1 3 4.25 7'
+POINTS_AS_LONG_AS_AN_IMAGE = ' '.join(['1 2 3'] * 4)
+
+
+@pytest.mark.parametrize('text', [
+    '{a}\n\n{b}\n\n{c}\n\n', '{a}\n\n{b}\n\n{c}', '{a}\n{points}\n{b}\n{points}\n{c}\n{points}\n',
+    '{a}\n{b}\n{c}\n', '{a}\n{points}\n{b}\n{c}\n{points}\n', '{a}\n\n{b}\n{c}\n{points}\n',
+    '{a}\n# 0 points\n{b}\n\n\n\n{c}\n', '{a}\n{many}\n{b}\n{many}\n{c}\n',
+    '{a}  \r\n \t\r\n{b}\r\n{points} \r\n{c}'],
+    ids=['no points', 'no last line', 'points', 'no lines of points', 'some', 'other', 'comment', 'many', 'Windows'])
+def test_colmap_with_and_without_lines_of_points(images, written, text):
+    folder = images('a 1 2.png', 'b.png')
+    (folder / '3').touch()
+    lines = dict(zip('abc', map(IMAGE_LINE.format, (1, 2, 3), ('a 1 2.png', 'b.png', '3'))))
+    poses = written('images.txt', text.format(**lines, points=POINTS, many=POINTS_AS_LONG_AS_AN_IMAGE))
+    assert {image.path.name for image in read_posed_images(folder, poses)} == {'a 1 2.png', 'b.png', '3'}
+
+
+@pytest.mark.parametrize(('text', 'line', 'says'), [
+    ('{image}\n10.5 20 -1 3 4.25\n', 2, '5 values, COLMAP has 10 of an image'),  # cut off in a point
+    ('{image}\n10.5 20 x\n', 2, '3 values, COLMAP has 10 of an image .* three of each of its points'),
+    ('{image}\n10.5 20 -1.5\n', 2, '3 values, COLMAP has 10'),
+    ('{image}\n{points}\n{points}\n', 3, '6 values, COLMAP has 10'),
+    ('{image}\n{points}\n{long}\n', 3, "no image '1 2 3'"),
+    ('{image}\n{points}\n1.5 2 3 4 5 6 7 8 9 10 11 12\n', 3, "'1.5' is no number of an image"),
+    ('{points} {points}\n', 1, "'10.5' is no number of an image")])
+def test_a_line_that_is_neither_an_image_of_colmap_nor_its_points(images, written, text, line, says):
+    poses = written('images.txt', text.format(image=IMAGE_LINE.format(1, 'a.png'), points=POINTS,
+                                              long=POINTS_AS_LONG_AS_AN_IMAGE))
+    with pytest.raises(SegvladError, match=f'images.txt:{line}: .*{says}'):
+        read_posed_images(images('a.png'), poses)
+
+
 def test_csv(images, written):
     images('a.png', 'b.png')
     columns = 'image,tx,ty,tz,qx,qy,qz,qw'
