@@ -34,9 +34,9 @@ def read_cameras(path: Path, rectified: bool = False) -> dict[int | None, Camera
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise SegvladError(f'{path}: larger than {_MAX_BYTES // 1_000_000} MB, no file of cameras')
-        text = path.read_text(encoding='utf-8')
+        text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError:
-        raise SegvladError(f'{path}: is no text file') from None
+        raise SegvladError(f'{path}: is no text file in UTF-8; save it as one') from None
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
     if path.suffix.lower() in ('.yaml', '.yml'):

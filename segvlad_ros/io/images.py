@@ -51,7 +51,7 @@ def decode_file(path: str | Path, decode: Callable[[bytes], np.ndarray]) -> np.n
 def _listed(path: Path) -> list[Path]:
     data = path.read_bytes()
     try:
-        images = [path.parent / line.strip() for line in data.decode('utf-8').splitlines() if line.strip()]
+        images = [path.parent / line.strip() for line in data.decode('utf-8-sig').splitlines() if line.strip()]
         missing = next((image for image in images if not image.is_file()), None)
     except (OSError, ValueError):  # no text, or a line that no file system takes for a path
         raise SegvladError(f'{path}: neither a folder of images nor a text file with one image path a line') from None

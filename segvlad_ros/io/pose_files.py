@@ -13,7 +13,7 @@ COLMAP    ``images.txt``: two lines an image, the first one               named 
           ``id qw qx qy qz tx ty tz camera name``, camera_from_world;
           the second one, of its points, may be missing
 CSV       columns ``image,tx,ty,tz,qx,qy,qz,qw`` and optionally           named in the file
-          ``stamp`` (seconds)
+          ``stamp`` (seconds), also called ``timestamp`` or ``time``
 ========  ==============================================================  ========================================
 
 Poses are of the camera's optical frame (x right, y down, z ahead) in one fixed frame, metres; those of COLMAP have
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ from segvlad_ros.types import Pose, SegvladError
 logger = logging.getLogger(__name__)
 
 CSV_COLUMNS = ('image', 'tx', 'ty', 'tz', 'qx', 'qy', 'qz', 'qw')
+_STAMP_COLUMNS = ('stamp', 'timestamp', 'time')
 _SECOND_NS = 10**9
 
 
@@ -64,6 +66,29 @@ class PosedImage:
     pose: Pose | None = None
     stamp_ns: int | None = None
     camera: int | None = None
+
+
+class _NamedImages:
+    """Images that a file names: each once, however its path is written, and no two of one stamp."""
+
+    def __init__(self) -> None:
+        self._images: dict[Path, PosedImage] = {}
+        self._of_stamp: dict[int, PosedImage] = {}
+
+    def add(self, image: PosedImage, where: str) -> None:
+        path = image.path.parent.resolve() / image.path.name
+        if path in self._images:
+            raise SegvladError(f'{where}: names the image {image.path.name[:80]} a second time')
+        self._images[path] = image
+        if image.stamp_ns is None:
+            return
+        other = self._of_stamp.setdefault(image.stamp_ns, image)
+        if other is not image:
+            raise SegvladError(f'{where}: has the stamp of {other.path}; leave one of them out')
+
+    def in_order(self) -> list[PosedImage]:
+        """By their stamps, those without as they were named."""
+        return sorted(self._images.values(), key=lambda image: image.stamp_ns or 0)
 
 
 def read_posed_images(images: Path, poses: Path) -> list[PosedImage]:
@@ -96,15 +121,15 @@ def _read_tum(images: Path, poses: Path) -> list[PosedImage]:
     for stamp, pose in read_tum(poses):
         history.add(stamp, pose)
     listed = list_images(images)
-    stamped = sorted((parsed_stamp(path.stem, f'{path}: an image of TUM is named after its stamp'), path)
-                     for path in listed)
-    for (before, first), (stamp, second) in zip(stamped, stamped[1:]):
-        if stamp == before:
-            raise SegvladError(f'{second}: has the stamp of {first}; leave one of them out')
-    found = [PosedImage(path, pose, stamp) for stamp, path in stamped if (pose := history.at(stamp)) is not None]
+    named = _NamedImages()
+    for path in listed:
+        stamp = parsed_stamp(path.stem, f'{path}: an image of TUM is named after its stamp')
+        named.add(PosedImage(path, history.at(stamp), stamp), str(path))
+    stamped = named.in_order()
+    found = [image for image in stamped if image.pose is not None]
     if not found:
         raise SegvladError(f'{poses}: has no pose within 0.5 s around any of the {len(listed)} images; the first image '
-                           f'is of {stamped[0][0] / 1e9:.6f} s')
+                           f'is of {stamped[0].stamp_ns / 1e9:.6f} s')
     if len(found) < len(listed):
         logger.warning('%s: has no pose for %d of %d images, they are left out', poses, len(listed) - len(found),
                        len(listed))
@@ -123,7 +148,7 @@ def _read_kitti(images: Path, poses: Path) -> list[PosedImage]:
 
 
 def _read_colmap(images: Path, poses: Path) -> list[PosedImage]:
-    named: dict[str, PosedImage] = {}
+    named = _NamedImages()
     are_points_due = False
     for number, line in text_lines(poses):
         if line.lstrip().startswith('#'):
@@ -134,9 +159,8 @@ def _read_colmap(images: Path, poses: Path) -> list[PosedImage]:
             continue
         are_points_due, where = True, f'{poses}:{number}'
         name, pose, camera = _colmap_image(line, where)
-        _once(name, named, where)
-        named[name] = PosedImage(_image(name, images, poses, where), pose, None, camera)
-    return [named[name] for name in sorted(named, key=natural_key)]
+        named.add(PosedImage(_image(name, images, poses, where), pose, None, camera), where)
+    return sorted(named.in_order(), key=lambda image: natural_key(str(image.path)))
 
 
 def _are_points(words: list[str]) -> bool:
@@ -164,30 +188,42 @@ def _colmap_image(line: str, where: str) -> tuple[str, Pose, int]:
 
 def _read_csv(images: Path, poses: Path) -> list[PosedImage]:
     texts = (line + '\n' for _, line in text_lines(poses))
-    named: dict[str, PosedImage] = {}
+    named = _NamedImages()
     rows = csv.DictReader(texts, skipinitialspace=True)
     try:
-        missing = [name for name in CSV_COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise SegvladError(f'{poses}:1: no column {missing[0]}; the columns are {",".join(CSV_COLUMNS)} and '
-                               'optionally stamp')
+        rows.fieldnames = _known_columns(rows.fieldnames or (), poses)
         for row in rows:
             where, name = f'{poses}:{rows.line_num}', (row['image'] or '').strip()
             if not name or None in row:
                 raise SegvladError(f'{where}: not one value for each of the {len(rows.fieldnames)} columns')
             pose = parsed_pose(parsed_numbers([row[column] for column in CSV_COLUMNS[1:]], where), where)
             stamp = parsed_stamp(row['stamp'] or '', where) if 'stamp' in row else None
-            _once(name, named, where)
-            named[name] = PosedImage(_image(name, images, poses, where), pose, stamp)
+            named.add(PosedImage(_image(name, images, poses, where), pose, stamp), where)
     except csv.Error as error:
         raise SegvladError(f'{poses}:{rows.line_num}: {error}') from None
-    found = list(named.values())
-    return sorted(found, key=lambda image: image.stamp_ns) if found and found[0].stamp_ns is not None else found
+    return named.in_order()
 
 
-def _once(name: str, named: dict[str, PosedImage], where: str) -> None:
-    if name in named:
-        raise SegvladError(f'{where}: names the image {name[:80]} a second time')
+def _known_columns(names: Sequence[str], poses: Path) -> list[str]:
+    """The columns of a CSV file by the names that they have here."""
+    names = [name.lstrip('#').strip().lower() for name in names]
+    names = ['stamp' if name in _STAMP_COLUMNS else name for name in names]
+    missing = [name for name in CSV_COLUMNS if name not in names]
+    if missing:
+        raise SegvladError(f'{poses}:1: no column {missing[0]}; the columns are {",".join(CSV_COLUMNS)} and '
+                           'optionally stamp')
+    twice = next((name for name in (*CSV_COLUMNS, 'stamp') if names.count(name) > 1), None)
+    if twice:
+        raise SegvladError(f'{poses}:1: two columns are called '
+                           f'{" or ".join(_STAMP_COLUMNS) if twice == "stamp" else twice}; keep one')
+    unread = [name for name in names if name and name not in (*CSV_COLUMNS, 'stamp')]
+    stamps = [name for name in unread if 'stamp' in name]
+    if stamps and 'stamp' not in names:
+        raise SegvladError(f'{poses}:1: the column {stamps[0][:40]!r} is not known: call it stamp, if it holds seconds '
+                           '(or nanoseconds in 19 digits)')
+    if unread:
+        logger.warning('%s: its columns %s are not read', poses, ', '.join(unread))
+    return names
 
 
 def _image(name: str, images: Path, poses: Path, where: str) -> Path:

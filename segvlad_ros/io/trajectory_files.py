@@ -112,12 +112,12 @@ def read_times(path: Path, count: int) -> list[int]:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their number, from 1."""
+    """Lines with their number, from 1; a byte order mark, as Windows and spreadsheets write it, is none of the text."""
     try:
-        with path.open(encoding='utf-8', newline=None) as file:
+        with path.open(encoding='utf-8-sig', newline=None) as file:
             yield from enumerate((line.rstrip('\n') for line in file), 1)
     except UnicodeDecodeError:
-        raise SegvladError(f'{path}: is no text file') from None
+        raise SegvladError(f'{path}: is no text file in UTF-8; save it as one') from None
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
 

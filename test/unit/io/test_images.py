@@ -35,6 +35,8 @@ def test_list_keeps_its_order_and_is_relative_to_itself(folder, tmp_path):
     listing = tmp_path / 'more' / 'images.txt'
     listing.write_text(f'../out10.jpg\n\n{folder / "a.png"}\r\n../out1.jpeg')
     assert [path.name for path in list_images(listing)] == ['out10.jpg', 'a.png', 'out1.jpeg']
+    listing.write_text('\ufeff../a.png', encoding='utf-8')
+    assert [path.name for path in list_images(listing)] == ['a.png']
 
 
 def test_read(folder):

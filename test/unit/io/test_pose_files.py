@@ -171,6 +171,40 @@ def test_csv(images, written):
     assert images_only.stamp_ns is None
 
 
+@pytest.mark.parametrize('column', ['timestamp', 'time', 'Timestamp', ' stamp '])
+def test_a_column_of_stamps_by_another_name(images, written, column):
+    images('a.png')
+    poses = written('poses.csv', f'#{column},Image,tx,ty,tz,qx,qy,qz,qw\n1.5,a.png,{GOOD}\n')
+    image, = read_posed_images(poses.parent / 'images', poses)
+    assert_the_pose(image)
+    assert image.stamp_ns == 1_500_000_000
+
+
+def test_columns_of_a_csv_that_are_not_read_are_named(images, written, caplog):
+    poses = written('p.csv', f'{COLUMNS},note,,exposure_time,time\na.png,{GOOD},x,,0.01,1\n')
+    with caplog.at_level(logging.WARNING):
+        read_posed_images(images('a.png'), poses)
+    assert 'p.csv: its columns note, exposure_time are not read' in caplog.text
+
+
+@pytest.mark.parametrize('name', ['a.txt', 'k.txt', 'images.txt', 'p.csv'])
+def test_a_byte_order_mark_is_no_text(images, written, name):
+    text = {'a.txt': f'1.0 {TUM}\n', 'k.txt': IDENTITY_ROW, 'images.txt': IMAGE_LINE.format(1, '1.0.png'),
+            'p.csv': f'{COLUMNS}\n1.0.png,{GOOD}\n'}[name]
+    folder = images('1.0.png')
+    written('times.txt', '\ufeff2.5')
+    image, = read_posed_images(folder, written(name, '\ufeff' + text))
+    assert image.pose is not None
+    assert image.stamp_ns == {'a.txt': 1_000_000_000, 'k.txt': 3_500_000_000}.get(name)
+    with pytest.raises(SegvladError, match=f'{name}: is no text file in UTF-8; save it as one'):
+        read_posed_images(folder, written(name, text.encode('utf-16')))
+
+
+def test_a_byte_order_mark_before_cameras(written):
+    assert list(read_cameras(written('cameras.txt', '\ufeff7 PINHOLE 640 480 500 510 320 240\n'))) == [7]
+    assert read_cameras(written('front.yaml', '\ufeff' + ROS_YAML.lstrip()))[None].width == 640
+
+
 GOOD = ','.join(TUM.split())
 COLUMNS = 'image,tx,ty,tz,qx,qy,qz,qw'
 IDENTITY_ROW = '1 0 0 0 0 1 0 0 0 0 1 0'
@@ -211,6 +245,13 @@ IDENTITY_ROW = '1 0 0 0 0 1 0 0 0 0 1 0'
     ('p.csv', f'{COLUMNS}\nx.png,{GOOD}\n', 2, "no image 'x.png'"),
     ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n100.png,{GOOD}\n', 3, 'a second time'),
     ('p.csv', f'{COLUMNS},stamp\n100.png,{GOOD},\n', 2, 'no stamp in seconds'),
+    ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n./100.png,{GOOD}\n', 3, 'a second time'),
+    ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\nimages/100.png,{GOOD}\n', 3, 'a second time'),
+    ('p.csv', f'{COLUMNS},stamp\n100.png,{GOOD},1\n200.png,{GOOD},1.0\n', 3, '100.png; leave one of them out'),
+    ('p.csv', f'{COLUMNS},tx\n100.png,{GOOD},1\n', 1, 'two columns are called tx'),
+    ('p.csv', f'{COLUMNS},time,Stamp\n100.png,{GOOD},1,1\n', 1, 'two columns are called stamp or timestamp or time'),
+    ('p.csv', f'{COLUMNS},stamp_ns\n100.png,{GOOD},1\n', 1, "the column 'stamp_ns' is not known: call it stamp"),
+    ('images.txt', '1 1 0 0 0 0 0 0 1 100.png\n\n2 1 0 0 0 0 0 0 1 ./100.png\n\n', 3, 'a second time'),
     ('p.csv', f'{COLUMNS}\n{"x" * 5000},{GOOD}\n', 2, 'no image'),
     ('p.csv', f'{COLUMNS}\n', None, 'names no image'),
 ])
