@@ -16,7 +16,7 @@ from typing import Any
 
 import segvlad_ros
 from segvlad_ros.cli import BELOW, OK, benchmark_preset
-from segvlad_ros.cli.options import add_device, add_json, real
+from segvlad_ros.cli.options import add_device, add_json, real, whole
 from segvlad_ros.evaluation.measure import busy_machine
 from segvlad_ros.types import SegvladError
 
@@ -27,16 +27,18 @@ STAGES = ('sam', 'dinov2', 'description', 'vote')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
+    number = whole(1, 'a whole number of 1 or more')
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     stock = actions.add_parser('stock', help='each stage against stock or literal code, on the same weights and images')
     stock.add_argument('--stage', action='append', choices=STAGES, help='only this one; may be repeated')
-    stock.add_argument('--repeats', type=int, default=3,
+    stock.add_argument('--repeats', type=number, default=3,
                        help='timed pairs of SAM, of which the median counts; three times as many else (%(default)s)')
-    stock.add_argument('--points', type=int, default=16, help='side of the grid of SAM points (%(default)s)')
+    stock.add_argument('--points', type=number, default=16, help='side of the grid of SAM points (%(default)s)')
     add_device(stock, 'torch device: cpu, cuda')
     stock.add_argument('--cpu-time', action='store_true',
                        help='one thread and its CPU time, which other work on a busy machine does not change')
-    stock.add_argument('--threads', type=int, help='of numpy, OpenCV and torch (default: as they are)')
+    stock.add_argument('--threads', type=whole(1, 'a number of threads, 1 or more', 1024), metavar='N',
+                       help='of numpy, OpenCV and torch (default: as they are)')
     stock.add_argument('--output', type=Path, metavar='FILE.json',
                        help='write the result there, and a table beside it as FILE.md')
     add_json(stock)
@@ -45,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     growth.add_argument('--data', type=Path, help='folder of the image sets that maps are made of (default: '
                         'shared/data beside the repository if it is there, else images of the simulated building)')
     growth.add_argument('--work', type=Path, help='keeps the described images (default: a folder that is removed)')
-    growth.add_argument('--largest', type=real(lambda value: value >= 1000, 'a number of at least 1000'), default=1e6,
-                        metavar='SEGMENTS', help='of the largest map: 1e7 takes hours, and 5 GB (%(default)g)')
-    growth.add_argument('--queries', type=real(lambda value: value >= 1, 'a number of at least 1'), default=400,
-                        help='of each size (%(default)s)')
-    growth.add_argument('--exact-queries', type=real(lambda value: value >= 1, 'a number of at least 1'),
+    segments = real(lambda value: 1000 <= value < float('inf'), 'a number of at least 1000')
+    growth.add_argument('--largest', type=segments, default=1e6, metavar='SEGMENTS',
+                        help='of the largest map: 1e7 takes hours, and 5 GB (%(default)g)')
+    growth.add_argument('--queries', type=number, default=400, metavar='N', help='of each size (%(default)s)')
+    growth.add_argument('--exact-queries', type=number, metavar='N',
                         help='of them, also searched exactly (default: all up to 1e6 segments, 40 beyond)')
     growth.add_argument('--output', type=Path, metavar='FILE.json',
                         help='write the result there, and a table and a plot beside it as FILE.md and FILE.png')
@@ -70,8 +72,7 @@ def _map(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = args.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        report = map_search.measure(data, work, args.largest, round(args.queries),
-                                    args.exact_queries and round(args.exact_queries))
+        report = map_search.measure(data, work, args.largest, args.queries, args.exact_queries)
     page = map_search.as_markdown(report)
     if args.output:
         args.output.write_text(json.dumps(report, indent=1) + '\n')

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument('folder', type=Path, help='holds the data; one server at a time may use it')
     serve.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 is all (%(default)s). The '
                        'server asks for no password: let nobody but robots reach it')
-    serve.add_argument('--port', type=whole(0, 'a port, 0 for a free one'), default=19530, help='(%(default)s)')
+    serve.add_argument('--port', type=whole(0, 'a port, 0 for a free one', 65535), default=19530, help='(%(default)s)')
     sync = actions.add_parser('sync', help='send what a map holds and the database does not')
     sync.add_argument('map', type=Path, help='map file (*.segvlad); it is only read')
     query = actions.add_parser('query', help='which keyframes of other robots an image, or each keyframe of a map, '

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar('T')
 MASK = "mask of what images show that belongs to no place, as the robot's own body: 0 covers, anything else is used"
+MOST_SEED = 2**63 - 1
 _PROGRESS_S = 5.0
 _LIMITS = {
     'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
@@ -162,11 +163,16 @@ def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]
             for image, mask, mask_topic in zip(images, masks, args.mask_topic or [''] * len(images))]
 
 
-def whole(least: int, what: str) -> Callable[[str], int]:
-    """The type of an argument that is a whole number of at least ``least``; ``what`` ends the refusal."""
+def whole(least: int, what: str, most: int = 10**9) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least ``least``; ``what`` ends the refusal.
+
+    :param most: beyond, libraries end with errors of their own
+    """
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f'{text} is too much: give at most {most}')
         return int(text)
     return parse
 

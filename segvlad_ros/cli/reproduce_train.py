@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_device, progress_bar, whole
+from segvlad_ros.cli.options import MOST_SEED, add_device, progress_bar, whole
 from segvlad_ros.evaluation.place_datasets import place_dataset
 from segvlad_ros.io.weights import default_folder, entry_named, sha256_of
 from segvlad_ros.training.fine_tuning import BEST, LAST, FineTuning
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--places', type=whole(2, 'a whole number of 2 or more'), default=settings.places, metavar='P',
                         help=f'of a batch, {settings.images} images each (%(default)s)')
     parser.add_argument('--epochs', type=number, default=settings.epochs, metavar='N', help='(%(default)s)')
-    parser.add_argument('--seed', type=whole(0, 'a whole number'), default=settings.seed, help='(%(default)s)')
+    parser.add_argument('--seed', type=whole(0, 'a whole number', MOST_SEED), default=settings.seed,
+                        help='(%(default)s)')
     add_device(parser, 'cpu, cuda or cuda:N')
     parser.add_argument('--workers', type=whole(0, 'a whole number'), default=min(16, os.cpu_count() or 1),
                         metavar='N', help='processes that read images (%(default)s)')

@@ -5,12 +5,12 @@ import argparse
 from pathlib import Path
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_scenario, progress, whole
+from segvlad_ros.cli.options import MOST_SEED, add_scenario, progress, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
-    number = whole(0, 'a whole number, 0 or more')
+    number = whole(0, 'a whole number, 0 or more', MOST_SEED)
     parser.add_argument('--output', required=True, type=Path, metavar='DIR', help="the bag's folder")
     add_scenario(parser)
     parser.add_argument('--seed', type=number, help="looks of the building (the scenario's)")
