@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         check_npz(args.output)
     preset = chosen_preset(args)
     rgb = read_image(args.image, args.image_bits)
-    usable = MaskFiles(args.mask).of(args.image, rgb.shape) if args.mask else None
+    usable = MaskFiles(args.mask, [args.image]).of(args.image, rgb.shape) if args.mask else None
     description = PlaceRecognizer(preset, device=args.device).describer.describe(rgb, usable=usable)
     if args.output:
         np.savez(args.output, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)

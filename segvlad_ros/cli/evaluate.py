@@ -114,7 +114,7 @@ def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: t
     truth = read_truth(source[2])
     references, queries = list_images(source[0]), list_images(source[1])
     vector_of = VectorFolder(args.descriptors).of if args.descriptors else None
-    mask_of = MaskFiles(args.mask).of if args.mask else None
+    mask_of = MaskFiles(args.mask, [*references, *queries]).of if args.mask else None
     evaluation = ImageEvaluation(places, truth, progress, args.image_bits, vector_of, mask_of=mask_of)
     if args.exclude_recent is None:
         return evaluation.map_and_queries(references, queries, args.sequence)

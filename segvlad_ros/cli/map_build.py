@@ -115,5 +115,6 @@ def _of_images(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
         raise SegvladError('--base-from-camera: not all of its numbers are finite')
     base = Pose(values[:3], unit_quaternion(values[3:]), args.base_frame) if len(values) else identity('camera')
     camera = KnownCamera(read_cameras(path, args.rectified) if path else {}, base, args.frame, args.depth,
-                         args.depth_units, args.image_bits, MaskFiles(args.mask) if args.mask else None)
+                         args.depth_units, args.image_bits,
+                         MaskFiles(args.mask, [image.path for image in images]) if args.mask else None)
     yield progress((camera.frame_of(image, number) for number, image in enumerate(images)), 'images', len(images))

@@ -1,6 +1,9 @@
 """Masks that say what of an image counts: 0 covers, anything else is used, as OpenCV, ORB-SLAM and COLMAP have it."""
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from segvlad_ros.io.image_codec import MAX_PIXELS, same_view
 from segvlad_ros.io.image_file import read_usable
 from segvlad_ros.io.images import decode_file
 from segvlad_ros.types import SegvladError
+
+logger = logging.getLogger(__name__)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -49,21 +54,54 @@ class MaskFiles:
 
     In a folder, that of ``7.jpg`` is ``7.png``, or ``7.jpg.png`` as COLMAP has it. An image without one is used whole.
 
-    :raises SegvladError: there is no such file or folder, or the one mask cannot be used
+    :param images: that masks will be asked for
+    :raises SegvladError: there is no such file or folder, the one mask cannot be used, or no file of the folder is that
+        of an image, or two are of one
     """
 
-    def __init__(self, path: Path) -> None:
-        self._folder = path if path.is_dir() else None
+    def __init__(self, path: Path, images: Iterable[Path]) -> None:
         self._path = path
-        self._usable = None if path.is_dir() else read_mask(path)
+        self._is_folder = path.is_dir()
+        self._usable = None if self._is_folder else read_mask(path)
+        self._of_stem = _by_stem(path) if self._is_folder else {}
+        if self._is_folder:
+            self._check(list(dict.fromkeys(images)))
+
+    def _check(self, images: list[Path]) -> None:
+        """A folder of masks that are called otherwise would cover nothing, without a word."""
+        without = sum(self._file_of(image) is None for image in images)
+        if without == len(images):
+            raise SegvladError(f'{self._path}: has no mask for any of the {len(images)} images'
+                               + ''.join(f'; that of {image.name} is called {image.stem}.png or {image.name}.png'
+                                         for image in images[:1]))
+        if without:
+            logger.warning('%s: has no mask for %d of %d images, they are used whole', self._path, without, len(images))
+
+    def _file_of(self, image: Path) -> Path | None:
+        files = [file for stem in {image.stem, image.name} for file in self._of_stem.get(stem, ())]
+        if len(files) > 1:
+            names = sorted(file.name for file in files)
+            raise SegvladError(f'{self._path}: {names[0]} and {names[1]} are both the mask of {image.name}; keep one')
+        return files[0] if files else None
 
     def of(self, image: Path, shape: tuple[int, ...]) -> np.ndarray | None:
         """The mask of an image of this shape, None without one.
 
         :raises SegvladError: it cannot be read, or is that of another image
         """
-        if self._folder is None:
+        if not self._is_folder:
             return fitted(self._usable, shape, f'mask {self._path}')
-        names = f'{image.stem}.png', f'{image.name}.png'
-        path = next((self._folder / name for name in names if (self._folder / name).is_file()), None)
+        path = self._file_of(image)
         return None if path is None else fitted(_read(path), shape, f'mask {path}')
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The PNG files of a folder by their names without the ending, which may be written ``.PNG``."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    try:
+        for file in folder.iterdir():
+            if file.suffix.lower() == '.png' and file.is_file():
+                found[file.stem].append(file)
+    except OSError as error:
+        raise SegvladError(f'{folder}: cannot be read ({error.strerror})') from None
+    return found

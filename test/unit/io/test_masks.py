@@ -55,7 +55,7 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(SegvladError, match='covers everything: 0 covers'):
         read_mask(write(tmp_path / 'black.png', half() * 0))
     with pytest.raises(SegvladError, match='cannot be read'):
-        MaskFiles(tmp_path / 'nothing.png')
+        MaskFiles(tmp_path / 'nothing.png', [])
     (tmp_path / 'text.png').write_text('no image')
     with pytest.raises(SegvladError, match='text.png'):
         read_mask(tmp_path / 'text.png')
@@ -108,7 +108,7 @@ def test_a_mask_that_can_be_read_in_two_ways_is_refused(tmp_path):
              'colours': [write(tmp_path / 'colours.png', blue_red)]}
     for word, paths in files.items():
         for path in paths:
-            for read in (read_mask, lambda path: MaskFiles(tmp_path).of(path, (120, 160, 3))):
+            for read in (read_mask, lambda path: MaskFiles(tmp_path, [path]).of(path, (120, 160, 3))):
                 with pytest.raises(SegvladError, match=f'{path.name}: .*{word}.*: save it as grey PNG without alpha'):
                     read(path)
 
@@ -119,15 +119,48 @@ def test_a_mask_of_another_size_is_resized():
     assert small[:240].all() and not small[240:].any()
 
 
-def test_a_folder_has_one_for_each_image(tmp_path):
+def test_a_folder_has_one_for_each_image(tmp_path, caplog):
     write(tmp_path / 'masks/7.png', half())
     write(tmp_path / 'masks/8.jpg.png', half(1))
-    masks = MaskFiles(tmp_path / 'masks')
-    for image in ('7.jpg', '8.jpg'):
-        assert masks.of(tmp_path / image, (120, 160, 3)).sum() == 60 * 160
-    assert masks.of(tmp_path / '9.jpg', (120, 160, 3)) is None
+    (write(tmp_path / 'masks/10.png', half())).rename(tmp_path / 'masks/10.PNG')
+    images = [tmp_path / f'{number}.jpg' for number in (7, 8, 9, 10)]
+    masks = MaskFiles(tmp_path / 'masks', images)
+    assert 'masks: has no mask for 1 of 4 images, they are used whole' in caplog.text
+    assert [mask if mask is None else mask.sum() for mask in (masks.of(image, (120, 160, 3)) for image in images)] == [
+        60 * 160, 60 * 160, None, 60 * 160]
     with pytest.raises(SegvladError, match='7.png has 160 x 120 pixels'):
         masks.of(tmp_path / '7.jpg', (120, 120, 3))
+
+
+@pytest.mark.fault('camera', 'a folder of masks in which none is called as an image, or two are of one image',
+                   'refused, with the names that are looked for')
+def test_a_folder_whose_masks_are_of_no_image_is_refused(tmp_path):
+    images = [tmp_path / '7.jpg', tmp_path / '8.jpg']
+    write(tmp_path / 'masks/7_mask.png', half())
+    with pytest.raises(SegvladError, match=r'masks: has no mask for any of the 2 images; that of 7\.jpg is called '
+                                           r'7\.png or 7\.jpg\.png'):
+        MaskFiles(tmp_path / 'masks', images)
+    for name in ('7.png', '7.jpg.png'):
+        write(tmp_path / 'masks' / name, half())
+    with pytest.raises(SegvladError, match=r'masks: 7\.jpg\.png and 7\.png are both the mask of 7\.jpg; keep one'):
+        MaskFiles(tmp_path / 'masks', images)
+    (tmp_path / 'masks/7.jpg.png').rename(tmp_path / 'masks/7.PNG')
+    with pytest.raises(SegvladError, match=r'masks: 7\.PNG and 7\.png are both the mask of 7\.jpg; keep one'):
+        MaskFiles(tmp_path / 'masks', images)
+
+
+@pytest.mark.parametrize('command', [['map', 'build', 'images', '{0}', '--output', '{1}/no.segvlad'],
+                                     ['describe', '{0}/0.png'], ['evaluate', 'images', '--references', '{0}',
+                                      '--queries', '{0}', '--exclude-recent', '1', '--ground-truth', '{1}/truth.csv']])
+def test_no_tool_passes_over_a_folder_of_masks_that_fits_no_image(tmp_path, capsys, command):
+    write_quick_preset(tmp_path)
+    write(tmp_path / 'images/0.png', scene(0))
+    write(tmp_path / 'masks/zero.png', half())
+    (tmp_path / 'truth.csv').write_text('query,references\nimages/0.png,\n')
+    command = [word.format(tmp_path / 'images', tmp_path) for word in command]
+    assert main([*command, '--mask', str(tmp_path / 'masks'), '--preset', str(tmp_path / 'small.yaml')]) == 2
+    assert 'masks: has no mask for any of the 1 images' in capsys.readouterr().err
+    assert not (tmp_path / 'no.segvlad').exists()
 
 
 def robot_in(rgb, seed):
