@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from segvlad_ros.geometry import compose, inverse
+from segvlad_ros.io.image_codec import same_view
 from segvlad_ros.io.images import read_image
 from segvlad_ros.io.masks import MaskFiles
 from segvlad_ros.io.pose_files import PosedImage
@@ -50,7 +51,7 @@ class KnownCamera:
                                f'{model.width} x {model.height}')
         mask = None if self.masks is None else self.masks.of(image.path, rgb.shape)
         pose = image.pose and replace(compose(image.pose, inverse(self.base_from_camera)), frame=self.frame)
-        return Frame(rgb, image.stamp_ns or (number + 1) * STEP_NS, pose=pose, depth=self._depth(image),
+        return Frame(rgb, image.stamp_ns or (number + 1) * STEP_NS, pose=pose, depth=self._depth(image, rgb.shape),
                      camera_model=model, base_from_camera=self.base_from_camera, mask=mask)
 
     def _model(self, image: PosedImage) -> CameraModel | None:
@@ -63,7 +64,7 @@ class KnownCamera:
         raise SegvladError(f'{image.path}: is of camera {image.camera}, the known ones are '
                            f'{", ".join(map(str, self.models))}')
 
-    def _depth(self, image: PosedImage) -> np.ndarray | None:
+    def _depth(self, image: PosedImage, shape: tuple[int, ...]) -> np.ndarray | None:
         """(h, w) float32 metres, NaN where it is 0."""
         if self.depth is None:
             return None
@@ -71,6 +72,9 @@ class KnownCamera:
         values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
         if values is None or values.dtype != np.uint16 or values.ndim != 2:
             raise SegvladError(f'{path}: no such 16-bit depth image of {image.path.name}')
+        if not same_view(values.shape, shape):  # it may be smaller than the image
+            raise SegvladError(f'{path}: has {values.shape[1]} x {values.shape[0]} pixels, {image.path.name} '
+                               f'{shape[1]} x {shape[0]}, turned as its EXIF data say: use depth registered to it')
         depth = values.astype(np.float32) / np.float32(self.depth_units)
         depth[values == 0] = np.nan
         return depth

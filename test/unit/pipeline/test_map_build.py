@@ -54,6 +54,15 @@ def keyframes(path):
         yield from place_map.keyframes()
 
 
+def test_depth_of_another_shape_than_the_image_is_refused(folder, capsys):
+    """As depth beside a photograph that its EXIF data turn: it would be read as registered."""
+    cv2.imwrite(str(folder / 'depth/3.png'), np.full((320, 240), 2500, np.uint16))
+    status, _ = build(folder, '--poses', folder / 'poses.csv', '--camera', folder / 'cameras.txt', '--depth',
+                      folder / 'depth', '--all-images')
+    assert status == 2 and '3.png: has 240 x 320 pixels, 3.png 320 x 240' in capsys.readouterr().err
+    assert not (folder / 'map.segvlad').exists()
+
+
 def test_images_with_poses_depth_and_camera(folder, capsys):
     numbers, built = build(folder, '--poses', folder / 'poses.csv', '--camera', folder / 'cameras.txt', '--depth',
                            folder / 'depth', '--all-images', capsys=capsys)
