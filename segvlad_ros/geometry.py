@@ -39,6 +39,24 @@ def is_finite(pose: Pose) -> bool:
     return bool(np.isfinite(pose.translation).all() and np.isfinite(pose.quaternion).all())
 
 
+def sound_pose(pose: Pose) -> Pose:
+    """A pose with a quaternion of length 1, and float64 arrays of the shapes that it should have.
+
+    :raises SegvladError: no pose, numbers that are not finite or too few, zeros for a quaternion
+    """
+    if not isinstance(pose, Pose):
+        raise SegvladError(f'a pose is a segvlad_ros.types.Pose, not {type(pose).__name__}')
+    translation, quaternion = np.asarray(pose.translation, np.float64), np.asarray(pose.quaternion, np.float64)
+    covariance = None if pose.covariance is None else np.asarray(pose.covariance, np.float64)
+    shapes = translation.shape, quaternion.shape, (6, 6) if covariance is None else covariance.shape
+    if shapes != ((3,), (4,), (6, 6)):
+        raise SegvladError(f'a pose has 3 numbers of translation, 4 of quaternion and 6 x 6 of covariance, not '
+                           f'{shapes}')
+    if not np.isfinite(translation).all():
+        raise SegvladError(f'a pose with NaN or infinite values: translation {translation.tolist()}')
+    return Pose(translation, unit_quaternion(quaternion), pose.frame, covariance)
+
+
 def _rotation(pose: Pose) -> Rotation:
     return Rotation.from_quat(unit_quaternion(pose.quaternion))
 

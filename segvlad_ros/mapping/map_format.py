@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
+from segvlad_ros.geometry import sound_pose
 from segvlad_ros.mapping import arrays_v1, arrays_v2
 from segvlad_ros.mapping.packing import (
     digest,
@@ -115,6 +116,8 @@ def pack(keyframe: Keyframe, dimension: int) -> Packed:
                            f'{MAX_KEYPOINTS})')
     if len(keyframe.thumbnail) > MAX_THUMBNAIL_BYTES:
         raise SegvladError(f'thumbnail of {len(keyframe.thumbnail)} bytes is too large; at most {MAX_THUMBNAIL_BYTES}')
+    if keyframe.optimized is not None:
+        sound_pose(keyframe.optimized.map_from_base)
     columns = Columns(
         int(keyframe.id.index), int(keyframe.id.stamp_ns), keyframe.id.camera, keyframe.frame_id,
         *((None, None, None) if keyframe.pose is None

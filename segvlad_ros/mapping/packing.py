@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from segvlad_ros.geometry import sound_pose
 from segvlad_ros.io.camera_info import checked
 from segvlad_ros.types import CameraModel, Pose, SegvladError
 
@@ -28,11 +29,9 @@ def digest(*values: int | str | bytes | None) -> bytes:
 
 
 def pack_pose(pose: Pose) -> bytes:
-    """Translation and quaternion, 7 float64."""
-    values = np.concatenate([np.asarray(pose.translation).reshape(3), np.asarray(pose.quaternion).reshape(4)])
-    if not np.isfinite(values).all():
-        raise SegvladError('a pose with NaN or infinite values cannot be stored')
-    return values.astype('<f8').tobytes()
+    """Translation and quaternion, 7 float64; what is no pose raises SegvladError."""
+    sound_pose(pose)
+    return np.concatenate([pose.translation, pose.quaternion]).astype('<f8').tobytes()
 
 
 def pack_covariance(pose: Pose) -> bytes | None:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segvlad_ros.io.camera_info import checked
 from segvlad_ros.mapping.keyframes import KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.pipeline.builders import build_describer, build_recognizer
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.presets import load_preset
+from segvlad_ros.pipeline.sections import Preset
+from segvlad_ros.pipeline.sound_frames import sound
 from segvlad_ros.types import Frame, Keyframe, Pose, Recognition, SegvladError
 
 if TYPE_CHECKING:
     from segvlad_ros.description.describer import Describer
     from segvlad_ros.pipeline.recognizer import Recognizer
-    from segvlad_ros.pipeline.sections import Preset
 
 STEP_NS = 1_000_000_000
 """Images without a stamp count as taken one after another, this far apart."""
@@ -45,8 +45,8 @@ class PlaceRecognizer:
 
     def __init__(self, preset: str | Path | Preset = 'classic', *, device: str = 'cpu',
                  gate: KeyframeGate | None = None, robot_id: int = 0) -> None:
-        self.named = str(preset) if isinstance(preset, (str, Path)) else preset.name
-        self.preset = load_preset(preset) if isinstance(preset, (str, Path)) else preset
+        self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
+        self.named = preset.name if isinstance(preset, Preset) else str(preset)
         self._device, self._gate, self._robot_id = device, gate, robot_id
         self._last: tuple[np.ndarray | Frame, np.ndarray, Keyframe] | None = None
         self._newest_ns = 0
@@ -86,8 +86,11 @@ class PlaceRecognizer:
         return self.recognizer.count
 
     def process(self, frame: Frame) -> Keyframe | None:
-        """Describe a camera's next frame, unless the gate lets it pass by; the keyframe is not added."""
-        return self.mapper.process(frame)
+        """Describe a camera's next frame, unless the gate lets it pass by; the keyframe is not added.
+
+        :raises SegvladError: it cannot be described
+        """
+        return self.mapper.process(sound(frame))
 
     def describe(self, image: np.ndarray | Frame, pose: Pose | None = None) -> Keyframe:
         """Describe an image whatever the gate says; one that was just described is not described again.
@@ -98,7 +101,7 @@ class PlaceRecognizer:
             rgb = image.rgb if isinstance(image, Frame) else image
             if np.array_equal(rgb, self._last[1]):  # a camera may have filled its buffer anew
                 return self._last[2] if isinstance(image, Frame) else replace(self._last[2], pose=pose)
-        frame = _sound(image if isinstance(image, Frame) else Frame(image, self._newest_ns + STEP_NS, pose=pose))
+        frame = sound(image if isinstance(image, Frame) else Frame(image, self._newest_ns + STEP_NS, pose=pose))
         keyframe = self.mapper.make_keyframe(frame)
         self._last = image, frame.rgb.copy(), keyframe
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
@@ -140,18 +143,3 @@ class PlaceRecognizer:
         """
         PlaceMap.write(path, self.recognizer.keyframes(), self.preset.fingerprint(), self.describer.dimension,
                        self.named, overwrite=overwrite)
-
-
-def _sound(frame: Frame) -> Frame:
-    """A frame that can be described.
-
-    :raises SegvladError: its arrays are not what they should be
-    """
-    rgb = frame.rgb
-    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        kind = f'{rgb.dtype} of shape {rgb.shape}' if isinstance(rgb, np.ndarray) else type(rgb).__name__
-        raise SegvladError(f'an image is an array (height, width, 3) uint8 RGB, not {kind}')
-    if frame.mask is not None and (frame.mask.shape != rgb.shape[:2] or frame.mask.dtype != bool):
-        raise SegvladError(f'a mask is bool and of the size of the image, {rgb.shape[:2]}, not {frame.mask.dtype} of '
-                           f'shape {frame.mask.shape}: resize it by nearest neighbour, and compare it with 0')
-    return frame if frame.camera_model is None else replace(frame, camera_model=checked(frame.camera_model))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from segvlad_ros.recognition.inquiry import Inquiry, Query
 from segvlad_ros.recognition.poll import poll
 from segvlad_ros.recognition.voting import vote_weights
 from segvlad_ros.threads import FairLock, one_blas_thread
-from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, Status
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, Recognition, SegvladError, Status
 from segvlad_ros.verification.matchers import nearest_matcher
 
 if TYPE_CHECKING:
@@ -208,7 +209,12 @@ class Recognizer:
         :param independent: the query belongs to no sequence: its answer neither asks for the agreement of other
             queries nor counts for theirs
         :param sessions: search these sessions only; empty: all
+        :raises SegvladError: the query has descriptors of another length than the map, or a count is none
         """
+        if not isinstance(top_k, Integral) or top_k < 1:
+            raise SegvladError(f'top_k is {top_k!r}: give a whole number of candidates, 1 or more')
+        if not isinstance(exclude_frames, Integral) or exclude_frames < 0:
+            raise SegvladError(f'exclude_frames is {exclude_frames!r}: give a whole number of keyframes, 0 or more')
         with self._lock, one_blas_thread():
             mark = None if independent else self._memory.tracks.mark(query.id, query.pose)
             while True:

@@ -1,6 +1,8 @@
 """The front door on made images: arrays, frames, refusals, and closing loops."""
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -87,6 +89,54 @@ def test_what_cannot_be_remembered(places):
     bad = CameraModel(320, 240, np.eye(3), np.zeros(0))
     with pytest.raises(SegvladError, match='fx is 1 pixels'):
         places.add(Frame(picture(1), 10 ** 9, camera_model=bad))
+
+
+TURNED = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(('known', 'said'), [
+    ({'pose': Pose(np.zeros(3), np.zeros(4), 'odom')}, 'is no rotation'),
+    ({'pose': Pose(np.full(3, np.nan), TURNED, 'odom')}, 'NaN or infinite'),
+    ({'pose': Pose(np.zeros(2), TURNED, 'odom')}, '3 numbers of translation'),
+    ({'pose': (1.0, 2.0, 3.0)}, 'a pose is a segvlad_ros.types.Pose, not tuple'),
+    ({'pose': Pose(np.zeros(3), TURNED, 'odom', np.eye(3))}, '6 x 6 of covariance'),
+    ({'base_from_camera': Pose(np.zeros(3), np.zeros(4), 'base')}, 'is no rotation'),
+    ({'stamp_ns': 2 ** 70}, 'stamp_ns'), ({'stamp_ns': 1.5}, 'stamp_ns'),
+    ({'depth': np.zeros((320, 240), np.float32)}, 'depth'), ({'depth': np.ones((240, 320), np.uint16)}, 'metres'),
+    ({'depth': [[1.0, 2.0]]}, 'not list'), ({'depth': np.ones((240, 320, 1), np.float32)}, 'shape (240, 320, 1)'),
+    ({'camera_model': CameraModel(640, 480, np.diag([500.0, 500.0, 1.0]), np.zeros(0))}, '640 x 480')])
+def test_a_frame_that_is_refused_leaves_nothing_behind(tmp_path, known, said):
+    places = PlaceRecognizer()
+    places.add(picture(1))
+    frame = Frame(picture(2), **{'stamp_ns': 10 ** 9, **known})
+    for ask in (places.add, places.recognize, places.process):
+        with pytest.raises(SegvladError, match=re.escape(said)):
+            ask(frame)
+    assert places.add(picture(3)) == 1
+    assert [identity.index for identity in places.recognizer.ids] == [1, 2]
+    assert places.recognizer.ids[1].stamp_ns == 2 * 10 ** 9
+    answer = places.recognize(picture(3, shift=4))
+    assert answer.candidates[0].entry == 1 and answer.candidates[0].evidence
+    places.save(tmp_path / 'map.segvlad')
+    assert len(PlaceRecognizer.load(tmp_path / 'map.segvlad')) == 2
+
+
+def test_depth_may_be_smaller_than_the_image_and_a_quaternion_of_any_length(places):
+    frame = Frame(picture(2), 10 ** 9, pose=Pose(np.zeros(3), 2 * TURNED, 'odom'),
+                  depth=np.ones((120, 160), np.float64))
+    assert np.array_equal(places.describe(frame).pose.quaternion, TURNED)
+
+
+@pytest.mark.parametrize(('top_k', 'exclude_frames'), [(1.5, 0), (0, 0), (-1, 0), ('3', 0), (3, -1), (3, 0.5)])
+def test_counts_that_are_none(places, top_k, exclude_frames):
+    with pytest.raises(SegvladError, match='top_k|exclude_frames'):
+        places.recognize(picture(2), top_k=top_k, exclude_frames=exclude_frames)
+
+
+@pytest.mark.parametrize('preset', [None, 3, ['classic']])
+def test_what_is_no_preset(preset):
+    with pytest.raises(SegvladError, match='give the name of a preset'):
+        PlaceRecognizer(preset)
 
 
 def test_a_map_of_another_pipeline_is_refused(places, tmp_path):

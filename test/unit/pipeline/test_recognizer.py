@@ -233,6 +233,26 @@ def test_keyframe_of_another_dimension_is_refused():
         map_of([1]).add(keyframe(np.ones((2, 5), np.float32), 9))
 
 
+UNFILLED = Pose(np.zeros(3), np.zeros(4), 'odom')
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda made: replace(made, pose=UNFILLED), lambda made: replace(made, base_from_camera=UNFILLED),
+    lambda made: replace(made, optimized=OptimizedPose(UNFILLED)),
+    lambda made: replace(made, id=replace(made.id, stamp_ns=2 ** 70)),
+    lambda made: replace(made, pose=Pose(np.zeros(2), np.array([0.0, 0.0, 0.0, 1.0]), 'odom')),
+    lambda made: replace(made, description=replace(made.description, descriptors=np.full((12, 64), np.nan, 'f4'))),
+    lambda made: replace(made, description=replace(made.description, boxes=np.zeros((3, 4), np.int32)))])
+def test_a_keyframe_that_is_refused_is_no_part_of_the_map(spoil):
+    recognizer = map_of([1, 2])
+    with pytest.raises(SegvladError):
+        recognizer.add(spoil(keyframe(seen(3, view=1), 3, x=0.0)))
+    assert recognizer.count == len(list(recognizer.keyframes())) == 2
+    assert recognizer.add(keyframe(seen(4, view=1), 4, x=1.0)) == 2
+    assert [found.id.index for found in recognizer.keyframes()] == [1, 2, 4]
+    assert ask(recognizer, [4])[0].candidates[0].id.index == 4
+
+
 def test_same_calls_give_the_same_answers():
     def run():
         return [(answer.status, answer.reason, answer.candidates)
