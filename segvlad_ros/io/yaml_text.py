@@ -1,24 +1,64 @@
 """YAML of people and of other programs: data, or refused in one line."""
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
+# YAML 1.1 takes 010 for 8, and 1:30 for 90. Nobody who writes them means that.
+_IN_BASE_8_OR_60 = re.compile(r'[-+]?0[0-9_]+|.*:.*')
+_INT, _FLOAT, *_NO_KEYS = (f'tag:yaml.org,2002:{name}' for name in ('int', 'float', 'merge', 'value'))
+
 
 def parse_yaml(text: str | bytes) -> Any:
     """What a document says.
 
-    :raises SegvladError: it is no YAML, is nested too deep, or has a number without end
+    A number as 010 or 1:30, which YAML has in base 8 or 60, is text: fit for a name, and no number of a setting.
+
+    :raises SegvladError: it is no YAML, is nested too deep, has a number without end, or a key twice
     """
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _loader())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SegvladError(f'not readable as YAML ({one_line(error, 200)})') from error
+
+
+@cache
+def _loader() -> type:
+    """PyYAML's safe loader; the module is imported where it is needed only."""
+    import yaml
+
+    class DataLoader(yaml.SafeLoader):
+        """The safe loader takes the last of several values of a key without a word; this one takes none."""
+
+        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+            """A section as it is written: merged keys, which it may write over, come later."""
+            node, keys = super().compose_mapping_node(anchor), set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag in _NO_KEYS:
+                    continue
+                value = self.construct_object(key)
+                if value in keys:
+                    raise SegvladError(f'line {key.start_mark.line + 1}: the key {one_line(key.value, 40)} comes a '
+                                       'second time; keep one')
+                keys.add(value)
+            return node
+
+        def _number(self, node: yaml.ScalarNode) -> int | float | str:
+            text = self.construct_scalar(node)
+            if _IN_BASE_8_OR_60.fullmatch(text):
+                return text
+            return self.construct_yaml_int(node) if node.tag == _INT else self.construct_yaml_float(node)
+
+    DataLoader.add_constructor(_INT, DataLoader._number)
+    DataLoader.add_constructor(_FLOAT, DataLoader._number)
+    return DataLoader
 
 
 def read_yaml(path: Path) -> Any:
