@@ -43,6 +43,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
             _override(values, key, value)
         preset = read_settings(Preset, values, '', path.parent)
         _check_together(preset)
+        _say_what_is_idle(preset, overrides)
         return preset
     except OSError as error:
         raise SegvladError(f'preset {path}: {error.strerror}') from error
@@ -99,6 +100,14 @@ def _check_together(preset: Preset) -> None:
     if preset.geometry.matcher == LIGHTERGLUE and preset.keypoints != XFEAT:
         raise SegvladError('geometry.matcher: lighterglue takes keypoints of xfeat only, as the preset learned has '
                            'them; set it to nearest')
+
+
+def _say_what_is_idle(preset: Preset, overrides: dict[str, Any]) -> None:
+    """Who sets a score to decide by shall know where probabilities decide in its place."""
+    for key in sorted({'decision.min_score', 'decision.min_proven_score'} & overrides.keys()):
+        if preset.decision.min_probability > 0:
+            logger.warning('%s does not decide: the preset has a calibration, and decision.min_probability decides in '
+                           'place of scores; set that, or min_probability to 0 as well', key)
 
 
 def preset_names() -> list[str]:

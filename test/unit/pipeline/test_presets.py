@@ -276,3 +276,14 @@ def test_what_has_to_be_brought_is_named_with_the_command(preset_file, monkeypat
 def test_unknown_weights_name_is_refused(preset_file):
     with pytest.raises(SegvladError, match='vocabulary_indoor'):
         load_preset(preset_file, {'vocabulary': 'weights:vocabulary_indor'})
+
+
+def test_a_score_that_no_longer_decides_is_said(caplog):
+    load_preset('classic', {'decision.min_score': 0.9})
+    assert 'decision.min_score does not decide' in caplog.text and 'min_probability' in caplog.text
+    caplog.clear()
+    load_preset('classic', {'decision.min_score': 0.9, 'decision.min_probability': 0.0})
+    load_preset('classic', {'decision.min_score': 0.9, 'calibration': None})
+    load_preset('classic', {'decision.min_probability': 0.9})
+    load_preset('classic_patches', {'decision.min_score': 0.9})
+    assert not caplog.text
