@@ -1,6 +1,7 @@
 """Image files: one image, a folder of them, or a text file that lists them."""
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,12 @@ import numpy as np
 from segvlad_ros.io.image_codec import decode_compressed
 from segvlad_ros.types import SegvladError
 
-SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'}
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp', '.dib', '.tif', '.tiff', '.ppm', '.pgm', '.pbm',
+            '.pnm'}
+# Of images in formats that are not read: a folder that holds some is not all that its owner takes it for.
+_UNREAD_SUFFIXES = {'.avif', '.dng', '.exr', '.gif', '.hdr', '.heic', '.heif', '.jp2', '.jxl', '.pfm', '.raw'}
 MAX_FILE_BYTES = 500_000_000
 
 
@@ -60,6 +66,15 @@ def _listed(path: Path) -> list[Path]:
     return images
 
 
+def _in_folder(folder: Path) -> list[Path]:
+    files = [path for path in folder.iterdir() if not path.name.startswith('.') and path.is_file()]
+    unread = [suffix for path in files if (suffix := path.suffix.lower()) in _UNREAD_SUFFIXES]
+    if unread:
+        logger.warning('%s: %d images (%s) are left out, their format is not read; make PNG of them', folder,
+                       len(unread), ', '.join(sorted(set(unread))))
+    return sorted((path for path in files if path.suffix.lower() in SUFFIXES), key=lambda path: natural_key(path.name))
+
+
 def list_images(source: str | Path) -> list[Path]:
     """The images of a folder in natural order, or those that a text file lists, in its order.
 
@@ -70,9 +85,7 @@ def list_images(source: str | Path) -> list[Path]:
     source = Path(source)
     try:
         if source.is_dir():
-            images = [path for path in source.iterdir() if path.suffix.lower() in SUFFIXES
-                      and not path.name.startswith('.') and path.is_file()]
-            images.sort(key=lambda path: natural_key(path.name))
+            images = _in_folder(source)
         elif source.is_file():
             images = _listed(source)
         else:

@@ -31,6 +31,24 @@ def test_hidden_files_are_left_out_and_tiff_is_not(folder):
         'a.png', 'b.TIF', 'c.tiff', 'out1.jpeg', 'out2.JPG', 'out2b.jpg', 'out10.jpg']
 
 
+def test_other_endings_of_what_can_be_read(folder):
+    """Windows and browsers write JPEG as .jfif, OpenCV reads it as .jpe, too, and BMP as .dib."""
+    for name in ('b.jfif', 'c.JPE', 'd.dib'):
+        (folder / 'a.png').rename(folder / name)
+        assert list_images(folder)[0].name == name
+        (folder / name).rename(folder / 'a.png')
+
+
+def test_images_that_cannot_be_read_are_left_out_and_that_is_said(folder, caplog):
+    list_images(folder)
+    assert not caplog.text
+    for name in ('b.heic', 'c.HEIC', 'd.jp2', '._d.jp2', 'e.yaml'):
+        (folder / name).write_bytes(b'none')
+    assert len(list_images(folder)) == 5
+    assert caplog.messages == [f'{folder}: 3 images (.heic, .jp2) are left out, their format is not read; make PNG of '
+                               'them']
+
+
 def test_list_keeps_its_order_and_is_relative_to_itself(folder, tmp_path):
     listing = tmp_path / 'more' / 'images.txt'
     listing.write_text(f'../out10.jpg\n\n{folder / "a.png"}\r\n../out1.jpeg')
