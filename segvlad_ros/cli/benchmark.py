@@ -35,10 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help='timed pairs of SAM, of which the median counts; three times as many else (%(default)s)')
     stock.add_argument('--points', type=number, default=16, help='side of the grid of SAM points (%(default)s)')
     add_device(stock, 'torch device: cpu, cuda')
-    stock.add_argument('--cpu-time', action='store_true',
-                       help='one thread and its CPU time, which other work on a busy machine does not change')
-    stock.add_argument('--threads', type=whole(1, 'a number of threads, 1 or more', 1024), metavar='N',
-                       help='of numpy, OpenCV and torch (default: as they are)')
+    threads = stock.add_mutually_exclusive_group()
+    threads.add_argument('--cpu-time', action='store_true',
+                         help='one thread and its CPU time, which other work on a busy machine does not change')
+    threads.add_argument('--threads', type=whole(1, 'a number of threads, 1 or more', 1024), metavar='N',
+                         help='of numpy, OpenCV and torch (default: as they are)')
     stock.add_argument('--output', type=Path, metavar='FILE.json',
                        help='write the result there, and a table beside it as FILE.md')
     add_json(stock)

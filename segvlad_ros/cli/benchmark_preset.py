@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_image_bits, add_json, add_preset_changes, chosen_preset, progress, whole
+from segvlad_ros.cli.options import (
+    add_image_bits,
+    add_json,
+    add_preset_changes,
+    check_partner,
+    chosen_preset,
+    progress,
+    whole,
+)
 from segvlad_ros.evaluation.measure import busy_machine
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.evaluation.preset_costs import measure_preset
 
+    check_partner('--image-bits', args.image_bits, '--images', args.images)
     preset = chosen_preset(args)
     preset.fingerprint()  # what is missing is said before images are read
     source = f'{args.images}' if args.images else 'the simulated building'

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import OK
+from segvlad_ros.cli.bag_options import add_bag_topics
 from segvlad_ros.cli.evaluate import evaluate_images
 from segvlad_ros.cli.evaluate_bag import closing_loops
-from segvlad_ros.cli.options import add_bag_topics, add_images, add_json, add_preset, check_output, chosen_preset
+from segvlad_ros.cli.options import add_images, add_json, add_preset, check_output, chosen_preset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK, evaluate_bag
+from segvlad_ros.cli.bag_options import add_bag_topics
 from segvlad_ros.cli.options import (
-    add_bag_topics,
     add_images,
     add_json,
     add_preset,

@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segvlad_ros.cli.options import bag_inputs, pose_limits, progress
+from segvlad_ros.cli.bag_options import bag_inputs, pose_limits
+from segvlad_ros.cli.options import check_partner, progress
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
     from segvlad_ros.io.bag_storage import warnings_held_back
     from segvlad_ros.pipeline.map_build import build_map
 
+    check_partner('--pose-files-of', args.pose_files_of, '--ground-truth or --map-truth',
+                  args.ground_truth or args.map_truth)
     limits = pose_limits(args)
     with tempfile.TemporaryDirectory() as folder:
         with warnings_held_back():  # all that can be refused is, before long work begins

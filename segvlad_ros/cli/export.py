@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import add_preset, by_name, check_output, chosen_preset, image_size, written
+from segvlad_ros.cli.options import (
+    add_preset_name,
+    add_set,
+    by_name,
+    check_output,
+    chosen_preset,
+    image_size,
+    written,
+)
 from segvlad_ros.types import SegvladError
 
 
@@ -17,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dinov2 = kinds.add_parser('dinov2', help='the features of a preset, at its image size, (1, cells, D)')
     sam = kinds.add_parser('sam', help="a preset's SAM, as segmenter.weights takes it: encoder, points, masks")
     for kind in (dinov2, sam):
-        add_preset(kind)
+        add_preset_name(kind)
+        add_set(kind)  # networks are exported, and compared, on the CPU
     hub = kinds.add_parser(
         'hub', help="a model of a torch.hub repository on this disk: runs that repository's code",
         description="A model of a torch.hub repository on this disk. This runs the repository's code: give only what "

@@ -15,6 +15,7 @@ from segvlad_ros.cli.options import (
     add_preset,
     check_npz,
     check_output,
+    check_partner,
     chosen_preset,
     progress,
     real,
@@ -23,6 +24,7 @@ from segvlad_ros.cli.options import (
 from segvlad_ros.pipeline.description_sections import OrbWordsSettings
 from segvlad_ros.pipeline.presets import Preset
 from segvlad_ros.text import one_line
+from segvlad_ros.types import SegvladError
 
 SEED = 42
 
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.io.images import list_images
 
+    if args.kind == 'projection':
+        check_partner('--shrinkage', args.shrinkage, '--whiten', args.whiten)
     preset = chosen_preset(args)
     images = [image for source in args.images for image in list_images(source)]
     check_npz(args.output)
@@ -73,6 +77,9 @@ def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[P
     from segvlad_ros.description.vocabulary import fit_vocabulary
 
     if isinstance(preset.features, OrbWordsSettings):
+        if args.whiten:
+            raise SegvladError(f'--whiten: the words of preset {preset.name} are binary and cannot be whitened: leave '
+                               'it out')
         samples = list(_binary_features(args, preset, images))
         vocabulary = fit_binary_vocabulary(samples, args.words or WORDS, SEED)
         kind = 'binary words'

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, chosen_preset, progress, whole
+from segvlad_ros.cli.options import add_image_bits, add_json, add_preset, check_partner, chosen_preset, progress, whole
 from segvlad_ros.types import SegvladError, SessionKey
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _of_map(args: argparse.Namespace) -> Iterator[tuple[str, list[RemotePlace]]]
     from segvlad_ros.fleet.remote_places import find_places
     from segvlad_ros.mapping.place_map import PlaceMap
 
+    check_partner('--image-bits', args.image_bits, 'an image as query', False)
     address, preset = _address(args), chosen_preset(args)
     with PlaceMap.open(args.query, fingerprint=preset.fingerprint()) as place_map, \
             MilvusPlaces(address, str(place_map.fingerprint.get('digest', '')), place_map.dimension) as database:

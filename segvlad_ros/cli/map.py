@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK, map_build
-from segvlad_ros.cli.options import add_json, progress, progress_bar, real, whole
+from segvlad_ros.cli.options import add_json, check_partner, progress, progress_bar, real, whole
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
@@ -184,6 +184,7 @@ def _prune(place_map: PlaceMap, args: argparse.Namespace) -> int:
 
     if not (args.session or args.before is not None or args.near or args.max_keyframes or args.max_mb):
         raise SegvladError('say what is to go: --session, --before, --near, --max-keyframes or --max-mb')
+    check_partner('--frame', args.frame, '--near', args.near)
     if args.output is None and not args.dry_run:
         raise SegvladError('give the new map with --output, or --dry-run')
     *center, radius = args.near or (0.0,)

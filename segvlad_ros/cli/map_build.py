@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segvlad_ros.cli import OK
+from segvlad_ros.cli.bag_options import add_bag_inputs, bag_inputs
 from segvlad_ros.cli.options import (
-    add_bag_inputs,
     add_image_bits,
     add_json,
     add_masks,
     add_preset,
-    bag_inputs,
+    check_partner,
     chosen_preset,
     progress,
     real,
 )
+from segvlad_ros.io.camera_files import is_ros_camera
 from segvlad_ros.types import Frame, SegvladError
 
+_FRAME, _BASE, _UNITS = 'map', 'base_link', 1000.0
 _POSES = ("poses of the camera's optical frame (x right, y down, z ahead) in one fixed frame, metres: TUM, KITTI, "
           'COLMAP text (images.txt; its unit counts as a metre) or CSV with the columns image,tx,ty,tz,qx,qy,qz,qw '
           'and optionally stamp')
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                           'leaves no map.')
     images.add_argument('images', type=Path, metavar='DIR|LIST', help='a folder, or a text file with one path a line')
     images.add_argument('--poses', type=Path, metavar='FILE', help=_POSES)
-    images.add_argument('--frame', default='map', help='name of the frame that the poses are in (%(default)s)')
+    images.add_argument('--frame', default=_FRAME, help='name of the frame that the poses are in (%(default)s)')
     images.add_argument('--camera', type=Path, metavar='FILE',
                         help="intrinsics: COLMAP's cameras.txt (with COLMAP poses, the one beside images.txt is taken "
                              "by itself), or the YAML of ROS's camera_calibration")
@@ -42,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument('--base-from-camera', nargs=7, type=float, metavar=('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW'),
                         help='where the camera sits on the robot, so that poses in the map are of its base; without, '
                              'the base is the camera')
-    images.add_argument('--base-frame', default='base_link',
+    images.add_argument('--base-frame', default=_BASE,
                         help='name of the base, with --base-from-camera (%(default)s)')
     images.add_argument('--depth', type=Path, metavar='DIR',
-                        help='folder of 16-bit PNG depth images with the names of the images')
+                        help='folder of 16-bit PNG depth images with the names of the images, with --camera')
     images.add_argument('--depth-units', type=real(lambda value: 0 < value < float('inf'), 'a number above 0'),
-                        default=1000.0, metavar='N', help='units of a depth image to the metre (%(default)g)')
+                        default=_UNITS, metavar='N', help='units of a depth image to the metre (%(default)g)')
     images.add_argument('--all-images', action='store_true',
                         help='every image becomes a keyframe, however near to the one before; without, they are chosen '
                              'as map_builder does')
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.pipeline.map_build import build_map
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
+    if args.kind == 'images':
+        _check_partners(args)
     every = args.kind == 'images' and args.all_images
     places = PlaceRecognizer(chosen_preset(args), device=args.device, gate=None if every else KeyframeGate())
     drives = _of_images(args) if args.kind == 'images' else _of_bags(args)
@@ -82,6 +86,22 @@ def run(args: argparse.Namespace) -> int:
     for reason, count in built.rejected.items():
         print(f'left out {count} of them: {reason}')
     return OK
+
+
+def _check_partners(args: argparse.Namespace) -> None:
+    """Refuse what would change nothing, as the name of a frame that no pose is in."""
+    camera = _camera_file(args)
+    check_partner('--frame', args.frame != _FRAME, '--poses', args.poses)
+    check_partner('--base-frame', args.base_frame != _BASE, '--base-from-camera', args.base_from_camera)
+    check_partner('--rectified', args.rectified, '--camera FILE.yaml', camera and is_ros_camera(camera))
+    check_partner('--depth', args.depth, '--camera', camera)
+    check_partner('--depth-units', args.depth_units != _UNITS, '--depth', args.depth)
+
+
+def _camera_file(args: argparse.Namespace) -> Path | None:
+    """The one of ``--camera``, or that of COLMAP beside its poses."""
+    beside = args.poses.with_name('cameras.txt') if args.poses and args.poses.name == 'images.txt' else None
+    return args.camera or (beside if beside is not None and beside.is_file() else None)
 
 
 def _of_bags(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
@@ -106,8 +126,7 @@ def _of_images(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
 
     images = (read_posed_images(args.images, args.poses) if args.poses
               else [PosedImage(path) for path in list_images(args.images)])
-    beside = args.poses.with_name('cameras.txt') if args.poses and args.poses.name == 'images.txt' else None
-    path = args.camera or (beside if beside is not None and beside.is_file() else None)
+    path = _camera_file(args)
     if args.depth is not None and not args.depth.is_dir():
         raise SegvladError(f'--depth {args.depth}: no such folder')
     values = np.array(args.base_from_camera or ())

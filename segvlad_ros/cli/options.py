@@ -6,29 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from segvlad_ros.evaluation.truth import PoseLimits
 from segvlad_ros.io.devices import check_device
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
-
-if TYPE_CHECKING:
-    from segvlad_ros.io.bag_topics import BagTopics
-    from segvlad_ros.io.frame_assembler import InputSettings
 
 T = TypeVar('T')
 MASK = "mask of what images show that belongs to no place, as the robot's own body: 0 covers, anything else is used"
 MOST_SEED = 2**63 - 1
 _PROGRESS_S = 5.0
-_LIMITS = {
-    'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
-    'true_angle_deg': 'and up to this angle between them (%(default)g)',
-    'ignored_distance_m': 'one that is not counts neither way up to this distance (%(default)g)',
-    'ignored_angle_deg': 'and up to this angle (%(default)g); beyond, it is false',
-}
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +27,14 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
 
 def add_preset_changes(parser: argparse.ArgumentParser) -> None:
     """``--set`` and ``--device``, of a preset that is named otherwise."""
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='overrides',
-                        help='replace a value of the preset, e.g. decision.min_score=0.3; may be repeated')
+    add_set(parser)
     add_device(parser, 'where networks run: cpu, cuda, cuda:1, tensorrt')
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """``--set``."""
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='overrides',
+                        help='replace a value of the preset, e.g. decision.min_probability=0.7; may be repeated')
 
 
 def add_device(parser: argparse.ArgumentParser, what: str) -> None:
@@ -109,60 +102,6 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
     add_image_bits(parser)
 
 
-def add_bag_topics(parser: argparse.ArgumentParser) -> None:
-    """Where a bag's inputs and its truth are, the limits of truth, and what messages cannot say of themselves."""
-    add_bag_inputs(parser)
-    parser.add_argument('--ground-truth-topic', default='/ground_truth/pose', metavar='TOPIC',
-                        help='true poses of the base: PoseStamped, PoseWithCovarianceStamped, Odometry, or NavSatFix '
-                             '(positions only) (%(default)s)')
-    for limit in fields(PoseLimits):
-        parser.add_argument(f'--{limit.name.replace("_", "-")}', type=float, default=limit.default,
-                            metavar=limit.name.rpartition('_')[2].upper(), help=_LIMITS[limit.name])
-
-
-def pose_limits(args: argparse.Namespace) -> PoseLimits:
-    """The limits of truth that :func:`add_bag_topics`'s options say."""
-    return PoseLimits(**{limit.name: getattr(args, limit.name) for limit in fields(PoseLimits)})
-
-
-def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
-    """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
-    parser.add_argument('--image-topic', action='append', metavar='TOPIC',
-                        help='raw or compressed (default: the only colour topic of the bag); once for each camera')
-    parser.add_argument('--mask', action='append', type=Path, metavar='FILE', help=f'{MASK}; once for each camera')
-    parser.add_argument('--mask-topic', action='append', metavar='TOPIC',
-                        help='masks of single images, as of people, likewise (mono8 or PNG); once for each camera')
-    parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
-    parser.add_argument('--rectified', action='store_true',
-                        help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
-                             'a topic that is called so (image_rect) count as rectified in any case')
-    parser.add_argument('--ignore-frame-ids', action='store_true',
-                        help="use depth, masks and camera_info although their frame_id is not the image's")
-    parser.add_argument('--base-frame', default='base_link',
-                        help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
-                             'transform tells how the two lie to each other, that one')
-    add_image_bits(parser)
-
-
-def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]]:
-    """What :func:`add_bag_inputs`'s options say of each camera; several are called by their topics."""
-    from segvlad_ros.io.bag_topics import BagTopics
-    from segvlad_ros.io.frame_assembler import InputSettings
-    from segvlad_ros.io.masks import read_mask
-
-    images = list(dict.fromkeys(args.image_topic or [None]))
-    for option, given in (('--mask', args.mask), ('--mask-topic', args.mask_topic)):
-        if given and len(given) != len(images):
-            raise SegvladError(f'{option} is given {len(given)} times for {len(images)} camera(s): give it once for '
-                               'each --image-topic, in that order')
-    masks = [read_mask(path) for path in args.mask or ()] or [None] * len(images)
-    return [(BagTopics(image=image, odom=args.odom_topic, mask=mask_topic),
-             InputSettings(camera='' if len(images) == 1 else image, base_frame=args.base_frame,
-                           rectified=args.rectified, ignore_frame_ids=args.ignore_frame_ids,
-                           image_bits=args.image_bits, mask=mask))
-            for image, mask, mask_topic in zip(images, masks, args.mask_topic or [''] * len(images))]
-
-
 def whole(least: int, what: str, most: int = 10**9) -> Callable[[str], int]:
     """The type of an argument that is a whole number of at least ``least``; ``what`` ends the refusal.
 
@@ -187,6 +126,16 @@ def real(accepts: Callable[[float], bool], what: str) -> Callable[[str], float]:
             pass
         raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
     return parse
+
+
+def check_partner(option: str, given: object, partner: str, there: object) -> None:
+    """Refuse an option that changes nothing without another: that one was forgotten, and nobody would notice.
+
+    :param given: whether it is given, or its value is not the default
+    :param there: whether what it acts on is there
+    """
+    if given and not there:
+        raise SegvladError(f'{option} changes nothing without {partner}: add that, or leave {option} out')
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -15,10 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     positive = real(lambda value: 0 < value < float('inf'), 'a number above 0')
     parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
-    parser.add_argument('--rate', type=positive, default=1.0, help='times real time (%(default)s)')
-    parser.add_argument('--paced', action='store_true',
-                        help='as fast as possible, but wait after each image until every segvlad node has dealt with '
-                             'it: nothing is dropped')
+    speed = parser.add_mutually_exclusive_group()
+    speed.add_argument('--rate', type=positive, default=1.0, help='times real time (%(default)s)')
+    speed.add_argument('--paced', action='store_true',
+                       help='as fast as possible, but wait after each image until every segvlad node has dealt with '
+                            'it: nothing is dropped')
     parser.add_argument('--remap', action='append', default=[], metavar='FROM:=TO',
                         help='publish a topic of the bag under another name; may be repeated')
     parser.add_argument('--image-topic', default='', help="the bag's topic that paces (its colour images)")

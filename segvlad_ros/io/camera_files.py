@@ -39,7 +39,7 @@ def read_cameras(path: Path, rectified: bool = False) -> dict[int | None, Camera
         raise SegvladError(f'{path}: is no text file in UTF-8; save it as one') from None
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
-    if path.suffix.lower() in ('.yaml', '.yml'):
+    if is_ros_camera(path):
         return {None: _ros_camera(path, text, rectified)}
     cameras: dict[int | None, CameraModel] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -52,6 +52,11 @@ def read_cameras(path: Path, rectified: bool = False) -> dict[int | None, Camera
     if not cameras:
         raise SegvladError(f'{path}: has no cameras')
     return cameras
+
+
+def is_ros_camera(path: Path) -> bool:
+    """Whether a file is called as ROS's YAML is, and not as COLMAP's text."""
+    return path.suffix.lower() in ('.yaml', '.yml')
 
 
 def _colmap_camera(words: list[str], where: str) -> tuple[int, CameraModel]:

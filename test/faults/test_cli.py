@@ -141,6 +141,19 @@ def test_wrong_usage(capsys, arguments):
     refused(capsys, arguments, '--help')
 
 
+@pytest.mark.parametrize(('arguments', 'says'), [
+    (['play', 'run.mcap', '--paced', '--rate', '2'], '--rate: not allowed with argument --paced'),
+    (['benchmark', 'stock', '--cpu-time', '--threads', '2'], '--threads: not allowed with argument --cpu-time'),
+    (['benchmark', 'preset', 'classic', '--image-bits', '12'], '--image-bits changes nothing without --images'),
+    (['evaluate', 'bag', 'run.mcap', '--pose-files-of', 'base'], '--pose-files-of changes nothing without'),
+    (['export', 'sam', '--device', 'cuda', '--output', 'sam.onnx'], 'unrecognized arguments: --device cuda'),
+    (['fleet', 'query', 'a.segvlad', '--uri', 'http://localhost', '--image-bits', '12'],
+     '--image-bits changes nothing without an image'),
+])
+def test_options_that_would_change_nothing(capsys, arguments, says):
+    refused(capsys, arguments, says)
+
+
 def test_result_below_what_was_asked_is_status_1(capsys, folder):
     assert run(capsys, *images(folder, require='recall@1=1.0'))[0] == 0
     assert run(capsys, *images(folder, require='accepted=3'))[0] == 1

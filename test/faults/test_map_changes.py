@@ -125,6 +125,7 @@ def test_nothing_in_common_is_one_line(maps, tmp_path, capsys):
     (['--near', '0', '0', '0', 'nan', '--dry-run'], 'not a finite number'),
     (['--near', '0', '0', '0', '-5', '--dry-run'], 'radius is -5 m: give one above 0'),
     (['--near', '0', '0', '0', '0', '--dry-run'], 'radius is 0 m: give one above 0'),
+    (['--frame', 'map', '--max-keyframes', '5', '--dry-run'], '--frame changes nothing without --near'),
     (['--max-mb', '-1'], 'not a number above 0'),
     (['--near', '0', '0', '0', '1', '--frame', 'map', '--dry-run'], "the poses are in 'odom'"),
     (['--before', '2030-01-01', '--dry-run'], 'nothing would be left')])

@@ -101,6 +101,14 @@ def test_projection_needs_the_vocabulary_first(folder, capsys):
     assert 'vocabulary' in line and 'words.npz' in line
 
 
+def test_options_that_would_change_nothing_are_refused(folder, capsys):
+    line = refusal(capsys, fit(folder, 'projection', '--shrinkage', '0.2'))
+    assert '--shrinkage changes nothing without --whiten' in line
+    status = main(['fit', 'vocabulary', str(folder / 'images'), '--preset', 'orb_words', '--whiten', '--output',
+                   str(folder / 'words.npz')])
+    assert '--whiten: the words of preset orb_words are binary' in refusal(capsys, status)
+
+
 def test_wrong_paths_are_refused(folder, capsys):
     assert 'no such folder' in refusal(capsys, fit(folder, 'vocabulary', images='nothing'))
     assert '.npz' in refusal(capsys, fit(folder, 'vocabulary', output='words.txt'))

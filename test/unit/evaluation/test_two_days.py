@@ -256,11 +256,11 @@ def test_base_and_camera_are_compared_only_where_the_mount_is_known(tmp_path, da
     monday = write_day(tmp_path / 'monday', MONDAY, MAPPED, mounted=False)
     friday = write_day(tmp_path / 'friday', FRIDAY, SEEN, mounted=False)
     of_cameras = [tum(tmp_path / 'm.txt', MONDAY, MAPPED, True), tum(tmp_path / 'f.txt', FRIDAY, SEEN, True)]
-    for files in ([], ['--map-truth', of_cameras[0], '--ground-truth', of_cameras[1]]):
-        assert evaluate(friday, '--map-bag', monday, *files, *CAMERA)['queries_with_place'] == 7
-    for options in (['--map-bag', monday, '--ground-truth', of_cameras[1]], ['--map-bag', days[0]],
-                    ['--map-bag', monday, '--map-truth', of_cameras[0]]):
-        assert "nothing tells where camera 'camera' sits" in refusal(friday, *options, *CAMERA)
+    for files in ([], ['--map-truth', of_cameras[0], '--ground-truth', of_cameras[1], *CAMERA]):
+        assert evaluate(friday, '--map-bag', monday, *files)['queries_with_place'] == 7
+    for options in (['--map-bag', monday, '--ground-truth', of_cameras[1], *CAMERA], ['--map-bag', days[0]],
+                    ['--map-bag', monday, '--map-truth', of_cameras[0], *CAMERA]):
+        assert "nothing tells where camera 'camera' sits" in refusal(friday, *options)
     line = refusal(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1])
     assert 'give --pose-files-of base, or camera' in line
     assert evaluate(friday, '--map-bag', days[0], '--ground-truth', of_cameras[1], *CAMERA)['queries_with_place'] == 7

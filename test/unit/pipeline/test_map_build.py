@@ -105,10 +105,11 @@ def test_images_without_poses(folder, capsys):
 def test_what_is_wrong_leaves_no_map(folder, capsys):
     (folder / 'thin.txt').write_text(CAMERA.replace('320 240', '640 240'))
     (folder / 'two.txt').write_text(CAMERA + CAMERA.replace('1 ', '2 ', 1))
+    camera = ['--camera', folder / 'cameras.txt']
     cases = [(['--camera', folder / 'thin.txt'], '0.png: is 320 x 240 pixels, its camera takes 640 x 240'),
              (['--camera', folder / 'two.txt'], '0.png: is of camera None, the known ones are 1, 2'),
-             (['--depth', folder / 'images'], 'no such 16-bit depth image of 0.png'),
-             (['--depth', folder / 'none'], 'no such folder'),
+             ([*camera, '--depth', folder / 'images'], 'no such 16-bit depth image of 0.png'),
+             ([*camera, '--depth', folder / 'none'], 'no such folder'),
              (['--poses', folder / 'cameras.txt'], 'cameras.txt:1: '),
              (['--base-from-camera', *'0000000'], 'no rotation')]
     for options, says in cases:
@@ -123,6 +124,18 @@ def test_what_is_wrong_leaves_no_map(folder, capsys):
     assert build(folder)[0] == 2
     assert 'exists already' in capsys.readouterr().err
     assert (folder / 'map.segvlad').read_bytes() == b'mine'
+
+
+@pytest.mark.parametrize(('options', 'partner'), [
+    (['--frame', 'hall'], '--poses'), (['--base-frame', 'cart'], '--base-from-camera'),
+    (['--depth', 'depth'], '--camera'), (['--depth-units', '5000'], '--depth'), (['--rectified'], '--camera FILE.yaml'),
+    (['--rectified', '--camera', 'cameras.txt'], '--camera FILE.yaml')])
+def test_an_option_that_changes_nothing_names_what_it_lacks(folder, capsys, monkeypatch, options, partner):
+    monkeypatch.chdir(folder)
+    assert build(folder, *options)[0] == 2
+    line, = capsys.readouterr().err.splitlines()
+    assert f'{options[0]} changes nothing without {partner}: add that, or leave {options[0]} out' in line
+    assert not (folder / 'map.segvlad').exists()
 
 
 def test_bags_become_sessions(tmp_path, capsys):
