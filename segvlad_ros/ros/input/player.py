@@ -11,6 +11,8 @@ from pathlib import Path
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.exceptions import NameValidationException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
@@ -69,6 +71,7 @@ class Player:
         self.node = Node('segvlad_player')
         self._result = PlayResult()
         self._publishers = {}
+        self._types = {'/clock': 'rosgraph_msgs/msg/Clock'}
         for topic in info.topics:
             self._advertise(topic)
         if self.image_topic not in self._publishers:
@@ -88,7 +91,16 @@ class Player:
             self._result.skipped.append(topic.name)
             return
         profile = qos.latched(QUEUE) if topic.latched else qos.reliable(QUEUE)
-        self._publishers[topic.name] = self.node.create_publisher(message_type, self._name(topic.name), profile)
+        name = self._name(topic.name)
+        other = self._types.setdefault(name, topic.msgtype)
+        if other != topic.msgtype:
+            raise SegvladError(f'{topic.name} of {topic.msgtype} cannot be published as {name}, which is of {other}: '
+                               'give another name with --remap')
+        try:
+            self._publishers[topic.name] = self.node.create_publisher(message_type, name, profile)
+        except (ValueError, NameValidationException, rclpy_implementation.RCLError) as error:
+            raise SegvladError(f'{topic.name} cannot be published as {name}: {str(error).splitlines()[0].rstrip(":")}; '
+                               'give another name with --remap') from None
 
     def close(self) -> None:
         """Remove the node."""
