@@ -136,7 +136,7 @@ def test_an_unpublished_digest_is_noted_and_a_change_noticed(server, tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'message'), [
-    (b'', 'empty'), (CONTENT[:-100], 'truncated'), (b'\n <html>', 'web page')])
+    (b'', 'empty'), (CONTENT[:-100], 'truncated'), (b'\n <html>', 'web page')], ids=['empty', 'short', 'page'])
 def test_damage_is_named(tmp_path, content, message):
     path = tmp_path / 'mine.pth'
     path.write_bytes(content)
