@@ -54,7 +54,7 @@ def _of_city(root: Path, table: Path) -> list[StreetPlace]:
     folder, named = root / 'Images' / table.stem, defaultdict(list)
     try:
         there = set(os.listdir(folder))
-        with table.open(newline='', encoding='utf-8') as file:
+        with table.open(newline='', encoding='utf-8-sig') as file:
             rows = csv.DictReader(file)
             if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
                 raise SegvladError(f'{table}: has no column {missing[0]}; GSV-Cities has {", ".join(COLUMNS)}')

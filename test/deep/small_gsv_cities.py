@@ -26,7 +26,8 @@ def save_gsv_cities(root: Path, views: int = VIEWS) -> Path:
                 when = f'2015_0{view + 1}_{9 * view:03d}'
                 name = f'{city}_000000{place}_{when}_{lat.rstrip("0")}_{lon}_pano_{place}-{view}.jpg'
                 cv2.imwrite(str(folder / name), _view(getattr(data, photograph)(), generator)[..., ::-1])
-        (root / 'Dataframes' / f'{city}.csv').write_text('\n'.join(rows) + '\n')
+        encoding = 'utf-8-sig' if city == 'OSL' else 'utf-8'  # as a spreadsheet saves it
+        (root / 'Dataframes' / f'{city}.csv').write_text('\n'.join(rows) + '\n', encoding=encoding)
     return root
 
 
