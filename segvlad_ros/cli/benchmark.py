@@ -16,7 +16,7 @@ from typing import Any
 
 import segvlad_ros
 from segvlad_ros.cli import BELOW, OK, benchmark_preset
-from segvlad_ros.cli.options import add_device, add_json, real, whole
+from segvlad_ros.cli.options import add_device, add_json, check_output, real, whole
 from segvlad_ros.evaluation.measure import busy_machine
 from segvlad_ros.types import SegvladError
 
@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`. Exit status 1 where a ratio is below its floor."""
+    if args.action != 'preset':
+        check_output(args.output, '--output')
     return {'stock': _stock, 'map': _map, 'preset': benchmark_preset.run}[args.action](args)
 
 

@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_image_bits, add_json, add_masks, add_preset, check_npz, chosen_preset
+from segvlad_ros.cli.options import (
+    add_image_bits,
+    add_json,
+    add_masks,
+    add_preset,
+    check_npz,
+    check_output,
+    chosen_preset,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output:
         check_npz(args.output)
+        check_output(args.output, '--output')
     preset = chosen_preset(args)
     rgb = read_image(args.image, args.image_bits)
     usable = MaskFiles(args.mask, [args.image]).of(args.image, rgb.shape) if args.mask else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK, map_build
-from segvlad_ros.cli.options import add_json, check_partner, progress, progress_bar, real, whole
+from segvlad_ros.cli.options import add_json, check_output, check_partner, progress, progress_bar, real, whole
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.mapping.place_map import PlaceMap
 
+    if args.action not in ('info', 'verify'):
+        check_output(args.output, 'the new map' if args.action == 'convert' else '--output')
     if args.action == 'build':
         return map_build.run(args)
     if args.action == 'merge':
@@ -132,6 +134,8 @@ def _convert(place_map: PlaceMap, args: argparse.Namespace) -> int:
 def _merge(args: argparse.Namespace) -> int:
     from segvlad_ros.pipeline.map_merge import merge_maps
 
+    if args.output.exists():  # it is written last, after long work
+        raise SegvladError(f'{args.output}: exists already; give another name')
     pieces = merge_maps(args.maps, args.output, preset=args.preset, anyway=args.anyway, progress=progress)
     facts = [_facts(piece) for piece in pieces]
     if args.json:

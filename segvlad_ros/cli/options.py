@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -185,10 +186,17 @@ def check_output(path: Path | None, option: str) -> None:
     """Find out before long work that its result could not be written.
 
     :param option: that named the file
-    :raises SegvladError: its folder does not exist
+    :raises SegvladError: it is a folder, its own does not exist, or one may not write there
     """
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise SegvladError(f'{option} {path}: the folder does not exist; make it first')
+    if path.is_dir():
+        raise SegvladError(f'{option} {path}: is a folder; give the name of a file in it')
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise SegvladError(f'{option} {path}: may not be written; give a file in a folder of yours')
 
 
 def check_npz(path: Path) -> None:

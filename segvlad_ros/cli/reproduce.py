@@ -99,8 +99,19 @@ def run(args: argparse.Namespace) -> int:
     """See :mod:`segvlad_ros.cli`."""
     from segvlad_ros.cli.reproduce_list import show
 
+    if args.action in ('run', 'evaluate'):
+        _check_outputs(args)
     return {'list': show, 'run': _run, 'extract': reproduce_extract.run, 'vocabulary': _vocabulary, 'pca': _pca,
             'miniature': _miniature, 'evaluate': _evaluate, 'train': reproduce_train.run}[args.action](args)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    from segvlad_ros.evaluation.page import check_drawing
+
+    check_output(args.report, '--report')
+    check_output(args.output, '--output')
+    if args.report:
+        check_drawing()
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -145,15 +156,10 @@ def _pca(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from segvlad_ros.evaluation.page import check_drawing
     from segvlad_ros.evaluation.paper_evaluation import result_of
     from segvlad_ros.evaluation.recall_page import Ranking, write_ranking, write_recall_page
 
     evaluation = _evaluation(args)
-    check_output(args.report, '--report')
-    check_output(args.output, '--output')
-    if args.report:
-        check_drawing()
     truth = evaluation.dataset.true_references(args.data)
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)

@@ -34,7 +34,7 @@ class GraphSettings:
     kind: str
     scale: float = setting(low=1.0)
     sigma: float = setting(low=0.0, high=10.0)
-    min_size: int = setting(low=1)
+    min_size: int = setting(low=1, high=10_000_000)
     max_segments: int = setting(low=1, high=1000)
 
 

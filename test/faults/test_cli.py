@@ -120,6 +120,34 @@ def test_truth_about_other_images(capsys, folder):
 @pytest.mark.fault('tool', 'a report into a folder that is not there', 'said before anything is measured')
 def test_report_that_cannot_be_written(capsys, folder):
     refused(capsys, images(folder, report=folder / 'no/such/folder.html'), 'the folder does not exist')
+    refused(capsys, images(folder, report=folder / 'empty'), 'empty: is a folder')
+
+
+@pytest.mark.parametrize('arguments', [
+    ['describe', 'none.png', '--output'], ['benchmark', 'stock', '--output'], ['benchmark', 'map', '--output'],
+    ['evaluate', 'bag', 'none', '--report'], ['evaluate', 'bag', 'none', '--output'],
+    ['calibrate', 'bag', 'none', '--output'], ['fit', 'vocabulary', 'ref', '--output'],
+    ['export', 'sam', '--output'], ['map', 'build', 'images', 'none', '--output'], ['map', 'convert', 'none'],
+    ['map', 'merge', 'none', '--output'], ['map', 'prune', 'none', '--output'],
+    ['reproduce', 'run', '--data', 'none', '--dataset', 'x', '--experiment', 'x', '--output'],
+    ['reproduce', 'evaluate', '--data', 'none', '--dataset', 'x', '--experiment', 'x', '--report']])
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(capsys, folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    name = {'export': 'x.onnx', 'describe': 'x.npz', 'fit': 'x.npz'}.get(arguments[0], 'x')
+    (folder / name).mkdir()
+    refused(capsys, [*arguments, name], f'{name}: is a folder; give the name of a file')
+    refused(capsys, [*arguments, f'no/{name}'], f'no/{name}: the folder does not exist')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: may not be written')
+
+
+def test_a_size_that_no_image_has_is_no_traceback(capsys, folder):
+    image = folder / 'ref/0.png'
+    refused(capsys, ['describe', image, '--set', f'segmenter.min_size={10**30}'], 'segmenter.min_size is')
+
+
+def test_a_merged_map_that_is_there_is_said_before_maps_are_read(capsys, folder):
+    refused(capsys, ['map', 'merge', 'none', '--output', folder / 'random.segvlad'], 'random.segvlad: exists already')
 
 
 @pytest.mark.fault('tool', 'files that are missing, empty, or something else', 'status 2 and one line with the file')
