@@ -85,9 +85,16 @@ def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(inner, dict) or key == 'kind':
             inner = values[section] = {}
         values = inner
+    values[key] = _from_here(key, value)
+
+
+def _from_here(key: object, value: Any) -> Any:
+    """An override's value with its paths made absolute, those in a whole section as well."""
+    if isinstance(value, dict):
+        return {inner: _from_here(inner, values) for inner, values in value.items()}
     if key in _PATH_KEYS and isinstance(value, str) and not value.startswith('weights:'):
-        value = str(from_home(value).absolute())
-    values[key] = value
+        return str(from_home(value).absolute())
+    return value
 
 
 def _check_together(preset: Preset) -> None:

@@ -76,6 +76,17 @@ def test_vocabulary_is_relative_to_the_file_and_overrides_to_the_working_directo
     assert load_preset(preset_file, {'vocabulary': 'mine.npz'}).vocabulary == elsewhere / 'mine.npz'
 
 
+def test_paths_of_a_whole_section_are_relative_to_the_working_directory_too(preset_file, tmp_path, monkeypatch):
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    sections = {'projection': {'kind': 'file', 'path': './pca.npz'}, 'features': {'kind': 'xfeat', 'weights': 'x.onnx'}}
+    preset = load_preset(preset_file, sections)
+    assert (preset.projection.path, preset.features.weights) == (elsewhere / 'pca.npz', elsewhere / 'x.onnx')
+    fetched = load_preset(preset_file, {'features': {'kind': 'xfeat', 'weights': 'weights:xfeat'}})
+    assert fetched.features.weights.is_absolute() and fetched.features.weights.parent != elsewhere
+
+
 def test_override_of_a_kind_replaces_the_section(preset_file):
     preset = load_preset(preset_file, {'projection.dimension': 32, 'projection.kind': 'seeded',
                                        'segmenter.kind': 'patches', 'segmenter.rows': 1, 'segmenter.cols': 1})
