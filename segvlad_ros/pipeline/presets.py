@@ -34,6 +34,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
                            'or the path of a YAML file')
     path = _find(str(name_or_path))
     overrides = overrides or {}
+    _check_once(overrides)
     try:
         values = read_yaml(path)
         if not isinstance(values, dict):
@@ -63,6 +64,14 @@ def _find(name: str) -> Path:
         raise SegvladError(f'unknown preset {name!r}: use one of {", ".join(preset_names())}, '
                            'or the path of a YAML file')
     return shipped
+
+
+def _check_once(overrides: dict[str, Any]) -> None:
+    """Refuse a section beside one of its own values: which of the two holds would depend on their order."""
+    for key in overrides:
+        section = next((other for other in overrides if key.startswith(f'{other}.')), None)
+        if section is not None:
+            raise SegvladError(f'{key} is replaced beside the whole section {section}: write it into the section')
 
 
 def _without_calibration(values: dict[str, Any], overrides: dict[str, Any]) -> None:

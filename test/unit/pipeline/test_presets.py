@@ -298,3 +298,10 @@ def test_a_score_that_no_longer_decides_is_said(caplog):
     load_preset('classic', {'decision.min_probability': 0.9})
     load_preset('classic_patches', {'decision.min_score': 0.9})
     assert not caplog.text
+
+
+@pytest.mark.parametrize('turned', [1, -1])
+def test_a_section_beside_one_of_its_values_is_refused(turned):
+    overrides = [('search', {'neighbours': 3}), ('search.neighbours', 7)][::turned]
+    with pytest.raises(SegvladError, match='beside the whole section search'):
+        load_preset('classic', dict(overrides))
