@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
-from segvlad_ros.cli.options import add_json, check_output, image_size, progress, whole
+from segvlad_ros.cli.options import add_json, check_output, check_partner, image_size, progress, whole
 from segvlad_ros.evaluation.experiments import AUTHORS_WORDS, EXPERIMENTS, VOCABULARIES, experiment
 from segvlad_ros.evaluation.extracted_dataset import authors_archive
 from segvlad_ros.evaluation.place_datasets import DATASETS, PlaceDataset, place_dataset
@@ -34,6 +34,7 @@ _ACTIONS = {
     'train': 'the fine-tuned network, from GSV-Cities; goes on where it was stopped',
 }
 _EVALUATING = ('pca', 'evaluate', 'run')
+_DESCRIBING = ('vocabulary', 'finetuned', 'centres', 'words', 'pca_dimension')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,8 +132,8 @@ def _evaluation(args: argparse.Namespace) -> PaperEvaluation:
     from segvlad_ros.evaluation.paper_evaluation import PaperEvaluation
 
     said = vars(args)
-    given = ('vocabulary', 'finetuned', 'centres', 'words', 'pca_dimension')
-    return PaperEvaluation(_dataset(args), args.data, progress, **{name: said[name] for name in given if name in said})
+    return PaperEvaluation(_dataset(args), args.data, progress,
+                           **{name: said[name] for name in _DESCRIBING if name in said})
 
 
 def _miniature(args: argparse.Namespace) -> int:
@@ -197,6 +198,9 @@ def _read_results(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Fou
 
     if args.save_results:
         raise SegvladError('--save-results: those of --results are saved already')
+    for name in _DESCRIBING:  # what was found was found with those of its own
+        given = getattr(args, name) != getattr(type(evaluation), name)
+        check_partner(f'--{name.replace("_", "-")}', given, '--experiment', False)
     files = ResultFiles.found(args.results, evaluation.dataset)
     return files.row, *files.read(args.data), {'results': str(files.folder)}
 

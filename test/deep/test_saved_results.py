@@ -91,3 +91,11 @@ def test_what_is_wrong_with_saved_results_is_one_line(saved, evaluate, tmp_path)
         refused(problem)
     matches.unlink()
     refused('holds results of 0 experiments')
+
+
+@pytest.mark.parametrize('option', [('--words', 8), ('--pca-dimension', 12), ('--vocabulary', 'map'), ('--finetuned',),
+                                    ('--centres', 'words.npy')])
+def test_what_results_were_found_with_is_not_asked_again(option, saved, evaluate):
+    _, folder = saved('exp5_global_SegLoc_VLAD_o1')
+    status, error = evaluate('--results', folder, *option)
+    assert status == USAGE and f'{option[0]} changes nothing without --experiment' in error
