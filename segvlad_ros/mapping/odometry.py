@@ -133,9 +133,10 @@ def between(first: OdometryMark | None, second: OdometryMark | None, drift: Odom
 
 @dataclass
 class _Session:
-    """The end of one session's odometry."""
+    """The end of one session's odometry; ``ahead`` is the newest keyframe that was asked about ahead of it."""
 
     index: int = 0
+    ahead: int = 0
     stamp_ns: int = 0
     frame: str = ''
     mark: OdometryMark | None = None
@@ -149,12 +150,18 @@ class OdometryTracks:
         self._sessions: dict[tuple[int, str], _Session] = {}
         self._runs = 0
 
-    def mark(self, identity: KeyframeId, pose: Pose | None) -> OdometryMark | None:
+    def mark(self, identity: KeyframeId, pose: Pose | None, ahead: bool = False) -> OdometryMark | None:
         """Take the next keyframe of a session.
 
-        :return: its mark, also when the same keyframe comes again; None without odometry, or where it comes late
+        :param ahead: keyframes before it are still to come, and it comes again after them: how far the robot has
+            travelled is not known yet
+        :return: its mark, also when the same keyframe comes again; None without odometry, or where it comes late or
+            ahead
         """
         session = self._sessions.setdefault(identity.session, _Session())
+        if ahead:
+            session.ahead = max(session.ahead, identity.index)
+            return None
         if identity.index == session.index:
             return None if session.interrupted else session.mark
         if session.index and (identity.stamp_ns < session.stamp_ns or identity.index < session.index):
@@ -180,3 +187,4 @@ class OdometryTracks:
         """What comes is not connected with what was: the robot was carried, or the clock jumped."""
         for session in self._sessions.values():
             session.interrupted = True
+            session.index = max(session.index, session.ahead)  # what comes late lies before the interruption

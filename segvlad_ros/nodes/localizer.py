@@ -114,9 +114,9 @@ class Localizer(SegvladNode):
 
     # recognition; all of it in the worker's thread
 
-    def _answer(self, keyframe: Keyframe) -> dict[str, float]:
+    def _answer(self, keyframe: Keyframe, ahead: bool = False) -> dict[str, float]:
         recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'],
-                                             sessions=self._sessions())
+                                             ahead=ahead, sessions=self._sessions())
         self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))
         if recognition.status == Status.MATCHED:
             self.statistics.matched()

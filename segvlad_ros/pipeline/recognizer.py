@@ -198,7 +198,7 @@ class Recognizer:
             return self._memory.excluded(query, mark, exclude_recent, exclude_frames)
 
     def recognize(self, query: Keyframe, *, exclude_recent: bool, top_k: int = 5, exclude_frames: int = 0,
-                  independent: bool = False, sessions: Collection[str] = ()) -> Recognition:
+                  independent: bool = False, ahead: bool = False, sessions: Collection[str] = ()) -> Recognition:
         """Answer one query.
 
         :param exclude_recent: leave out what the settings call too recent in the query's own session (loop closing);
@@ -208,6 +208,7 @@ class Recognizer:
             many keyframes older
         :param independent: the query belongs to no sequence: its answer neither asks for the agreement of other
             queries nor counts for theirs
+        :param ahead: keyframes of its session before it are still to be added, and it after them: its odometry waits
         :param sessions: search these sessions only; empty: all
         :raises SegvladError: the query has descriptors of another length than the map, or a count is none
         """
@@ -216,7 +217,7 @@ class Recognizer:
         if not isinstance(exclude_frames, Integral) or exclude_frames < 0:
             raise SegvladError(f'exclude_frames is {exclude_frames!r}: give a whole number of keyframes, 0 or more')
         with self._lock, one_blas_thread():
-            mark = None if independent else self._memory.tracks.mark(query.id, query.pose)
+            mark = None if independent else self._memory.tracks.mark(query.id, query.pose, ahead)
             while True:
                 excluded = self._memory.excluded(query, mark, exclude_recent, exclude_frames)
                 if sessions:

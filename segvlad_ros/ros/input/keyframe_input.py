@@ -26,12 +26,13 @@ class KeyframeInput:
 
     :param node: a ``SegvladNode``
     :param fingerprint: digest that the keyframes must have
-    :param answer: receives each new keyframe, in the worker's thread, and returns seconds by stage
+    :param answer: receives each new keyframe, and whether it stands ahead of those that join the map, in the worker's
+        thread, and returns seconds by stage
     :param add: receives each keyframe in order, in the worker's thread; None: keyframes do not join the map
     :param remove: receives keyframes that have left the map of the other node, in the worker's thread
     """
 
-    def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe], dict[str, float]],
+    def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe, bool], dict[str, float]],
                  add: Callable[[Keyframe], None] | None, remove: Callable[[Sequence[KeyframeId]], object]) -> None:
         self._node = node
         self.topic = node.resolve_topic_name('keyframes')
@@ -108,7 +109,8 @@ class KeyframeInput:
         keyframe = self._read(message)
         if keyframe is None:
             return False
-        self._node.statistics.handled(received_s, self._answer(keyframe))
+        ahead = self.follower is not None and self.follower.ahead(keyframe.id)
+        self._node.statistics.handled(received_s, self._answer(keyframe, ahead))
         if self.follower is not None:
             if message.passed_over:
                 self.follower.removed(keyframe.id.robot_id, keyframe.id.session_id, keyframe.id.index)
@@ -225,6 +227,10 @@ class Follower:
         stream.held[identity.index] = keyframe
         self._release(stream)
         return True
+
+    def ahead(self, identity: KeyframeId) -> bool:
+        """Whether keyframes of its session before one are still to come."""
+        return identity.index > self._streams.get(identity.session, _KeyframeStream()).next_index
 
     def known(self, ids: Iterable[KeyframeId]) -> None:
         """Take note of all keyframes that came with a map file: they, and what it lacks before them, are neither

@@ -93,6 +93,25 @@ def test_a_keyframe_that_comes_late_leaves_the_way_of_the_others_whole():
     assert between(first, tracks.mark(identity(5), pose(4)), DRIFT).matrix[0, 3] == 4
 
 
+def test_what_is_asked_about_ahead_of_its_session_leaves_the_way_to_those_before_it():
+    tracks = OdometryTracks()
+    first = marks_of([pose(0), pose(1)], tracks=tracks)[0]
+    assert tracks.mark(identity(4), pose(3), ahead=True) is None
+    marks = [tracks.mark(identity(index), pose(index - 1)) for index in (3, 4, 5)]
+    assert [between(first, mark, DRIFT).matrix[0, 3] for mark in marks] == [2, 3, 4]
+
+
+def test_there_is_no_way_from_what_comes_late_across_an_interruption():
+    """The robot was carried after 4, which was seen ahead; 2 and 3 lie before that, and 5 after it."""
+    tracks = OdometryTracks()
+    tracks.mark(identity(1), pose(0))
+    tracks.mark(identity(4), pose(3), ahead=True)
+    tracks.interrupt()
+    assert [tracks.mark(identity(index), pose(index - 1)) for index in (2, 3, 4)] == [None] * 3
+    fifth, sixth = (tracks.mark(identity(index), pose(index - 1)) for index in (5, 6))
+    assert between(fifth, sixth, DRIFT).matrix[0, 3] == 1
+
+
 def test_a_session_leaves_no_more_than_its_end_behind():
     """A localiser's queries never become map entries: nothing of them may stay."""
     import tracemalloc

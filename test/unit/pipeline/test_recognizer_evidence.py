@@ -243,6 +243,18 @@ def test_odometry_rules_a_place_out_and_says_so():
     assert answer.candidates[0].supporting_queries == 1
 
 
+def test_keyframes_that_join_after_a_query_ahead_of_them_keep_their_odometry():
+    """A localizer that starts after its map_builder answers the newest keyframe first, and fetches those before it."""
+    drive = [keyframe(index, 'drive', look(index), at=spot(index)) for index in range(1, 6)]
+    recognizer = Recognizer(SETTINGS)
+    recognizer.recognize(drive[3], exclude_recent=True, ahead=True)
+    for each in drive[:4]:
+        recognizer.add(each)
+    minutes_later = replace(drive[4], id=replace(drive[4].id, stamp_ns=600 * 10**9))
+    near = SPACING_M * np.array([4, 3, 2, 1]) < SETTINGS.exclude.distance_m
+    assert recognizer.excluded(minutes_later, True).tolist() == near.tolist() and near.any()
+
+
 def test_a_twin_scene_that_odometry_rules_out_is_no_match():
     places = [*range(8), 3, 9]  # entry 8 looks like entry 3 to the last point
     answer = ask(recognised(places=places), 3, {8: 0.7}, place=3, at=stood(3))

@@ -51,6 +51,20 @@ def test_a_gap_can_be_given_up(follower, added):
     assert added == [('a', 3)]
 
 
+def test_a_keyframe_is_ahead_while_those_before_it_are_to_come(follower):
+    def ahead(*indices):
+        return [follower.ahead(keyframe(index).id) for index in indices]
+    assert ahead(1, 2) == [False, True]
+    follower.offer(keyframe(1))
+    follower.offer(keyframe(4))
+    assert ahead(1, 2, 3, 4, 5) == [False, False, True, True, True]
+    follower.removed(0, 'a', 2)
+    follower.give_up(0, 'a', 3)
+    assert ahead(5, 6) == [False, True]
+    follower.known([keyframe(8).id])
+    assert ahead(9, 10) == [False, True]
+
+
 def test_what_is_known_is_not_taken_twice(follower, added):
     assert follower.offer(keyframe(1))
     assert not follower.offer(keyframe(1))

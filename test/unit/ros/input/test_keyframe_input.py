@@ -96,7 +96,7 @@ def added(node):
     def remove(ids):
         for identity in ids:
             added.remove(identity.index)
-    node.keyframes = KeyframeInput(node, FINGERPRINT, lambda keyframe: {},
+    node.keyframes = KeyframeInput(node, FINGERPRINT, lambda keyframe, ahead: {},
                                    lambda keyframe: added.append(keyframe.id.index), remove)
     node.keyframes.open()
     return added
@@ -133,9 +133,32 @@ def test_a_lost_answer_is_asked_for_again_and_two_answers_count_once(node, added
     assert node.statistics.snapshot().counts.gaps == 0
 
 
+@pytest.mark.parametrize('follow', [True, False])
+def test_what_is_answered_ahead_of_the_keyframes_that_join_is_said(node, follow):
+    """Odometry that the answer had taken up was lost for all keyframes that were fetched after it."""
+    answered = []
+    node.keyframes = KeyframeInput(node, FINGERPRINT, lambda keyframe, ahead: answered.append(ahead) or {},
+                                   (lambda keyframe: None) if follow else None, lambda ids: None)
+    node.keyframes.open()
+    for index in (1, 3):
+        node.receive(message(index))
+    if follow:
+        node.poll_again(1)
+        node.client.done(answer(2))
+    node.receive(message(4))
+    assert answered == [False, follow, False]
+
+
+def test_an_answer_is_ahead_no_longer_once_the_missing_are_given_up(node, added):
+    node.receive(message(4))
+    node.poll_again(PATIENCE + 3)
+    assert added == [4]
+    assert not node.keyframes.follower.ahead(make_keyframe(5).id)
+
+
 def test_a_row_of_failures_goes_on_while_keyframes_are_missing(node, added):
     """Neither asking for them nor what another model has described shows that the worker is well again."""
-    def fail(keyframe):
+    def fail(keyframe, ahead):
         raise SegvladError('the GPU is gone')
     node.keyframes._answer = fail
     node.worker = Worker(lambda item: None, on_error=lambda error: None)
