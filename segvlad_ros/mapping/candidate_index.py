@@ -68,8 +68,19 @@ class CandidateIndex:
         self._waiting: list[list[np.ndarray]] = []  # representatives that are in no sketch yet
 
     def add(self, rows: np.ndarray) -> None:
-        """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left."""
-        self._take([centres for centres, _ in representatives(rows, self._counts)])
+        """Add a keyframe of (M, d) float32 unit rows. None waits for work that others have left.
+
+        Where memory runs out nothing of it stays, or those after it would be found under the numbers of others.
+        """
+        found = [centres for centres, _ in representatives(rows, self._counts)]
+        waiting, products, counts = [*self._waiting], self._products, [sketch.count for sketch in self._sketches]
+        try:
+            self._take(found)
+        except BaseException:
+            self._waiting, self._products = waiting, products
+            for sketch, count in zip(self._sketches, counts):
+                sketch.cut(count)
+            raise
 
     def _take(self, found: list[np.ndarray]) -> None:
         """Add a keyframe by its representatives."""

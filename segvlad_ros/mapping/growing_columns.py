@@ -27,6 +27,8 @@ class GrowingColumns:
             kept[name][:len(rows)] = array[rows]
         self._arrays = kept
 
-    def grow(self) -> None:
-        """Make room for as many rows again, of zeros."""
+    def hold(self, rows: int) -> None:
+        """See that there is room for so many rows: for as many again where there is not, of zeros."""
+        if rows <= len(self):
+            return
         self._arrays = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._arrays.items()}

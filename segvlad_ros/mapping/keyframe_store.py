@@ -90,6 +90,10 @@ class KeyframeStore:
         self._kept.append(Stored(self._files[place_map], row, packed.id, packed.arrays.keypoints is not None))
         self.dimension = place_map.dimension
 
+    def take_back(self) -> None:
+        """Keep the one that was appended last no longer, as if it had never come."""
+        self._kept.pop()
+
     def forget(self, entry: int) -> None:
         """Keep a keyframe no longer; it is not asked for again."""
         self._kept[entry] = None

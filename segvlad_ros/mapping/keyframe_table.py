@@ -79,14 +79,17 @@ class KeyframeTable:
         """The entry of a keyframe, None if it is not in the map."""
         return self._entries.get(identity.key)
 
+    def make_room(self) -> None:
+        """For one more keyframe: what memory may run out for."""
+        self._table.hold(len(self) + 1)
+
     def add(self, keyframe: Keyframe, mark: OdometryMark | None) -> int:
         """Append a keyframe, of which the identity and the poses count, and return its entry.
 
         :param mark: where it lies on its session's odometry
         """
+        self.make_room()
         entry = len(self)
-        if entry == len(self._table):
-            self._table.grow()
         self._identities.append(keyframe.id)
         self._marks.append(mark)
         self._entries[keyframe.id.key] = entry

@@ -75,11 +75,20 @@ class KnownKeyframes:
 
     def find(self, keyframe: Keyframe, packed: Packed, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
         """Let the keyframe that was kept last be found, and return its entry; parameters as of
-        :meth:`SearchedMap.add`.
+        :meth:`SearchedMap.add`. Where memory runs out it is kept no longer: the tables have one row of each keyframe.
         """
         coder = quantizer(self.store.dimension)
-        self.index.add(coder.seen(codes(packed.arrays, packed.columns.segment_count, coder.dimension)))
-        return self.searched.add(keyframe, mark, seen)
+        try:
+            self.searched.make_room()
+            self.index.add(coder.seen(codes(packed.arrays, packed.columns.segment_count, coder.dimension)))
+        except BaseException:
+            self.store.take_back()
+            raise
+        try:
+            return self.searched.add(keyframe, mark, seen)
+        except BaseException:
+            self.remove([keyframe.id])
+            raise
 
     def select(self, entries: Sequence[int]) -> None:
         """Keep some entries, ascending, and give them the numbers from 0: what was removed leaves nothing behind."""

@@ -38,13 +38,16 @@ class SearchedMap(KeyframeTable):
         """(entries,) int32, the place of every keyframe."""
         return self._membership['place'][:len(self)]
 
+    def make_room(self) -> None:
+        """See :class:`KeyframeTable`."""
+        self._membership.hold(len(self) + 1)
+        super().make_room()
+
     def add(self, keyframe: Keyframe, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
         """Append a keyframe, see :class:`KeyframeTable`, and give it a place.
 
         :param seen: map keyframes that are known to show the same scene
         """
-        if len(self) == len(self._membership):
-            self._membership.grow()
         entry = super().add(keyframe, mark)
         self._settle(entry, seen)
         return entry

@@ -77,19 +77,20 @@ class SegmentIndex:
         return int(self._starts[self._entries, 0])
 
     def add(self, descriptors: np.ndarray) -> int:
-        """Add one keyframe and return the number of its entry.
+        """Add one keyframe and return the number of its entry. Where memory runs out nothing of it stays.
 
         :param descriptors: (M, d) float32, what its codes stand for; M may be 0
         """
         descriptors = self._checked(descriptors)
         with self._lock:
-            self._growing.add(descriptors)
+            rows, last = self._rows, self.segments + len(descriptors)
             if self._candidates is None:
                 if not self.dimension:  # all at once, so that nothing is copied later; memory is taken as it is used
-                    self._rows = np.empty((self._exact_segments + _SPARE, descriptors.shape[1]), np.float32)
-                self._rows = _appended(self._rows, self.segments, descriptors)
-            last = self.segments + len(descriptors)
-            self._starts = _appended(self._starts, self._entries + 1, np.array([[last]]))
+                    rows = np.empty((self._exact_segments + _SPARE, descriptors.shape[1]), np.float32)
+                rows = _appended(rows, self.segments, descriptors)
+            starts = _appended(self._starts, self._entries + 1, np.array([[last]]))
+            self._growing.add(descriptors)
+            self._rows, self._starts = rows, starts
             self._entries += 1
             if self._candidates is None and last > self._exact_segments and self._growing.ready:
                 self._candidates, self._rows = self._growing, np.empty((0, self.dimension), np.float32)

@@ -54,6 +54,12 @@ class Sketch(ABC):
             self._blocks[-1][self._count - self._starts[-2]] = np.resize(codes, self._blocks[-1].shape[1:])
         self._count += 1
 
+    def cut(self, count: int) -> None:
+        """Keep this many keyframes, the first ones."""
+        while len(self._starts) > 1 and self._starts[-2] > count:
+            del self._starts[-1], self._blocks[-1]
+        self._count = count
+
     def select(self, entries: np.ndarray) -> Sketch:
         """The sketch of some keyframes only, (C,) int, ascending; this one stays as it is."""
         chosen = copy(self)

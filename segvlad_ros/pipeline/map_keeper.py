@@ -196,8 +196,11 @@ class MapKeeper:
         """Let the recogniser forget what has been given up, or the map would be small and its memory would not."""
         numbers = self.recognizer.compact()
         if numbers is not None:
+            self._held = self._held[np.isin(self._held['entry'], [*numbers])]
             self._held['entry'] = [numbers[entry] for entry in self._held['entry'].tolist()]
             self._to_note = {numbers[entry]: noted for entry, noted in self._to_note.items() if entry in numbers}
+        if len(self._held) > self.recognizer.count:  # it has lost some that can no longer be read from the file
+            self._held = self._held[np.isin(self._held['entry'], self.recognizer.entries)]
 
     def _now(self) -> int:
         """A clock of its own: stamps of several sessions and robots may not be compared."""

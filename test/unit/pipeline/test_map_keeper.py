@@ -129,6 +129,24 @@ def test_witnesses_outlive_a_restart(place_map, tmp_path):
         assert again.witnesses() == before[2:]
 
 
+def test_a_keyframe_that_is_lost_hinders_none_after_it(tmp_path):
+    """A sector of the disk goes bad under a map with a cap: what is no longer searched is not held either."""
+    laps = [visit.keyframe for visit in patrol.laps(4, True, 0.0)]
+    with PlaceMap.create(tmp_path / 'loop.segvlad', {'digest': 'f'}, patrol.DIMENSION) as written:
+        for keyframe in laps[:20]:
+            written.append(keyframe)
+    with PlaceMap.open(tmp_path / 'loop.segvlad', read_only=False) as place_map:
+        keeper = keeper_of(RetentionSettings(20), place_map)
+        with place_map._writing():
+            place_map._db.execute("UPDATE keyframes SET thumbnail = x'00' WHERE number = 3")
+        keeper.recognizer.recognize(replace(laps[2], id=replace(laps[2].id, session_id='query')), exclude_recent=False)
+        assert keeper.recognizer.count == 19
+        for keyframe in laps[20:]:
+            keeper.add(keyframe)
+            assert keeper.recognizer.count <= 20
+        assert set(keeper.recognizer.ids) <= set(place_map.ids()) and place_map.count <= 21
+
+
 def test_what_cannot_be_stored_changes_nothing(place_map):
     keeper = keeper_of(RetentionSettings(5), place_map)
     keyframes = [visit.keyframe for visit in patrol.laps(1, True, 0.0)]

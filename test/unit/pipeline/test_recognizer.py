@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from map_samples import as_stored
 
-from segvlad_ros.mapping.candidate_index import SAMPLE
+from segvlad_ros.mapping import candidate_index, segment_index
+from segvlad_ros.mapping.candidate_index import SAMPLE, CandidateIndex
+from segvlad_ros.mapping.growing_columns import GrowingColumns
 from segvlad_ros.mapping.keyframes import GateSettings, KeyframeGate
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.mapping.searched_map import SearchedMap
+from segvlad_ros.mapping.sketches import Sketch
 from segvlad_ros.pipeline.mapper import Mapper
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.pipeline.sections import (
@@ -251,6 +255,45 @@ def test_a_keyframe_that_is_refused_is_no_part_of_the_map(spoil):
     assert recognizer.add(keyframe(seen(4, view=1), 4, x=1.0)) == 2
     assert [found.id.index for found in recognizer.keyframes()] == [1, 2, 4]
     assert ask(recognizer, [4])[0].candidates[0].id.index == 4
+
+
+def refusing(function, nth):
+    """Memory runs out at the nth call."""
+    calls = []
+
+    def called(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == nth:
+            raise MemoryError
+        return function(*args, **kwargs)
+    return called
+
+
+@pytest.mark.fault('memory', 'memory runs out while a keyframe joins the searched map',
+                   'it is not in the map; the others are found under their own numbers')
+@pytest.mark.parametrize(('where', 'name', 'nth'), [
+    (GrowingColumns, 'hold', 1), (GrowingColumns, 'hold', 2), (segment_index, '_appended', 1),
+    (segment_index, '_appended', 2), (candidate_index, 'representatives', 1), (CandidateIndex, '_leading', 1),
+    (Sketch, 'append', 1), (Sketch, 'append', 3), (Sketch, 'append', 6), (SearchedMap, '_settle', 1)])
+@pytest.mark.parametrize('present', [3, 127, 256])
+def test_where_memory_runs_out_the_others_keep_their_numbers(where, name, nth, present, monkeypatch):
+    recognizer = Recognizer(replace(SETTINGS, search=SearchSettings(20, exact_segments=2000)))
+    keyframes = [keyframe(seen(number, view=1), number + 1, x=float(number)) for number in range(270)]
+    for made in keyframes[:present]:
+        recognizer.add(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, refusing(getattr(where, name), nth))
+        try:
+            recognizer.add(keyframes[present])
+        except MemoryError:
+            assert recognizer.entry(keyframes[present].id) is None
+    for made in keyframes[present + 1:]:
+        recognizer.add(made)
+    for made in [*keyframes[present - 2:present], *keyframes[present + 1::60]]:
+        entry = recognizer.entry(made.id)
+        whole = recognizer.keyframe(entry)
+        assert (whole.id, whole.pose.translation[0]) == (made.id, made.pose.translation[0])
+        assert ask(recognizer, [made.id.index - 1])[0].candidates[0].id == made.id
 
 
 def test_same_calls_give_the_same_answers():
