@@ -11,7 +11,7 @@ import numpy as np
 from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.mapping import map_copy, map_file
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.types import KeyframeId, KeyframeKey, Pose, SegvladError
+from segvlad_ros.types import FIXED_FRAMES, KeyframeId, KeyframeKey, Pose, SegvladError, SessionKey
 
 COVERED_M, COVERED_RAD = 1.0, np.radians(30)
 """A keyframe within this of another one shows much the same."""
@@ -26,10 +26,17 @@ class PlacedKeyframe:
     """A keyframe and where it lies.
 
     :ivar pose: the optimised one, else the measured one, or None
+    :ivar optimized: it is the optimised one
     """
 
     id: KeyframeId
     pose: Pose | None
+    optimized: bool = False
+
+    @property
+    def owner(self) -> SessionKey | None:
+        """The session that alone has the frame of its pose, as odometry begins anew in each; None: all share it."""
+        return None if self.optimized or self.pose.frame in FIXED_FRAMES else self.id.session
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,21 @@ class Selection:
     def of(self, keyframes: Collection[PlacedKeyframe]) -> list[KeyframeId]:
         """Those of some keyframes.
 
-        :raises SegvladError: no condition, no such session, or a frame that is not the only one and not named
+        :raises SegvladError: no such session, a frame that is not the only one and not named, or one that begins
+            elsewhere in each of several sessions, of which none is named
         """
         if not self.sessions and self.before_ns is None and self.center is None:
             return []
         check_sessions(self.sessions, (keyframe.id for keyframe in keyframes))
-        frame = self._chosen_frame(keyframes) if self.center is not None else ''
-        return [keyframe.id for keyframe in keyframes
+        left = [keyframe for keyframe in keyframes
                 if (not self.sessions or keyframe.id.session_id in self.sessions)
-                and (self.before_ns is None or keyframe.id.stamp_ns < self.before_ns)
-                and (self.center is None or self._near(keyframe.pose, frame))]
+                and (self.before_ns is None or keyframe.id.stamp_ns < self.before_ns)]
+        if self.center is not None:
+            frame = self._chosen_frame(keyframes)
+            if not self.sessions:
+                check_frame(frame, left)
+            left = [keyframe for keyframe in left if self._near(keyframe.pose, frame)]
+        return [keyframe.id for keyframe in left]
 
     def _chosen_frame(self, keyframes: Collection[PlacedKeyframe]) -> str:
         frames = sorted({keyframe.pose.frame for keyframe in keyframes if keyframe.pose is not None})
@@ -88,16 +100,29 @@ def check_sessions(asked: Iterable[str], identities: Iterable[KeyframeId]) -> No
                            f'{", ".join(sorted(known)) or "none"}')
 
 
+def check_frame(frame: str, keyframes: Iterable[PlacedKeyframe]) -> None:
+    """See that a point in a frame is one point, wherever some keyframes have that frame.
+
+    :raises SegvladError: it is the odometry of several sessions
+    """
+    owners = {keyframe.owner for keyframe in keyframes if keyframe.pose is not None and keyframe.pose.frame == frame}
+    if len(owners - {None}) > 1:
+        sessions = sorted({owner.session_id for owner in owners if owner is not None})
+        raise SegvladError(f'frame {frame!r} begins elsewhere in each of several sessions ({", ".join(sessions)}): '
+                           'name the session of the point')
+
+
 def located(place_map: PlaceMap) -> list[PlacedKeyframe]:
     """All keyframes of a map, without what describes them."""
-    return [PlacedKeyframe(keyframe.id, keyframe.best_pose) for keyframe in place_map.keyframes()]
+    return [PlacedKeyframe(keyframe.id, keyframe.best_pose, keyframe.optimized is not None)
+            for keyframe in place_map.keyframes()]
 
 
 def least_missed(keyframes: Sequence[PlacedKeyframe], number: int) -> list[KeyframeId]:
     """The keyframes that add least to what the others show, in the order in which they go.
 
-    The first to go has the most others close to it, within :data:`COVERED_M` and :data:`COVERED_RAD` in one frame; of
-    several the oldest one. What went no longer counts for those that stay.
+    The first to go has the most others close to it, within :data:`COVERED_M` and :data:`COVERED_RAD` in one frame
+    (odometry of two sessions is two); of several the oldest one. What went no longer counts for those that stay.
 
     :param number: of keyframes that are to go
     """
@@ -123,13 +148,13 @@ def _neighbours(keyframes: Sequence[PlacedKeyframe]) -> list[set[int]]:
     from scipy.spatial import cKDTree
 
     near: list[set[int]] = [set() for _ in keyframes]
-    frames: dict[str, list[int]] = {}
+    frames: dict[tuple[SessionKey | None, str], list[int]] = {}
     unposed: dict[KeyframeKey, int] = {}
     for at, keyframe in enumerate(keyframes):
         if keyframe.pose is None:
             unposed[keyframe.id.key] = at
         else:
-            frames.setdefault(keyframe.pose.frame, []).append(at)
+            frames.setdefault((keyframe.owner, keyframe.pose.frame), []).append(at)
     pairs = [(at, unposed[robot, session, index + step]) for (robot, session, index), at in unposed.items()
              for step in range(1, COVERED_FRAMES + 1) if (robot, session, index + step) in unposed]
     for members in frames.values():

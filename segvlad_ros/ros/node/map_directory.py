@@ -4,7 +4,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 from segvlad_ros.io.paths import from_home
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.mapping.pruning import check_sessions
+from segvlad_ros.mapping.pruning import PlacedKeyframe, check_frame, check_sessions
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.output.conversions import from_keyframe_id
 from segvlad_ros.text import one_line
-from segvlad_ros.types import KeyframeId, SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, SegvladError
 
 SUFFIX = '.segvlad'
 MOST_BYTES = 200  # of a name: file systems take 255, temporary files beside a map have longer names
@@ -87,7 +87,7 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
 
     :param request: RemoveKeyframes.Request
     :raises SegvladError: it has no condition, a session or radius that is none, or asks for one in another frame than
-        the poses'
+        the poses', or in the odometry of several sessions without naming one
     """
     if not (math.isfinite(request.radius) and request.radius >= 0):  # else it would be no condition at all
         raise SegvladError(f'radius is {request.radius} m: give one above 0, or 0 for none')
@@ -101,28 +101,31 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
         wanted = {from_keyframe_id(message).key for message in request.keyframes}
         found = [identity for identity in found if identity.key in wanted]
     if request.radius > 0:
-        found = _within(place_map, found, request.center, request.radius)
+        placed = [pose for identity in found for pose in _placed(place_map.keyframe(identity))]
+        if not request.session_id:
+            check_frame(request.center.header.frame_id, placed)
+        found = _within(placed, request.center, request.radius)
     return found
 
 
-def _within(place_map: PlaceMap, identities: list[KeyframeId], center: Any, radius: float) -> list[KeyframeId]:
-    """Those whose pose in the frame of the centre, measured or optimised, lies within the radius."""
-    found, frames, position = [], set(), center.pose.position
-    for identity in identities:
-        keyframe = place_map.keyframe(identity)
-        poses = [keyframe.pose, keyframe.optimized and keyframe.optimized.map_from_base]
-        for pose in poses:
-            if pose is None:
-                continue
-            frames.add(pose.frame)
-            distance = np.linalg.norm(pose.translation - (position.x, position.y, position.z))
-            if pose.frame == center.header.frame_id and distance <= radius:
-                found.append(identity)
-                break
-    if frames and center.header.frame_id not in frames:
+def _placed(keyframe: Keyframe) -> Iterator[PlacedKeyframe]:
+    """A keyframe where it was measured, and where a back-end has it."""
+    if keyframe.pose is not None:
+        yield PlacedKeyframe(keyframe.id, keyframe.pose)
+    if keyframe.optimized is not None:
+        yield PlacedKeyframe(keyframe.id, keyframe.optimized.map_from_base, optimized=True)
+
+
+def _within(placed: Collection[PlacedKeyframe], center: Any, radius: float) -> list[KeyframeId]:
+    """Those with a pose in the frame of the centre that lies within the radius, each once."""
+    frame, position = center.header.frame_id, center.pose.position
+    frames = {keyframe.pose.frame for keyframe in placed}
+    if frames and frame not in frames:
         raise SegvladError(f'the poses are in {" and ".join(sorted(map(repr, frames)))}: give the center in one of '
                            'these frames')
-    return found
+    point = np.array([position.x, position.y, position.z])
+    return list(dict.fromkeys(keyframe.id for keyframe in placed if keyframe.pose.frame == frame
+                              and np.linalg.norm(keyframe.pose.translation - point) <= radius))
 
 
 def oddities(place_map: PlaceMap, recognizer: Recognizer, sessions: Sequence[str], base_frame: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from map_samples import make_keyframe
 
+from segvlad_ros.cli import main
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.pruning import PlacedKeyframe, Selection, least_missed, prune, to_prune
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose, SegvladError
@@ -108,6 +109,46 @@ def test_crowds_are_thinned_before_lonely_keyframes_go():
 
 def test_views_to_other_sides_and_in_other_frames_show_something_else():
     assert gone([at(1, 0.0), at(2, 0.1, yaw=1.5), at(3, 0.2, frame='map'), at(4, 0.3, yaw=1.4)], 1) == [2]
+
+
+def test_odometry_of_another_session_began_elsewhere_and_covers_nothing():
+    kitchen, garage = ([at(index, 2.0 * index, session=session) for index in range(1, 4)] for session in 'ab')
+    crowd = [at(index, 50 + 0.1 * index, session='c') for index in range(7, 9)]
+    assert gone([*kitchen, *garage, *crowd], 1) == [7]
+
+
+@pytest.mark.parametrize(('frame', 'optimized'), [('map', False), ('earth', False), ('odom', True), ('map/1a2b', True)])
+def test_frames_that_sessions_share_cover_across_them(frame, optimized):
+    lonely = replace(at(1, 50.0, frame=frame), optimized=optimized)
+    shared = [replace(at(index, 0.1 * index, frame=frame, session=session), optimized=optimized)
+              for index, session in ((2, 'a'), (3, 'b'))]
+    assert gone([lonely, *shared], 1) == [2]
+
+
+def test_a_point_in_the_odometry_of_several_sessions_is_nowhere():
+    keyframes = [at(1, 4.0, session='a'), at(2, 4.0, session='b'), at(3, 4.0, session='b', frame='map'), at(4, None)]
+    spot = {'center': np.array([4.0, 0.0, 0.0]), 'radius_m': 1.0}
+
+    def chosen(**conditions):
+        return [one.index for one in Selection(**spot, **conditions).of(keyframes)]
+
+    with pytest.raises(SegvladError, match=r"'odom' begins elsewhere .* \(a, b\): name the session of the point"):
+        chosen(frame='odom')
+    assert chosen(frame='odom', sessions=('b',)) == [2]
+    assert chosen(frame='odom', sessions=('a', 'b')) == [1, 2]
+    assert chosen(frame='odom', before_ns=2 * SECOND) == [1]  # one session is left
+    assert chosen(frame='map') == [3]
+
+
+def test_the_tool_refuses_such_a_point_in_one_line(tmp_path, capsys):
+    path = tmp_path / 'appended.segvlad'
+    PlaceMap.write(path, [make_keyframe(index, session=session) for session in 'ab' for index in (1, 2)], {'a': 1}, 8)
+    command = ['map', 'prune', str(path), '--near', '0.5', '1', '0', '0.2', '--dry-run']
+    assert main(command) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and 'name the session' in said[0]
+    assert main([*command, '--session', 'b']) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ['session b: 1']
 
 
 def test_without_poses_a_session_is_thinned_evenly():

@@ -1,4 +1,6 @@
 """What back-ends and operators change in a map: optimised poses, and removals."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
@@ -10,7 +12,7 @@ from segvlad_ros.ros.input.optimized_path import AT_ONCE, OptimizedPath
 from segvlad_ros.ros.node.map_directory import keyframes_to_remove
 from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
 from segvlad_ros.srv import RemoveKeyframes
-from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, Pose, SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, OptimizedPose, PlaceDescription, Pose, SegvladError
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 
@@ -179,6 +181,23 @@ def test_conditions_of_a_removal_are_joined(place_map):
     center.header.frame_id = 'odom'
     center.pose.position.x = 3.0
     assert chosen(place_map, center=center, radius=1.5) == [('a', 2), ('a', 3)]
+
+
+def test_a_center_in_the_odometry_of_several_sessions_needs_the_session(place_map):
+    """Each one's began elsewhere; what a back-end has placed lies in one frame."""
+    again = KeyframeId(0, 'c', 1, 2 * 10**12)
+    place_map.append(replace(place_map.keyframe(place_map.ids()[1]), id=again))  # where session a saw its second one
+    around = PoseStamped()
+    around.header.frame_id = 'odom'
+    around.pose.position.x = 2.0
+    with pytest.raises(SegvladError, match=r"'odom' begins elsewhere .* \(a, c\): name the session"):
+        chosen(place_map, center=around, radius=0.5)
+    assert chosen(place_map, center=around, radius=0.5, session_id='c') == [('c', 1)]
+    assert chosen(place_map, center=around, radius=0.5, keyframes=[to_keyframe_id(again)]) == [('c', 1)]
+    moved = Pose(np.array([2.0, 0.0, 0.0]), UPRIGHT, 'map')
+    place_map.update_poses({identity: OptimizedPose(moved) for identity in (place_map.ids()[0], again)})
+    around.header.frame_id = 'map'
+    assert chosen(place_map, center=around, radius=0.5) == [('a', 1), ('c', 1)]
 
 
 def test_a_session_that_is_not_there_is_said_with_those_that_are(place_map):
