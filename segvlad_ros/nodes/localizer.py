@@ -169,7 +169,7 @@ class Localizer(SegvladNode):
         """Search a map that was read: instead of the map so far, or beside it those of its keyframes that are new."""
         if isinstance(loaded, Recognizer):
             ids = loaded.ids  # not those of the file, which may have grown
-            self._forget_map()
+            self._forget_map(ids)
             self._places.recognizer = loaded
         else:
             fresh = [(row, packed) for row, packed in loaded if self._places.recognizer.entry(packed.id) is None]
@@ -188,7 +188,7 @@ class Localizer(SegvladNode):
             self.keyframes.known(ids)
         return f'loaded {place_map.path.stem}: {len(ids)} keyframes'
 
-    def _forget_map(self) -> None:
+    def _forget_map(self, ids: Sequence[KeyframeId] = ()) -> None:
         for place_map in self._maps:
             place_map.close()
         self._maps = []
@@ -196,7 +196,7 @@ class Localizer(SegvladNode):
         self._path.restart()
         self._pictures.forget()
         if self.keyframes is not None:
-            self.keyframes.forget()
+            self.keyframes.forget(ids)
 
     def _empty_map(self) -> None:
         self._forget_map()

@@ -109,6 +109,23 @@ def test_a_keyframe_of_any_loaded_map_can_be_fetched(start):
         fetch('office', 3)
 
 
+def test_what_a_localizer_followed_does_not_come_back_into_another_map(start):
+    """After a reset, or a map instead of that so far, the map_builder was asked for all of the session again."""
+    node = start(Localizer, source='descriptors')
+    follower = node.keyframes.follower
+
+    def came(*indices, session='now'):
+        for index in indices:
+            node.on_worker(lambda index=index: follower.offer(make_keyframe(index, dimension=512, session=session)))
+        return node.map_facts().keyframes, follower.missing()
+    assert came(1, 2, 4) == (2, (0, 'now', 3))
+    node._reset_map(None, None)
+    assert came(5) == (1, None)
+    node._load_map(LoadMap.Request(name='office', read_only=True), LoadMap.Response())
+    assert came(6) == (4, None)
+    assert came(5, session='office') == (4, (0, 'office', 4))
+
+
 @pytest.mark.fault('service', 'a request that times out while a map is read',
                    'the map is closed again, the one before stays')
 def test_a_map_that_is_not_taken_is_closed_again(start, maps):

@@ -67,11 +67,11 @@ class KeyframeInput:
         if self.follower is not None:
             self.follower.known(ids)
 
-    def forget(self) -> None:
-        """Begin anew, with an empty map."""
+    def forget(self, ids: Iterable[KeyframeId] = ()) -> None:
+        """Begin anew, with a map of these keyframes."""
         self._asked = None
         if self.follower is not None:
-            self.follower.clear()
+            self.follower.restart(ids)
 
     def awaited(self, age_s: float, active_s: float) -> Awaited:
         """What is waited for; of a robot that stands comes nothing, but whoever makes its keyframes is there.
@@ -266,9 +266,18 @@ class Follower:
             stream.gone.add(index)
             self._release(stream)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._streams.clear()
+    def restart(self, ids: Iterable[KeyframeId] = ()) -> None:
+        """Begin anew, with a map of these keyframes: their sessions go on where they end, the others with the next
+        keyframe, so that nothing comes back that the map so far had, or waited for.
+        """
+        ids = list(ids)
+        for session in {identity.session for identity in ids}:
+            self._streams.pop(session, None)
+        for stream in self._streams.values():
+            stream.next_index = max([stream.next_index - 1, *stream.held, *stream.gone]) + 1
+            stream.held.clear()
+            stream.gone.clear()
+        self.known(ids)
 
     def _release(self, stream: _KeyframeStream) -> None:
         while stream.next_index in stream.held or stream.next_index in stream.gone:

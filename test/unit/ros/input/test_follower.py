@@ -100,8 +100,34 @@ def test_robots_and_sessions_do_not_mix(follower, added):
     follower.offer(keyframe(1, robot=1))
     assert added == [('a', 1), ('a', 1)]
     assert follower.missing() == (0, 'b', 1)
-    follower.clear()
+
+
+def test_a_map_that_begins_anew_begins_with_the_next_keyframe(follower, added):
+    """All that the emptied map had held was fetched and added again."""
+    for index in (1, 2, 5):
+        follower.offer(keyframe(index))
+    follower.removed(0, 'a', 7)
+    follower.restart()
     assert follower.missing() is None
+    assert [follower.offer(keyframe(index)) for index in (5, 7, 8)] == [False, False, True]
+    assert follower.missing() is None
+    follower.offer(keyframe(10))
+    assert follower.missing() == (0, 'a', 9)
+    assert added == [('a', 1), ('a', 2), ('a', 8)]
+
+
+def test_a_session_goes_on_where_the_map_ends_that_takes_the_place_of_another(follower, added):
+    """What came while that map was read is fetched again; other sessions begin with their next keyframe."""
+    for index in (1, 2, 3, 4):
+        follower.offer(keyframe(index))
+        follower.offer(keyframe(index, session='b'))
+    added.clear()
+    follower.restart(keyframe(index).id for index in (1, 2))
+    follower.offer(keyframe(5, session='b'))
+    assert (added, follower.missing()) == ([('b', 5)], None)
+    for index in (5, 3, 4):
+        follower.offer(keyframe(index))
+    assert added[1:] == [('a', 3), ('a', 4), ('a', 5)]
 
 
 def test_what_is_removed_before_it_comes_is_not_added(follower, added):
