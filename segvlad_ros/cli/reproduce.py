@@ -117,11 +117,19 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     row, dataset = experiment(args.experiment), _dataset(args)
-    dataset.true_references(args.data)  # found out before long work
+    _truth(args, dataset)  # found out before long work
     kinds = ('features', 'masks') if row.order is not None else ('features',)
     reproduce_extract.extract_kinds(args, [
         kind for kind in kinds if authors_archive(dataset, args.data, kind, args.finetuned) is None])
     return _evaluate(args)
+
+
+def _truth(args: argparse.Namespace, dataset: PlaceDataset) -> list[np.ndarray]:
+    truth = dataset.true_references(args.data)
+    if not any(len(true) for true in truth):
+        raise SegvladError(f'{dataset.name}: none of {len(truth)} queries has a true reference, so that there is no '
+                           'recall: look at the ground truth')
+    return truth
 
 
 def _dataset(args: argparse.Namespace) -> PlaceDataset:
@@ -161,7 +169,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from segvlad_ros.evaluation.recall_page import Ranking, write_ranking, write_recall_page
 
     evaluation = _evaluation(args)
-    truth = evaluation.dataset.true_references(args.data)
+    truth = _truth(args, evaluation.dataset)
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)
     result = result_of(row, retrieved, images, truth, args.rule)

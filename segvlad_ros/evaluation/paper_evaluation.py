@@ -113,6 +113,10 @@ class PaperEvaluation:
         extracted, descriptors = self._extracted(row), self._descriptors(row)
         pca = self.fit_pca(row) if row.pca else None
         projection = None if pca is None else load_projection(pca)
+        if projection is not None and projection.input_dimension != descriptors.dimension:
+            raise SegvladError(f'{pca}: is for descriptors of {projection.input_dimension} values, these have '
+                               f'{descriptors.dimension}: it was made with other words or features; move it away, and '
+                               'one is fitted')
 
         def rows_of(side: str, title: str) -> SegmentRows:
             return SegmentRows.of(descriptors.of(image, projection) for image in self.progress(

@@ -136,6 +136,8 @@ def place_dataset(name: str, data: Path, size: tuple[int, int] | None = None) ->
         if size is not None and size != DATASETS[name].size:
             raise SegvladError(f'{name} is evaluated at {DATASETS[name].size[0]}x{DATASETS[name].size[1]} pixels')
         return DATASETS[name]
+    if name != Path(name).name:  # as with the slash that a shell appends: files are called after it
+        raise SegvladError(f'data set {name!r}: give the name of the folder alone, and where it lies as --data')
     own = PlaceDataset(name, 'references', 'queries', '', dataset_truth.own_folder,
                        'truth.csv, or @east@north@ in the names', '', size=size or (640, 480))
     if not (own.folder(data) / own.references).is_dir():

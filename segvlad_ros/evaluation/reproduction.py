@@ -75,6 +75,11 @@ class Descriptors:
         """Of the words."""
         return hashlib.sha256(self._vocabulary.centres.tobytes()).hexdigest()
 
+    @property
+    def dimension(self) -> int:
+        """Of descriptors before a projection: a residual of every word."""
+        return self._vocabulary.centres.size
+
     def of(self, image: ExtractedImage, projection: Projection | None = None) -> np.ndarray:
         """(M, d) float32 unit rows; none for an image without segments."""
         features = image.features.features

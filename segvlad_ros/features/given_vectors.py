@@ -81,6 +81,7 @@ class VectorFolder:
             vector = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, OSError, SegvladError) as error:
             raise SegvladError(f'descriptor {path} is not readable as .npy ({error})') from None
-        if not isinstance(vector, np.ndarray) or vector.dtype.kind not in 'fiu' or vector.size != max(vector.shape):
+        if not isinstance(vector, np.ndarray) or vector.dtype.kind not in 'fiu' or \
+                vector.size != max(vector.shape, default=0):
             raise SegvladError(f'descriptor {path} holds no vector of numbers')
         return vector.ravel()

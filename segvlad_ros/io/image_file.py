@@ -91,6 +91,11 @@ def _pixels(image: Image.Image, data: bytes, max_pixels: int, upright: bool) -> 
     return np.ascontiguousarray(pixels)
 
 
+def is_turned(data: bytes) -> bool:
+    """Whether an image's EXIF orientation says that its pixels do not lie as they are to be seen."""
+    return _orientation(_opened(data, 0, check=False)) in _TURN
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height of a compressed image by its header; nothing is decoded.
 

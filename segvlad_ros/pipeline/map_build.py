@@ -10,7 +10,8 @@ import numpy as np
 
 from segvlad_ros.geometry import compose, inverse
 from segvlad_ros.io.image_codec import same_view
-from segvlad_ros.io.images import read_image
+from segvlad_ros.io.image_file import is_turned
+from segvlad_ros.io.images import decode_file, read_image
 from segvlad_ros.io.masks import MaskFiles
 from segvlad_ros.io.pose_files import PosedImage
 from segvlad_ros.mapping.place_map import PlaceMap
@@ -43,9 +44,13 @@ class KnownCamera:
         """An image as a frame: its pose, if it has one, that of the base.
 
         :param number: of the image, from 0, for a stamp where it has none
-        :raises SegvladError: unreadable, or of another size than its camera's images
+        :raises SegvladError: unreadable, of another size than its camera's images, or turned by its EXIF orientation,
+            where intrinsics, pose and depth are those of the pixels as they are stored
         """
         rgb, model = read_image(image.path, self.image_bits), self._model(image)
+        if (model or self.depth or image.pose) and decode_file(image.path, is_turned):
+            raise SegvladError(f'{image.path}: its EXIF orientation turns it, and nothing says whether camera, pose '
+                               'and depth are turned, too: save it upright, without EXIF')
         if model is not None and (model.width, model.height) != rgb.shape[1::-1]:
             raise SegvladError(f'{image.path}: is {rgb.shape[1]} x {rgb.shape[0]} pixels, its camera takes '
                                f'{model.width} x {model.height}')

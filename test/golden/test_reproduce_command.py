@@ -80,6 +80,25 @@ def test_a_pca_of_other_words_or_features_is_not_taken(toy, data, capsys):
     assert len([*(data / 'toy/out').glob('toy_r_fitted_pca_model_order1.*.npz')]) == 3
 
 
+def test_a_pca_of_another_width_is_one_line(data, capsys):
+    fewer = data / 'fewer.npy'
+    np.save(fewer, np.load(data / 'centres.npy')[:-1])
+    assert evaluate(data, 'exp0_global_SegLoc_VLAD_PCA_o3', '--centres', str(fewer)) == USAGE
+    error = capsys.readouterr().err
+    assert 'pca_model_order3.npz: is for descriptors of' in error and error.count('\n') == 1
+
+
+def test_a_truth_of_nothing_is_no_recall(data, capsys):
+    truth = data / 'toy/truth.csv'
+    query = next((data / 'toy/queries').iterdir()).name
+    truth.write_text(f'query,references\nqueries/{query},\n')
+    try:
+        assert evaluate(data, 'exp4_global_SegLoc_VLAD_o0') == USAGE
+    finally:
+        truth.unlink()
+    assert 'has a true reference' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('arguments', 'problem'), [
     (['--finetuned'], 'holds no toy_r_dinoNV_240.h5'),
     (['--size', '640x480'], 'holds no toy_r_dino_640.h5'),

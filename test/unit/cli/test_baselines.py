@@ -181,7 +181,7 @@ def test_wrong_vectors_are_refused(capsys, folder, vectors):
     np.save(path, np.full(64, np.nan))  # an image that cannot be described is an answer, not an end
     assert evaluate(capsys, folder, 'given', *GIVEN, '--descriptors', str(vectors))['recall@1'] == pytest.approx(5 / 6)
     for array, said in ((np.zeros((2, 64)), 'no vector'), (np.array([{}]), 'not readable'),
-                        (np.array(['a']), 'no vector')):
+                        (np.array(['a']), 'no vector'), (np.array(0.5), 'no vector')):
         np.save(path, array, allow_pickle=True)
         line = refused(*GIVEN, '--descriptors', str(vectors))
         assert said in line and '2.npy' in line

@@ -57,6 +57,10 @@ def test_a_folder_of_ones_own_has_a_table_or_names_with_coordinates(tmp_path):
 def test_a_name_that_is_no_data_set_is_told_what_there_is(tmp_path):
     with pytest.raises(SegvladError, match=r"no data set 'nope': choose one of baidu, 17places.* or make a folder"):
         place_dataset('nope', tmp_path)
+    (tmp_path / 'office/references').mkdir(parents=True)
+    for path in ('office/', './office', str(tmp_path / 'office'), '.'):
+        with pytest.raises(SegvladError, match='give the name of the folder alone'):
+            place_dataset(path, tmp_path)
 
 
 @pytest.mark.parametrize('protocol', range(6))

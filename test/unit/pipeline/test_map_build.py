@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from segvlad_ros.cli import main
 from segvlad_ros.geometry import compose, identity, to_matrix
@@ -61,6 +62,19 @@ def test_depth_of_another_shape_than_the_image_is_refused(folder, capsys):
                       folder / 'depth', '--all-images')
     assert status == 2 and '3.png: has 240 x 320 pixels, 3.png 320 x 240' in capsys.readouterr().err
     assert not (folder / 'map.segvlad').exists()
+
+
+@pytest.mark.parametrize('known', ['--poses', '--camera'])
+def test_an_image_that_exif_turns_is_refused_beside_what_is_known_of_its_pixels(folder, capsys, known):
+    """Upside down it has the size of its camera, and its pose and depth would be those of other pixels."""
+    path = folder / 'images/3.png'
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(path).save(path, exif=exif)
+    files = {'--poses': folder / 'poses.csv', '--camera': folder / 'cameras.txt'}
+    assert build(folder, known, files[known], '--all-images')[0] == 2
+    assert '3.png: its EXIF orientation turns it' in capsys.readouterr().err
+    assert build(folder, '--all-images', capsys=capsys)[0]['keyframes'] == COUNT
 
 
 def test_images_with_poses_depth_and_camera(folder, capsys):
