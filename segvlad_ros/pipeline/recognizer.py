@@ -261,18 +261,22 @@ class Recognizer:
                                timings=clock.seconds)
         clock.lap('compare')
         best, others = inquiry.examined(shortlist, self._settings.geometry, self._settings.decision)
+        others = others[:top_k - 1]
+        for evidence in (best, *others):  # who is answered reads them, and must be able to
+            self._known.keyframe(evidence.entry)
         clock.lap('verify')
         best, same = inquiry.compared(best, self._settings.decision.max_ambiguity)
         if self._calibration is not None:
             best = replace(best, probability=self._calibration.probability(best))
         status, reason = decide(best, self._settings.decision)
-        if not query.single:
-            self._memory.learn(query, best, inquiry, status == Status.MATCHED, same)
         clock.lap('decision')
-        others = [inquiry.compared(other, 1.0)[0] for other in others[:top_k - 1]]
+        others = [inquiry.compared(other, 1.0)[0] for other in others]
         candidates = tuple(evidence.candidate(self._map.identity(evidence.entry), about)
                            for evidence, about in ((best, status), *((other, None) for other in others)))
         clock.lap('report')
+        if not query.single:  # last: where a keyframe turns out to have gone, the query is asked again
+            self._memory.learn(query, best, inquiry, status == Status.MATCHED, same)
+        clock.lap('decision')
         return Recognition(status, f'{self._name(best)}: {reason}', candidates, timings=clock.seconds,
                            evidence=best)
 

@@ -1,7 +1,9 @@
 """What a node does while a map is read or copied: all that it did before. In this process, so that reading can wait."""
 import functools
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from map_samples import make_keyframe
 
@@ -11,7 +13,7 @@ from segvlad_ros.nodes.map_builder import MapBuilder
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.output.conversions import to_keyframe_id
 from segvlad_ros.srv import GetKeyframe, LoadMap
-from segvlad_ros.types import SegvladError
+from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, SegvladError
 
 WAIT_S = 60.0
 
@@ -124,6 +126,25 @@ def test_what_a_localizer_followed_does_not_come_back_into_another_map(start):
     node._load_map(LoadMap.Request(name='office', read_only=True), LoadMap.Response())
     assert came(6) == (4, None)
     assert came(5, session='office') == (4, (0, 'office', 4))
+
+
+@pytest.mark.fault('map', 'a keyframe of a loaded map leaves the file, and would be a lesser candidate of an answer',
+                   'a warning; the answer goes out without it')
+def test_a_candidate_that_has_left_the_file_does_not_cost_the_answer(start, maps, monkeypatch):
+    """Nobody had looked at it before the message was made: each keyframe near it failed, and put the node in ERROR."""
+    rows = [make_keyframe(index, segments=10, dimension=512).description.descriptors for index in range(1, 10)]
+    seen = np.vstack([each[number:] for number, each in enumerate(rows)])  # less and less of each
+    description = PlaceDescription(seen, np.zeros((len(seen), 4), np.int32), np.ones(len(seen), np.int64))
+    PlaceMap.write(maps / 'large.segvlad', (make_keyframe(index, segments=10, dimension=512) for index in range(1, 10)),
+                   load_preset('classic').fingerprint(), 512)
+    node, answers = start(Localizer, map='large', top_k=9), []
+    monkeypatch.setattr(node, '_matches', SimpleNamespace(publish=answers.append))
+    with PlaceMap.open(maps / 'large.segvlad', read_only=False) as writer:
+        writer.remove([writer.ids()[7]])
+    for index in (1, 2, 3):
+        query = Keyframe(KeyframeId(0, 'query', index, 10**9 * index), description)
+        node.on_worker(lambda query=query: node._answer(query))
+        assert [match.match.index for match in answers[-1].matches] == [1, 2, 3, 4, 5, 6, 7, 9]
 
 
 @pytest.mark.fault('service', 'a request that times out while a map is read',
