@@ -24,6 +24,8 @@ _ALIASES = {'fisheye': 'equidistant', 'equi': 'equidistant', 'kannala_brandt': '
             'kannala_brandt4': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
 # Wider than this no pinhole sees, narrower none that a robot carries: such numbers are no pixels.
 _MIN_FOCAL, _MAX_FOCAL = 0.05, 50.0
+# A part of an image lies no further from the principal point than a pinhole sees: 2 focal lengths are 63 degrees.
+_CUT_OUT = 2.0
 
 
 def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
@@ -51,7 +53,9 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
         distortion = distortion[:0]
     if not k.any():
         return None
-    return checked(_cut(CameraModel(int(info.width), int(info.height), k, distortion, info.distortion_model), info))
+    whole = checked(CameraModel(int(info.width), int(info.height), k, distortion, info.distortion_model))
+    _check_centre(whole, 0.0)
+    return checked(_cut(whole, info))
 
 
 def checked(model: CameraModel) -> CameraModel:
@@ -64,6 +68,7 @@ def checked(model: CameraModel) -> CameraModel:
     if model.width < 1 or model.height < 1:
         raise SegvladError(f'camera_info: width and height are {model.width} x {model.height} pixels')
     _check_matrix(model)
+    _check_centre(model, _CUT_OUT)
     name = re.sub(r'[ -]', '_', model.distortion_model.lower())
     name = _ALIASES.get(name, name)
     distortion = np.asarray(model.distortion, np.float64).reshape(-1)
@@ -94,11 +99,20 @@ def _check_matrix(model: CameraModel) -> None:
     pinhole = np.array([[matrix[0, 0], 0, matrix[0, 2]], [0, matrix[1, 1], matrix[1, 2]], [0, 0, 1]])
     if abs(matrix - pinhole).max() > 1e-6:
         raise SegvladError(f'camera_info: K is not [fx 0 cx, 0 fy cy, 0 0 1]: {_shown(matrix)}')
-    for name, focal, centre, size in (('x', matrix[0, 0], matrix[0, 2], model.width),
-                                      ('y', matrix[1, 1], matrix[1, 2], model.height)):
+    for name, focal, size in (('x', matrix[0, 0], model.width), ('y', matrix[1, 1], model.height)):
         if not _MIN_FOCAL * size < focal < _MAX_FOCAL * size:
             raise SegvladError(f'camera_info: f{name} is {focal:g} pixels in an image of {size}')
-        if not -0.5 * size < centre < 1.5 * size:
+
+
+def _check_centre(model: CameraModel, beside: float) -> None:
+    """Refuse a principal point far outside the image.
+
+    :param beside: focal lengths that it may lie further outside, as that of a part that was cut out
+    """
+    matrix = np.asarray(model.matrix, np.float64)
+    for axis, (name, size) in enumerate((('x', model.width), ('y', model.height))):
+        focal, centre = matrix[axis, axis], matrix[axis, 2]
+        if not -0.5 * size < centre + beside * focal or not centre - beside * focal < 1.5 * size:
             raise SegvladError(f'camera_info: c{name} is {centre:g} pixels, far outside an image of {size}')
 
 

@@ -102,6 +102,22 @@ def test_an_image_that_is_cut_and_binned():
     assert camera_model(info(roi={'width': 640, 'height': 480}, binning_x=1, binning_y=1)).matrix.ravel().tolist() == K
 
 
+@pytest.mark.parametrize(('roi', 'centre'), [
+    ({'width': 640, 'height': 150}, [320.0, 240.0]), ({'x_offset': 440, 'width': 200, 'height': 480}, [-120.0, 240.0]),
+    ({'x_offset': 560, 'y_offset': 440, 'width': 80, 'height': 40}, [-240.0, -200.0])])
+def test_a_part_far_from_the_middle_keeps_its_calibration(roi, centre):
+    assert camera_model(info(roi=roi)).matrix[:2, 2].tolist() == centre
+    assert checked(camera_model(info(roi=roi))).matrix[:2, 2].tolist() == centre
+
+
+def test_the_centre_of_the_whole_image_is_in_it_however_it_is_cut():
+    far = [460.0, 0.0, 1000.0, 0.0, 461.0, 240.0, 0.0, 0.0, 1.0]
+    for roi in ({}, {'x_offset': 440, 'width': 200, 'height': 480}):
+        with pytest.raises(SegvladError, match='cx is 1000 pixels, far outside an image of 640'):
+            camera_model(info(k=far, roi=roi))
+
+
+
 def test_a_model_of_other_numbers_is_checked_alike():
     bad = CameraModel(640, 480, np.array(K).reshape(3, 3), np.ones(5), 'equidistant')
     with pytest.raises(SegvladError, match='equidistant has 4'):
