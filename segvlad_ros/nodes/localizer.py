@@ -122,17 +122,22 @@ class Localizer(SegvladNode):
             self.statistics.matched()
             best = recognition.candidates[0]
             if best.query_pose_in_match is not None:
-                self._loop_closures.publish(to_loop_closure(keyframe, best, self.parameters['base_frame']))
+                self._loop_closures.publish(to_loop_closure(keyframe, best, self._base_frame(keyframe)))
         return {**recognition.timings, **self._pictures.answered(keyframe, recognition)}
 
     def _sessions(self) -> list[str]:
         return [session for session in self.parameters['sessions'] if session]
 
+    def _base_frame(self, keyframe: Keyframe) -> str:
+        """What its poses are of: another map_builder, or odometry without a transform, may have another base."""
+        mount = keyframe.base_from_camera
+        return mount.frame if mount is not None and mount.frame else self.parameters['base_frame']
+
     def _message(self, keyframe: Keyframe, recognition: Recognition, evidence: bool) -> PlaceMatchArray:
         found = self._places.recognizer.keyframe
         matches = [to_place_match(keyframe, candidate, rank, found(candidate.entry), evidence)
                    for rank, candidate in enumerate(recognition.candidates)]
-        return to_place_match_array(keyframe, recognition, matches, base_frame=self.parameters['base_frame'],
+        return to_place_match_array(keyframe, recognition, matches, base_frame=self._base_frame(keyframe),
                                     map_id=self._map_id(), now_ns=self.now_ns())
 
     def _add(self, keyframe: Keyframe) -> None:

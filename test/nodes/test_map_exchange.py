@@ -1,6 +1,7 @@
 """What a node does while a map is read or copied: all that it did before. In this process, so that reading can wait."""
 import functools
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from segvlad_ros.nodes.map_builder import MapBuilder
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.output.conversions import to_keyframe_id
 from segvlad_ros.srv import GetKeyframe, LoadMap
-from segvlad_ros.types import Keyframe, KeyframeId, PlaceDescription, SegvladError
+from segvlad_ros.types import Candidate, Keyframe, KeyframeId, PlaceDescription, Recognition, SegvladError, Status
 
 WAIT_S = 60.0
 
@@ -145,6 +146,20 @@ def test_a_candidate_that_has_left_the_file_does_not_cost_the_answer(start, maps
         query = Keyframe(KeyframeId(0, 'query', index, 10**9 * index), description)
         node.on_worker(lambda query=query: node._answer(query))
         assert [match.match.index for match in answers[-1].matches] == [1, 2, 3, 4, 5, 6, 7, 9]
+
+
+@pytest.mark.parametrize(('frame', 'said'), [('base_footprint', 'base_footprint'), ('', 'robot'), (None, 'robot')])
+def test_answers_name_the_frame_that_their_poses_are_of(start, monkeypatch, frame, said):
+    """They named the parameter, also where odometry, or the map_builder, is of another base."""
+    node, published = start(Localizer, map='office', base_frame='robot'), []
+    for topic in ('_matches', '_loop_closures'):
+        monkeypatch.setattr(node, topic, SimpleNamespace(publish=published.append))
+    seen = make_keyframe(2, dimension=512, session='query')
+    mount = None if frame is None else replace(seen.base_from_camera, frame=frame)
+    candidate = Candidate(1, make_keyframe(2, session='office').id, 1.0, 0.0, 4, query_pose_in_match=seen.pose)
+    monkeypatch.setattr(node._places, 'recognize', lambda *asked, **how: Recognition(Status.MATCHED, '', (candidate,)))
+    node.on_worker(lambda: node._answer(replace(seen, base_from_camera=mount)))
+    assert [message.base_frame for message in published] == [said, said]
 
 
 @pytest.mark.fault('service', 'a request that times out while a map is read',
