@@ -50,7 +50,8 @@ class MapBuilder(SegvladNode):
         self._process_id = uuid.uuid4().hex  # of the run, where nobody gives it an id that outlives the process
         self._keyframes = self.create_lifecycle_publisher(
             PlaceDescriptor, '~/keyframes', qos.reliable(qos.DESCRIPTORS_DEPTH))
-        self._removed = self.create_lifecycle_publisher(
+        # no lifecycle publisher: keyframes are removed while the node is inactive, too, and nobody says so again
+        self._removed = self.create_publisher(
             RemovedKeyframes, '~/removed_keyframes', qos.latched(qos.REMOVED_DEPTH))
         self._markers = MarkerTopic(self, lambda: self._map.poses().items())
         self.serve(SaveMap, '~/save_map', self._save_map)
