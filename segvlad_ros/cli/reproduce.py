@@ -206,8 +206,8 @@ def _read_results(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Fou
 
     if args.save_results:
         raise SegvladError('--save-results: those of --results are saved already')
-    for name in _DESCRIBING:  # what was found was found with those of its own
-        given = getattr(args, name) != getattr(type(evaluation), name)
+    for name in _DESCRIBING:  # what was found was found with those of its own; which network's it is may be said
+        given = name != 'finetuned' and getattr(args, name) != getattr(type(evaluation), name)
         check_partner(f'--{name.replace("_", "-")}', given, '--experiment', False)
     files = ResultFiles.found(args.results, evaluation.dataset)
     return files.row, *files.read(args.data), {'results': str(files.folder)}

@@ -93,7 +93,7 @@ def test_what_is_wrong_with_saved_results_is_one_line(saved, evaluate, tmp_path)
     refused('holds results of 0 experiments')
 
 
-@pytest.mark.parametrize('option', [('--words', 8), ('--pca-dimension', 12), ('--vocabulary', 'map'), ('--finetuned',),
+@pytest.mark.parametrize('option', [('--words', 8), ('--pca-dimension', 12), ('--vocabulary', 'map'),
                                     ('--centres', 'words.npy')])
 def test_what_results_were_found_with_is_not_asked_again(option, saved, evaluate):
     _, folder = saved('exp5_global_SegLoc_VLAD_o1')
