@@ -184,8 +184,8 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_not_replaced_by_the_cpu(models, m
 
 
 @pytest.mark.parametrize(('device', 'said'), [
-    ('gpu', "device 'gpu'; use cpu, cuda or tensorrt"), ('cuda:one', "device 'cuda:one'; use"),
-    ('tensorrt', 'this onnxruntime has no TensorrtExecutionProvider; use device cpu'), ('', "device ''; use")])
+    ('gpu', "'gpu' is no device; use cpu, cuda or tensorrt"), ('cuda:one', "'cuda:one' is no device; use"),
+    ('tensorrt', 'this onnxruntime has no TensorrtExecutionProvider; use device cpu'), ('', "'' is no device; use")])
 def test_a_device_that_onnx_runtime_has_not_is_not_replaced_by_the_cpu(models, device, said):
     with pytest.raises(SegvladError, match=said):
         load_onnx(models / 'pooled.onnx', device)
