@@ -53,7 +53,7 @@ def sound_pose(pose: Pose) -> Pose:
         raise SegvladError(f'a pose has 3 numbers of translation, 4 of quaternion and 6 x 6 of covariance, not '
                            f'{shapes}')
     if not np.isfinite(translation).all():
-        raise SegvladError(f'a pose with NaN or infinite values: translation {translation.tolist()}')
+        raise SegvladError(f'a pose with numbers that are not finite (NaN or infinite): {translation.tolist()}')
     return Pose(translation, unit_quaternion(quaternion), pose.frame, covariance)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segvlad_ros.geometry import is_finite, unit_quaternion
+from segvlad_ros.geometry import sound_pose
 from segvlad_ros.io import zstd
 from segvlad_ros.io.bag_files import open_files
 from segvlad_ros.io.bag_storage import CDR, Storage, warnings_held_back
@@ -208,16 +208,15 @@ def pose_of(message, frame: str, covariance: np.ndarray | None = None) -> Pose |
     """
     place = message.translation if hasattr(message, 'translation') else message.position
     turn = message.rotation if hasattr(message, 'rotation') else message.orientation
-    try:
-        quaternion = unit_quaternion(np.array([turn.x, turn.y, turn.z, turn.w]))
-    except SegvladError:
-        return None
     if covariance is not None:
         covariance = np.asarray(covariance, np.float64).reshape(6, 6)
         if not np.isfinite(covariance).all() or not covariance.any():
             covariance = None
-    pose = Pose(np.array([place.x, place.y, place.z], np.float64), quaternion, frame, covariance)
-    return pose if is_finite(pose) else None
+    try:
+        return sound_pose(Pose(np.array([place.x, place.y, place.z]), np.array([turn.x, turn.y, turn.z, turn.w]), frame,
+                               covariance))
+    except SegvladError:
+        return None
 
 
 def stamped_pose(message) -> Pose | None:

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from segvlad_ros import msg as interfaces
-from segvlad_ros.geometry import is_finite, unit_quaternion
+from segvlad_ros.geometry import sound_pose
 from segvlad_ros.types import CameraModel, KeyframeId, Pose, SegvladError
 
 FARTHEST_M = 1e8  # from the origin of any frame on Earth, its centre too
@@ -71,11 +71,8 @@ def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
 
 
 def _pose(position: Any, rotation: Any, frame: str, covariance: np.ndarray | None = None) -> Pose:
-    pose = Pose(np.array([position.x, position.y, position.z], np.float64),
-                unit_quaternion(np.array([rotation.x, rotation.y, rotation.z, rotation.w])), frame, covariance)
-    if not is_finite(pose):
-        raise SegvladError('a pose with numbers that are not finite')
-    return pose
+    return sound_pose(Pose(np.array([position.x, position.y, position.z]),
+                           np.array([rotation.x, rotation.y, rotation.z, rotation.w]), frame, covariance))
 
 
 def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:
