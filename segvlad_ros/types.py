@@ -113,12 +113,14 @@ class FeatureGrid:
 
     :ivar keypoints: that the same pass found, pixels of the prepared image and without depths; None from features
         that find none
+    :ivar cell: side of a cell, pixels, where features are kept away from their extractor, which knows it; else None
     """
 
     features: np.ndarray
     rows: int
     cols: int
     keypoints: Keypoints | None = None
+    cell: int | None = None
 
 
 @dataclass(frozen=True)

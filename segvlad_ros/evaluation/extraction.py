@@ -150,7 +150,7 @@ def _feature_maker(recipe: ExtractionRecipe) -> Callable[[np.ndarray], Callable[
 
     def make(rgb: np.ndarray) -> Callable[[str], bytes]:
         grid = extractor.extract(rgb)
-        return partial(packed_features, replace(grid, features=to_numpy(grid.features)))
+        return partial(packed_features, replace(grid, features=to_numpy(grid.features), cell=extractor.cell))
     return make
 
 

@@ -94,13 +94,19 @@ class Descriptors:
 def grid_of(features: FeatureGrid, size: tuple[int, int]) -> CellGrid:
     """The grid on which the features of an image of some size lie.
 
-    :raises SegvladError: on none: they are of another size
+    Older files and the authors' archives do not say how large a cell is; DINOv2's can be of one size only.
+
+    :raises SegvladError: on none: they are of another size; on any of several: they have to say which
     """
-    grid = CellGrid(*size, size[0] // features.cols)
-    if (grid.rows, grid.cols) != (features.rows, features.cols):
-        raise SegvladError(f'features of {features.rows} x {features.cols} cells are not those of an image of '
-                           f'{size[0]}x{size[1]} pixels')
-    return grid
+    cells = range(1, min(size) + 1) if features.cell is None else [features.cell]
+    fitting = [cell for cell in cells if (size[1] // cell, size[0] // cell) == (features.rows, features.cols)]
+    said = f'features of {features.rows} x {features.cols} cells'
+    if not fitting:
+        raise SegvladError(f'{said} are not those of an image of {size[0]}x{size[1]} pixels')
+    if len(fitting) > 1:
+        raise SegvladError(f'{said} do not say how large a cell is, and {fitting[0]} to {fitting[-1]} pixels fit an '
+                           f'image of {size[0]}x{size[1]}: move them away and extract them anew')
+    return CellGrid(*size, fitting[0])
 
 
 def merged(segments: Segments, order: int) -> np.ndarray:

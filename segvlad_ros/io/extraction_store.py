@@ -49,8 +49,8 @@ class ExtractionStore:
         :raises SegvladError: it is missing or damaged
         """
         arrays = self._read(name, 'features', 'grid')
-        rows, cols = arrays['grid'].tolist()
-        return FeatureGrid(arrays['features'], rows, cols)
+        rows, cols, *cell = arrays['grid'].tolist()
+        return FeatureGrid(arrays['features'], rows, cols, cell=cell[0] if cell else None)
 
     def masks(self, name: str) -> Masks:
         """The masks of an image; raises as :meth:`features`."""
@@ -83,7 +83,8 @@ class ExtractionStore:
 
 def packed_features(grid: FeatureGrid, made_of: str) -> bytes:
     """The file of the features of an image; the same features give the same bytes."""
-    return _packed(made_of, features=np.asarray(grid.features, np.float32), grid=np.array([grid.rows, grid.cols]))
+    sides = [grid.rows, grid.cols] if grid.cell is None else [grid.rows, grid.cols, grid.cell]  # older files have two
+    return _packed(made_of, features=np.asarray(grid.features, np.float32), grid=np.array(sides))
 
 
 def packed_masks(masks: Masks, made_of: str) -> bytes:
