@@ -115,6 +115,7 @@ class Localizer(SegvladNode):
     # recognition; all of it in the worker's thread
 
     def _answer(self, keyframe: Keyframe, ahead: bool = False) -> dict[str, float]:
+        self._path.run(keyframe.id)
         recognition = self._places.recognize(keyframe, exclude_recent=True, top_k=self.parameters['top_k'],
                                              ahead=ahead, sessions=self._sessions())
         self._matches.publish(self._message(keyframe, recognition, self.parameters['publish_evidence']))

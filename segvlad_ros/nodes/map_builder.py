@@ -101,6 +101,7 @@ class MapBuilder(SegvladNode):
         if keyframe is None:
             return False
         described = time.perf_counter()
+        self._path.run(keyframe.id)
         kept = self._store(keyframe)
         if kept.stored:
             self._path.add(keyframe.id)

@@ -9,6 +9,7 @@ from itertools import compress
 import numpy as np
 
 from segvlad_ros.geometry import interpolated
+from segvlad_ros.ros.input.timelines import Timelines
 from segvlad_ros.ros.output.path_bytes import path_arrays
 from segvlad_ros.types import KeyframeId, OptimizedPose, Pose
 
@@ -24,18 +25,26 @@ AT_ONCE = 100
 class OptimizedPath:
     """Follows a nav_msgs/Path of base poses and says which keyframes have moved.
 
-    Poses are matched by stamp, the only key that every back-end has, and interpolated between the path's nodes. A path
-    has thousands of poses and comes every second: its nodes are compared at once, as arrays, and only keyframes beside
-    nodes that have moved are looked at, a few at a time.
+    Poses are matched by stamp, the only key that every back-end has, and interpolated between the path's nodes. Where a
+    clock begins anew in each session (simulation, a bag that is played again), stamps lie in several: see
+    :class:`~segvlad_ros.ros.input.timelines.Timelines` for those that follow. A path has thousands of poses and comes
+    every second: its nodes are compared at once, as arrays, and only keyframes beside nodes that have moved are looked
+    at, a few at a time.
 
     :param keyframes: gives the map's keyframes, asked when the first path comes
     """
 
     def __init__(self, keyframes: Callable[[], Iterable[KeyframeId]]) -> None:
         self._keyframes = keyframes
+        self._timelines = Timelines()
+        self.restart()
+
+    def restart(self) -> None:
+        """Other keyframes are there from now on, or the same ones are to be told of again."""
         self._ids: list[KeyframeId] | None = None
         self._gone: set[KeyframeId] = set()  # of these, that were removed
-        self._keyframe_stamps = array.array('q')
+        self._keyframe_stamps, self._keyframe_sessions = array.array('q'), array.array('q')
+        self._follows = np.zeros(0, bool)  # by number of the session
         self._begin('')
 
     def _begin(self, frame: str) -> None:
@@ -48,7 +57,15 @@ class OptimizedPath:
     @property
     def waiting(self) -> int:
         """Keyframes that :meth:`moved` has yet to look at."""
-        return int(self._waiting.sum())
+        return int((self._waiting & self._on_path()).sum())
+
+    def _on_path(self) -> np.ndarray:
+        """(n,) bool, the keyframes so far at the last path, of sessions that are on its clock."""
+        return self._follows[np.array(self._keyframe_sessions, np.int64)[:len(self._waiting)]]
+
+    def run(self, keyframe: KeyframeId) -> None:
+        """Take note of a keyframe that was seen just now, whether or not it is of the map."""
+        self._timelines.run(keyframe)
 
     def add(self, keyframe: KeyframeId) -> None:
         """Follow one more keyframe."""
@@ -57,6 +74,7 @@ class OptimizedPath:
         if self._ids is not None:
             self._ids.append(keyframe)
             self._keyframe_stamps.append(keyframe.stamp_ns)
+            self._keyframe_sessions.append(self._timelines.number(keyframe))
 
     def __len__(self) -> int:
         return 0 if self._ids is None else len(self._ids)
@@ -74,6 +92,7 @@ class OptimizedPath:
         self._known, self._waiting = self._known[known], self._waiting[known]
         self._ids = list(compress(self._ids, kept))
         self._keyframe_stamps = array.array('q', compress(self._keyframe_stamps, kept))
+        self._keyframe_sessions = array.array('q', compress(self._keyframe_sessions, kept))
         self._gone.clear()
 
     def take(self, path: bytes) -> None:
@@ -89,20 +108,22 @@ class OptimizedPath:
         if (frame or 'map') != self._frame:
             self._begin(frame or 'map')
         stamps, poses = _usable(stamps, poses)
+        if not len(stamps):
+            return
         fresh = len(self._ids) - len(self._known)
         self._known = np.concatenate([self._known, np.full((fresh, 7), np.nan)])
         self._waiting = np.concatenate([self._waiting, np.ones(fresh, bool)])
-        if not len(stamps):
-            return
+        wanted = np.array(self._keyframe_stamps)
+        self._follows = self._timelines.on_path(np.array(self._keyframe_sessions), wanted, int(stamps[-1]))
         before = _rows_of(stamps, self._stamps, self._followed)
         moved = ~_same(before, poses)
-        after = np.searchsorted(stamps, np.array(self._keyframe_stamps)).clip(0, len(stamps) - 1)
+        after = np.searchsorted(stamps, wanted).clip(0, len(stamps) - 1)
         self._waiting |= moved[after] | moved[(after - 1).clip(0)]
         self._stamps, self._poses, self._followed = stamps, poses, np.where(moved[:, None], poses, before)
 
     def moved(self, most: int = AT_ONCE) -> dict[KeyframeId, OptimizedPose]:
         """The optimised poses of those keyframes that have moved, of the next ``most`` to be looked at."""
-        looked_at = np.flatnonzero(self._waiting)[:most]
+        looked_at = np.flatnonzero(self._waiting & self._on_path())[:most]
         self._waiting[looked_at] = False
         wanted = np.array([self._keyframe_stamps[number] for number in looked_at], np.int64)
         known, places, turns = interpolated(

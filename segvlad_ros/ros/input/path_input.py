@@ -23,8 +23,7 @@ class PathInput:
 
     def __init__(self, node: SegvladNode, keyframes: Callable[[], Iterable[KeyframeId]],
                  move: Callable[[dict[KeyframeId, OptimizedPose]], None]) -> None:
-        self._node, self._keyframes, self._move = node, keyframes, move
-        self.restart()
+        self._node, self._move, self._path = node, move, OptimizedPath(keyframes)
 
     def open(self) -> None:
         """Listen until the node is deactivated."""
@@ -32,7 +31,11 @@ class PathInput:
 
     def restart(self) -> None:
         """Other keyframes are there from now on, of which none has moved yet."""
-        self._path = OptimizedPath(self._keyframes)
+        self._path.restart()
+
+    def run(self, keyframe: KeyframeId) -> None:
+        """Take note of a keyframe that was seen just now, whether or not it is of the map."""
+        self._path.run(keyframe)
 
     def add(self, keyframe: KeyframeId) -> None:
         """Follow one more keyframe."""

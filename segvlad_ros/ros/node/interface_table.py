@@ -111,7 +111,8 @@ INPUTS = (
              'nothing.', LOCALIZER, RELIABLE, 20),
     Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'The ends of a rejected closure are no '
              'witnesses.', BUILDER, RELIABLE, 20, ('retention.*',)),
-    Endpoint('optimized_path', 'nav_msgs/Path', "Keyframes get the back-end's poses, by stamp.", BOTH, RELIABLE, 1),
+    Endpoint('optimized_path', 'nav_msgs/Path', "Keyframes get the back-end's poses, by stamp; not those of other "
+             'sessions on a clock that has begun anew.', BOTH, RELIABLE, 1),
     Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is to be judged and closed.', POSE_GRAPH, RELIABLE, 100),
     Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is handed on.', BRIDGE, RELIABLE, 10,
              HYDRA),

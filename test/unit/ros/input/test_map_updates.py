@@ -167,6 +167,41 @@ def test_another_frame_moves_everything(place_map):
     assert len(moved) == 2
 
 
+@pytest.mark.fault('topic', 'an optimised path where the clock of each session begins at 0 (simulation, a bag again)',
+                   'keyframes of the other sessions keep their poses; a warning')
+def test_a_path_moves_no_keyframe_of_a_session_with_another_clock(caplog):
+    """Yesterday's drive took 600 s, today's has the same stamps and goes elsewhere."""
+    yesterday = [KeyframeId(0, 'yesterday', index, index * 10**9) for index in range(1, 601)]
+    today = [KeyframeId(0, 'today', index, index * 10**9) for index in range(2, 700)]
+    behind = [KeyframeId(0, 'today', index, index * 10**9, 'behind') for index in range(2, 30)]
+    follower = OptimizedPath(lambda: yesterday)
+    begun = path((0.0, 0.0), (1.5, 15.0), (3.0, 30.0))
+    assert all_moved(follower, begun, at_once=1000) == {}  # today's, before any keyframe
+    follower.run(today[0])
+    follower.add(today[0])
+    assert list(all_moved(follower, begun, at_once=1000)) == today[:1]
+    for keyframe in today[1:]:
+        follower.run(keyframe)
+    for keyframe in today[1:] + behind:
+        follower.add(keyframe)
+    drive = path(*((float(second), 10.0 * second) for second in range(701)))
+    assert set(all_moved(follower, drive, at_once=1000)) == {*today[1:], *behind}
+    assert caplog.text.count('keyframes of session yesterday keep their poses') == 1
+    follower.restart()  # the map is read anew, the session goes on
+    assert all_moved(follower, drive, at_once=1000) == {}
+
+
+def test_of_two_stored_sessions_with_one_clock_the_younger_one_is_moved():
+    """The map_builder came up again in the middle of today's drive, of which some keyframes were stored before."""
+    yesterday = [KeyframeId(0, 'yesterday', index, index * 10**9) for index in range(1, 101)]
+    today = [KeyframeId(0, 'today', index, index * 10**9) for index in range(1, 51)]
+    drive = path(*((float(second), 10.0 * second) for second in range(121)))
+    assert set(all_moved(OptimizedPath(lambda: yesterday + today), drive, at_once=1000)) == {*today}
+    other_robot = [KeyframeId(1, 'other', index, index * 10**9) for index in range(1, 51)]
+    follower = OptimizedPath(lambda: today + other_robot)
+    assert set(all_moved(follower, drive, at_once=1000)) == {*today, *other_robot}  # nothing says that it is not its
+
+
 def chosen(place_map, **fields):
     return [(identity.session_id, identity.index)
             for identity in keyframes_to_remove(RemoveKeyframes.Request(**fields), place_map)]
