@@ -117,11 +117,11 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     row, dataset = experiment(args.experiment), _dataset(args)
-    _truth(args, dataset)  # found out before long work
+    truth = _truth(args, dataset)  # found out before long work
     kinds = ('features', 'masks') if row.order is not None else ('features',)
     reproduce_extract.extract_kinds(args, [
         kind for kind in kinds if authors_archive(dataset, args.data, kind, args.finetuned) is None])
-    return _evaluate(args)
+    return _measure(args, truth)
 
 
 def _truth(args: argparse.Namespace, dataset: PlaceDataset) -> list[np.ndarray]:
@@ -165,11 +165,14 @@ def _pca(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    return _measure(args, _truth(args, _dataset(args)))
+
+
+def _measure(args: argparse.Namespace, truth: list[np.ndarray]) -> int:
     from segvlad_ros.evaluation.paper_evaluation import result_of
     from segvlad_ros.evaluation.recall_page import Ranking, write_ranking, write_recall_page
 
     evaluation = _evaluation(args)
-    truth = _truth(args, evaluation.dataset)
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)
     result = result_of(row, retrieved, images, truth, args.rule)

@@ -98,12 +98,18 @@ def mapillary(city: str, folder: Path, references: Sequence[Path], queries: Sequ
 
 
 def own_folder(folder: Path, references: Sequence[Path], queries: Sequence[Path]) -> list[np.ndarray]:
-    """A folder of one's own: ``truth.csv`` with the columns query and references, else UTM coordinates in the names."""
+    """A folder of one's own: ``truth.csv`` with the columns query and references, else UTM coordinates in the names.
+
+    The paper's recall knows right and wrong alone: a table that ignores some of the references is refused.
+    """
     path = folder / 'truth.csv'
     if not path.is_file():
         return utm_names(folder, references, queries)
     given, asked = GivenImages(references), GivenImages(queries)
     truth = truth_among(read_truth(path), given, asked)
+    if ignoring := sum(bool(place.ignored) for place in truth.values()):
+        raise SegvladError(f"{path}: ignores references of {ignoring} of {len(truth)} queries, and the paper's recall "
+                           'would call them wrong: leave the column out, or take "segvlad evaluate images"')
     numbers = {image: number for number, image in enumerate(given.paths)}
     return [np.array(sorted(numbers[image] for image in truth[query].true) if query in truth else [], np.int64)
             for query in asked.paths]

@@ -1,7 +1,6 @@
 """Evaluation on folders of images with a ground-truth file (design.md 7)."""
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,8 +14,6 @@ from segvlad_ros.evaluation.truth import GivenImages, PlaceTruth, truth_among
 from segvlad_ros.io.images import read_image
 from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 from segvlad_ros.types import Frame, Keyframe, SegvladError
-
-logger = logging.getLogger(__name__)
 
 # Image files have no stamps; the recogniser only needs them to go forward.
 _STAMP_STEP_NS = 200_000_000
@@ -54,7 +51,7 @@ class ImageEvaluation:
             queries without truth are asked too. Otherwise every query is answered for itself
         """
         given, asked = GivenImages(references), GivenImages(queries)
-        self._judge_among(given, asked)
+        self._truth = truth_among(self._truth, given, asked)
         if both := self._truth.keys() & set(asked.shared(given)):
             raise SegvladError(f'{min(both)} is a query and a reference, so that it would find itself: give '
                                '--exclude-recent N for one sequence, or separate images')
@@ -73,29 +70,13 @@ class ImageEvaluation:
         :param exclude_frames: map images fewer than this many images older than the query are left out
         """
         given = GivenImages(images)
-        self._judge_among(given, given)
+        self._truth = truth_among(self._truth, given, given)
         self._places.clear('sequence')
         for path in self._progress(given.paths, 'images'):
             keyframe = self._describe(path)
             self._ask(path, keyframe, exclude_frames, False)
             self._add(path, keyframe)
         return self._evaluation(consecutive=True)
-
-    def _judge_among(self, references: GivenImages, queries: GivenImages) -> None:
-        """Put the ground truth in terms of these images, and check that it speaks of them."""
-        truth = truth_among(self._truth, references, queries)
-        if not truth:
-            raise SegvladError("the ground truth names none of the queries; its paths are relative to the CSV file's "
-                               'folder')
-        named = set().union(*(place.true for place in self._truth.values()))
-        if named and not any(references.meant(path) for path in named):
-            raise SegvladError('the ground truth names none of the references; its paths are relative to the CSV '
-                               "file's folder")
-        absent = sum(not queries.meant(path) for path in self._truth)
-        if absent:
-            logger.warning('%d of %d queries of the ground truth are not among the given images', absent,
-                           len(self._truth))
-        self._truth = truth
 
     def _describe(self, path: Path) -> Keyframe:
         begin = time.perf_counter()

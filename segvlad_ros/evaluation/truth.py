@@ -5,6 +5,7 @@ Links to one image file are different images, and other spellings of a path are 
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ import numpy as np
 
 from segvlad_ros.geometry import distance, rotation_angle
 from segvlad_ros.types import Pose, SegvladError
+
+logger = logging.getLogger(__name__)
 
 # One path of a list: a path with spaces stands in double quotes, a quote elsewhere is part of the name.
 _LISTED = re.compile(r'"([^"]+)"(?!\S)|(\S+)')
@@ -173,11 +176,12 @@ def truth_of_pose(pose: Pose, map_poses: list[Pose | None], usable: np.ndarray,
 
 
 def truth_among(truth: dict[Path, PlaceTruth], references: GivenImages, queries: GivenImages) -> dict[Path, PlaceTruth]:
-    """The truth in terms of the given images; what speaks of other images is left out.
+    """The truth in terms of the given images; what speaks of other images is left out, with a warning.
 
     :param truth: see :func:`read_truth`
-    :raises SegvladError: two of its queries mean one image
+    :raises SegvladError: two of its queries mean one image, or it speaks of none of the queries, or of the references
     """
+    _check_speaks_of(truth, references, queries)
     among: dict[Path, PlaceTruth] = {}
     for named, place in truth.items():
         true = frozenset(path for name in place.true for path in references.meant(name))
@@ -187,6 +191,19 @@ def truth_among(truth: dict[Path, PlaceTruth], references: GivenImages, queries:
                 raise SegvladError(f'the ground truth names the query {query} a second time, as {named}')
             among[query] = PlaceTruth(true, ignored - true)
     return among
+
+
+def _check_speaks_of(truth: dict[Path, PlaceTruth], references: GivenImages, queries: GivenImages) -> None:
+    named = {'queries': truth.keys(), 'references': set().union(*(place.true for place in truth.values()))}
+    absent = {}
+    for (what, paths), given in zip(named.items(), (queries, references)):
+        absent[what] = sum(not given.meant(path) for path in paths)
+        if paths and absent[what] == len(paths):
+            raise SegvladError(f"the ground truth names none of the {what}; its paths are relative to the CSV file's "
+                               'folder')
+    if any(absent.values()):
+        logger.warning('%s of the ground truth are not among the given images', ' and '.join(
+            f'{count} of {len(named[what])} {what}' for what, count in absent.items() if count))
 
 
 def _read_row(row: dict[str, str], folder: Path, where: str) -> tuple[Path, PlaceTruth]:

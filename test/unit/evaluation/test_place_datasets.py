@@ -54,6 +54,36 @@ def test_a_folder_of_ones_own_has_a_table_or_names_with_coordinates(tmp_path):
     assert [numbers.tolist() for numbers in place_dataset('office', tmp_path).true_references(tmp_path)] == [[], [0, 2]]
 
 
+@pytest.fixture
+def office(tmp_path):
+    """``office(rows)`` writes its table of truth and gives what is true."""
+    for side in ('references', 'queries', 'elsewhere'):
+        write_images(tmp_path / 'office' / side, ['a.jpg', 'b.jpg'])
+
+    def of(*rows, columns='query,references'):
+        (tmp_path / 'office' / 'truth.csv').write_text('\n'.join([columns, *rows]))
+        return [true.tolist() for true in place_dataset('office', tmp_path).true_references(tmp_path)]
+    return of
+
+
+def test_a_table_of_ones_own_speaks_of_the_images_that_are_there(office, caplog):
+    assert office('queries/a.jpg,references/b.jpg') == [[1], []]
+    assert not caplog.text
+    assert office('queries/a.jpg,references/b.jpg elsewhere/b.jpg', 'elsewhere/a.jpg,references/a.jpg') == [[1], []]
+    assert '1 of 2 queries and 1 of 3 references of the ground truth are not among the given images' in caplog.text
+    with pytest.raises(SegvladError, match='names none of the queries'):
+        office('elsewhere/a.jpg,references/b.jpg')
+    with pytest.raises(SegvladError, match='names none of the references'):
+        office('queries/a.jpg,elsewhere/b.jpg')
+
+
+def test_a_table_of_ones_own_ignores_nothing_for_the_paper_does_not(office):
+    columns = 'query,references,ignore'
+    assert office('queries/a.jpg,references/b.jpg,', 'queries/b.jpg,,elsewhere/a.jpg', columns=columns) == [[1], []]
+    with pytest.raises(SegvladError, match=r'truth\.csv: ignores references of 1 of 2 queries.*evaluate images'):
+        office('queries/a.jpg,references/b.jpg,references/a.jpg', 'queries/b.jpg,,', columns=columns)
+
+
 def test_a_name_that_is_no_data_set_is_told_what_there_is(tmp_path):
     with pytest.raises(SegvladError, match=r"no data set 'nope': choose one of baidu, 17places.* or make a folder"):
         place_dataset('nope', tmp_path)
