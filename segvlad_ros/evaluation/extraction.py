@@ -146,7 +146,7 @@ class ExtractionWorker:
 
 
 def _feature_maker(recipe: ExtractionRecipe) -> Callable[[np.ndarray], Callable[[str], bytes]]:
-    extractor = build_extractor(recipe.preset.features, recipe.device)
+    extractor = build_extractor(recipe.preset.features, recipe.device, recipe.sizes['features'])
 
     def make(rgb: np.ndarray) -> Callable[[str], bytes]:
         grid = extractor.extract(rgb)

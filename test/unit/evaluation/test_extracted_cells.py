@@ -29,6 +29,17 @@ def test_extracted_features_lie_on_the_grid_of_their_extractor(tmp_path, side, c
     assert grid_of(store.features('a.png'), dataset.size) == CellGrid(side, side, cell)
 
 
+def test_a_network_of_one_size_extracts_at_that_size(tmp_path, monkeypatch):
+    def cells_of_16(images):
+        assert images.shape == (1, 3, 240, 320), 'the size of the network'
+        return np.ones((1, 15 * 20, 3), np.float32)
+    monkeypatch.setattr('segvlad_ros.io.model_files.load_onnx', lambda path, device: cells_of_16)
+    (tmp_path / 'network.onnx').touch()
+    preset = load_preset('image_model', {'features.path': str(tmp_path / 'network.onnx'), 'features.cell': 16})
+    dataset = PlaceDataset('own', '', '', '', lambda *_: [], '', '', size=(320, 240))
+    ExtractionWorker(ExtractionRecipe.of(preset, dataset, ('features',), 'cpu'))
+
+
 def test_a_file_of_before_is_read_and_knows_no_cell(tmp_path):
     store, file = ExtractionStore(tmp_path), io.BytesIO()
     np.savez(file, made_of=np.array('digest'), features=features(34, 45).features, grid=np.array([34, 45]))
