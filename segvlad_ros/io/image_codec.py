@@ -12,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from segvlad_ros.io.image_file import image_size, read_pixels
+from segvlad_ros.io.image_file import image_size, read_pixels, white_of
 from segvlad_ros.text import out_of_memory
 from segvlad_ros.types import SegvladError
 
@@ -197,13 +197,17 @@ def decode_compressed(data, max_pixels: int = MAX_PIXELS, *, upright: bool = Fal
     :param max_pixels: larger images are refused before they are decoded
     :param upright: turn the image as its EXIF orientation says, as a viewer of files does. Not for messages: their
         depth images and calibration belong to the grid of the sensor
-    :param bits: as in :func:`to_8_bits`
+    :param bits: as in :func:`to_8_bits`; 0 where a PPM or PGM names a white of its own: that
     :returns: (h, w, 3) uint8 RGB
     :raises SegvladError: unknown format, damaged, cut off, too large
     """
-    pixels = read_pixels(bytes(data), max_pixels, upright=upright)
+    data = bytes(data)
+    pixels = read_pixels(data, max_pixels, upright=upright)
     if pixels.dtype == np.uint16:
-        pixels = to_8_bits(pixels, bits, '16-bit')
+        white = white_of(data)
+        # 65535 is what programs write whatever the camera has, and says no more than the 16 bits of a PNG
+        is_stated = not bits and 0 < white < 65535
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / white) if is_stated else to_8_bits(pixels, bits, '16-bit')
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 

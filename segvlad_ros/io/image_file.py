@@ -1,8 +1,8 @@
 """Compressed images, as files and messages hold them: from bytes to pixels, with the size checked in between.
 
 Pillow reads the header, which takes no memory for pixels, and decodes what is not lossy: it knows more variants of BMP,
-TIFF and PPM, and writes nothing to stderr when a PNG is damaged. OpenCV decodes JPEG and WebP, and several channels of
-16 bits, of which Pillow keeps the upper 8 only.
+TIFF and PPM, and writes nothing to stderr when a PNG is damaged. OpenCV decodes JPEG and WebP, several channels of 16
+bits, of which Pillow keeps the upper 8 only, and PPM and PGM of more than 8, which Pillow stretches to all 16.
 """
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _READERS = (
     (re.compile(rb'RIFF....WEBP', re.DOTALL), WebPImageFile), (re.compile(rb'BM'), BmpImageFile),
     (re.compile(rb'II[*+]\0|MM\0[*+]'), TiffImageFile), (re.compile(rb'P[1-6]'), PpmImageFile),
 )
+# Of PPM and PGM: width, height and the value of white, with comments between them.
+_PPM_HEADER = re.compile(rb'P[2356]' + 3 * rb'(?:\s|#[^\r\n]*[\r\n])+(\d+)')
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 # From the stored pixels to upright ones. All but 6 and 8, which undo each other, undo themselves.
 _TURN = {2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
@@ -78,12 +80,12 @@ def _pixels(image: Image.Image, data: bytes, max_pixels: int, upright: bool) -> 
     width, height = image.size
     if width * height > max_pixels:
         raise SegvladError(f'compressed image of {width} x {height} pixels refused; at most {max_pixels} are allowed')
-    if len(data) < _least_bytes(image):
+    if len(data) < _least_bytes(image, data):
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off: it claims {width} x {height} '
                            'pixels, which take more')
     is_tiff = isinstance(image, TiffImageFile)
     orientation = _orientation(image) if upright or is_tiff else 1
-    pixels = _by_opencv(data) if _is_for_opencv(image, data) else _by_pillow(image)
+    pixels = _by_opencv(image, data) if _is_for_opencv(image, data) else _by_pillow(image)
     if pixels is None:
         raise SegvladError(f'compressed image of {width} x {height} pixels ({len(data)} bytes) is damaged')
     if orientation in _TURN and upright != is_tiff:  # both libraries have turned a TIFF already
@@ -96,6 +98,12 @@ def is_turned(data: bytes) -> bool:
     return _orientation(_opened(data, 0, check=False)) in _TURN
 
 
+def white_of(data: bytes) -> int:
+    """The value that is white in a PPM or PGM, by its header; 0: it is no such image."""
+    header = _PPM_HEADER.match(data)
+    return int(header[3]) if header else 0
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height of a compressed image by its header; nothing is decoded.
 
@@ -104,14 +112,17 @@ def image_size(data: bytes) -> tuple[int, int]:
     return _opened(data, 0, check=False).size
 
 
-def _least_bytes(image: Image.Image) -> int:
+def _least_bytes(image: Image.Image, data: bytes) -> int:
     """What a file with so many pixels has at least: a few bytes may not claim memory for many.
 
-    Huffman's codes give each block of 8 x 8 pixels a bit or more, and deflate packs 1032 bytes in one at best.
+    Huffman's codes give each block of 8 x 8 pixels a bit or more, and deflate packs 1032 bytes in one at best. PPM of
+    more than 8 bits has two bytes for each value, or a digit and a space.
     """
     width, height = image.size
     if isinstance(image, JpegImageFile):
         return -(-width // 8) * -(-height // 8) // 8
+    if _is_deep_ppm(image, data):
+        return 2 * width * height * len(image.getbands())
     return width * height // (8 * 1032) if isinstance(image, PngImageFile) else 0
 
 
@@ -161,22 +172,30 @@ def _is_for_opencv(image: Image.Image, data: bytes) -> bool:
         return data[24:26] in (b'\x10\x02', b'\x10\x04', b'\x10\x06')  # 16 bits: RGB, grey with alpha, RGBA
     if isinstance(image, TiffImageFile):
         return image.mode in ('RGB', 'RGBA') and image.tag_v2.get(258, (8,))[0] == 16
-    return isinstance(image, (JpegImageFile, WebPImageFile))
+    return isinstance(image, (JpegImageFile, WebPImageFile)) or _is_deep_ppm(image, data)
 
 
-def _by_opencv(data: bytes) -> np.ndarray | None:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+def _is_deep_ppm(image: Image.Image, data: bytes) -> bool:
+    return isinstance(image, PpmImageFile) and white_of(data) > 255
+
+
+def _by_opencv(image: Image.Image, data: bytes) -> np.ndarray | None:
+    is_grey = image.mode.startswith('I')
+    flags = cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR
+    if data[:2] in (b'P2', b'P3'):  # the text of a PPM: its last number ends the file, and OpenCV wants to see it end
+        data += b'\n'
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8),
+                              flags | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         if out_of_memory(error):
             raise
         return None
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels if pixels is None or is_grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _by_pillow(image: Image.Image) -> np.ndarray:
-    deep = image.mode.startswith('I;16') or (image.mode == 'I' and isinstance(image, (PngImageFile, PpmImageFile)))
+    deep = image.mode.startswith('I;16') or (image.mode == 'I' and isinstance(image, PngImageFile))
     if image.mode in ('I', 'F') and not deep:
         raise SegvladError('the image has 32 bits a pixel and channel, which no camera has: save it with 8 or 16')
     try:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from segvlad_ros.io.image_codec import decode_compressed
+from segvlad_ros.io.image_file import read_pixels
 from segvlad_ros.io.images import read_image
 from segvlad_ros.types import SegvladError
 
@@ -95,10 +96,9 @@ def test_files_of_16_bits(picture, suffix, colour):
     values = (picture[..., ::-1] if colour else picture[..., 1]).astype(np.uint16)
     expected = picture if colour else picture[..., 1:2].repeat(3, axis=2)
     np.testing.assert_array_equal(decode_compressed(cv2.imencode(suffix, values * 257)[1].tobytes()), expected)
-    if suffix != '.ppm':  # which Pillow has scaled by then
-        twelve = cv2.imencode(suffix, values * 16)[1].tobytes()  # 12 bits of 16
-        refused(twelve, 'below 4096.*image_bits.* to 12')
-        assert np.abs(decode_compressed(twelve, bits=12).astype(int) - expected).max() <= 1
+    twelve = cv2.imencode(suffix, values * 16)[1].tobytes()  # 12 bits of 16
+    refused(twelve, 'below 4096.*image_bits.* to 12')
+    assert np.abs(decode_compressed(twelve, bits=12).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize('largest', [1, 100, 255, 1023, 4095, 65535])
@@ -111,6 +111,29 @@ def test_ppm_states_its_largest_value(picture, largest, colour):
     assert np.abs(decoded - (expected if colour else expected[..., None])).max() <= 1
     text = b'P%d 64 48 %d\n' % (3 if colour else 2, largest) + b' '.join(b'%d' % value for value in values.ravel())
     assert np.abs(decode_compressed(text) - (expected if colour else expected[..., None])).max() <= 1
+
+
+@pytest.mark.parametrize('largest', [256, 1000, 4095, 65535])
+@pytest.mark.parametrize('kind', [b'P2', b'P3', b'P5', b'P6'])
+def test_ppm_of_more_than_8_bits_keeps_its_values(kind, largest):
+    """Depth in millimetres has the largest of the image as often as 65535."""
+    shape = (48, 64, 3) if kind in (b'P3', b'P6') else (48, 64)
+    values = np.random.default_rng(4).integers(0, largest + 1, shape, np.uint16)
+    header = kind + b'\n# made here\n64 # wide\n#\n48\n%d\n' % largest
+    data = header + (values.astype('>u2').tobytes() if kind in (b'P5', b'P6')
+                     else b' '.join(b'%d' % value for value in values.ravel()))
+    pixels = read_pixels(data, values.size)
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, values)
+    refused(data[:len(header) + 2 * values.size - 1], 'damaged')
+    refused(data[:len(data) // 2], 'damaged')
+
+
+def test_the_bits_of_the_camera_say_what_is_white_in_a_ppm_too(picture):
+    data = b'P6 64 48 4095\n' + (picture.astype(np.uint16) * 4).astype('>u2').tobytes()  # 10 bits
+    assert decode_compressed(data).max() <= 64  # by the header, which names 12
+    assert np.abs(decode_compressed(data, bits=10).astype(int) - picture).max() <= 1
+    refused(data, 'which 8 bits do not hold', bits=8)
 
 
 def test_black_and_white(picture):
