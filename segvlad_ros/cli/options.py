@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,9 +147,18 @@ def image_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def chosen_preset(args: argparse.Namespace) -> Preset:
-    """The preset that :func:`add_preset`'s options name."""
-    return load_preset(args.preset, by_name('--set', map(_override, args.overrides)))
+def chosen_preset(args: argparse.Namespace, read: Sequence[str] = ()) -> Preset:
+    """The preset that :func:`add_preset`'s options name.
+
+    :param read: sections, where a command reads these alone
+    :raises SegvladError: ``--set`` is of another section, which would change nothing
+    """
+    overrides = by_name('--set', map(_override, args.overrides))
+    idle = next((key for key in overrides if read and key.split('.')[0] not in read), None)
+    if idle is not None:
+        raise SegvladError(f'--set {idle} changes nothing here: of a preset, {" and ".join(read)} alone are read; '
+                           'leave it out')
+    return load_preset(args.preset, overrides)
 
 
 def by_name(option: str, said: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -34,6 +34,7 @@ _ACTIONS = {
     'train': 'the fine-tuned network, from GSV-Cities; goes on where it was stopped',
 }
 _EVALUATING = ('pca', 'evaluate', 'run')
+_RULE = 'weighted'
 _DESCRIBING = ('vocabulary', 'finetuned', 'centres', 'words', 'pca_dimension')
 
 
@@ -88,7 +89,7 @@ def _add_experiment(action: argparse.ArgumentParser, number: Callable[[str], int
 def _add_vote(action: argparse.ArgumentParser) -> None:
     from segvlad_ros.evaluation.reference_voting import RULES
 
-    action.add_argument('--rule', choices=RULES, default='weighted', help='how segments vote (%(default)s)')
+    action.add_argument('--rule', choices=RULES, default=_RULE, help='how segments vote (%(default)s)')
     action.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
     action.add_argument('--output', type=Path, metavar='FILE.json', help='also write what was found for each query, '
                         'for "segvlad evaluate compare"')
@@ -116,7 +117,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    row, dataset = experiment(args.experiment), _dataset(args)
+    row, dataset = _experiment(args), _dataset(args)
     truth = _truth(args, dataset)  # found out before long work
     kinds = ('features', 'masks') if row.order is not None else ('features',)
     reproduce_extract.extract_kinds(args, [
@@ -134,6 +135,16 @@ def _truth(args: argparse.Namespace, dataset: PlaceDataset) -> list[np.ndarray]:
 
 def _dataset(args: argparse.Namespace) -> PlaceDataset:
     return place_dataset(args.dataset, args.data, args.size)
+
+
+def _experiment(args: argparse.Namespace) -> PaperExperiment:
+    return _voting(experiment(args.experiment), args)
+
+
+def _voting(row: PaperExperiment, args: argparse.Namespace) -> PaperExperiment:
+    """The same, if it has votes for ``--rule``."""
+    check_partner('--rule', args.rule != _RULE, 'an experiment on segments', row.order is not None)
+    return row
 
 
 def _evaluation(args: argparse.Namespace) -> PaperEvaluation:
@@ -176,9 +187,10 @@ def _measure(args: argparse.Namespace, truth: list[np.ndarray]) -> int:
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)
     result = result_of(row, retrieved, images, truth, args.rule)
-    report = {'dataset': evaluation.dataset.name, 'experiment': row.name, **made_with, 'rule': args.rule,
-              'queries': sum(bool(len(true)) for true in truth), 'query_segments': result.query_segments,
-              'map_segments': result.map_segments, 'recall': result.recall.tolist(), 'paper': evaluation.dataset.recall}
+    report = {'dataset': evaluation.dataset.name, 'experiment': row.name, **made_with,
+              'rule': None if row.order is None else args.rule, 'queries': sum(bool(len(true)) for true in truth),
+              'query_segments': result.query_segments, 'map_segments': result.map_segments,
+              'recall': result.recall.tolist(), 'paper': evaluation.dataset.recall}
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
     if args.report or args.output:
         ranking = Ranking(result.ranked, truth, *evaluation.dataset.images(args.data))
@@ -194,7 +206,7 @@ def _search(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Found:
     from segvlad_ros.evaluation.reproduction import NEIGHBOURS, SAVED_NEIGHBOURS
     from segvlad_ros.evaluation.saved_results import ResultFiles
 
-    row = experiment(args.experiment)
+    row = _experiment(args)
     searched = evaluation.search(row, SAVED_NEIGHBOURS if args.save_results else NEIGHBOURS)
     made_with = {'words': str(searched.words), 'pca': searched.pca and str(searched.pca)}
     if args.save_results:
@@ -213,7 +225,7 @@ def _read_results(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Fou
         given = name != 'finetuned' and getattr(args, name) != getattr(type(evaluation), name)
         check_partner(f'--{name.replace("_", "-")}', given, '--experiment', False)
     files = ResultFiles.found(args.results, evaluation.dataset)
-    return files.row, *files.read(args.data), {'results': str(files.folder)}
+    return _voting(files.row, args), *files.read(args.data), {'results': str(files.folder)}
 
 
 def _as_text(report: dict[str, Any]) -> str:

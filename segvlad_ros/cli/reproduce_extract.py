@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
 
 def extract_kinds(args: argparse.Namespace, kinds: Sequence[str]) -> None:
     """Extract what is not there, of :data:`_KINDS`, and say how much that was."""
-    from segvlad_ros.evaluation.extraction import ExtractionRecipe, extract
+    from segvlad_ros.evaluation.extraction import PRESET_SECTIONS, ExtractionRecipe, extract
     from segvlad_ros.io.extraction_store import ExtractionStore
 
+    preset = chosen_preset(args, [*PRESET_SECTIONS.values()])
     if not kinds:
         return
     dataset = place_dataset(args.dataset, args.data, args.size)
-    recipe = ExtractionRecipe.of(chosen_preset(args), dataset, kinds, args.device)
+    recipe = ExtractionRecipe.of(preset, dataset, kinds, args.device)
     out = dataset.folder(args.data) / 'out'
     stores = {side: {kind: ExtractionStore(store_folder(dataset, out, archive_kind(kind, args.finetuned), side))
                      for kind in kinds} for side in SIDES}

@@ -33,8 +33,10 @@ from segvlad_ros.types import Masks, SegvladError
 IN_HAND = 4
 """Images that a worker has in hand: one at each network, one that is decoded, one that is packed."""
 
+PRESET_SECTIONS = {'features': 'features', 'masks': 'segmenter'}
+"""All that is read of a preset, by what it makes; sizes are those of the data set."""
+
 _READERS, _READ_AHEAD = 4, 16
-_SECTIONS = {'features': 'features', 'masks': 'segmenter'}  # of a preset
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ExtractionRecipe:
         """
         sizes = {'features': dataset.size, 'masks': dataset.mask_size}
         return cls(preset, {kind: sizes[kind] for kind in kinds},
-                   {kind: preset.section_digest(_SECTIONS[kind]) for kind in kinds}, device)
+                   {kind: preset.section_digest(PRESET_SECTIONS[kind]) for kind in kinds}, device)
 
     def check(self) -> None:
         """See that this machine makes the same of an image as the one that the recipe is from.
@@ -68,7 +70,7 @@ class ExtractionRecipe:
         :raises SegvladError: it has other weights, or none, or another version of this package
         """
         for kind, settings in self.settings.items():
-            if self.preset.section_digest(_SECTIONS[kind]) != settings:
+            if self.preset.section_digest(PRESET_SECTIONS[kind]) != settings:
                 raise SegvladError(f'{socket.gethostname()} has other weights or another version of segvlad_ros: it '
                                    f'would make other {kind}')
 

@@ -44,7 +44,8 @@ class ImageModel:
             raise
         except Exception as error:  # of ONNX Runtime or of torch, as for an image of the wrong size
             raise SegvladError(f'the model does not take images of {rgb.shape[1]}x{rgb.shape[0]} pixels, set '
-                               f'image.width and image.height to its own ({said_by(error, 160)})') from error
+                               'image.width and image.height (of reproduce, --size) to its own '
+                               f'({said_by(error, 160)})') from error
         rows, cols = rgb.shape[0] // self.cell, rgb.shape[1] // self.cell
         wanted = (1, rows * cols) if self._cell else (1,)
         if output.shape[:-1] != wanted or self.dimension not in (0, output.shape[-1]):

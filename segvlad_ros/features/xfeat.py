@@ -35,8 +35,8 @@ class XFeatExtractor:
         if cell < CELL or cell % CELL:
             raise SegvladError(f'XFeat: a cell of {cell} pixels; set features.cell to a multiple of {CELL}')
         if any(side % STRIDE or side < cell for side in size):
-            raise SegvladError(f'XFeat: images of {size[0]}x{size[1]} pixels; set image.width and image.height to '
-                               f'multiples of {STRIDE}')
+            raise SegvladError(f'XFeat: images of {size[0]}x{size[1]} pixels; set image.width and image.height (of '
+                               f'reproduce, --size) to multiples of {STRIDE}')
         self._model, self._keypoints = model, keypoints
         self.cell, self.dimension = cell, DIMENSION
         self.extract(np.full((size[1], size[0], 3), 128, np.uint8))

@@ -1,0 +1,52 @@
+"""``segvlad reproduce``: what would change nothing, or cannot be, is said before long work."""
+import json
+
+import pytest
+from extraction_samples import command, make_poster
+
+from segvlad_ros.cli import OK, USAGE, main
+
+RUN = ['--vocabulary', 'map', '--words', '4', '--experiment']
+ANYLOC, SEGMENTS = 'exp1_global_Anyloc', 'exp4_global_SegLoc_VLAD_o0'
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    make_poster(folder, 3)
+    return folder
+
+
+@pytest.fixture
+def refusal(capsys):
+    def call(arguments):
+        capsys.readouterr()
+        try:
+            status = main(arguments)
+        except SystemExit as stop:  # argparse
+            status = stop.code
+        line, = capsys.readouterr().err.splitlines()
+        assert status == USAGE
+        return line
+    return call
+
+
+@pytest.mark.parametrize('key', ['image.width=320', 'neighbourhood.order=0', 'vocabulary=none.npz', 'search={}'])
+@pytest.mark.parametrize('action', [['extract'], ['run', *RUN, SEGMENTS]])
+def test_what_extraction_does_not_read_of_a_preset_is_not_set(data, refusal, action, key):
+    line = refusal(command(data, *action, '--set', key))
+    assert f'--set {key.partition("=")[0]} changes nothing here' in line
+    assert 'features and segmenter' in line
+    assert not (data / 'poster/out').exists()
+
+
+def test_whole_images_do_not_vote(data, refusal, capsys):
+    line = refusal(command(data, 'run', *RUN, ANYLOC, '--rule', 'max_sim'))
+    assert '--rule changes nothing without an experiment on segments' in line
+    assert not (data / 'poster/out').exists()
+    rules = []
+    for name in (ANYLOC, SEGMENTS):
+        assert main(command(data, 'run', *RUN, name, '--json')) == OK
+        rules.append(json.loads(capsys.readouterr().out).get('rule'))
+    assert rules == [None, 'weighted']
+    assert '--rule changes nothing' in refusal(command(data, 'evaluate', *RUN, ANYLOC, '--rule', 'max_seg'))
