@@ -67,6 +67,7 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
 
     check_partner('--pose-files-of', args.pose_files_of, '--ground-truth or --map-truth',
                   args.ground_truth or args.map_truth)
+    _check_topics(args)
     limits = pose_limits(args)
     with tempfile.TemporaryDirectory() as folder:
         with warnings_held_back():  # all that can be refused is, before long work begins
@@ -82,6 +83,18 @@ def one_or_two_days(args: argparse.Namespace, places: PlaceRecognizer) -> Evalua
             build_map(known_map.path, places, (progress(drive, f'map of {drive.path.name}', drive.total)
                                                for drive in chain(*mapped)))
         return evaluation.run(progress)
+
+
+def _check_topics(args: argparse.Namespace) -> None:
+    """Files of poses have no topics; ``--ground-truth-topic`` may still be of the map's bags."""
+    from segvlad_ros.evaluation.true_poses import TruthSettings, is_pose_file
+
+    of_map = args.map_truth or args.map_bag
+    bag, map_bag = (any(source != args.map and not is_pose_file(source) for source in sources)
+                    for sources in ([args.ground_truth or args.bag], of_map))
+    check_partner('--ground-truth-topic', args.ground_truth_topic != TruthSettings().topic, 'a bag as --ground-truth',
+                  bag or map_bag and not args.map_truth_topic)
+    check_partner('--map-truth-topic', args.map_truth_topic and of_map, 'a bag as --map-truth', map_bag)
 
 
 def _drives(args: argparse.Namespace, bag: Path) -> list[FrameReader]:

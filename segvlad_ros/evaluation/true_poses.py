@@ -158,7 +158,7 @@ def read_true_poses(path: str | Path, settings: TruthSettings = TruthSettings(),
     :raises SegvladError: neither; no such topic; no pose in it; or lines that belong to nothing
     """
     path = Path(path)
-    if _is_text(path):
+    if is_pose_file(path):
         return _of_file(path, settings, image_stamps)
     topic = settings.topic
     if any(each.name == topic and each.msgtype == NAV_SAT_FIX for each in bag_info(path).topics):
@@ -169,7 +169,7 @@ def read_true_poses(path: str | Path, settings: TruthSettings = TruthSettings(),
     return TruePoses(_name(path, settings), stamps, poses)
 
 
-def _is_text(path: Path) -> bool:
+def is_pose_file(path: Path) -> bool:
     """Whether it can be a pose file: a bag has zeros in its first bytes, or is a folder."""
     if not path.is_file() or path.name == 'metadata.yaml':
         return False

@@ -243,6 +243,19 @@ def test_a_map_without_truth_is_refused(days, map_file, refusal):
         assert 'give --map or --map-bag' in refusal(days[1], *option)
 
 
+def test_a_topic_where_all_truth_is_in_files_is_refused(tmp_path, days, map_file, evaluate, refusal):
+    monday, friday = (tum(tmp_path / f'{day}.txt', day, xs, True) for day, xs in ((MONDAY, MAPPED), (FRIDAY, SEEN)))
+    topic, loops = ['--ground-truth-topic', '/gps/fix'], ['--ground-truth', friday, *CAMERA]
+    for maps in ([], ['--map', map_file, '--map-truth', monday], ['--map-bag', days[0], '--map-truth', monday],
+                 ['--map-bag', days[0], '--map-truth-topic', TOPIC]):
+        assert '--ground-truth-topic changes nothing without a bag' in refusal(days[1], *loops, *maps, *topic)
+    for maps in (['--map', map_file], ['--map-bag', days[0]]):
+        line = refusal(days[1], *maps, '--map-truth', monday, *CAMERA, '--map-truth-topic', '/gps/fix')
+        assert '--map-truth-topic changes nothing without a bag' in line
+    line = refusal(days[1], *loops, '--map-bag', days[0], *topic)
+    assert '/gps/fix' in line and 'changes nothing' not in line  # the bag of the map has to have it
+
+
 def test_truth_of_some_keyframes_is_said_and_the_others_count_neither_way(tmp_path, days, map_file, evaluate, caplog):
     part = tum(tmp_path / 'part.txt', MONDAY, MAPPED[:5], True)
     with caplog.at_level(logging.WARNING):
