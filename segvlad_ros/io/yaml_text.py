@@ -21,16 +21,32 @@ def parse_yaml(text: str | bytes) -> Any:
 
     :raises SegvladError: it is no YAML, is nested too deep, has a number without end, or a key twice
     """
+    return _parsed(text, sections_repeat=False)
+
+
+def check_ros_parameters(path: Path) -> None:
+    """See that a parameter file of ROS 2 has nodes, and no value twice in a section.
+
+    Its sections may come again, as two of ``/**`` do: rcl merges them, and takes the later one's values. Of two values
+    in one section it takes the last, or the first, as their types are.
+
+    :raises SegvladError: likewise, and as :func:`read_yaml`
+    """
+    if not isinstance(_parsed(_text_of(path), sections_repeat=True), dict):
+        raise SegvladError('it has no nodes')
+
+
+def _parsed(text: str | bytes, *, sections_repeat: bool) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, _loader())
+        return yaml.load(text, _loader(sections_repeat))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SegvladError(f'not readable as YAML ({one_line(error, 200)})') from error
 
 
 @cache
-def _loader() -> type:
+def _loader(sections_repeat: bool) -> type:
     """PyYAML's safe loader; the module is imported where it is needed only."""
     import yaml
 
@@ -40,8 +56,10 @@ def _loader() -> type:
         def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
             """A section as it is written: merged keys, which it may write over, come later."""
             node, keys = super().compose_mapping_node(anchor), set()
-            for key, _ in node.value:
+            for key, content in node.value:
                 if not isinstance(key, yaml.ScalarNode) or key.tag in _NO_KEYS:
+                    continue
+                if sections_repeat and isinstance(content, yaml.MappingNode):
                     continue
                 value = self.construct_object(key)
                 if value in keys:
@@ -63,8 +81,11 @@ def _loader() -> type:
 
 def read_yaml(path: Path) -> Any:
     """What a UTF-8 file says; raises as :func:`parse_yaml`, and OSError."""
+    return parse_yaml(_text_of(path))
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding='utf-8')
+        return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
         raise SegvladError(f'not readable as YAML ({one_line(error, 200)})') from error
-    return parse_yaml(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segvlad_ros.io.paths import from_home
-from segvlad_ros.io.yaml_text import read_yaml
+from segvlad_ros.io.yaml_text import check_ros_parameters
 from segvlad_ros.ros.node.launch_arguments import (
     LOG_LEVEL,
     NAMESPACE,
@@ -122,8 +122,7 @@ def _parameter_file(given: str, own: Path) -> str:
     """The file that was given, else our own, if it can be read."""
     path = _required(from_home(given) if given else own)
     try:
-        if not isinstance(read_yaml(path), dict):
-            raise SegvladError('it has no nodes')
+        check_ros_parameters(path)
         if refusal := _refusal('--params-file', str(path)):
             raise SegvladError(refusal)
     except (OSError, SegvladError) as error:

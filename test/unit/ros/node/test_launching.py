@@ -229,6 +229,37 @@ def test_rcl_reads_the_very_string(text, prefix):
         context.try_shutdown()
 
 
+def rcl_reads(file, name):
+    context = rclpy.Context()
+    rclpy.init(context=context, args=['--ros-args', '--params-file', str(file)])
+    try:
+        node = rclpy.create_node(name, namespace='/site', context=context, enable_rosout=False,
+                                 start_parameter_services=False, automatically_declare_parameters_from_overrides=True)
+        found = {key: entry.value for key, entry in node.get_parameters_by_prefix('').items()}
+        node.destroy_node()
+        return found
+    finally:
+        context.try_shutdown()
+
+
+def test_sections_of_a_parameter_file_may_come_again_as_rcl_merges_them(prefix):
+    """A value that comes again in one section may not: rcl takes the last one, or the first, as their types are."""
+    nodes, file = nodes_of(ROOT / 'launch' / 'mapping.launch.py'), prefix / 'own.yaml'
+
+    def planned_with(text):
+        file.write_text(text)
+        return planned(nodes, values(nodes, map_builder_params=str(file)))
+    wanted, = planned_with(
+        '/**:\n  ros__parameters: {preset: classic, robot_id: 1}\n/**:\n  ros__parameters: {robot_id: 3}\n'
+        'site:\n  map_builder:\n    ros__parameters: {overwrite: true}\n'
+        'site:\n  map_builder:\n    ros__parameters: {gate: {time_s: 1.0}, gate: {distance_m: 2.0}}\n')
+    assert wanted['parameters'][0] == str(file)
+    said = {'preset': 'classic', 'robot_id': 3, 'overwrite': True, 'gate.time_s': 1.0, 'gate.distance_m': 2.0}
+    assert said.items() <= rcl_reads(file, 'map_builder').items()
+    with pytest.raises(SegvladError, match='own.yaml is unusable: line 4: the key robot_id comes a second time'):
+        planned_with('/**:\n  ros__parameters:\n    robot_id: 1\n    robot_id: x\n')
+
+
 def test_parameter_files_go_with_the_launch(prefix):
     """Not before: a node that launch starts again reads its file again."""
     code = ('from test_launching import *\n'
