@@ -82,6 +82,9 @@ def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[P
                                'it out')
         samples = list(_binary_features(args, preset, images))
         vocabulary = fit_binary_vocabulary(samples, args.words or WORDS, SEED)
+        if not vocabulary.idf.any():  # the weight of a word is how few images have it
+            raise SegvladError(f'each word is in all of the {len(images)} images, so that they tell no images apart: '
+                               'give images of several places, and more of them')
         kind = 'binary words'
     else:
         samples = list(_features(args, preset, images))

@@ -140,11 +140,11 @@ def check_partner(option: str, given: object, partner: str, there: object) -> No
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """The type of an argument that is a width and a height, ``640x480``."""
-    width, _, height = text.partition('x')
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f'{text!r} is no size such as 640x480')
-    return int(width), int(height)
+    """The type of an argument that is a width and a height, ``640x480``, as a preset may have them."""
+    sides = text.split('x')
+    if len(sides) != 2 or not all(side.isdecimal() and 32 <= int(side) <= 4096 for side in sides):
+        raise argparse.ArgumentTypeError(f'{text!r}: give a width and a height of 32 to 4096 pixels, such as 640x480')
+    return int(sides[0]), int(sides[1])
 
 
 def chosen_preset(args: argparse.Namespace, read: Sequence[str] = ()) -> Preset:

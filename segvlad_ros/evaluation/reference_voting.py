@@ -36,7 +36,7 @@ def vote_reference(similarities: np.ndarray, images: np.ndarray, query_image: np
     ranked = np.full((len(bounds) - 1, count), -1, np.int64)
     # query by query, weights and images too: so little at a time stays in the cache
     for query, (first, last) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist())):
-        if first == last:
+        if first == last or not images.shape[1]:  # nothing to ask with, or of a map without segments
             continue
         found = images[first:last] if image_of is None else image_of[images[first:last]]
         if rule == 'weighted':

@@ -109,6 +109,21 @@ def test_options_that_would_change_nothing_are_refused(folder, capsys):
     assert '--whiten: the words of preset orb_words are binary' in refusal(capsys, status)
 
 
+def test_binary_words_that_tell_no_images_apart_are_refused(folder, capsys):
+    """A word weighs log(images / images that have it): of one image, or of copies of one, nothing."""
+    def fitted(*images):
+        return main(['fit', 'vocabulary', *map(str, images), '--preset', 'orb_words', '--words', '10', '--cells', '200',
+                     '--output', str(folder / 'binary.npz')])
+    for number in range(2):
+        (folder / str(number)).mkdir()
+        noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{number}/0.png'), cv2.resize(noise, (640, 480), interpolation=cv2.INTER_NEAREST))
+    for images in ([folder / '0'], [folder / '0', folder / '1']):
+        line = refusal(capsys, fitted(*images))
+        assert 'tell no images apart' in line and 'give images of several places' in line
+    assert not (folder / 'binary.npz').exists()
+
+
 def test_wrong_paths_are_refused(folder, capsys):
     assert 'no such folder' in refusal(capsys, fit(folder, 'vocabulary', images='nothing'))
     assert '.npz' in refusal(capsys, fit(folder, 'vocabulary', output='words.txt'))

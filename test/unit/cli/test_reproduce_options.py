@@ -40,6 +40,12 @@ def test_what_extraction_does_not_read_of_a_preset_is_not_set(data, refusal, act
     assert not (data / 'poster/out').exists()
 
 
+@pytest.mark.parametrize('size', ['17x1', '31x480', '640x5000', '640', 'x'])
+def test_a_size_that_no_image_can_have_is_refused(data, refusal, size):
+    line = refusal([*command(data, 'extract'), '--size', size])
+    assert f'{size!r}: give a width and a height of 32 to 4096 pixels, such as 640x480' in line
+
+
 def test_whole_images_do_not_vote(data, refusal, capsys):
     line = refusal(command(data, 'run', *RUN, ANYLOC, '--rule', 'max_sim'))
     assert '--rule changes nothing without an experiment on segments' in line

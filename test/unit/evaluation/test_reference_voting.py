@@ -95,3 +95,10 @@ def test_six_candidates_are_reordered():
 def test_an_unknown_rule_is_named():
     with pytest.raises(SegvladError, match='borda'):
         vote_reference(np.zeros((1, 1)), np.zeros((1, 1), int), np.zeros(1, int), 'borda')
+
+
+@pytest.mark.parametrize('rule', RULES)
+def test_a_map_without_segments_is_voted_for_by_none(rule):
+    similarities, segments, queries = np.zeros((3, 0), np.float32), np.zeros((3, 0), np.int64), np.array([0, 0, 1])
+    ranked = vote_reference(similarities, segments, queries, rule, image_of=np.zeros(0, np.int64))
+    np.testing.assert_array_equal(ranked, np.full((2, 5), -1))
