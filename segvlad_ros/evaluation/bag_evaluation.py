@@ -203,6 +203,7 @@ def judge(keyframes: Sequence[Keyframe], answers: Mapping[KeyframeId, Recognitio
             recent = searched.recent(keyframe.id, mark, exclude.time_s, exclude.distance_m)
             place = truth_of_pose(pose, poses, ~recent, limits or PoseLimits())
             outcomes.append(Outcome(f'{keyframe.id.index:05d}', answer, place))
+        searched.make_room()
         searched.add(keyframe, mark)
         poses.append(pose)
     return outcomes

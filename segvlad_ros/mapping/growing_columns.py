@@ -28,7 +28,9 @@ class GrowingColumns:
         self._arrays = kept
 
     def hold(self, rows: int) -> None:
-        """See that there is room for so many rows: for as many again where there is not, of zeros."""
+        """See that there is room for so many rows; else twice as many as before at least, of zeros."""
         if rows <= len(self):
             return
-        self._arrays = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._arrays.items()}
+        more = max(rows - len(self), len(self))
+        self._arrays = {name: np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+                        for name, array in self._arrays.items()}

@@ -80,15 +80,16 @@ class KeyframeTable:
         return self._entries.get(identity.key)
 
     def make_room(self) -> None:
-        """For one more keyframe: what memory may run out for."""
+        """For one more keyframe, before :meth:`add`: memory may run out while nothing has changed yet."""
         self._table.hold(len(self) + 1)
 
     def add(self, keyframe: Keyframe, mark: OdometryMark | None) -> int:
         """Append a keyframe, of which the identity and the poses count, and return its entry.
 
+        There is room for it by :meth:`make_room`.
+
         :param mark: where it lies on its session's odometry
         """
-        self.make_room()
         entry = len(self)
         self._identities.append(keyframe.id)
         self._marks.append(mark)

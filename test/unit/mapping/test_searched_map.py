@@ -35,6 +35,7 @@ class Drive:
 
     def add(self, index, pose=None, session='a', *, robot=0, seen=(), seconds=None):
         identity_ = identity(index, session, robot, seconds)
+        self.map.make_room()
         return self.map.add(Keyframe(identity_, ROWS, pose=pose), self.tracks.mark(identity_, pose), seen)
 
     def near(self, entry):

@@ -29,6 +29,7 @@ class Robot:
         self.map = SearchedMap(PlaceSettings(2, 1.0), DRIFT)
         for index, each in enumerate(map_poses, 1):
             identity = KeyframeId(0, 'map', index, index * SECOND)
+            self.map.make_room()
             self.map.add(Keyframe(identity, ROWS, pose=each), self.tracks.mark(identity, each))
         self.hypotheses = Hypotheses(self.map, DRIFT, misses)
         self.index = 0
