@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segvlad_ros.cli import BELOW, OK
-from segvlad_ros.cli.options import add_json, add_preset_name, add_scenario, progress
+from segvlad_ros.cli.options import add_json, add_preset_name, add_scenario, check_output_folder, progress
 from segvlad_ros.io.paths import cache_folder
 from segvlad_ros.types import Status
 
@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.simulation.robot import TRUTH_TOPIC
 
     begin = time.monotonic()
-    preset = load_preset(args.preset)
     output = args.output or cache_folder() / 'demo'
+    check_output_folder(output, '--output')
+    preset = load_preset(args.preset)
     bag = _simulated(args.scenario, output)
     collector, sent_s, unanswered = _drive(bag, args.preset, output)
     truth = read_true_poses(bag, TruthSettings(TRUTH_TOPIC))

@@ -208,6 +208,18 @@ def check_output(path: Path | None, option: str) -> None:
         raise SegvladError(f'{option} {path}: may not be written; give a file in a folder of yours')
 
 
+def check_output_folder(path: Path, option: str) -> None:
+    """Likewise of a folder, which is made where it is not there.
+
+    :raises SegvladError: it, or one that it lies in, is a file, or one may not write there
+    """
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise SegvladError(f'{option} {path}: {there} is no folder; give one, or a name for a new one')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SegvladError(f'{option} {path}: nothing may be written in {there}; give a folder of yours')
+
+
 def check_npz(path: Path) -> None:
     """See that ``--output`` is the name of a NumPy file.
 

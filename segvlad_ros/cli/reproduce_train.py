@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import MOST_SEED, add_device, progress_bar, whole
+from segvlad_ros.cli.options import MOST_SEED, add_device, check_output_folder, progress_bar, whole
 from segvlad_ros.evaluation.place_datasets import place_dataset
 from segvlad_ros.io.weights import default_folder, entry_named, sha256_of
 from segvlad_ros.training.fine_tuning import BEST, LAST, FineTuning
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.features.dinov2_weights import load_weights
     from segvlad_ros.training.place_network import PlaceNetwork
 
+    folder = args.output or args.data / 'models/DnV2_NV'
+    check_output_folder(folder, '--output')
     settings = TrainingSettings(places=args.places, epochs=args.epochs, seed=args.seed)
     places = street_places(args.data / 'gsv_cities', args.cities, settings.images)
     validate = None
@@ -50,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         validate = RecallValidation(place_dataset(args.validation, args.data), args.data, settings.side)
     weights = args.weights or default_folder() / entry_named(_BEGIN).file
     network = PlaceNetwork(load_weights(weights), settings.trained_blocks, settings.clusters, args.device)
-    folder = args.output or args.data / 'models/DnV2_NV'
     tuning = FineTuning(network, places, settings, folder, origin=sha256_of(weights), validate=validate,
                         workers=args.workers)
     if tuning.done:

@@ -141,6 +141,19 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(capsys
     refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: may not be written')
 
 
+@pytest.mark.parametrize('arguments', [['demo'], ['reproduce', 'train', '--data', 'none']])
+def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    for output in ('junk.png', 'junk.png/new/one'):
+        refused(capsys, [*arguments, '--output', output], f'--output {output}: ', 'junk.png is no folder')
+    (folder / 'gone').symlink_to('nowhere')
+    refused(capsys, [*arguments, '--output', 'gone'], 'gone is no folder')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    refused(capsys, [*arguments, '--output', 'empty/new'], f'nothing may be written in {folder / "empty"}')
+    if arguments[0] == 'reproduce':
+        refused(capsys, arguments, f'--output none/models/DnV2_NV: nothing may be written in {folder}')
+
+
 def test_a_size_that_no_image_has_is_no_traceback(capsys, folder):
     image = folder / 'ref/0.png'
     refused(capsys, ['describe', image, '--set', f'segmenter.min_size={10**30}'], 'segmenter.min_size is')
