@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prune = actions.add_parser('prune', help='write a map without some of its keyframes', description=_PRUNE)
     prune.add_argument('map', type=Path, help='map file (*.segvlad)')
     prune.add_argument('--output', type=Path, metavar='FILE', help='the new map (*.segvlad)')
-    prune.add_argument('--session', action='append', default=[], metavar='ID', help='of this session; may be repeated')
+    prune.add_argument('--session', action='append', default=[], metavar='ID',
+                       help='of this session, ROBOT/ID where several robots have the id; may be repeated')
     prune.add_argument('--before', type=_moment, metavar='DATE',
                        help='with images older than this, as 2026-11-27 or 2026-11-27T13:00 (UTC)')
     prune.add_argument('--near', nargs=4, metavar=('X', 'Y', 'Z', 'RADIUS'),
@@ -184,7 +186,7 @@ def _fate(piece: Piece) -> str:
 def _prune(place_map: PlaceMap, args: argparse.Namespace) -> int:
     import numpy as np
 
-    from segvlad_ros.mapping.pruning import Selection, prune, to_prune
+    from segvlad_ros.mapping.pruning import Selection, prune, session_names, to_prune
 
     if not (args.session or args.before is not None or args.near or args.max_keyframes or args.max_mb):
         raise SegvladError('say what is to go: --session, --before, --near, --max-keyframes or --max-mb')
@@ -196,9 +198,8 @@ def _prune(place_map: PlaceMap, args: argparse.Namespace) -> int:
     limits = {'max_keyframes': args.max_keyframes, 'max_bytes': args.max_mb and int(args.max_mb * 1e6)}
     gone = (to_prune(place_map, selection, **limits) if args.dry_run
             else prune(place_map, args.output, selection, **limits))
-    sessions = {identity.session_id: 0 for identity in gone}
-    for identity in gone:
-        sessions[identity.session_id] += 1
+    names = session_names(identity.session for identity in place_map.ids())
+    sessions = Counter(names[identity.session] for identity in gone)
     output = None if args.dry_run else args.output
     facts = {'map': str(args.map), 'output': output and str(output), 'keyframes': place_map.count - len(gone),
              'removed': len(gone), 'removed_by_session': sessions,

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class PlacedKeyframe:
 class Selection:
     """Keyframes that fulfil every condition that is given.
 
-    :ivar sessions: they are of one of these; empty: of any
+    :ivar sessions: they are of one of these, see :func:`sessions_called`; empty: of any
     :ivar before_ns: their image is older; None: of any age
     :ivar center: (3,) metres, they lie within ``radius_m`` of it in ``frame``; None: anywhere
     """
@@ -61,14 +62,14 @@ class Selection:
     def of(self, keyframes: Collection[PlacedKeyframe]) -> list[KeyframeId]:
         """Those of some keyframes.
 
-        :raises SegvladError: no such session, a frame that is not the only one and not named, or one that begins
-            elsewhere in each of several sessions, of which none is named
+        :raises SegvladError: no such session, one id of several, a frame that is not the only one and not named, or one
+            that begins elsewhere in each of several sessions, of which none is named
         """
         if not self.sessions and self.before_ns is None and self.center is None:
             return []
-        check_sessions(self.sessions, (keyframe.id for keyframe in keyframes))
+        sessions = sessions_called(self.sessions, (keyframe.id for keyframe in keyframes))
         left = [keyframe for keyframe in keyframes
-                if (not self.sessions or keyframe.id.session_id in self.sessions)
+                if (not self.sessions or keyframe.id.session in sessions)
                 and (self.before_ns is None or keyframe.id.stamp_ns < self.before_ns)]
         if self.center is not None:
             frame = self._chosen_frame(keyframes)
@@ -89,15 +90,36 @@ class Selection:
                 and float(np.linalg.norm(pose.translation - self.center)) <= self.radius_m)
 
 
-def check_sessions(asked: Iterable[str], identities: Iterable[KeyframeId]) -> None:
-    """See that there are keyframes of the sessions that are to go.
+def session_names(sessions: Iterable[SessionKey]) -> dict[SessionKey, str]:
+    """What sessions are called: their ids, and ``ROBOT/ID`` where several robots have one id."""
+    sessions = set(sessions)
+    robots = Counter(session.session_id for session in sessions)
+    return {session: session.session_id if robots[session.session_id] == 1 else _with_robot(session)
+            for session in sorted(sessions)}
 
-    :raises SegvladError: of one there are none, and of which there are
+
+def _with_robot(session: SessionKey) -> str:
+    return f'{session.robot_id}/{session.session_id}'
+
+
+def sessions_called(asked: Iterable[str], identities: Iterable[KeyframeId]) -> set[SessionKey]:
+    """The sessions that are to go, of those of some keyframes.
+
+    :param asked: ids, or ``ROBOT/ID``
+    :raises SegvladError: there is no such session, or an id is that of several robots, of which all would lose theirs
     """
-    known = {identity.session_id for identity in identities}
-    if unknown := [session for session in asked if session not in known]:
-        raise SegvladError(f'no keyframe of session {unknown[0]!r}; the sessions are '
-                           f'{", ".join(sorted(known)) or "none"}')
+    names = session_names(identity.session for identity in identities)
+    chosen = set()
+    for name in asked:
+        found = [session for session in names if name in (session.session_id, _with_robot(session))]
+        if not found:
+            raise SegvladError(f'no keyframe of session {name!r}; the sessions are '
+                               f'{", ".join(names.values()) or "none"}')
+        if len(found) > 1:
+            raise SegvladError(f'session id {name!r} is of several robots: write '
+                               f'{" or ".join(map(_with_robot, found))}')
+        chosen.update(found)
+    return chosen
 
 
 def check_frame(frame: str, keyframes: Iterable[PlacedKeyframe]) -> None:
@@ -106,10 +128,10 @@ def check_frame(frame: str, keyframes: Iterable[PlacedKeyframe]) -> None:
     :raises SegvladError: it is the odometry of several sessions
     """
     owners = {keyframe.owner for keyframe in keyframes if keyframe.pose is not None and keyframe.pose.frame == frame}
-    if len(owners - {None}) > 1:
-        sessions = sorted({owner.session_id for owner in owners if owner is not None})
-        raise SegvladError(f'frame {frame!r} begins elsewhere in each of several sessions ({", ".join(sessions)}): '
-                           'name the session of the point')
+    sessions = session_names(owner for owner in owners if owner is not None)
+    if len(sessions) > 1:
+        raise SegvladError(f'frame {frame!r} begins elsewhere in each of several sessions '
+                           f'({", ".join(sessions.values())}): name the session of the point')
 
 
 def located(place_map: PlaceMap) -> list[PlacedKeyframe]:

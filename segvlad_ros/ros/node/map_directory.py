@@ -13,7 +13,7 @@ import numpy as np
 from segvlad_ros.io.paths import from_home
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
-from segvlad_ros.mapping.pruning import PlacedKeyframe, check_frame, check_sessions
+from segvlad_ros.mapping.pruning import PlacedKeyframe, check_frame, sessions_called
 from segvlad_ros.pipeline.recognizer import Recognizer
 from segvlad_ros.ros.output.conversions import from_keyframe_id
 from segvlad_ros.text import one_line
@@ -86,8 +86,8 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
     """The keyframes that fulfil every condition of a request.
 
     :param request: RemoveKeyframes.Request
-    :raises SegvladError: it has no condition, a session or radius that is none, or asks for one in another frame than
-        the poses', or in the odometry of several sessions without naming one
+    :raises SegvladError: it has no condition, a session or radius that is none, an id of several robots' sessions, or
+        asks for a radius in another frame than the poses', or in the odometry of several sessions without naming one
     """
     if not (math.isfinite(request.radius) and request.radius >= 0):  # else it would be no condition at all
         raise SegvladError(f'radius is {request.radius} m: give one above 0, or 0 for none')
@@ -95,8 +95,8 @@ def keyframes_to_remove(request: Any, place_map: PlaceMap) -> list[KeyframeId]:
         raise SegvladError('give a session_id, keyframes or a radius: the whole map is not removed')
     found = place_map.ids()
     if request.session_id:
-        check_sessions([request.session_id], found)
-        found = [identity for identity in found if identity.session_id == request.session_id]
+        session, = sessions_called([request.session_id], found)
+        found = [identity for identity in found if identity.session == session]
     if request.keyframes:
         wanted = {from_keyframe_id(message).key for message in request.keyframes}
         found = [identity for identity in found if identity.key in wanted]

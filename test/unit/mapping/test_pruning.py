@@ -1,6 +1,7 @@
 """Which keyframes go, by which rule, and that the rest stays as it was."""
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -167,6 +168,38 @@ def test_a_map_is_made_small_enough(place_map, tmp_path):
     assert len(to_prune(place_map, Selection(), max_keyframes=30)) == 0
     with pytest.raises(SegvladError, match='nothing would be left'):
         prune(place_map, tmp_path / 'none.segvlad', Selection(), max_bytes=5000)
+
+
+@pytest.fixture
+def two_robots(tmp_path):
+    """One session id of two robots, as maps that are merged may have, and a session that one of them has alone."""
+    with PlaceMap.create(tmp_path / 'two.segvlad', {'a': 1}, 8) as made:
+        for index in range(1, 4):
+            made.append(make_keyframe(index, session='a', robot_id=0))
+            made.append(make_keyframe(index, session='a', robot_id=7))
+        made.append(make_keyframe(1, session='b', robot_id=7))
+        yield made
+
+
+def test_a_session_id_of_several_robots_needs_the_robot(two_robots):
+    with pytest.raises(SegvladError, match="^session id 'a' is of several robots: write 0/a or 7/a$"):
+        to_prune(two_robots, Selection(sessions=('a',)))
+    assert {identity.robot_id for identity in to_prune(two_robots, Selection(sessions=('7/a',)))} == {7}
+    assert [identity.robot_id for identity in to_prune(two_robots, Selection(sessions=('0/a', 'b')))] == [0, 0, 0, 7]
+    assert to_prune(two_robots, Selection(sessions=('7/b',))) == to_prune(two_robots, Selection(sessions=('b',)))
+    for other in ('1/a', '0/b', '/a'):
+        with pytest.raises(SegvladError, match=f"no keyframe of session '{other}'; the sessions are 0/a, 7/a, b$"):
+            to_prune(two_robots, Selection(sessions=(other,)))
+    with pytest.raises(SegvladError, match=r"'odom' begins elsewhere .* \(0/a, 7/a, b\)"):
+        to_prune(two_robots, Selection(center=np.zeros(3), radius_m=1.0))
+
+
+def test_what_goes_is_counted_by_session_and_robot(two_robots, capsys):
+    prune_dry = ['map', 'prune', str(two_robots.path), '--dry-run', '--json']
+    assert main([*prune_dry, '--session', '7/a', '--session', 'b']) == 0
+    assert json.loads(capsys.readouterr().out)['removed_by_session'] == {'7/a': 3, 'b': 1}
+    assert main([*prune_dry, '--session', 'a']) == 2
+    assert 'write 0/a or 7/a' in capsys.readouterr().err
 
 
 def test_an_existing_file_is_not_replaced(place_map, tmp_path):

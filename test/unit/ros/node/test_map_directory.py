@@ -2,7 +2,9 @@
 from types import SimpleNamespace
 
 import pytest
+from map_samples import make_keyframe
 
+from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.ros.node.map_directory import MapDirectory, keyframes_to_remove
 from segvlad_ros.types import SegvladError
 
@@ -87,3 +89,16 @@ def test_a_radius_that_is_none_removes_nothing(radius):
     request = SimpleNamespace(session_id='today', keyframes=[], radius=radius)
     with pytest.raises(SegvladError, match='give one above 0, or 0 for none'):
         keyframes_to_remove(request, None)
+
+
+def test_a_session_id_of_several_robots_needs_the_robot_in_a_request_too(tmp_path):
+    def asked(session_id):
+        return keyframes_to_remove(SimpleNamespace(session_id=session_id, keyframes=[], radius=0.0), place_map)
+
+    with PlaceMap.create(tmp_path / 'two.segvlad', {'a': 1}, 8) as place_map:
+        mine, others = make_keyframe(1, session='a', robot_id=0), make_keyframe(2, session='a', robot_id=7)
+        place_map.append(mine)
+        place_map.append(others)
+        with pytest.raises(SegvladError, match="session id 'a' is of several robots: write 0/a or 7/a"):
+            asked('a')
+        assert asked('7/a') == [others.id]
