@@ -81,7 +81,7 @@ class MapBuilder(SegvladNode):
         if self._fleet is not None:
             self._fleet.stop()
         if self._map is not None:
-            self._map.close()
+            self._let_go(self._map)
         self._map = self._keeper = self._places = self._fleet = None
 
     def activate(self) -> None:
@@ -179,7 +179,7 @@ class MapBuilder(SegvladNode):
         try:
             keeper = None if recognizer is None else MapKeeper(recognizer, self._retention, place_map)
         except BaseException:
-            place_map.close()
+            self._let_go(place_map)
             raise
         self.get_logger().info(one_line(f'writing {path} ({place_map.count} keyframes)'))
         return place_map, keeper
@@ -205,7 +205,7 @@ class MapBuilder(SegvladNode):
         if self._fleet is not None:
             self._fleet.send(place_map)
         if previous is not None:
-            previous.close()
+            self._let_go(previous)
         if keeper is not None:
             removed = keeper.trim()
             self.statistics.count(keyframes_evicted=len(removed))
@@ -214,7 +214,14 @@ class MapBuilder(SegvladNode):
 
     def _exchange(self, place_map: PlaceMap, keeper: MapKeeper | None) -> None:
         """Write another map from now on; it was opened, and checked, while mapping went on."""
-        self.on_worker(lambda: self._use(place_map, keeper), otherwise=place_map.close)
+        self.on_worker(lambda: self._use(place_map, keeper), otherwise=lambda: self._let_go(place_map))
+
+    def _let_go(self, place_map: PlaceMap) -> None:
+        """Close a map; one that this run has begun and put nothing in goes, or it would be in the way of the next."""
+        is_unused = place_map.run_id == self._run_id and not place_map.count
+        place_map.close()
+        if is_unused:
+            place_map.path.unlink(missing_ok=True)
 
     def _stored_ids(self) -> list[KeyframeId]:
         return self._map.ids()

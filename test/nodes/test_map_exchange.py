@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from map_samples import make_keyframe
+from std_srvs.srv import Trigger
 
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.nodes.localizer import Localizer
@@ -171,7 +172,25 @@ def test_a_map_that_is_not_taken_is_closed_again(start, maps):
     node.worker.submit(lambda: busy.wait(WAIT_S))
     with pytest.raises(SegvladError, match='was not begun'):
         node._load_map(LoadMap.Request(name='hall'), LoadMap.Response())
+    before = sorted(maps.iterdir())
+    with pytest.raises(SegvladError, match='was not begun'):
+        node._reset_map(Trigger.Request(), Trigger.Response())
+    assert sorted(maps.iterdir()) == before  # nor does the map stay that was begun for it
     busy.set()
     PlaceMap.open(maps / 'hall.segvlad', read_only=False).close()
     node._load_map(LoadMap.Request(name='hall'), response := LoadMap.Response())
     assert response.keyframes == 2
+
+
+@pytest.mark.fault('node', 'a map_builder that ends, or takes another map, before any keyframe',
+                   'its map goes: it would be in the way of the next start')
+def test_a_map_that_was_begun_for_nothing_does_not_stay(start, maps):
+    PlaceMap.create(maps / 'empty.segvlad', load_preset('classic').fingerprint(), 512).close()
+    node = start(MapBuilder, map='new')
+    assert (maps / 'new.segvlad').is_file()
+    node._load_map(LoadMap.Request(name='empty'), LoadMap.Response())
+    assert not (maps / 'new.segvlad').exists()
+    node._reset_map(Trigger.Request(), Trigger.Response())
+    assert len(list(maps.iterdir())) == 4
+    assert node.trigger_cleanup().name == 'SUCCESS'
+    assert {path.stem for path in maps.iterdir()} == {'office', 'hall', 'empty'}  # which others have made
