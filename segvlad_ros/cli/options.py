@@ -71,7 +71,8 @@ def add_image_bits(parser: argparse.ArgumentParser) -> None:
 def add_masks(parser: argparse.ArgumentParser) -> None:
     """``--mask`` of image files; :class:`segvlad_ros.io.masks.MaskFiles` reads it."""
     parser.add_argument('--mask', type=Path, metavar='FILE|DIR',
-                        help=f'{MASK}; or a folder with one PNG of each image, called as it: 7.png or 7.jpg.png')
+                        help=f'{MASK}; or a folder with one PNG of each image, called as it: 7.png or 7.jpg.png, '
+                             'of ref/7.jpg and query/7.jpg in folders ref and query')
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -52,24 +52,35 @@ def fitted(usable: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
 class MaskFiles:
     """Masks of image files: one for all of them, or a folder with one of each.
 
-    In a folder, that of ``7.jpg`` is ``7.png``, or ``7.jpg.png`` as COLMAP has it. An image without one is used whole.
+    In a folder, that of ``ref/7.jpg`` is ``ref/7.png``, or where there is none ``7.png``; either may be called
+    ``7.jpg.png`` as COLMAP has it. An image without one is used whole.
 
     :param images: that masks will be asked for
     :raises SegvladError: there is no such file or folder, the one mask cannot be used, or no file of the folder is that
-        of an image, or two are of one
+        of an image, or two are of one, or one of two
     """
 
     def __init__(self, path: Path, images: Iterable[Path]) -> None:
         self._path = path
         self._is_folder = path.is_dir()
         self._usable = None if self._is_folder else read_mask(path)
-        self._of_stem = _by_stem(path) if self._is_folder else {}
         if self._is_folder:
-            self._check(list(dict.fromkeys(images)))
+            images = list(dict.fromkeys(images))
+            folders = {path, *map(self._own_folder, images)}
+            self._of_stem = {folder: _by_stem(folder) for folder in folders if folder.is_dir()}
+            self._check(images)
 
     def _check(self, images: list[Path]) -> None:
-        """A folder of masks that are called otherwise would cover nothing, without a word."""
-        without = sum(self._file_of(image) is None for image in images)
+        """A folder of masks that are called otherwise would cover nothing, or in another image, without a word."""
+        files = {image: self._file_of(image) for image in images}
+        first: dict[Path, Path] = {}
+        for image, file in files.items():
+            other = first.setdefault(file, image)
+            if file is not None and other.resolve() != image.resolve():
+                remedy = "put it into a folder there that is called as its image's" if other.name == image.name else \
+                    f'call it {other.name}.png or {image.name}.png'
+                raise SegvladError(f'{file} would be the mask of {other} and of {image}: {remedy}')
+        without = [*files.values()].count(None)
         if without == len(images):
             raise SegvladError(f'{self._path}: has no mask for any of the {len(images)} images'
                                + ''.join(f'; that of {image.name} is called {image.stem}.png or {image.name}.png'
@@ -77,12 +88,19 @@ class MaskFiles:
         if without:
             logger.warning('%s: has no mask for %d of %d images, they are used whole', self._path, without, len(images))
 
+    def _own_folder(self, image: Path) -> Path:
+        return self._path / image.absolute().parent.name
+
     def _file_of(self, image: Path) -> Path | None:
-        files = [file for stem in {image.stem, image.name} for file in self._of_stem.get(stem, ())]
-        if len(files) > 1:
-            names = sorted(file.name for file in files)
-            raise SegvladError(f'{self._path}: {names[0]} and {names[1]} are both the mask of {image.name}; keep one')
-        return files[0] if files else None
+        for folder in (self._own_folder(image), self._path):
+            of_stem = self._of_stem.get(folder, {})
+            files = [file for stem in {image.stem, image.name} for file in of_stem.get(stem, ())]
+            if len(files) > 1:
+                names = sorted(file.name for file in files)
+                raise SegvladError(f'{folder}: {names[0]} and {names[1]} are both the mask of {image.name}; keep one')
+            if files:
+                return files[0]
+        return None
 
     def of(self, image: Path, shape: tuple[int, ...]) -> np.ndarray | None:
         """The mask of an image of this shape, None without one.

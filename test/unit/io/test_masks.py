@@ -149,6 +149,28 @@ def test_a_folder_whose_masks_are_of_no_image_is_refused(tmp_path):
         MaskFiles(tmp_path / 'masks', images)
 
 
+def test_images_of_one_name_have_masks_in_folders_called_as_theirs(tmp_path):
+    images = [write(tmp_path / folder / '7.jpg', half(shape=(120, 160))) for folder in ('references', 'queries')]
+    write(tmp_path / 'masks/references/7.png', half())
+    write(tmp_path / 'masks/7.png', 255 - half())
+    masks = MaskFiles(tmp_path / 'masks', images)
+    upper = [masks.of(image, (120, 160, 3))[:60].all() for image in images]
+    assert upper == [True, False]
+    masks = MaskFiles(tmp_path / 'masks', [images[0], tmp_path / 'queries/../references/7.jpg'])  # one, spelled twice
+    assert masks.of(images[0], (120, 160, 3))[:60].all()
+
+
+def test_a_mask_of_two_images_is_refused(tmp_path):
+    images = [write(tmp_path / name, scene(0)) for name in ('references/7.jpg', 'queries/7.jpg', 'queries/7.png')]
+    write(tmp_path / 'masks/7.png', half())
+    with pytest.raises(SegvladError, match=r'7\.png would be the mask of .*references/7\.jpg and of .*queries/7\.jpg: '
+                                           "put it into a folder there that is called as its image's"):
+        MaskFiles(tmp_path / 'masks', images[:2])
+    with pytest.raises(SegvladError, match=r'of .*queries/7\.jpg and of .*queries/7\.png: call it 7\.jpg\.png or '
+                                           r'7\.png\.png'):
+        MaskFiles(tmp_path / 'masks', images[1:])
+
+
 @pytest.mark.parametrize('command', [['map', 'build', 'images', '{0}', '--output', '{1}/no.segvlad'],
                                      ['describe', '{0}/0.png'], ['evaluate', 'images', '--references', '{0}',
                                       '--queries', '{0}', '--exclude-recent', '1', '--ground-truth', '{1}/truth.csv']])
