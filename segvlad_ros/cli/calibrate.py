@@ -77,5 +77,5 @@ def _evaluations(args: argparse.Namespace, places: PlaceRecognizer) -> Iterator[
     if not len(args.references) == len(args.queries) == len(args.ground_truth):
         raise SegvladError(f'{len(args.references)} --references, {len(args.queries)} --queries and '
                            f'{len(args.ground_truth)} --ground-truth: give each of them once for every image set')
-    for source in zip(args.references, args.queries, args.ground_truth):
-        yield str(source[2]), evaluate_images(args, places, source)
+    sources = [*zip(args.references, args.queries, args.ground_truth)]
+    yield from zip(map(str, args.ground_truth), evaluate_images(args, places, sources))

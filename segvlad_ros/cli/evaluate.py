@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == 'bag':
         evaluation = evaluate_bag.one_or_two_days(args, places)
     else:
-        evaluation = evaluate_images(args, places, (args.references, args.queries, args.ground_truth))
+        evaluation, = evaluate_images(args, places, [(args.references, args.queries, args.ground_truth)])
     numbers = summarize(evaluation, places.preset)
     print(json.dumps(numbers, indent=2) if args.json else as_text(numbers))
     if args.report:
@@ -99,11 +101,12 @@ def _requirement(text: str) -> tuple[str, float]:
     raise SegvladError(f'--require {text}: write NAME=NUMBER with one of {", ".join(REQUIRABLE)}')
 
 
-def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: tuple[Path, Path, Path]) -> Evaluation:
-    """Run the pipeline over image files.
+def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer,
+                    sources: Sequence[tuple[Path, Path, Path]]) -> Iterator[Evaluation]:
+    """Run the pipeline over sets of image files, one after the other.
 
     :param args: with the options of :func:`add_images`
-    :param source: references, queries and ground truth
+    :param sources: references, queries and ground truth of each set
     """
     from segvlad_ros.evaluation.image_evaluation import ImageEvaluation
     from segvlad_ros.evaluation.truth import GivenImages, read_truth
@@ -111,14 +114,16 @@ def evaluate_images(args: argparse.Namespace, places: PlaceRecognizer, source: t
     from segvlad_ros.io.images import list_images
     from segvlad_ros.io.masks import MaskFiles
 
-    truth = read_truth(source[2])
-    references, queries = list_images(source[0]), list_images(source[1])
+    sets = [(read_truth(truth), list_images(mapped), list_images(asked)) for mapped, asked, truth in sources]
+    # of all sets together: a file that would be of two images is refused
     vector_of = VectorFolder(args.descriptors).of if args.descriptors else None
-    mask_of = MaskFiles(args.mask, [*references, *queries]).of if args.mask else None
-    evaluation = ImageEvaluation(places, truth, progress, args.image_bits, vector_of, mask_of=mask_of)
-    if args.exclude_recent is None:
-        return evaluation.map_and_queries(references, queries, args.sequence)
-    given = GivenImages(references)
-    if not all(map(given.meant, queries)):
-        raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
-    return evaluation.one_sequence(references, args.exclude_recent)
+    mask_of = MaskFiles(args.mask, [image for _, *both in sets for image in chain(*both)]).of if args.mask else None
+    for truth, references, queries in sets:
+        evaluation = ImageEvaluation(places, truth, progress, args.image_bits, vector_of, mask_of=mask_of)
+        if args.exclude_recent is None:
+            yield evaluation.map_and_queries(references, queries, args.sequence)
+            continue
+        given = GivenImages(references)
+        if not all(map(given.meant, queries)):
+            raise SegvladError('--exclude-recent is for one sequence: give the same images as references and queries')
+        yield evaluation.one_sequence(references, args.exclude_recent)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from segvlad_ros.features import FeatureExtractor, whole_image
+from segvlad_ros.io.paths import mirrored
 from segvlad_ros.types import FeatureGrid, SegvladError
 
 _MAX_BYTES = 1 << 20  # of a file; the longest descriptor that a map takes has a quarter of that
@@ -50,7 +51,7 @@ def given(extractor: FeatureExtractor, vector: np.ndarray, shape: tuple[int, ...
 class VectorFolder:
     """A folder of ``.npy`` files, one an image, that are called as the images are.
 
-    ``DIR/ref/7.npy`` is that of any image ``ref/7.jpg``; where there is none, ``DIR/7.npy``.
+    ``DIR/monday/ref/7.npy`` is that of an image ``monday/ref/7.jpg``, else ``DIR/ref/7.npy``, else ``DIR/7.npy``.
 
     :raises SegvladError: there is no such folder
     """
@@ -67,10 +68,10 @@ class VectorFolder:
         :raises SegvladError: there is none, it is no vector, or another image has taken it
         """
         name = f'{image.stem}.npy'
-        choices = [self._folder / image.absolute().parent.name / name, self._folder / name]
+        choices = [folder / name for folder in mirrored(self._folder, image)]
         path = next((path for path in choices if path.is_file()), None)
         if path is None:
-            raise SegvladError(f'{image}: no descriptor; {choices[0]} or {choices[1]} is expected')
+            raise SegvladError(f'{image}: no descriptor; {" or ".join(map(str, choices[-2:]))} is expected')
         other = self._taken.setdefault(path, image.absolute())
         if other != image.absolute():
             raise SegvladError(f'descriptor {path} would be that of {other} and of {image}: put them into folders that '

@@ -13,6 +13,7 @@ import numpy as np
 from segvlad_ros.io.image_codec import MAX_PIXELS, same_view
 from segvlad_ros.io.image_file import read_usable
 from segvlad_ros.io.images import decode_file
+from segvlad_ros.io.paths import mirrored
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ def fitted(usable: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
 class MaskFiles:
     """Masks of image files: one for all of them, or a folder with one of each.
 
-    In a folder, that of ``ref/7.jpg`` is ``ref/7.png``, or where there is none ``7.png``; either may be called
-    ``7.jpg.png`` as COLMAP has it. An image without one is used whole.
+    In a folder, that of ``monday/ref/7.jpg`` is ``monday/ref/7.png``, else ``ref/7.png``, else ``7.png``; each may be
+    called ``7.jpg.png`` as COLMAP has it. An image without one is used whole.
 
     :param images: that masks will be asked for
     :raises SegvladError: there is no such file or folder, the one mask cannot be used, or no file of the folder is that
@@ -66,7 +67,7 @@ class MaskFiles:
         self._usable = None if self._is_folder else read_mask(path)
         if self._is_folder:
             images = list(dict.fromkeys(images))
-            folders = {path, *map(self._own_folder, images)}
+            folders = {folder for image in images for folder in mirrored(path, image)}
             self._of_stem = {folder: _by_stem(folder) for folder in folders if folder.is_dir()}
             self._check(images)
 
@@ -88,11 +89,8 @@ class MaskFiles:
         if without:
             logger.warning('%s: has no mask for %d of %d images, they are used whole', self._path, without, len(images))
 
-    def _own_folder(self, image: Path) -> Path:
-        return self._path / image.absolute().parent.name
-
     def _file_of(self, image: Path) -> Path | None:
-        for folder in (self._own_folder(image), self._path):
+        for folder in mirrored(self._path, image):
             of_stem = self._of_stem.get(folder, {})
             files = [file for stem in {image.stem, image.name} for file in of_stem.get(stem, ())]
             if len(files) > 1:

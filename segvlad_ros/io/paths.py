@@ -21,3 +21,9 @@ def from_home(text: str | Path) -> Path:
 def cache_folder() -> Path:
     """Where this package keeps what can be made again; it need not be there yet."""
     return from_home(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'segvlad_ros'
+
+
+def mirrored(folder: Path, file: Path) -> list[Path]:
+    """Where what belongs to a file may lie: of ``/a/b/7.jpg`` in ``folder/a/b``, ``folder/b`` or ``folder``."""
+    parents = file.absolute().parent.parts[1:]
+    return [folder.joinpath(*parents[first:]) for first in range(len(parents) + 1)]

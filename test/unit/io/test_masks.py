@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 
@@ -156,6 +157,8 @@ def test_images_of_one_name_have_masks_in_folders_called_as_theirs(tmp_path):
     masks = MaskFiles(tmp_path / 'masks', images)
     upper = [masks.of(image, (120, 160, 3))[:60].all() for image in images]
     assert upper == [True, False]
+    write(tmp_path / 'masks' / tmp_path.name / 'queries/7.png', half())
+    assert MaskFiles(tmp_path / 'masks', images).of(images[1], (120, 160, 3))[:60].all()  # the most exact counts
     masks = MaskFiles(tmp_path / 'masks', [images[0], tmp_path / 'queries/../references/7.jpg'])  # one, spelled twice
     assert masks.of(images[0], (120, 160, 3))[:60].all()
 
@@ -183,6 +186,26 @@ def test_no_tool_passes_over_a_folder_of_masks_that_fits_no_image(tmp_path, caps
     assert main([*command, '--mask', str(tmp_path / 'masks'), '--preset', str(tmp_path / 'small.yaml')]) == 2
     assert 'masks: has no mask for any of the 1 images' in capsys.readouterr().err
     assert not (tmp_path / 'no.segvlad').exists()
+
+
+@pytest.mark.parametrize(('option', 'preset'), [('--mask', 'small.yaml'), ('--descriptors', 'given')])
+def test_what_lies_beside_images_is_not_that_of_two_sets(tmp_path, capsys, option, preset):
+    write_quick_preset(tmp_path)
+    sets = []
+    for day in ('monday', 'friday'):
+        for folder, number in (('ref', 0), ('query', 1)):
+            write(tmp_path / day / folder / f'{number}.jpg', scene(number))
+            write(tmp_path / f'beside/{number}.png', half())
+            np.save(tmp_path / f'beside/{number}.npy', np.ones(8, np.float32))
+        (tmp_path / f'{day}.csv').write_text(f'query,references\n{day}/query/1.jpg,{day}/ref/0.jpg\n')
+        sets += ['--references', tmp_path / day / 'ref', '--queries', tmp_path / day / 'query', '--ground-truth',
+                 tmp_path / f'{day}.csv']
+    arguments = ['calibrate', 'images', *sets, option, tmp_path / 'beside', '--output', tmp_path / 'out.json']
+    preset = ['--preset', tmp_path / preset] if preset.endswith('.yaml') else [
+        '--preset', preset, '--set', 'features.dimension=8', '--set', 'features.made_by=ones']
+    assert main([str(word) for word in (*arguments, *preset)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r'0\.(png|npy) would be (the mask|that) of .*monday/ref/0\.jpg and of .*friday/ref/0\.jpg', error)
 
 
 def robot_in(rgb, seed):
