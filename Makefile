@@ -4,7 +4,9 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 DISTRO ?= kilted
-# What the base install is tested with. Nodes have the machine to themselves: they wait for each other, with deadlines.
+# Two test files at a time, each with a ROS domain of its own where it has nodes.
+PAIR := -n 2 --dist loadfile
+# What the base install is tested with.
 BASE := not deep and not slam and not fleet and not cluster and not browser and not pages and not long
 
 # A sourced /opt/ros must not leak into the virtual environment, which brings ROS 2 as wheels.
@@ -25,11 +27,11 @@ demo: setup  ## run both nodes on a simulated robot and show what was recognised
 
 test:  ## the tests of the base install (unit, golden, real images, nodes, faults)
 	@VENV=$(VENV) .ci/setup dev
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(BASE)" --ignore=test/nodes
-	$(BIN)/pytest -m "$(BASE)" test/nodes
+	$(BIN)/pytest $(PAIR) -m "$(BASE)" --ignore=test/nodes
+	$(BIN)/pytest $(PAIR) -m "$(BASE)" test/nodes
 
 test-nodes:  ## the node tests on another ROS 2: make test-nodes DISTRO=kilted
-	@.ci/test-nodes "$(DISTRO)" -m "$(BASE)"
+	@.ci/test-nodes "$(DISTRO)" $(PAIR) -m "$(BASE)"
 
 test-compat:  ## the tests without ROS against the NumPy, OpenCV, ... of Ubuntu 24.04
 	@VENV=$(VENV) .ci/setup dev
@@ -37,7 +39,7 @@ test-compat:  ## the tests without ROS against the NumPy, OpenCV, ... of Ubuntu 
 
 test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with them (installs about 5 GB, fetches 150 MB of weights)
 	@VENV=$(VENV) .ci/setup dev deep onnx train
-	SEGVLAD_REQUIRE_DEEP=1 $(BIN)/pytest -m "deep and not long"
+	SEGVLAD_REQUIRE_DEEP=1 OMP_NUM_THREADS=1 $(BIN)/pytest $(PAIR) -m "deep and not long"
 
 test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
