@@ -84,6 +84,8 @@ def _pixels(image: Image.Image, data: bytes, max_pixels: int, upright: bool) -> 
         raise SegvladError(f'compressed image of {len(data)} bytes is damaged or cut off: it claims {width} x {height} '
                            'pixels, which take more')
     is_tiff = isinstance(image, TiffImageFile)
+    if is_tiff and (oddity := _oddity(image)):
+        raise SegvladError(f'the TIFF has {oddity}, which is not read: save it as PNG')
     orientation = _orientation(image) if upright or is_tiff else 1
     pixels = _by_opencv(image, data) if _is_for_opencv(image, data) else _by_pillow(image)
     if pixels is None:
@@ -167,12 +169,29 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _oddity(image: TiffImageFile) -> str:
+    """What of a TIFF neither library looks at, so that another picture comes out without a word; '' if nothing."""
+    tags = image.tag_v2
+    if _is_deep_tiff(image) and tags.get(284) == 2:
+        return 'a plane of each colour'
+    if image.mode.startswith('I;16') and tags.get(262) == 0:
+        return '0 for white'
+    return 'signed numbers' if 2 in tags.get(339, ()) and tags.get(258, (8,))[0] <= 16 else ''
+
+
+def _is_deep_tiff(image: TiffImageFile) -> bool:
+    """Whether it has colours of 16 bits."""
+    return image.mode.startswith('RGB') and image.tag_v2.get(258, (8,))[0] == 16
+
+
 def _is_for_opencv(image: Image.Image, data: bytes) -> bool:
     if isinstance(image, PngImageFile):
         return data[24:26] in (b'\x10\x02', b'\x10\x04', b'\x10\x06')  # 16 bits: RGB, grey with alpha, RGBA
     if isinstance(image, TiffImageFile):
-        return image.mode in ('RGB', 'RGBA') and image.tag_v2.get(258, (8,))[0] == 16
-    return isinstance(image, (JpegImageFile, WebPImageFile)) or _is_deep_ppm(image, data)
+        return _is_deep_tiff(image)
+    if isinstance(image, WebPImageFile):
+        return not image.is_animated  # of which OpenCV 4.6 reads nothing
+    return isinstance(image, JpegImageFile) or _is_deep_ppm(image, data)
 
 
 def _is_deep_ppm(image: Image.Image, data: bytes) -> bool:

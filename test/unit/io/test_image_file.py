@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from segvlad_ros.io.image_codec import decode_compressed
 from segvlad_ros.io.image_file import read_pixels
@@ -158,6 +159,42 @@ def test_filling_between_the_markers_of_a_jpeg(picture, filling):
     quantisation = data.index(b'\xff\xdb')
     decoded = decode_compressed(data[:quantisation] + filling + data[quantisation:])
     np.testing.assert_array_equal(decoded, decode_compressed(data))
+
+
+def tiff_of(pixels, **tags):
+    """A TIFF of one strip; tags of its own by t and their number."""
+    data = pixels.tobytes()
+    height, width, channels = *pixels.shape, *([1] if pixels.ndim == 2 else [])
+    bits = (8 * pixels.itemsize,) * channels
+    fields = {256: width, 257: height, 258: bits, 259: 1, 262: 2 if channels > 1 else 1, 273: 0, 277: channels,
+              278: height, 279: len(data), **{int(name[1:]): value for name, value in tags.items()}}
+    directory = ImageFileDirectory_v2()
+    for tag, value in fields.items():
+        directory[tag] = value
+    return b'II*\0' + struct.pack('<I', 8) + directory.tobytes(8) + data  # to which the offset 0 is made to point
+
+
+def test_tiff_with_a_fourth_channel_that_says_nothing_keeps_16_bits(picture):
+    values = np.dstack([picture, picture[..., 0]]).astype('<u2') * 16
+    refused(tiff_of(values, t338=0), 'below 4096')
+    assert np.abs(decode_compressed(tiff_of(values, t338=0), bits=12).astype(int) - picture).max() <= 1
+
+
+@pytest.mark.fault('image', 'a TIFF with planes of 16 bits, or in which 0 is white, or of signed numbers',
+                   'refused: it would be read as another picture')
+def test_tiff_that_would_be_read_as_another_picture_is_refused(picture):
+    deep, grey = picture.astype('<u2') * 257, picture[..., 0]
+    np.testing.assert_array_equal(decode_compressed(tiff_of(deep)), picture)
+    refused(tiff_of(deep, t284=2), 'the TIFF has a plane of each colour, .* save it as PNG')
+    refused(tiff_of(deep[..., 0].copy(), t262=0), 'the TIFF has 0 for white, .* save it as PNG')
+    for signed in (grey.view(np.int8), grey.astype('<i2')):
+        refused(tiff_of(signed, t339=2), 'the TIFF has signed numbers, .* save it as PNG')
+    np.testing.assert_array_equal(decode_compressed(tiff_of(255 - grey, t262=0))[..., 0], grey)  # of 8 bits
+
+
+def test_the_first_picture_of_an_animation_is_read(picture):
+    data = saved(picture, 'WEBP', lossless=True, save_all=True, append_images=[Image.fromarray(picture[::-1])])
+    np.testing.assert_array_equal(decode_compressed(data), picture)
 
 
 @pytest.mark.fault('image', 'pixels of 32 bits', 'refused with what to save instead')
