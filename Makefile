@@ -43,7 +43,7 @@ test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with th
 
 test-slam:  ## the tests of the SLAM back-end (GTSAM; Python 3.11 or newer)
 	@VENV=$(VENV) .ci/setup dev slam
-	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest -m "slam and not long"
+	SEGVLAD_REQUIRE_SLAM=1 $(BIN)/pytest $(PAIR) -m "slam and not long"
 
 test-launch:  ## ros2 launch, ros2 lifecycle, bond, TF and keystores with the real packages, from their sources (on GitHub)
 	@VENV=$(VENV) .ci/setup dev slam
