@@ -55,7 +55,8 @@ def read_pixels(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
 def read_usable(data: bytes, max_pixels: int, *, upright: bool = False) -> np.ndarray:
     """What a mask leaves of an image: 0 (black) covers, anything else is used, of 8 bits and of 16.
 
-    A palette whose entry 0, and no other, is black says the same by its numbers and by its colours.
+    A palette whose entry 0, and no other, is black says the same by its numbers and by its colours. What JPEG makes of
+    black beside white is nearly black.
 
     :param max_pixels: and ``upright``: as in :func:`read_pixels`
     :return: (h, w) bool, True where the image is used
@@ -68,6 +69,8 @@ def read_usable(data: bytes, max_pixels: int, *, upright: bool = False) -> np.nd
     elif image.mode == 'P':
         is_black = ~np.asarray(image.convert('RGB')).any(axis=2)
         doubt = '' if np.array_equal(is_black, np.asarray(image) == 0) else 'a palette in which 0 is not what is black'
+    elif isinstance(image, JpegImageFile) and ((pixels > 0) & (pixels < 128)).any():
+        doubt = 'nearly black pixels of a JPEG'
     else:
         doubt = 'colours' if pixels.ndim == 3 and (pixels != pixels[..., :1]).any() else ''
     if doubt:

@@ -114,6 +114,17 @@ def test_a_mask_that_can_be_read_in_two_ways_is_refused(tmp_path):
                     read(path)
 
 
+@pytest.mark.fault('camera', 'a mask as JPEG, whose edges are nearly black where the image is covered',
+                   'refused, with the way to save it')
+def test_what_is_nearly_black_in_a_jpeg_may_be_covered(tmp_path):
+    white = np.full((120, 160), 255, np.uint8)
+    body = cv2.circle(white.copy(), (80, 120), 50, 0, -1)
+    with pytest.raises(SegvladError, match='body.jpg: it has nearly black pixels of a JPEG, .* save it as grey PNG'):
+        read_mask(write(tmp_path / 'body.jpg', body))
+    for name, plain in (('white.jpg', white), ('half.jpg', half())):  # nothing is in doubt
+        np.testing.assert_array_equal(read_mask(write(tmp_path / name, plain)), plain > 0)
+
+
 def test_a_mask_of_another_size_is_resized():
     small = fitted(half() > 0, (480, 640), 'it')
     assert small.shape == (480, 640)
