@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from robot_day import LIGHTS
 from tables import table
 
+from segvlad_ros.pipeline.builders import build_describer
+from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.types import SegvladError
 
 SAMPLE_S = 10.0
@@ -47,6 +50,23 @@ def look(pid: int | str = 'self') -> Look:
 
 def _fields(path: Path) -> dict[str, str]:
     return dict(line.split(':', 1) for line in path.read_text().splitlines() if ':' in line)
+
+
+class Gauge:
+    """How fast this machine is at the moment, which others may share: the same work again and again."""
+
+    def __init__(self) -> None:
+        self._describer = build_describer(load_preset('classic'))
+        self._image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+
+    def ms(self) -> float:
+        """Process time of describing one image, milliseconds: the middle one of three."""
+        spent = []
+        for _ in range(3):
+            before = time.process_time()
+            self._describer.describe(self._image)
+            spent.append(time.process_time() - before)
+        return percentiles_ms(spent)[0]
 
 
 def percentiles_ms(seconds: Sequence[float]) -> tuple[float, float] | tuple[None, None]:

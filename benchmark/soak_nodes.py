@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from flatness import FLAT, SAMPLE_S, growing, growth_table, look, percentiles_ms, plot, verdict
+from flatness import FLAT, SAMPLE_S, Gauge, growing, growth_table, look, percentiles_ms, plot, verdict
 from robot_day import ABOUT, EXPLAINED_SCORE, day_options, frames, rendered, small_preset
 from robot_topics import BUILDER, LOCALIZER, NODES, Heard, Sensors
 from tables import RESULTS, heading, write_results
@@ -40,7 +40,8 @@ TITLES = {'rss_mb': 'memory (RSS), MB', 'rss_anon_mb': 'memory of its own (RssAn
           'latency_ms_p50': 'image sent to its message received, ms, median',
           'latency_ms_p95': 'image sent to its message received, ms, 95th percentile'}
 FIGURES = {**{f'{name}_{figure}': f'{name}: {title}' for name in NODES for figure, title in TITLES.items()},
-           'file_mb': "the map's file, MB"}
+           'file_mb': "the map's file, MB",
+           'machine_ms': 'this machine: the same image described by this script, process time, ms'}
 FATES = ('{sent:,} images were sent: {described:,} described, {passed_by_gate:,} passed over by the gate, {lost} lost, '
          '{dropped} dropped, {rejected} rejected. Of the keyframes {stored:,} were stored, {explained:,} explained by '
          'the map, {refused:,} refused as it was full of other places, {evicted:,} given up; {answered:,} were '
@@ -75,6 +76,7 @@ class Day:
         self._sensors, self._heard, self._gate = Sensors(node), Heard(node, since_ns), KeyframeGate()
         self._sent, self._passed = 0, 0
         self._sent_s: dict[int, float] = {}
+        self._gauge = Gauge()
         self._looked_at, self._cpu_s = (0, 0), dict.fromkeys(NODES, 0.0)
 
     def start(self) -> None:
@@ -107,7 +109,7 @@ class Day:
         heard, status = self._heard, self._heard.status
         self._wait(lambda: heard.settled, 'the nodes to finish')
         figures: dict[str, Any] = {'wall_s': round(wall_s, 1), 'hour': round(hour, 4),
-                                   'held': status[BUILDER].keyframes}
+                                   'held': status[BUILDER].keyframes, 'machine_ms': self._gauge.ms()}
         sent, described = self._sent - self._looked_at[0], heard.keyframes - self._looked_at[1]
         for name in NODES:
             seen = asdict(look(self._nodes.processes[name].pid))
@@ -219,9 +221,16 @@ def as_markdown(where: dict, figures: dict, samples: list[dict], inputs: dict[st
         f'{samples[-1]["hour"]:.0f} hours of the robot\'s day were run, in {samples[-1]["wall_s"] / 60:.0f} minutes. '
         + FATES.format(**counts) + f' The map was full after {figures["full_after_hours"]:.1f} hours. {said}.', '',
         *growth_table(figures, FIGURES), '',
-        f'Memory, handles and threads of both nodes: {found} {FLAT:.0%}. Latencies and PSS depend on what else the '
-        'machine does.', '',
+        f'Memory, handles and threads of both nodes: {found} {FLAT:.0%}. Times depend on what else the machine does: '
+        f'the same work, described by this script at the same moments, took {figures["machine_ms_growth"]:+.1%}; '
+        "measured by that, the nodes' process time a keyframe grew by "
+        + ' and '.join(f'{beside_machine(figures, f"{name}_cpu_ms"):+.1%} ({name})' for name in NODES) + '.', '',
         '![memory, keyframes, handles, threads and latencies over the day](soak_nodes.png)']) + '\n'
+
+
+def beside_machine(figures: dict, name: str) -> float:
+    """How much a time has grown more than that of the same work."""
+    return (1 + figures[f'{name}_growth']) / (1 + figures['machine_ms_growth']) - 1
 
 
 def main() -> int:
@@ -240,7 +249,8 @@ def main() -> int:
     plot(RESULTS / 'soak_nodes.png', f'{counts["described"]:,} keyframes described, {counts["stored"]:,} stored, '
          f'{counts["evicted"]:,} given up, at most {args.cap} held', samples, {
              'memory [MB]': both('rss_mb', 'rss_anon_mb'), 'keyframes held': ['held'], 'file [MB]': ['file_mb'],
-             'handles, threads': both('handles', 'threads'), 'process time\na keyframe [ms]': both('cpu_ms'),
+             'handles, threads': both('handles', 'threads'),
+             'process time\na keyframe [ms]': [*both('cpu_ms'), 'machine_ms'],
              'latency [ms]': both('latency_ms_p50', 'latency_ms_p95')})
     print(json.dumps(figures, indent=1))
     return bool(growing(figures, FLAT_FIGURES))

@@ -32,6 +32,12 @@ def test_the_verdict_compares_hours_of_the_same_lights():
     assert (flatness.growing(flat, names), flatness.growing(steep, names)) == ([], ['rss_anon_mb'])
 
 
+def test_times_are_measured_by_the_same_work_at_the_same_moments():
+    grown = {'machine_ms_growth': 0.25, 'localizer_cpu_ms_growth': 0.5, 'map_builder_cpu_ms_growth': 0.25}
+    assert soak_nodes.beside_machine(grown, 'localizer_cpu_ms') == pytest.approx(0.2)
+    assert soak_nodes.beside_machine(grown, 'map_builder_cpu_ms') == 0
+
+
 def test_a_day_that_is_too_short_has_no_verdict():
     for short, advice in ((samples(0.0)[:6 * 8], 'two rounds'), (samples(0.0)[:6], 'smaller cap')):
         with pytest.raises(SegvladError, match=advice):

@@ -51,6 +51,7 @@ def test_every_image_has_its_fate(domain, pictures, tmp_path):
         assert min(last[f'{name}_handles'], last[f'{name}_threads']) > 3
         assert last[f'{name}_latency_ms_p50'] > 0
     assert last['file_mb'] > 0.01
+    assert min(each['machine_ms'] for each in samples) > 1
 
 
 @pytest.mark.long
