@@ -179,6 +179,8 @@ def _oddity(image: TiffImageFile) -> str:
         return 'a plane of each colour'
     if image.mode.startswith('I;16') and tags.get(262) == 0:
         return '0 for white'
+    if tags.get(254) == 1:  # the picture that was taken lies behind it, in DNG and other raw files
+        return 'a preview first'
     return 'signed numbers' if 2 in tags.get(339, ()) and tags.get(258, (8,))[0] <= 16 else ''
 
 

@@ -189,6 +189,7 @@ def test_tiff_that_would_be_read_as_another_picture_is_refused(picture):
     refused(tiff_of(deep[..., 0].copy(), t262=0), 'the TIFF has 0 for white, .* save it as PNG')
     for signed in (grey.view(np.int8), grey.astype('<i2')):
         refused(tiff_of(signed, t339=2), 'the TIFF has signed numbers, .* save it as PNG')
+    refused(tiff_of(picture, t254=1), 'the TIFF has a preview first, .* save it as PNG')  # as raw files of cameras do
     np.testing.assert_array_equal(decode_compressed(tiff_of(255 - grey, t262=0))[..., 0], grey)  # of 8 bits
 
 
