@@ -41,8 +41,7 @@ class PoseGraphSettings:
 TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line
 STANDING_M, STANDING_RAD = 1e-4, 1e-4  # what moves less stands
 SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a node each second in which it moved
-MAX_GAP_S = 2.0  # of odometry that is interpolated
-MAX_EXTRAPOLATION_S = 1.0
+MAX_GAP_S = 2.0  # of odometry that is interpolated; beyond its ends nobody knows how the robot moved
 LEAST_STEP_M, LEAST_STEP_RAD = 1e-3, 1e-3  # standard deviations of a step in which nothing moved
 LEAP_M, LEAP_RAD = 100.0, 3.0  # of a step over which nobody knows how the robot moved
 
@@ -79,7 +78,7 @@ class OdometryChain:
         self._settings = settings
         self.stamps: list[int] = []
         self.poses: list[np.ndarray] = []
-        self._track = PoseHistory(max_gap_s=MAX_GAP_S, max_extrapolation_s=MAX_EXTRAPOLATION_S)
+        self._track = PoseHistory(max_gap_s=MAX_GAP_S)
         self._last_node: Pose | None = None
         self._last_kept: Pose | None = None
         self._random: list[np.ndarray] = []

@@ -6,12 +6,13 @@ import numpy as np
 from segvlad_ros.geometry import from_matrix
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.consensus import Consensus, Judgement, Verdict
-from segvlad_ros.slam.odometry_chain import MAX_EXTRAPOLATION_S, OdometryChain, PoseGraphSettings
+from segvlad_ros.slam.odometry_chain import OdometryChain, PoseGraphSettings
 from segvlad_ros.slam.optimizer import Optimizer
 from segvlad_ros.types import Pose
 
 FRAME = 'map'
 MAX_WAITING = 1000
+LATE_S = 1.0  # odometry further behind the newest is of a clock that has jumped back
 
 
 class PoseGraph:
@@ -60,7 +61,7 @@ class PoseGraph:
         :return: True where the clock jumped back, or the odometry's frame changed, and a new graph was begun
         """
         newest = self._chain.newest_ns
-        anew = newest is not None and (newest - stamp_ns > MAX_EXTRAPOLATION_S * 1e9 or pose.frame != self._frame)
+        anew = newest is not None and (newest - stamp_ns > LATE_S * 1e9 or pose.frame != self._frame)
         if anew:
             self._begin()
         elif newest is not None and stamp_ns <= newest:
