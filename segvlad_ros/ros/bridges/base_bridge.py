@@ -8,11 +8,13 @@ from typing import Any
 
 from rclpy.qos import QoSProfile
 
+from segvlad_ros.msg import KeyframeId, PlaceMatchArray
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.types import SegvladError
 
 RETRY_S = 0.5
-MOST = 1000  # waiting at once; the oldest is given up for a newer one
+MOST = 1000  # waiting, or remembered, at once; the oldest is given up for a newer one
 
 
 class Bridge:
@@ -20,6 +22,7 @@ class Bridge:
 
     :ivar OUTPUT: the topic or service of the back-end
     :ivar given_up: how many inputs could not be handed over
+    :ivar sessions: tells whether the two ends of a match are on one clock
     """
 
     OUTPUT = ''
@@ -27,6 +30,7 @@ class Bridge:
     def __init__(self, node) -> None:
         self.node = node
         self.given_up = 0
+        self.sessions = SessionStarts()
         self._undo: list[Callable[[], Any]] = []
 
     def open(self) -> None:
@@ -67,6 +71,10 @@ class Bridge:
         subscription = qos.subscribe(self.node, kind, topic, take, profile, callback_group=self.node.sensor_group)
         self._undo.append(lambda: self.node.destroy_subscription(subscription))
 
+    def watch_sessions(self) -> None:
+        """Take note of the beginnings of sessions: not every answer becomes a closure."""
+        self.subscribe(PlaceMatchArray, 'matches', lambda answer: self.sessions.note(answer.query), qos.reliable())
+
     def publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
         """A publisher that lives while the bridge is open."""
         publisher = self.node.create_publisher(kind, topic, profile)
@@ -101,6 +109,50 @@ class Bridge:
         """Count an output."""
         self.node.status.problem = ''
         self.node.statistics.matched()
+
+
+class SessionStarts:
+    """When each session began. Not thread-safe.
+
+    Back-ends know keyframes by their stamps alone. Where each session's clock begins at 0 (a simulator's, a bag's), the
+    stamp of yesterday's keyframe is a moment of today, too: what is seen today cannot have a match of an earlier
+    session that is younger than today's beginning, unless on another clock.
+    """
+
+    def __init__(self) -> None:
+        self._first_ns: dict[tuple[int, str], int] = {}  # those seen last at the end
+
+    def __len__(self) -> int:
+        return len(self._first_ns)
+
+    def note(self, query: KeyframeId) -> int:
+        """Take note of a keyframe that was seen just now.
+
+        :return: the first stamp of its session that is known, nanoseconds
+        """
+        session, stamp_ns = (query.robot_id, query.session_id), from_time(query.stamp)
+        self._first_ns[session] = first_ns = min(self._first_ns.pop(session, stamp_ns), stamp_ns)
+        if len(self._first_ns) > MOST:
+            del self._first_ns[next(iter(self._first_ns))]
+        return first_ns
+
+    def check(self, query: KeyframeId, match: KeyframeId) -> None:
+        """Whether a back-end can tell the two ends of a match apart by their stamps.
+
+        Of another robot's sessions nobody here knows when they began, and they may run now: they are let through.
+
+        :raises SegvladError: the match is of a session on another clock
+        """
+        first_ns = self.note(query)
+        if match.robot_id != query.robot_id:
+            return
+        if match.session_id == query.session_id:
+            self.note(match)
+        elif from_time(match.stamp) >= first_ns:
+            raise SegvladError(
+                f'keyframe {match.index} of session {match.session_id!r}, the match of keyframe {query.index}, is not '
+                'handed on: the clock of that session was another one, by which the back-end would take it for a '
+                'keyframe of today; start without known_map, or with a clock that goes on from run to run')
 
 
 @dataclass

@@ -125,7 +125,9 @@ class Cslam(Bridge):
         self._images.publish(message.image)
 
     def _take_answer(self, answer: PlaceMatchArray) -> None:
+        self.sessions.note(answer.query)
         if answer.status == PlaceMatchArray.MATCHED and answer.matches:
+            self.sessions.check(answer.query, answer.matches[0].match)
             self._pending.add(answer)
 
     def _send(self, answer: PlaceMatchArray) -> str:

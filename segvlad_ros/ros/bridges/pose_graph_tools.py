@@ -81,7 +81,9 @@ class PoseGraphTools(Bridge):
         """See :class:`Bridge`."""
         self._publisher = self.publisher(self._types.graph, self.OUTPUT, qos.reliable(100))
         self.subscribe(LoopClosure, 'loop_closures', self._take, qos.reliable(), counted=True)
+        self.watch_sessions()
 
     def _take(self, closure: LoopClosure) -> None:
+        self.sessions.check(closure.query, closure.match)
         self._publisher.publish(to_pose_graph(closure, self._types))
         self.sent()

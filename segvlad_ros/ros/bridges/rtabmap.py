@@ -164,7 +164,8 @@ class Rtabmap(Bridge):
         self._get_map = self.client(self._types.get_map, 'get_map_data2')
         self.subscribe(self._types.info, 'info', self._take_info, qos.reliable(20))
         self.subscribe(Odometry, 'odom', self._take_odometry, qos.sensor(20))
-        self.subscribe(LoopClosure, 'loop_closures', self._pending.add, qos.reliable(), counted=True)
+        self.subscribe(LoopClosure, 'loop_closures', self._take_closure, qos.reliable(), counted=True)
+        self.watch_sessions()
         self.regularly(self._retry)
 
     def waiting(self) -> int:
@@ -183,6 +184,10 @@ class Rtabmap(Bridge):
 
     def _take_odometry(self, message: Odometry) -> None:
         self._nodes.add_odometry(from_time(message.header.stamp), from_odometry(message))
+
+    def _take_closure(self, closure: LoopClosure) -> None:
+        self.sessions.check(closure.query, closure.match)
+        self._pending.add(closure)
 
     def _send(self, closure: LoopClosure) -> str:
         query, match = (self._locate(end) for end in (closure.query, closure.match))

@@ -118,6 +118,8 @@ INPUTS = (
              HYDRA),
     Endpoint('loop_closures', 'segvlad_ros/LoopClosure', 'What is handed on.', BRIDGE, RELIABLE, 10,
              RTABMAP),
+    *(Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'When each session began: a match of one with another clock '
+               'is not handed on.', BRIDGE, RELIABLE, 10, when) for when in (HYDRA, RTABMAP)),
     Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10, CSLAM),
     Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10,
              INITIAL_POSE),
