@@ -18,7 +18,7 @@ from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
 from segvlad_ros.ros.output.diagnostics import pose_graph_status
-from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, unusable
+from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, of_another_body, unusable
 from segvlad_ros.ros.output.map_to_odom import MapToOdom
 from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
@@ -64,6 +64,7 @@ class PoseGraphNode(SegvladNode):
             closure_rotation_rad=parameters['closure.added_rad']))
         self._book, self._foreign = ClosureBook(), 0
         self._inbox.clear()
+        self._child = ''  # the frame whose poses the newest odometry tells
         self._published_ns, self._published_nodes = 0, 0
         if parameters['broadcast_map_to_odom']:
             self._map_to_odom = MapToOdom(self)
@@ -143,6 +144,7 @@ class PoseGraphNode(SegvladNode):
         except SegvladError as error:
             self.report(f'odometry not used: {error}')
             return
+        self._child = message.child_frame_id
         if self._graph.leaps > leaps:
             self.statistics.count(odometry_leaps=1)
             self.report('odometry leaps, as if its driver was started again: the path goes on from where it was, '
@@ -159,6 +161,11 @@ class PoseGraphNode(SegvladNode):
         reason = foreign(message, self.parameters['robot_id'])
         if reason:
             self._pass_over(message, reason)
+            return
+        reason = of_another_body(message.base_frame, self._child)
+        if reason:
+            self.report_change('loop_closures', f'loop closure not used: {reason}')
+            self._answer(unusable(message, reason))
             return
         try:
             relative = message.query_pose_in_match

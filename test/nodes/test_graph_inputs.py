@@ -1,0 +1,80 @@
+"""What pose_graph makes of closures and odometry that do not belong together; the node is in this process."""
+import os
+
+import numpy as np
+import pytest
+from nav_msgs.msg import Odometry
+
+from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback
+from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
+from segvlad_ros.types import Pose
+
+pytestmark = pytest.mark.slam
+if not os.environ.get('SEGVLAD_REQUIRE_SLAM'):
+    pytest.importorskip('gtsam')
+
+SECOND = 10**9
+HERE = np.array([0.0, 0.0, 0.0, 1.0])
+ACCEPTED, UNUSABLE = LoopClosureFeedback.ACCEPTED, LoopClosureFeedback.UNUSABLE
+DRIVE = tuple(k / 10 for k in range(401))
+
+
+def at(second):
+    """20 m along x and back, at 1 m/s, without turning."""
+    return second if second < 20 else 40 - second
+
+
+class Talk:
+    """Messages to a pose_graph, and what it answers."""
+
+    def __init__(self, node):
+        self.node, self.told = node, []
+        node._feedback.publish = self.told.append
+
+    def odometry(self, seconds, child='', offset_s=0.0):
+        for second in seconds:
+            message = Odometry(child_frame_id=child)
+            message.header.stamp, message.header.frame_id = to_time(self.ns(second + offset_s)), 'odom'
+            fill_pose(message.pose.pose, Pose(np.array([at(second), 0.0, 0.0]), HERE, 'odom'))
+            self.node._take(message)
+
+    def closure(self, match, query, base='base_link', sessions=('today', 'today')):
+        """A true one, and what it is answered."""
+        ends = [KeyframeId(session_id=session, index=round(10 * second) + 1, stamp=to_time(self.ns(second)))
+                for second, session in zip((match, query), sessions)]
+        seen = Pose(np.array([at(query) - at(match), 0.0, 0.0]), HERE, '', np.eye(6) * 1e-4)
+        self.node._take(LoopClosure(match=ends[0], query=ends[1], base_frame=base,
+                                    query_pose_in_match=to_pose_with_covariance(seen)))
+        self.work()
+        return self.told[-1].verdict, self.told[-1].reason
+
+    def work(self):
+        self.node._call_worker()
+        assert self.node.worker.flush(60)
+
+    @staticmethod
+    def ns(second):
+        return 100 * SECOND + round(second * SECOND)
+
+
+@pytest.fixture
+def talk(in_process):
+    from segvlad_ros.nodes.pose_graph import PoseGraphNode
+    return lambda **parameters: Talk(in_process(PoseGraphNode, **parameters))
+
+
+@pytest.mark.fault('odometry', 'odometry of another body than the loop closures (a tracking camera, an IMU)',
+                   'the closures are unusable; a line says which frames, and what to set')
+@pytest.mark.parametrize(('child', 'base', 'fits'), [
+    ('tracking_camera', 'base_link', False), ('robot1/base_link', 'robot2/base_link', False),
+    ('/base_link', 'base_link', True), ('', 'base_link', True), ('body', '', True), ('body', 'body', True),
+    ('base_footprint', 'base_link', True), ('robot1/base_footprint', 'robot1/base_link', True)])
+def test_closures_of_another_body_than_the_odometry_do_not_bend_its_path(talk, child, base, fits):
+    talk = talk()
+    talk.odometry(DRIVE, child)
+    verdict, reason = talk.closure(5.0, 35.0, base)
+    assert verdict == (ACCEPTED if fits else UNUSABLE), reason
+    assert fits == (not talk.node.status.problem)
+    if not fits:
+        assert repr(child) in reason and repr(base) in reason and 'set base_frame' in reason
+        assert talk.node.status.problem.endswith(reason)
