@@ -200,6 +200,11 @@ class PendingMessages:
             else:
                 self._give_up(waiting.item, f'{waiting.reason}, {self._hold_s:g} s long')
 
+    def give_up(self, reason: str) -> None:
+        """Wait no longer for anything."""
+        while self._waiting:
+            self._give_up(self._waiting.popleft().item, reason)
+
     def _sent(self, waiting: _Pending) -> bool:
         waiting.reason = self._send(waiting.item)
         return not waiting.reason

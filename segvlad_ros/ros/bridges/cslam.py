@@ -78,15 +78,21 @@ class CslamKeyframes:
     """Swarm-SLAM's ids by robot and stamp."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[int, int], int] = {}
+        self._ids: dict[int, dict[int, int]] = {}  # of each robot by stamp, both growing
 
     def add(self, robot_id: int, stamp_ns: int, keyframe_id: int) -> None:
-        """Take note of one keyframe."""
-        self._ids[robot_id, stamp_ns] = keyframe_id
+        """Take note of one keyframe; if the robot's Swarm-SLAM, or its clock, began anew, forget those before."""
+        known = self._ids.setdefault(robot_id, {})
+        if known.get(stamp_ns) == keyframe_id:
+            return
+        last_ns = next(reversed(known), -1)
+        if known and (stamp_ns <= last_ns or keyframe_id <= known[last_ns]):
+            known.clear()
+        known[stamp_ns] = keyframe_id
 
     def id_of(self, keyframe: KeyframeId) -> int | None:
         """Swarm-SLAM's id of one of our keyframes, None if it is unknown."""
-        return self._ids.get((keyframe.robot_id, from_time(keyframe.stamp)))
+        return self._ids.get(keyframe.robot_id, {}).get(from_time(keyframe.stamp))
 
 
 class Cslam(Bridge):

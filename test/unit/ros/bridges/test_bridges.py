@@ -16,7 +16,7 @@ from segvlad_ros.geometry import from_matrix, identity, to_matrix
 from segvlad_ros.msg import KeyframeId, LoopClosure, PlaceMatch, PlaceMatchArray
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
 from segvlad_ros.ros.bridges.initial_pose import UNKNOWN, Relocalisation, is_metric, to_initial_pose
-from segvlad_ros.ros.bridges.rtabmap import Located
+from segvlad_ros.ros.bridges.rtabmap_nodes import Located
 from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
 from segvlad_ros.types import Pose, SegvladError
 
@@ -208,7 +208,7 @@ def answer_of(world=None, *, query_robot=0, match_robot=0, probability=math.nan,
 
 def keyframes(*known):
     table = cslam.CslamKeyframes()
-    for robot_id, stamp_ns, number in known:
+    for robot_id, stamp_ns, number in sorted(known):
         table.add(robot_id, stamp_ns, number)
     return table.id_of
 

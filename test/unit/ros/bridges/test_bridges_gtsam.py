@@ -6,7 +6,7 @@ from test_bridges import ADD_LINK, GRAPH, closure_of, differentiated, matrix_of,
 
 from segvlad_ros.geometry import identity
 from segvlad_ros.ros.bridges import pose_graph_tools, rtabmap
-from segvlad_ros.ros.bridges.rtabmap import Located
+from segvlad_ros.ros.bridges.rtabmap_nodes import Located
 
 pytestmark = pytest.mark.slam
 gtsam = pytest.importorskip('gtsam', reason='the slam extra is not installed')

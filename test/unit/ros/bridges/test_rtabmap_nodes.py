@@ -5,7 +5,7 @@ from stand_in_node import SECOND, database, info
 from test_bridges import MATCH_NS, QUERY_NS
 
 from segvlad_ros.geometry import to_matrix
-from segvlad_ros.ros.bridges.rtabmap import RtabmapNodes
+from segvlad_ros.ros.bridges.rtabmap_nodes import RtabmapNodes
 from segvlad_ros.types import Pose
 
 IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
@@ -70,3 +70,42 @@ def test_odometry_that_leaps_moves_no_pose(nodes):
         nodes.add_odometry(tenths * SECOND // 10, Pose(np.array([x, 0.0, 0.0]), IDENTITY, 'odom'))
     assert 'without unbroken odometry' in nodes.locate(10 * SECOND + 300_000_000)
     assert nodes.locate(12 * SECOND - 300_000_000).node_id == 8
+
+
+def ids(nodes, *seconds):
+    """Of the nodes at these stamps; None where there is none."""
+    return [getattr(nodes.locate(at * SECOND), 'node_id', None) for at in seconds]
+
+
+# a clock, or RTAB-Map, that begins anew
+
+@pytest.mark.fault('clock', 'the clock begins anew under a bridge to RTAB-Map, which goes on with its map',
+                   'nodes of the time before are no longer taken for those of now')
+def test_nodes_of_the_time_before_a_clock_began_anew_are_forgotten(nodes):
+    for number in range(10):
+        nodes.add_info(info(1 + number, (100 + number) * SECOND))
+    assert nodes.add_info(info(11, 102 * SECOND))
+    assert not nodes.add_info(info(12, 103 * SECOND))
+    assert ids(nodes, 100, 101, 102, 103, 105) == [None, None, 11, 12, None]
+    nodes.add_map(database(*((1 + number, 100.0 + number, 0) for number in range(10)), (11, 102.0, 0)))
+    assert ids(nodes, 100, 101, 102, 103, 105) == [None, None, 11, 12, None]
+
+
+def test_nodes_of_an_rtabmap_that_began_anew_take_the_place_of_the_old_ones(nodes):
+    for number in range(10):
+        nodes.add_info(info(101 + number, (100 + number) * SECOND))
+    assert nodes.add_info(info(31, 200 * SECOND))  # with a database of 30 nodes
+    nodes.add_map(database((30, 50.0, 0), (31, 200.0, 0)))
+    assert ids(nodes, 50, 105, 200) == [30, None, 31]
+
+
+@pytest.mark.parametrize('database_first', [True, False])
+def test_nodes_of_a_database_with_another_clock_are_not_taken_for_those_of_now(nodes, database_first):
+    """A simulator that begins at 0 each run; a node older than the first of now may be of the same clock."""
+    earlier = database(*((1 + number, float(number), 0) for number in range(90)))
+    if database_first:
+        nodes.add_map(earlier)
+    nodes.add_info(info(91, 2 * SECOND))
+    nodes.add_info(info(92, 3 * SECOND))
+    nodes.add_map(earlier)
+    assert ids(nodes, 1, 2, 3, 50) == [2, 91, 92, None]
