@@ -5,12 +5,14 @@ robot was lost, and once when asked for, never as a stream. AMCL moves it on by 
 """
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from segvlad_ros.geometry import identity
 from segvlad_ros.msg import PlaceMatchArray
-from segvlad_ros.ros.bridges.base_bridge import Bridge
+from segvlad_ros.ros.bridges.base_bridge import MOST, Bridge
 from segvlad_ros.ros.bridges.relative_poses import compose, match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_pose, to_pose_with_covariance
@@ -57,24 +59,32 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
 class Relocalisation:
     """Knows when a pose is due: at the start, after the robot was lost, and when asked for.
 
-    :param lost_after: so many keyframes in a row without a match are a lost robot; 0: never
+    :param lost_after: so many keyframes of a camera in a row, without a match of any, are a lost robot; 0: never
     """
 
     def __init__(self, lost_after: int) -> None:
         self._lost_after = lost_after
-        self._unmatched = 0
-        self._session = ''
+        self._unmatched: Counter[str] = Counter()  # by camera
+        self._sessions: dict[str, None] = {}  # those seen last at the end
         self.due = True
 
     def take(self, answer: PlaceMatchArray) -> None:
-        """Look at an answer; a new session (a robot that was rebooted, a bag that began anew) is a new start."""
-        if answer.query.session_id != self._session:
-            self._session, self.due = answer.query.session_id, True
+        """Look at an answer; a session that is new (a robot that was rebooted, a bag that began anew) is a new start.
+
+        Several cameras may answer in turn, each in a session of its own. One that finds the place knows it for all.
+        """
+        session, camera = answer.query.session_id, answer.query.camera
+        if session not in self._sessions:
+            self.due = True
+        self._sessions.pop(session, None)
+        self._sessions[session] = None
+        if len(self._sessions) > MOST:
+            del self._sessions[next(iter(self._sessions))]
         if answer.status in LOST:
-            self._unmatched += 1
+            self._unmatched[camera] += 1
         elif answer.status == PlaceMatchArray.MATCHED:
-            self._unmatched = 0
-        if self._lost_after and self._unmatched >= self._lost_after:
+            self._unmatched.clear()
+        if self._lost_after and self._unmatched[camera] >= self._lost_after:
             self.due = True
 
 

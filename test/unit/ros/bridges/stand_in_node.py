@@ -54,6 +54,7 @@ class StandIn:
         self.statistics = Statistics(self.steady_s)
         self.status = SimpleNamespace(problem='', publish=lambda: None)
         self.inputs, self.outputs, self.clients, self.timers, self.problems = {}, {}, {}, [], []
+        self.listeners = 1  # on each output
 
     def report(self, problem):
         self.problems.append(problem)
@@ -67,7 +68,8 @@ class StandIn:
 
     def create_publisher(self, kind, topic, profile):
         messages = self.outputs.setdefault(topic, [])
-        return SimpleNamespace(publish=messages.append, topic_name=topic)
+        return SimpleNamespace(publish=messages.append, topic_name=topic,
+                               get_subscription_count=lambda: self.listeners)
 
     def create_client(self, kind, service, **options):
         return self.clients.setdefault(service, Client(service))
