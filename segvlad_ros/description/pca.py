@@ -5,13 +5,11 @@ import logging
 
 import numpy as np
 
-from segvlad_ros.description.projection import PcaProjection
+from segvlad_ros.description.projection import PcaProjection, rank_of
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
 
-# A direction with less than this share of the largest variance is rounding: float32 rows leave about 1e-14.
-_RANK_TOLERANCE = 1e-10
 # Numbers that are multiplied, or widened to float64, at a time.
 _CHUNK = 1 << 22
 # Rows held at least, as a multiple of the components, and the share of them that is kept when they are full. Measured
@@ -79,8 +77,7 @@ class PcaFit:
             raise SegvladError(f'{self.dimension} components need more than {self.dimension} segments, these images '
                                f'have {count}; give more images or a smaller dimension')
         squares = self._compress(self.dimension, np.float64)
-        rank = int((squares > _RANK_TOLERANCE * squares[0]).sum()) if squares[0] > 0 else 0
-        if rank < self.dimension:
+        if (rank := rank_of(squares)) < self.dimension:
             raise SegvladError(f'the {count} segments span only {rank} dimensions, {self.dimension} are asked for; '
                                'give more (different) images, a lower order or a smaller dimension')
         components = self._table[:self._axes] / np.sqrt(squares)[:, None].astype(np.float32)

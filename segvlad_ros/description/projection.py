@@ -18,6 +18,8 @@ from segvlad_ros.types import SegvladError
 
 # Largest array that a projection file may unpack to: 49152 x 1024 float32 has 201 MB.
 MAX_BYTES = 1 << 30
+# A direction with less than this share of the largest variance is rounding: float32 rows leave about 1e-14.
+_RANK_TOLERANCE = 1e-10
 _SCIKIT_LEARN = frozenset({'sklearn.decomposition._pca.PCA', 'sklearn.decomposition.pca.PCA'})
 
 
@@ -160,6 +162,11 @@ class PcaProjection:
             np.savez_compressed(file, mean=self.mean, components=self.components.astype(dtype), scale=self.scale)
 
 
+def rank_of(variances: np.ndarray) -> int:
+    """How many of the (d,) variances of a PCA are of a direction, and no rounding."""
+    return int((variances > _RANK_TOLERANCE * variances.max(initial=0)).sum())
+
+
 def load_projection(path: str | Path) -> PcaProjection:
     """Read what :meth:`PcaProjection.save` wrote, or (``.pkl``) the reference's pickled PCA of scikit-learn.
 
@@ -188,7 +195,7 @@ def _from_scikit_learn(path: str | Path) -> PcaProjection:
     if not {'mean_', 'components_', 'explained_variance_'} <= values.keys():
         raise SegvladError('it holds no fitted PCA of scikit-learn')
     variance = np.asarray(values['explained_variance_'], np.float64)
-    if not (variance > 0).all():
+    if rank_of(variance) < variance.size:
         raise SegvladError('its PCA was fitted on rows of too low a rank; fit it on more images')
     scale = 1 / np.sqrt(variance) if values.get('whiten') else np.ones_like(variance)
     return PcaProjection(values['mean_'], values['components_'], scale)

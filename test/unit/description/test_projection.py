@@ -94,20 +94,38 @@ class PCA:
     __module__ = 'sklearn.decomposition._pca'
 
 
+@pytest.fixture
+def pickled(pca, tmp_path, monkeypatch):
+    """A function that writes a fitted PCA of scikit-learn, which then is not there any more."""
+    def write(variance, protocol=4, whiten=True):
+        with monkeypatch.context() as patched:
+            for name in ('sklearn', 'sklearn.decomposition', 'sklearn.decomposition._pca'):
+                patched.setitem(sys.modules, name, types.SimpleNamespace(PCA=PCA))
+            fitted = PCA()
+            vars(fitted).update(mean_=pca.mean, components_=np.asfortranarray(pca.components), whiten=whiten,
+                                n_components=5, explained_variance_=variance, noise_variance_=np.float64(0.1),
+                                _sklearn_version='1.3.2')
+            (tmp_path / 'p.pkl').write_bytes(pickle.dumps(fitted, protocol))
+        return tmp_path / 'p.pkl'
+    return write
+
+
 @pytest.mark.parametrize('protocol', [2, 3, 4, 5])
 @pytest.mark.parametrize('whiten', [True, False])
-def test_pca_pickle_of_the_reference_is_read_without_scikit_learn(pca, tmp_path, monkeypatch, protocol, whiten):
-    for name in ('sklearn', 'sklearn.decomposition', 'sklearn.decomposition._pca'):
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(PCA=PCA))
-    fitted = PCA()
-    vars(fitted).update(mean_=pca.mean, components_=np.asfortranarray(pca.components), whiten=whiten, n_components=5,
-                        explained_variance_=pca.scale ** -2, noise_variance_=np.float64(0.1), _sklearn_version='1.3.2')
-    path = tmp_path / 'p.pkl'
-    path.write_bytes(pickle.dumps(fitted, protocol))
-    monkeypatch.undo()
-    loaded = load_projection(path)
+def test_pca_pickle_of_the_reference_is_read_without_scikit_learn(pca, pickled, protocol, whiten):
+    loaded = load_projection(pickled(pca.scale ** -2, protocol, whiten))
     np.testing.assert_array_equal(loaded.components, pca.components)
     np.testing.assert_allclose(loaded.scale, pca.scale if whiten else np.ones(5), rtol=1e-6)
+
+
+@pytest.mark.parametrize('least', [0.0, 1e-15, 1e-11, float('nan')])
+@pytest.mark.fault('tool', 'a pickled PCA of scikit-learn that was fitted on rows of too low a rank',
+                   'refused: its last variances are rounding, not always exactly 0, and dividing by their roots made '
+                   'noise of each descriptor')
+def test_pca_pickle_of_too_low_a_rank_is_refused(pickled, least):
+    variance = np.array([0.04, 0.03, 0.02, 0.01, least * 0.04])
+    with pytest.raises(SegvladError, match=r'p\.pkl: its PCA.*too low a rank; fit it on more images'):
+        load_projection(pickled(variance))
 
 
 @pytest.mark.parametrize('content', [b'', b'junk', pickle.dumps({'mean_': 1}), pickle.dumps(print)],
