@@ -9,7 +9,8 @@ NODES = (
     LaunchedNode('localizer', (*BASIC, *KNOWN_MAP), fixed={'source': 'descriptors', 'follow': True}, remappings=(
         ('keyframes', 'map_builder/keyframes'), ('get_keyframe', 'map_builder/get_keyframe'),
         ('removed_keyframes', 'map_builder/removed_keyframes'), FEEDBACK, PATH)),
-    LaunchedNode('pose_graph', POSE_GRAPH, remappings=(('loop_closures', 'localizer/loop_closures'),)),
+    LaunchedNode('pose_graph', POSE_GRAPH, remappings=(
+        ('loop_closures', 'localizer/loop_closures'), ('matches', 'localizer/matches'))),
 )
 
 

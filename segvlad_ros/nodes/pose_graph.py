@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry, Path
 from visualization_msgs.msg import MarkerArray
 
-from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, SegVladStatus
+from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.node.base_node import SegvladNode
@@ -18,7 +18,7 @@ from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
 from segvlad_ros.ros.output.diagnostics import pose_graph_status
-from segvlad_ros.ros.output.graph_messages import ClosureBook, foreign, of_another_body, unusable
+from segvlad_ros.ros.output.graph_messages import ClosureBook, GraphSessions, of_another_body, unusable
 from segvlad_ros.ros.output.map_to_odom import MapToOdom
 from segvlad_ros.ros.output.marker_topic import show_soon
 from segvlad_ros.ros.output.markers import graph_markers
@@ -45,7 +45,7 @@ class PoseGraphNode(SegvladNode):
         self._graph: PoseGraph | None = None
         self._book = ClosureBook()
         self._foreign = 0  # closures of other sessions or robots
-        self._inbox: deque[Odometry | LoopClosure] = deque()
+        self._inbox: deque[Odometry | KeyframeId | LoopClosure] = deque()
         self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
         self._feedback = self.create_lifecycle_publisher(
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
@@ -62,7 +62,7 @@ class PoseGraphNode(SegvladNode):
             drift_rad_per_rad=parameters['drift_rad_per_rad'],
             closure_translation_m=parameters['closure.added_m'],
             closure_rotation_rad=parameters['closure.added_rad']))
-        self._book, self._foreign = ClosureBook(), 0
+        self._book, self._foreign, self._sessions = ClosureBook(), 0, GraphSessions(parameters['robot_id'])
         self._inbox.clear()
         self._child = ''  # the frame whose poses the newest odometry tells
         self._published_ns, self._published_nodes = 0, 0
@@ -79,6 +79,7 @@ class PoseGraphNode(SegvladNode):
     def activate(self) -> None:
         """See :class:`SegvladNode`."""
         self.listen(Odometry, 'odom', self._take, qos.sensor(ODOMETRY_DEPTH))
+        self.listen(PlaceMatchArray, 'matches', self._take_answer, qos.reliable(CLOSURES_DEPTH))
         self.listen(LoopClosure, 'loop_closures', self._take, qos.reliable(CLOSURES_DEPTH))
         self.at_deactivation(self.destroy_timer, self.create_timer(
             PERIOD_S, self._call_worker, callback_group=self.sensor_group, clock=self.steady_clock))
@@ -101,7 +102,10 @@ class PoseGraphNode(SegvladNode):
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED),
             foreign=self._foreign)]
 
-    def _take(self, message: Odometry | LoopClosure) -> None:
+    def _take_answer(self, message: PlaceMatchArray) -> None:
+        self._take(message.query)
+
+    def _take(self, message: Odometry | KeyframeId | LoopClosure) -> None:
         if isinstance(message, Odometry):
             self._odometry_ns = from_time(message.header.stamp)
         if not self.paused:
@@ -122,6 +126,8 @@ class PoseGraphNode(SegvladNode):
             message = self._inbox.popleft()
             if isinstance(message, LoopClosure):
                 self._add_closure(message)
+            elif isinstance(message, KeyframeId):
+                self._sessions.saw(message)
             else:
                 self._add_odometry(message)
         news = []
@@ -136,7 +142,7 @@ class PoseGraphNode(SegvladNode):
         self._publish(bool(news))
 
     def _add_odometry(self, message: Odometry) -> None:
-        stamp_ns, leaps = from_time(message.header.stamp), self._graph.leaps
+        stamp_ns, before_ns, leaps = from_time(message.header.stamp), self._graph.newest_ns, self._graph.leaps
         try:
             if stamp_ns == 0:
                 raise SegvladError('its stamp is zero')
@@ -150,6 +156,8 @@ class PoseGraphNode(SegvladNode):
             self.report('odometry leaps, as if its driver was started again: the path goes on from where it was, '
                         'until a loop closure tells where that is')
         if anew:
+            if stamp_ns < before_ns:
+                self._sessions.end(stamp_ns)
             reason = 'the clock of the odometry jumped back, or its frame changed: a new graph was begun'
             self.statistics.count(clock_jumps=1)
             self.report(reason)
@@ -158,7 +166,7 @@ class PoseGraphNode(SegvladNode):
             self._book, self._published_ns, self._published_nodes = ClosureBook(), 0, 0
 
     def _add_closure(self, message: LoopClosure) -> None:
-        reason = foreign(message, self.parameters['robot_id'])
+        reason = self._sessions.foreign(message)
         if reason:
             self._pass_over(message, reason)
             return

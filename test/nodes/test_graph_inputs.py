@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nav_msgs.msg import Odometry
 
-from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback
+from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray
 from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
 from segvlad_ros.types import Pose
 
@@ -31,12 +31,16 @@ class Talk:
         self.node, self.told = node, []
         node._feedback.publish = self.told.append
 
-    def odometry(self, seconds, child='', offset_s=0.0):
+    def odometry(self, seconds, child='', frame='odom'):
         for second in seconds:
             message = Odometry(child_frame_id=child)
-            message.header.stamp, message.header.frame_id = to_time(self.ns(second + offset_s)), 'odom'
-            fill_pose(message.pose.pose, Pose(np.array([at(second), 0.0, 0.0]), HERE, 'odom'))
+            message.header.stamp, message.header.frame_id = to_time(self.ns(second)), frame
+            fill_pose(message.pose.pose, Pose(np.array([at(second), 0.0, 0.0]), HERE, frame))
             self.node._take(message)
+
+    def keyframe(self, second, session):
+        """The localizer answers a keyframe."""
+        self.node._take_answer(PlaceMatchArray(query=KeyframeId(session_id=session, stamp=to_time(self.ns(second)))))
 
     def closure(self, match, query, base='base_link', sessions=('today', 'today')):
         """A true one, and what it is answered."""
@@ -78,3 +82,50 @@ def test_closures_of_another_body_than_the_odometry_do_not_bend_its_path(talk, c
     if not fits:
         assert repr(child) in reason and repr(base) in reason and 'set base_frame' in reason
         assert talk.node.status.problem.endswith(reason)
+
+
+def test_a_map_builder_that_is_started_again_does_not_lose_the_first_part_of_the_drive(talk):
+    """Its session is another one then; odometry and graph go on. A session of another day is none of the graph's."""
+    talk = talk()
+    talk.odometry(DRIVE)
+    talk.keyframe(5.0, 'before')
+    talk.keyframe(35.0, 'after')
+    assert talk.closure(5.0, 35.0, sessions=('before', 'after'))[0] == ACCEPTED
+    verdict, reason = talk.closure(6.0, 34.0, sessions=('yesterday', 'after'))
+    assert (verdict, "'yesterday'" in reason) == (UNUSABLE, True)
+
+
+@pytest.mark.fault('clock', 'the clock jumps back under a pose graph while the localizer is behind',
+                   'closures of the session that has ended are unusable; none is judged by the new odometry')
+def test_closures_of_a_session_that_has_ended_are_not_judged_by_the_odometry_of_the_next(talk):
+    talk = talk()
+    talk.odometry(DRIVE)
+    talk.keyframe(39.0, 'first')
+    talk.work()
+    talk.odometry(DRIVE)
+    talk.keyframe(39.5, 'first')  # the localizer is behind
+    talk.keyframe(0.5, 'second')
+    verdict, reason = talk.closure(5.0, 35.0, sessions=('first', 'first'))
+    assert (verdict, "'first'" in reason) == (UNUSABLE, True)
+    assert talk.closure(5.0, 35.0, sessions=('first', 'second'))[0] == UNUSABLE
+    assert talk.closure(5.0, 35.0, sessions=('second', 'second'))[0] == ACCEPTED
+
+
+def test_keyframes_that_outrun_the_odometry_of_a_new_clock_are_of_the_new_session(talk):
+    talk = talk()
+    talk.odometry(DRIVE)
+    talk.keyframe(39.0, 'first')
+    talk.keyframe(0.6, 'second')
+    talk.work()
+    talk.odometry(DRIVE)
+    assert talk.closure(5.0, 35.0, sessions=('second', 'second'))[0] == ACCEPTED
+    assert talk.closure(6.0, 34.0, sessions=('first', 'first'))[0] == UNUSABLE
+
+
+def test_odometry_whose_frame_changes_ends_no_session(talk):
+    talk = talk()
+    talk.odometry(DRIVE[:200])
+    talk.keyframe(10.0, 'today')
+    talk.odometry([*DRIVE[200:], *(k / 10 for k in range(401, 600))], frame='odom2')
+    verdict, reason = talk.closure(25.0, 39.0)
+    assert verdict == ACCEPTED, reason

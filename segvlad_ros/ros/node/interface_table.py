@@ -120,6 +120,8 @@ INPUTS = (
              RTABMAP),
     *(Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'When each session began: a match of one with another clock '
                'is not handed on.', BRIDGE, RELIABLE, 10, when) for when in (HYDRA, RTABMAP)),
+    Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'Which sessions the odometry belongs to; without it, those '
+             'whose keyframes were queries of closures.', POSE_GRAPH, RELIABLE, 100),
     Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10, CSLAM),
     Endpoint('matches', 'segvlad_ros/PlaceMatchArray', 'What is handed on.', BRIDGE, RELIABLE, 10,
              INITIAL_POSE),

@@ -6,12 +6,14 @@ from itertools import islice
 import numpy as np
 
 from segvlad_ros.geometry import interpolated
-from segvlad_ros.msg import LoopClosure, LoopClosureFeedback
+from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback
 from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.slam.consensus import Judgement, Verdict
 
 LINES = 500
 """Newest closures of a verdict that are shown."""
+AHEAD_NS = 10**9
+"""Keyframes may be ahead of odometry by this much."""
 BASES = 'base_link', 'base_footprint'
 VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION,
             Verdict.UNUSABLE: LoopClosureFeedback.UNUSABLE}
@@ -57,15 +59,41 @@ class ClosureBook:
                             max_extrapolation=np.iinfo(np.int64).max)[1]
 
 
-def foreign(message: LoopClosure, robot_id: int) -> str:
-    """Why a closure is none of this robot's running session; '' if it is."""
-    ends = message.match, message.query
-    others = sorted({end.robot_id for end in ends} - {robot_id})
-    if others:
-        return f'it is of robot {others[0]}, and the odometry here is of robot {robot_id}'
-    if ends[0].session_id != ends[1].session_id:
-        return f'the match is of session {ends[0].session_id!r}, of which there is no odometry here'
-    return ''
+class GraphSessions:
+    """The sessions whose keyframes a robot made while a graph grew: those that the graph has odometry of.
+
+    A map_builder that is started again begins another session on the same graph. Where the clock jumps back, sessions
+    end with the graph; the localizer may be behind, and tell of their keyframes for a while.
+    """
+
+    def __init__(self, robot_id: int) -> None:
+        self._robot_id = robot_id
+        self._newest_ns: dict[str, int] = {}  # stamp by session
+        self._ended: set[str] = set()
+
+    def saw(self, keyframe: KeyframeId) -> None:
+        """Take note of a keyframe that was made just now."""
+        session = keyframe.session_id
+        if keyframe.robot_id == self._robot_id and session not in self._ended:
+            self._newest_ns[session] = max(from_time(keyframe.stamp), self._newest_ns.get(session, 0))
+
+    def end(self, stamp_ns: int) -> None:
+        """The clock has jumped back to a stamp; a session that is not older was made by the new clock already."""
+        self._ended.update(session for session, newest_ns in self._newest_ns.items() if newest_ns > stamp_ns + AHEAD_NS)
+        self._newest_ns.clear()
+
+    def foreign(self, closure: LoopClosure) -> str:
+        """Why a closure is none of this graph's; '' if it is."""
+        match, query = closure.match, closure.query
+        others = sorted({match.robot_id, query.robot_id} - {self._robot_id})
+        if others:
+            return f'it is of robot {others[0]}, and the odometry here is of robot {self._robot_id}'
+        if query.session_id in self._ended:
+            return f'it is of session {query.session_id!r}, which ended when the clock jumped back'
+        self.saw(query)
+        if match.session_id not in self._newest_ns:
+            return f'the match is of session {match.session_id!r}, of which there is no odometry here'
+        return ''
 
 
 def of_another_body(base_frame: str, child: str) -> str:

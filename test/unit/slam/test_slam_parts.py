@@ -25,7 +25,8 @@ def test_slam_launch_closes_the_circle():
         'keyframes': 'map_builder/keyframes', 'get_keyframe': 'map_builder/get_keyframe',
         'removed_keyframes': 'map_builder/removed_keyframes',
         'loop_closure_feedback': 'pose_graph/loop_closure_feedback', 'optimized_path': 'pose_graph/path'}
-    assert connected['pose_graph'] == {'odom': '/wheel/odom', 'loop_closures': 'localizer/loop_closures'}
+    assert connected['pose_graph'] == {
+        'odom': '/wheel/odom', 'loop_closures': 'localizer/loop_closures', 'matches': 'localizer/matches'}
     localizer = next(node for node in nodes if node.executable == 'localizer')
     assert parameters_of(localizer, values)['source'] == 'descriptors'
 
