@@ -142,7 +142,13 @@ def _fit(sets: Sequence[Samples], preset: Preset) -> Calibration:
 
 
 def _regress(rows: np.ndarray, labels: np.ndarray, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the columns, of which the last is the intercept's, and their covariance."""
+    """Weights of the columns, of which the last is the intercept's, and their covariance.
+
+    Where all labels are of one kind nothing would hold the intercept back: the weights stay 0, and it says the share of
+    the true ones by the rule of succession. That is as unsure as so few ask for; the covariance, which makes unsure
+    what is unlike the rows, is the least that such rows allow (p (1 - p) <= 1/4 of each; D. Boehning, Annals of the
+    Institute of Statistical Mathematics 1992).
+    """
     from scipy.optimize import minimize
 
     signs = np.where(labels, 1.0, -1.0)
@@ -154,9 +160,14 @@ def _regress(rows: np.ndarray, labels: np.ndarray, importance: np.ndarray) -> tu
         value = (importance * np.logaddexp(0.0, -margins)).sum() + 0.5 * (penalty * weights ** 2).sum()
         return float(value), rows.T @ slope + penalty * weights
 
-    weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, method='L-BFGS-B',
-                       options={'maxiter': 1000, 'ftol': 1e-12, 'gtol': 1e-8}).x
-    certainty = importance * 0.25 / np.cosh(0.5 * rows @ weights) ** 2
+    if labels.any() and not labels.all():
+        weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, method='L-BFGS-B',
+                           options={'maxiter': 1000, 'ftol': 1e-12, 'gtol': 1e-8}).x
+        certainty = importance * 0.25 / np.cosh(0.5 * rows @ weights) ** 2
+    else:
+        weights = np.zeros(rows.shape[1])
+        weights[-1] = np.log((labels.sum() + 1) / ((~labels).sum() + 1))
+        certainty = importance * 0.25
     return weights, np.linalg.inv((rows * certainty[:, None]).T @ rows + np.diag(penalty + 1e-6))
 
 

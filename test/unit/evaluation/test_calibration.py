@@ -104,6 +104,24 @@ def test_a_camera_unlike_all_it_has_seen_makes_it_unsure(preset):
     assert 0.5 < unsure < 0.8
 
 
+@pytest.mark.parametrize('kind', [False, True])
+@pytest.mark.parametrize('count', [40, 200, 1000])
+def test_unproven_ones_of_one_kind_have_their_share(preset, kind, count):
+    """Nothing holds the intercept of a regression on such labels back, and its variance made an even chance of it."""
+    samples, _ = made(count + 100, 0.0)
+    samples.labels[:] = kind
+    samples.vectors[count:, 0], samples.labels[count:] = 1.0, not kind
+    calibration = fit_calibration([samples], preset)
+    share = (count * kind + 1) / (count + 2)  # rule of succession
+    expected = np.full(count + 100, (100 * (not kind) + 1) / 102)
+    expected[:count] = share
+    assert np.abs(calibration.probabilities(samples.vectors) - expected).max() < 0.05
+    strange = np.zeros((1, COUNT))
+    strange[:, 2:] = 60.0
+    assert abs(calibration.probabilities(strange)[0] - share) > 0.1  # a camera unlike all it has seen
+    assert trust(*cross_validated([samples], preset))['ece'] < 0.05
+
+
 def test_every_set_counts_alike_however_many_queries_it_has(preset):
     many, _ = made(3000, 0.0, -3.0, seed=5)
     few, _ = made(150, 0.0, 3.0, seed=6, name='few')
