@@ -1,7 +1,8 @@
 """A first pose for Nav2's AMCL, RTAB-Map or slam_toolbox: PlaceMatchArray to PoseWithCovarianceStamped on /initialpose.
 
 They accept it blindly, and AMCL throws its particles away for it: so it goes out once at the start, once after the
-robot was lost, and once when asked for, never as a stream. AMCL moves it on by odometry from the image's stamp to now.
+robot was lost, once for who comes to listen, and once when asked for, never as a stream. AMCL moves it on by odometry
+from the image's stamp to now.
 """
 from __future__ import annotations
 
@@ -57,8 +58,9 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
 
 
 class Relocalisation:
-    """Knows when a pose is due: at the start, after the robot was lost, and when asked for.
+    """Knows when a pose is due by the answers: at the start, and after the robot was lost.
 
+    :ivar due: also set when somebody asks for a pose, or comes to listen
     :param lost_after: so many keyframes of a camera in a row, without a match of any, are a lost robot; 0: never
     """
 
@@ -97,25 +99,35 @@ class InitialPose(Bridge):
         super().__init__(node)
         self._relocalisation = Relocalisation(node.parameters['initial_pose.lost_after_keyframes'])
         self._publisher = None
+        self._listeners = 0
 
     def open(self) -> None:
         """See :class:`Bridge`."""
         self._publisher = self.publisher(PoseWithCovarianceStamped, self.OUTPUT, qos.reliable())
         self.subscribe(PlaceMatchArray, 'matches', self._take, qos.reliable(), counted=True)
+        self._listeners = 0
+        self.regularly(self._look_who_listens)
 
     def trigger(self) -> str:
         """See :class:`Bridge`."""
         self._relocalisation.due = True
         return 'the next metric match becomes the initial pose'
 
+    def _look_who_listens(self) -> None:
+        """Who comes is told the pose, too: whether it is a localiser, or a recorder, cannot be seen."""
+        before, self._listeners = self._listeners, self._publisher.get_subscription_count()
+        if self._listeners > before:
+            self._relocalisation.due = True
+
     def _take(self, answer: PlaceMatchArray) -> None:
+        self._look_who_listens()
         self._relocalisation.take(answer)
         if not self._relocalisation.due or not is_metric(answer):
             return
         parameters = self.node.parameters
         message = to_initial_pose(answer, *(parameters[f'initial_pose.{name}'] for name in (
             'frame', 'map_position_std_m', 'map_angle_std_rad')))
-        if not self._publisher.get_subscription_count():
+        if not self._listeners:
             self.node.report(f'nobody listens on {self._publisher.topic_name}: the initial pose waits')
             return
         self._publisher.publish(message)

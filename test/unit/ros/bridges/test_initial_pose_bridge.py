@@ -1,10 +1,11 @@
 """When an initial pose goes out, and to whom: AMCL throws its particles away for each."""
 import pytest
+from stand_in_node import StandIn
 from test_bridges import answer_of
 
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges.base_bridge import MOST
-from segvlad_ros.ros.bridges.initial_pose import Relocalisation
+from segvlad_ros.ros.bridges.initial_pose import InitialPose, Relocalisation
 
 MATCHED, MISSED = PlaceMatchArray.MATCHED, PlaceMatchArray.NO_MATCH_LOW_SCORE
 
@@ -53,3 +54,44 @@ def test_each_camera_counts_its_own_misses():
     dues(relocalisation, answer())
     both = [answer(camera=camera, status=MISSED) for camera in ('front', 'rear')]
     assert dues(relocalisation, *both * 3) == [False] * 4 + [True] * 2
+
+
+# who listens
+
+@pytest.fixture
+def initial_pose_bridge(clock):
+    node = StandIn(clock)
+    bridge = InitialPose(node)
+    bridge.open()
+    return node, bridge
+
+
+@pytest.mark.fault('topic', 'a recorder listens on `initialpose` before AMCL does', 'who comes later gets a pose')
+def test_a_pose_is_due_for_who_comes_later(initial_pose_bridge, two_poses):
+    node, _ = initial_pose_bridge
+    poses = node.outputs['initialpose']
+
+    def drive():
+        for _ in range(3):
+            node.inputs['matches'](answer(world=two_poses))
+        return len(poses)
+    assert drive() == 1  # ros2 bag record -a
+    node.listeners = 2  # AMCL
+    assert drive() == 2
+    node.listeners = 1  # AMCL ends ...
+    node.timers[0]()
+    node.listeners = 2  # ... and is started again, while the robot stands: no answer came in between
+    assert drive() == 3
+    node.listeners = 1
+    assert drive() == 3
+
+
+def test_a_pose_that_nobody_listens_to_waits(initial_pose_bridge, two_poses):
+    node, _ = initial_pose_bridge
+    node.listeners = 0
+    node.inputs['matches'](answer(world=two_poses))
+    assert not node.outputs['initialpose']
+    assert 'nobody listens' in node.problems[-1]
+    node.listeners = 1
+    node.inputs['matches'](answer(world=two_poses))
+    assert len(node.outputs['initialpose']) == 1
