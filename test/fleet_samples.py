@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from map_samples import make_keyframe
 
@@ -33,10 +34,10 @@ def keys_of(place_map: PlaceMap) -> set[KeyframeKey]:
     return {identity.key for identity in place_map.ids()}
 
 
-def segment_keys(place_map: PlaceMap) -> list[str]:
+def segment_keys(place_map: PlaceMap, site: str = 'default') -> list[str]:
     """The primary keys that a map's segments must have, sorted."""
-    return sorted(f'{k.id.robot_id}/{k.id.session_id}/{k.id.index}/{number}' for k in place_map.keyframes()
-                  for number in range(len(k.description)))
+    keys = ((keyframe.id, number) for keyframe in place_map.keyframes() for number in range(len(keyframe.description)))
+    return sorted(f'{quote(site)}/{key.robot_id}/{key.session_id}/{key.index}/{number}' for key, number in keys)
 
 
 def stored_keys(uri: str, digest: str) -> list[str]:
@@ -44,7 +45,7 @@ def stored_keys(uri: str, digest: str) -> list[str]:
     from pymilvus import MilvusClient
 
     client = MilvusClient(uri, dedicated=True)
-    name = f'segvlad_{digest}'
+    name = f'segvlad_places_{digest}'
     client.load_collection(name)
     pages, found = client.query_iterator(name, batch_size=1000, output_fields=['id']), []
     while page := pages.next():

@@ -70,8 +70,8 @@ class DatabaseAddress:
 class MilvusPlaces:
     """A site's keyframes in the collection of one fingerprint. A context manager that closes the connection.
 
-    Primary key is the text ``robot/session/keyframe/segment``, so a segment that is sent again replaces itself; site is
-    the partition key. What is known of a keyframe beside its segments is with segment 0.
+    Primary key is the text ``site/robot/session/keyframe/segment``, so a segment that is sent again replaces itself;
+    site is the partition key, too. What is known of a keyframe beside its segments is with segment 0.
 
     :param digest: of the fingerprint of all that is stored and asked
     :param dimension: d of the descriptors
@@ -82,7 +82,7 @@ class MilvusPlaces:
         if not digest.isalnum():
             raise SegvladError('the map cannot be shared: its fingerprint has no digest to tell which pipeline made it')
         self._address = address
-        self.collection = f'segvlad_{digest}'
+        self.collection = f'segvlad_places_{digest}'
         pymilvus = import_extra('pymilvus')
         logging.getLogger('pymilvus').setLevel(logging.CRITICAL)  # it logs what it raises, with tracebacks
         with self._reporting():
@@ -111,7 +111,7 @@ class MilvusPlaces:
             raise SegvladError(f'session {identity.session_id[:40]!r}... has a name of more than {MAX_TEXT} letters')
         common = {'site': self._address.site, 'robot': identity.robot_id, 'session': identity.session_id,
                   'keyframe': identity.index}
-        rows = [{**common, 'id': _segment_key(identity.key, number), 'segment': number,
+        rows = [{**common, 'id': self._segment_key(identity.key, number), 'segment': number,
                  'facts': _pack_facts(keyframe) if number == 0 else {}, 'vector': row}
                 for number, row in enumerate(keyframe.description.descriptors)]
         if rows:
@@ -171,7 +171,7 @@ class MilvusPlaces:
 
     def facts(self, keyframes: Iterable[KeyframeKey]) -> dict[KeyframeKey, KeyframeFacts]:
         """See :class:`~segvlad_ros.fleet.place_database.PlaceDatabase`."""
-        keys = [_segment_key(key, 0) for key in keyframes]
+        keys = [self._segment_key(key, 0) for key in keyframes]
         if not keys:
             return {}
         with self._reporting():
@@ -189,6 +189,11 @@ class MilvusPlaces:
                 if not self._client.has_collection(self.collection, timeout=TIMEOUT_S):
                     raise
         self._client.load_collection(self.collection, timeout=TIMEOUT_S)
+
+    def _segment_key(self, key: KeyframeKey, segment: int) -> str:
+        """Names are percent-encoded: pymilvus pages by primary keys that it does not quote."""
+        site, session = (quote(name, safe='') for name in (self._address.site, key.session_id))
+        return f'{site}/{key.robot_id}/{session}/{key.index}/{segment}'
 
     def _of_site(self) -> str:
         return f'site == {_text(self._address.site)}'
@@ -219,7 +224,7 @@ class MilvusPlaces:
 def _schema(pymilvus: Any, dimension: int) -> Any:
     kind = pymilvus.DataType
     schema = pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field('id', kind.VARCHAR, is_primary=True, max_length=12 * MAX_TEXT + 64)
+    schema.add_field('id', kind.VARCHAR, is_primary=True, max_length=2 * 12 * MAX_TEXT + 64)
     schema.add_field('site', kind.VARCHAR, max_length=4 * MAX_TEXT, is_partition_key=True)  # bytes, of UTF-8
     schema.add_field('robot', kind.INT64)
     schema.add_field('session', kind.VARCHAR, max_length=4 * MAX_TEXT)
@@ -230,13 +235,8 @@ def _schema(pymilvus: Any, dimension: int) -> Any:
     return schema
 
 
-def _segment_key(key: KeyframeKey, segment: int) -> str:
-    """The session is percent-encoded: pymilvus pages by primary keys that it does not quote."""
-    return f'{key.robot_id}/{quote(key.session_id, safe="")}/{key.index}/{segment}'
-
-
 def _keyframe_of(segment_key: str) -> KeyframeKey:
-    robot, session, keyframe, _segment = segment_key.split('/')
+    _site, robot, session, keyframe, _segment = segment_key.split('/')
     return KeyframeKey(int(robot), unquote(session), int(keyframe))
 
 

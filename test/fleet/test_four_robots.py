@@ -99,7 +99,7 @@ def test_each_finds_the_places_of_the_others(server, maps):
     assert [known.count for known in maps.values()] == [len(pictures(number)) for number in ROBOTS]
     assert len(maps[KILLED].sessions()) == 2
     held = stored_keys(server.uri, maps[1].fingerprint['digest'])
-    expected = {key for known in maps.values() for key in segment_keys(known)}
+    expected = {key for known in maps.values() for key in segment_keys(known, SITE)}
     assert len(held) == len(expected) > 5000
     assert set(held) == expected
 

@@ -142,6 +142,20 @@ def test_sites_and_fingerprints_do_not_mix(connect, office):
     assert one.count(sessions_of(office)) == 5
 
 
+def test_one_map_at_several_sites(connect, office):
+    """The second site took the rows from the first."""
+    places = [connect(site=site) for site in ('one', 'two/1', 'zwei ü')]
+    for number, each in enumerate(places):
+        assert len([*Outbox(office, str(number)).sync(each)]) == 5
+    rows = office.keyframe(1).description.descriptors
+    for each in places:
+        assert each.keyframes(sessions_of(office)) == keys_of(office)
+        assert set(each.search(rows, 50).keyframes) == keys_of(office)
+    places[1].delete(keys_of(office))
+    assert [each.count(sessions_of(office)) for each in places] == [5, 0, 5]
+    assert [len(each.facts(keys_of(office))) for each in places] == [5, 0, 5]
+
+
 def test_more_keyframes_than_a_page(connect, office):
     places = connect()
     with pytest.MonkeyPatch.context() as patch:

@@ -51,7 +51,7 @@ def test_a_map_is_sent_while_it_is_made(robot, network, namespace, tmp_path):
     network.mend()
     builder.peer.wait(lambda: told(5, 0, DiagnosticStatus.OK), 'the rest sent')
     with PlaceMap.open(tmp_path / 'maps' / 'office.segvlad') as place_map:
-        assert stored_keys(network.uri, place_map.fingerprint['digest']) == segment_keys(place_map)
+        assert stored_keys(network.uri, place_map.fingerprint['digest']) == segment_keys(place_map, 'office')
 
 
 @pytest.mark.fault('fleet', 'an address that is none', 'refused at the start')
