@@ -124,18 +124,18 @@ def _fit(sets: Sequence[Samples], preset: Preset) -> Calibration:
     sets = undecided if min(true, count - true) >= MIN_OF_A_KIND else sets
     proven = np.concatenate([samples.labels[samples.vectors[:, 0] > 0] for samples in sets])
     others = [samples.part(samples.vectors[:, 0] == 0) for samples in sets]
-    others = [samples for samples in others if len(samples)]
     vectors = np.concatenate([samples.vectors[:, 1:] for samples in others])
     labels = np.concatenate([samples.labels for samples in others])
-    share = len(labels) / len(others)
-    importance = np.concatenate([np.full(len(samples), share / len(samples)) for samples in others])
-    centre, scale = vectors.mean(axis=0), vectors.std(axis=0)
+    sizes = np.array([len(samples) for samples in others])
+    importance = len(labels) / max(np.count_nonzero(sizes), 1) / np.repeat(sizes, sizes)
+    spread = vectors if len(vectors) else np.zeros((1, len(FEATURES) - 1))  # all are proven: of others nothing is known
+    centre, scale = spread.mean(axis=0), spread.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)  # a feature that never changes says nothing
     weights, covariance = _regress(np.column_stack([(vectors - centre) / scale, np.ones(len(vectors))]), labels,
                                    importance)
     return Calibration(
         FEATURES, (float(proven.sum()) + 1) / (len(proven) + 2),  # rule of succession
-        *(tuple(values.tolist()) for values in (centre, scale, vectors.min(axis=0), vectors.max(axis=0), weights[:-1])),
+        *(tuple(values.tolist()) for values in (centre, scale, spread.min(axis=0), spread.max(axis=0), weights[:-1])),
         intercept=float(weights[-1]), covariance=tuple(map(tuple, covariance.tolist())), preset=preset.name,
         fingerprint=preset.evidence_digest(),
         sets=tuple(LearnedFrom(*each) for each in names))
@@ -181,12 +181,25 @@ def cross_validated(sets: Sequence[Samples], preset: Preset) -> tuple[np.ndarray
     """
     check_enough(sets)
     probabilities = [np.zeros(len(samples)) for samples in sets]
+    folds = _folds(sets)
     for fold in range(FOLDS):
-        held = [np.arange(len(samples)) // BLOCK % FOLDS == fold for samples in sets]
+        held = [numbers == fold for numbers in folds]
         calibration = _fit([samples.part(~out) for samples, out in zip(sets, held)], preset)
         for samples, out, values in zip(sets, held, probabilities):
             values[out] = calibration.probabilities(samples.vectors[out])
     return np.concatenate(probabilities), np.concatenate([samples.labels for samples in sets])
+
+
+def _folds(sets: Sequence[Samples]) -> list[np.ndarray]:
+    """(n,) int of each set: in which fold each query is left out.
+
+    Blocks are counted through all sets: counted in each by itself, those of short sets would all be of the first fold.
+    """
+    folds, first = [], 0
+    for samples in sets:
+        folds.append((first + np.arange(len(samples)) // BLOCK) % FOLDS)
+        first += -(-len(samples) // BLOCK)
+    return folds
 
 
 def trust(probabilities: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, object]:

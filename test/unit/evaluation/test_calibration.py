@@ -210,6 +210,27 @@ def test_cross_validation_never_asks_what_was_learned(preset):
     assert unseen['brier_skill'] < 0
 
 
+def test_sets_of_ten_queries_or_fewer_are_left_out_in_turn(preset):
+    """Counted in each set by itself, all of their queries were of the first ten: left out together."""
+    sets = [made(10, 2.0, seed=seed, name=f'{seed}')[0] for seed in range(12)]
+    probabilities, labels = cross_validated(sets, preset)
+    assert len(probabilities) == len(labels) == 120
+    for number in range(12):  # what a set is told depends on others, and not on itself
+        changed = [*sets[:number], dataclasses.replace(sets[number], labels=~sets[number].labels), *sets[number + 1:]]
+        theirs, _ = cross_validated(changed, preset)
+        own = slice(10 * number, 10 * number + 10)
+        assert np.array_equal(theirs[own], probabilities[own]) and not np.array_equal(theirs, probabilities)
+
+
+def test_where_geometry_proves_every_candidate_the_others_are_an_open_question(preset):
+    samples, _ = made(120, 2.0)
+    samples.vectors[:, 0] = 1.0
+    calibration = fit_calibration([samples, samples.part(slice(0))], preset)
+    assert calibration.probability(Made(0.3, proven=1.0)) == pytest.approx((samples.labels.sum() + 1) / 122)
+    assert calibration.probability(Made(0.3)) == pytest.approx(0.5)
+    assert len(cross_validated([samples], preset)[0]) == 120
+
+
 def test_ignored_and_unanswered_queries_are_left_out():
     def outcome(status, entries, true=(), ignored=(), known=True, **evidence):
         evidence = Evidence(entries[0], 0.5, single=True, **evidence) if known else None
