@@ -18,7 +18,7 @@ from nav_msgs.msg import Odometry
 
 from segvlad_ros.geometry import inverse as inverse_pose
 from segvlad_ros.geometry import tangent_covariance
-from segvlad_ros.msg import LoopClosure
+from segvlad_ros.msg import KeyframeId, LoopClosure
 from segvlad_ros.ros.bridges.base_bridge import Bridge, PendingMessages
 from segvlad_ros.ros.bridges.relative_poses import compose, information, inverse, match_from_query
 from segvlad_ros.ros.bridges.rtabmap_nodes import Located, RtabmapNodes
@@ -105,14 +105,14 @@ class Rtabmap(Bridge):
         self._pending.retry()
 
     def _take_odometry(self, message: Odometry) -> None:
-        self._nodes.add_odometry(from_time(message.header.stamp), from_odometry(message))
+        self._nodes.add_odometry(from_time(message.header.stamp), from_odometry(message), message.child_frame_id)
 
     def _take_closure(self, closure: LoopClosure) -> None:
         self.sessions.check(closure.query, closure.match)
         self._pending.add(closure)
 
     def _send(self, closure: LoopClosure) -> str:
-        query, match = (self._locate(end) for end in (closure.query, closure.match))
+        query, match = (self._locate(end, closure.base_frame) for end in (closure.query, closure.match))
         for end, found in (('query', query), ('match', match)):
             if isinstance(found, str):
                 return f'its {end}: {found}'
@@ -122,9 +122,9 @@ class Rtabmap(Bridge):
         self.sent()
         return ''
 
-    def _locate(self, keyframe: Any) -> Located | str:
+    def _locate(self, keyframe: KeyframeId, base_frame: str) -> Located | str:
         stamp_ns = from_time(keyframe.stamp)
-        found = self._nodes.locate(stamp_ns)
+        found = self._nodes.locate(stamp_ns, base_frame)
         if isinstance(found, str) and self._nodes.is_older(stamp_ns):
             self._ask_for_the_database()
         return found

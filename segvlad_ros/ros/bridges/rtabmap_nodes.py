@@ -5,18 +5,22 @@ nearest one stands for it and odometry moves the pose.
 """
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from segvlad_ros.geometry import identity, relative
 from segvlad_ros.io.odometry_pieces import OdometryPieces
 from segvlad_ros.ros.output.conversions import from_time
-from segvlad_ros.types import Pose
+from segvlad_ros.types import Pose, SegvladError
+
+logger = logging.getLogger(__name__)
 
 SAME_NS = 1000  # rtabmap_msgs/Node.stamp is a float64 of seconds: it is off by up to 0.24 microseconds
 ODOMETRY_STEP_NS = 200_000_000
 ODOMETRY_POSES = 100_000  # 5.5 hours
 ODOMETRY_GAP_S = 0.5
+BASES = {'base_link', 'base_footprint'}  # one above the other (REP 120): on a floor they move alike
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class RtabmapNodes:
         self._alive: frozenset[int] = frozenset()
         self._odometry = OdometryPieces(ODOMETRY_POSES, ODOMETRY_GAP_S)
         self._last_odometry_ns = 0
+        self._warned = False
 
     def add_info(self, info: Any) -> bool:
         """Take a rtabmap_msgs/Info, published after each image that was processed.
@@ -82,21 +87,28 @@ class RtabmapNodes:
             if node.id > 0 and node.weight >= 0 and self._is_of_now(node.id, stamp_ns):
                 self._stamps.setdefault(node.id, stamp_ns)
 
-    def add_odometry(self, stamp_ns: int, pose: Pose) -> None:
-        """Take a pose of the base; behind a leap (a driver that starts again) nothing is compared with before."""
+    def add_odometry(self, stamp_ns: int, pose: Pose, child: str = '') -> None:
+        """Take a pose; behind a leap (a driver that starts again) nothing is compared with before.
+
+        :param child: frame whose pose it is, '' if the message does not say
+        """
         if stamp_ns < self._last_odometry_ns:  # the clock went back: a bag began anew
             self._odometry.clear()
         elif stamp_ns - self._last_odometry_ns < ODOMETRY_STEP_NS:
             return
         self._last_odometry_ns = stamp_ns
-        self._odometry.add(stamp_ns, pose)
+        self._odometry.add(stamp_ns, pose, child)
 
     def is_older(self, stamp_ns: int) -> bool:
         """Whether a keyframe is older than every node that is known."""
         return not self._stamps or stamp_ns < min(self._stamps.values()) - SAME_NS
 
-    def locate(self, stamp_ns: int) -> Located | str:
-        """The node that stands for a keyframe, or what is missing."""
+    def locate(self, stamp_ns: int, base_frame: str = '') -> Located | str:
+        """The node that stands for a keyframe, or what is missing.
+
+        :param base_frame: of the keyframe, '' if unknown
+        :raises SegvladError: odometry between the two is of another frame
+        """
         known = {node_id: stamp for node_id, stamp in self._stamps.items()
                  if not self._alive or node_id in self._alive}
         if not known:
@@ -113,4 +125,18 @@ class RtabmapNodes:
         if None in ends or ends[0].piece != ends[1].piece:
             return (f'node {nearest} is {difference_ns * 1e-9:.2f} s away, and without unbroken odometry between them '
                     f'it cannot stand for the keyframe')
+        self._check_frame(ends[0].child, base_frame)
         return Located(nearest, relative(ends[0].pose, ends[1].pose))
+
+    def _check_frame(self, child: str, base_frame: str) -> None:
+        names = child.lstrip('/'), base_frame.lstrip('/')
+        if '' in names or names[0] == names[1]:
+            return
+        spaces, lasts = zip(*(name.rpartition('/')[::2] for name in names))
+        if spaces[0] != spaces[1] or set(lasts) != BASES:
+            raise SegvladError(f'odom is of {child!r}, and the closures are of {base_frame!r}: give the bridge odometry '
+                               f'of {base_frame!r}, or map_builder and localizer base_frame:={child}')
+        if not self._warned:
+            self._warned = True
+            logger.warning('odom is of %r, and the closures are of %r: taken as one, which is right on a level floor',
+                           child, base_frame)

@@ -121,6 +121,22 @@ def test_keyframes_between_nodes_need_odometry(rtabmap_bridge, two_poses):
     np.testing.assert_allclose([move.x, move.y, move.z], (match - query)[:3, 3], atol=1e-9)
 
 
+@pytest.mark.fault('odometry', "a bridge to RTAB-Map gets odometry of another frame than the robot's base, such as a "
+                   "tracking camera's", 'a closure between nodes is given up, with both frames')
+def test_odometry_of_a_camera_is_named_with_the_base(rtabmap_bridge, two_poses):
+    node, bridge = rtabmap_bridge
+    for number, stamp in ((1, MATCH_NS), (3, QUERY_NS - 300_000_000), (4, QUERY_NS + SECOND)):
+        node.inputs['info'](info(number, stamp))
+    for step in range(-5, 6):
+        odometry = stamped(Odometry(child_frame_id='camera'), QUERY_NS + step * 200_000_000)
+        fill_pose(odometry.pose.pose, from_matrix(np.eye(4)))
+        node.inputs['odom'](odometry)
+    node.inputs['loop_closures'](closure_of(two_poses))
+    assert (node.clients['add_link'].requests, bridge.waiting(), bridge.given_up) == ([], 0, 1)
+    assert "'camera'" in node.problems[0]
+    assert "'base_link'" in node.problems[0]
+
+
 @pytest.mark.fault('topic', 'closures that a bridge cannot translate', 'reported, and it goes on')
 def test_wrong_input_is_reported_and_the_bridge_goes_on(rtabmap_bridge, two_poses):
     node, bridge = rtabmap_bridge

@@ -6,7 +6,7 @@ from test_bridges import MATCH_NS, QUERY_NS
 
 from segvlad_ros.geometry import to_matrix
 from segvlad_ros.ros.bridges.rtabmap_nodes import RtabmapNodes
-from segvlad_ros.types import Pose
+from segvlad_ros.types import Pose, SegvladError
 
 IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
 
@@ -109,3 +109,42 @@ def test_nodes_of_a_database_with_another_clock_are_not_taken_for_those_of_now(n
     nodes.add_info(info(92, 3 * SECOND))
     nodes.add_map(earlier)
     assert ids(nodes, 1, 2, 3, 50) == [2, 91, 92, None]
+
+
+# whose odometry it is
+
+def driven(nodes, child):
+    """Odometry of a frame that drives ahead, 1 m/s, with nodes each second."""
+    for tenths in range(100, 132, 2):
+        nodes.add_odometry(tenths * SECOND // 10, Pose(np.array([0.1 * tenths, 0.0, 0.0]), IDENTITY, 'odom'), child)
+    for number in (10, 11, 12, 13):
+        nodes.add_info(info(number, number * SECOND))
+
+
+@pytest.mark.parametrize(('child', 'base'), [
+    ('base_link', 'base_link'), ('/base_link', 'base_link'), ('', 'base_link'), ('camera', ''),
+    ('base_footprint', 'base_link'), ('r1/base_link', 'r1/base_footprint')])
+def test_odometry_of_the_base_moves_a_pose(nodes, child, base):
+    driven(nodes, child)
+    found = nodes.locate(12 * SECOND + 400_000_000, base)
+    np.testing.assert_allclose(found.node_from_keyframe.translation, [0.4, 0, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize(('child', 'base'), [
+    ('tracking_camera', 'base_link'), ('r2/base_link', 'r1/base_link'), ('r2/base_footprint', 'r1/base_link')])
+def test_odometry_of_another_frame_moves_none(nodes, child, base):
+    driven(nodes, child)
+    with pytest.raises(SegvladError, match='base_frame') as error:
+        nodes.locate(12 * SECOND + 400_000_000, base)
+    assert f"'{child}'" in str(error.value)
+    assert f"'{base}'" in str(error.value)
+    assert '\n' not in str(error.value)
+    assert nodes.locate(12 * SECOND, base).node_id == 12  # no odometry is asked
+
+
+def test_a_base_and_its_footprint_are_taken_as_one_and_that_is_said_once(nodes, caplog):
+    driven(nodes, 'base_footprint')
+    for tenths in (2, 4):
+        nodes.locate(12 * SECOND + tenths * 100_000_000, 'base_link')
+    assert [record.getMessage() for record in caplog.records] == [
+        "odom is of 'base_footprint', and the closures are of 'base_link': taken as one, which is right on a level floor"]
