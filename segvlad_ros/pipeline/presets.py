@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 _DESCRIPTION_KEYS = (*DESCRIPTION_SECTIONS, 'vocabulary', 'keypoints')
 _PATH_KEYS = ('vocabulary', 'calibration', 'weights', 'path')
+# What decides where probabilities do not, and what it decides where they do.
+_THRESHOLDS = {'decision.agreement': 'nothing', 'decision.agreement_proven': 'nothing',
+               'decision.min_score': 'only which candidates support the keyframes after them'}
 
 
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
@@ -119,11 +122,11 @@ def _check_together(preset: Preset) -> None:
 
 
 def _say_what_is_idle(preset: Preset, overrides: dict[str, Any]) -> None:
-    """Who sets a score to decide by shall know where probabilities decide in its place."""
-    for key in sorted({'decision.min_score', 'decision.min_proven_score'} & overrides.keys()):
-        if preset.decision.min_probability > 0:
-            logger.warning('%s does not decide: the preset has a calibration, and decision.min_probability decides in '
-                           'place of scores; set that, or min_probability to 0 as well', key)
+    """Who sets what decides by thresholds shall know where probabilities decide in its place."""
+    if preset.decision.min_probability > 0:
+        for key in sorted(_THRESHOLDS.keys() & overrides.keys()):
+            logger.warning('%s decides %s: the preset has a calibration, and decision.min_probability decides in its '
+                           'place; set that, or min_probability to 0 as well', key, _THRESHOLDS[key])
 
 
 def preset_names() -> list[str]:

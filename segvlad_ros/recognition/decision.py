@@ -19,12 +19,14 @@ Refusal = tuple[Status, str] | None
 class DecisionSettings:
     """When the best candidate is believed.
 
-    :ivar min_score: score from which a candidate is a match; larger: fewer matches, fewer false ones. Without a
-        calibration only
-    :ivar min_proven_score: likewise, of a candidate that geometry proves; less is not even shown to geometry
+    :ivar min_score: score from which a candidate is a match; larger: fewer matches, fewer false ones. With a
+        calibration it decides only which candidates support those of the queries after them
+    :ivar min_proven_score: likewise, of a candidate that geometry proves; less is not even shown to geometry, with a
+        calibration too
     :ivar max_ambiguity: largest score of another place, as a share of the candidate's; larger: look-alike places are
         told apart by less
-    :ivar agreement: consecutive keyframes that must agree where geometry does not prove the place; 1 asks for none
+    :ivar agreement: consecutive keyframes that must agree where geometry does not prove the place; 1 asks for none.
+        Without a calibration only
     :ivar agreement_proven: likewise, where geometry proves it; a metric pose that odometry expects needs no other
     :ivar misses: keyframes between those that agree, which find nothing or something else
     :ivar min_probability: calibrated probability from which a candidate is a match; larger: fewer matches, fewer false

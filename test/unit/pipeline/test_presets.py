@@ -289,14 +289,18 @@ def test_unknown_weights_name_is_refused(preset_file):
         load_preset(preset_file, {'vocabulary': 'weights:vocabulary_indor'})
 
 
-def test_a_score_that_no_longer_decides_is_said(caplog):
-    load_preset('classic', {'decision.min_score': 0.9})
-    assert 'decision.min_score does not decide' in caplog.text and 'min_probability' in caplog.text
+@pytest.mark.parametrize(('key', 'value', 'decides'), [
+    ('min_score', 0.9, 'only which candidates support'), ('agreement', 5, 'nothing'),
+    ('agreement_proven', 5, 'nothing')])
+def test_a_setting_that_no_longer_decides_is_said(caplog, key, value, decides):
+    load_preset('classic', {f'decision.{key}': value})
+    assert f'decision.{key} decides {decides}' in caplog.text and 'min_probability' in caplog.text
     caplog.clear()
-    load_preset('classic', {'decision.min_score': 0.9, 'decision.min_probability': 0.0})
-    load_preset('classic', {'decision.min_score': 0.9, 'calibration': None})
-    load_preset('classic', {'decision.min_probability': 0.9})
-    load_preset('classic_patches', {'decision.min_score': 0.9})
+    load_preset('classic', {f'decision.{key}': value, 'decision.min_probability': 0.0})
+    load_preset('classic', {f'decision.{key}': value, 'calibration': None})
+    load_preset('classic_patches', {f'decision.{key}': value})
+    load_preset('classic', {'decision.min_probability': 0.9, 'decision.misses': 2})
+    load_preset('classic', {'decision.min_proven_score': 0.9})  # geometry is not asked below it
     assert not caplog.text
 
 
