@@ -58,10 +58,11 @@ class Bridge:
                   counted: bool = False) -> None:
         """Hand the messages of a topic on; what is wrong with one is reported.
 
-        :param counted: whether these are the inputs that the bridge hands over
+        :param counted: whether these are the inputs that the bridge hands over: a paused one passes over these alone,
+            since what the back-end makes meanwhile is not told twice
         """
         def take(message: Any) -> None:
-            if self.node.paused:
+            if counted and self.node.paused:
                 return
             received_s = self.node.statistics.arrived() if counted else 0.0
             self.reporting(lambda: handler(message))

@@ -74,12 +74,12 @@ class Rtabmap(Bridge):
         self._pending = PendingMessages(self._send, self._too_late, node.parameters['hold_timeout_s'], node.steady_s)
         self._add_link: Any = None
         self._get_map: Any = None
-        self._asked = False
-        self._database: Any = None
+        self._database: Any = None  # the answer that is awaited
+        self._asked_s: float | None = None
 
     def open(self) -> None:
         """See :class:`Bridge`."""
-        self._asked, self._database = False, None
+        self._database = self._asked_s = None
         self._add_link = self.client(self._types.add_link, self.OUTPUT)
         self._get_map = self.client(self._types.get_map, 'get_map_data2')
         self.subscribe(self._types.info, 'info', self._take_info, qos.reliable(20))
@@ -96,11 +96,15 @@ class Rtabmap(Bridge):
         if self._database is not None and self._database.done():
             self._nodes.add_map(self._database.result().data)
             self._database = None
+        late = self._database is not None and (
+            self.node.steady_s() - self._asked_s > self.node.parameters['hold_timeout_s'])
+        if late or not self._get_map.service_is_ready():
+            self._may_ask_again()
         self._pending.retry()
 
     def _take_info(self, info: Any) -> None:
         if self._nodes.add_info(info):
-            self._asked, self._database = False, None
+            self._may_ask_again()
             self._pending.give_up('RTAB-Map, or its clock, began anew')
         self._pending.retry()
 
@@ -130,10 +134,16 @@ class Rtabmap(Bridge):
         return found
 
     def _ask_for_the_database(self) -> None:
-        """Once: the nodes of earlier sessions, without their data."""
-        if not self._asked and self._get_map.service_is_ready():
-            self._asked = True
+        """Once in RTAB-Map's life: the nodes of earlier sessions, without their data."""
+        if self._asked_s is None and self._get_map.service_is_ready():
+            self._asked_s = self.node.steady_s()
             self._database = self._get_map.call_async(self._types.get_map.Request(global_map=True))
+
+    def _may_ask_again(self) -> None:
+        """The answer is lost, or there is another database."""
+        if self._database is not None:
+            self._get_map.remove_pending_request(self._database)
+        self._database = self._asked_s = None
 
     def _too_late(self, closure: LoopClosure, reason: str) -> None:
         self.give_up(f'closure of keyframe {closure.query.index} with {closure.match.index} not added: {reason}')

@@ -134,8 +134,8 @@ class RtabmapNodes:
             return
         spaces, lasts = zip(*(name.rpartition('/')[::2] for name in names))
         if spaces[0] != spaces[1] or set(lasts) != BASES:
-            raise SegvladError(f'odom is of {child!r}, and the closures are of {base_frame!r}: give the bridge odometry '
-                               f'of {base_frame!r}, or map_builder and localizer base_frame:={child}')
+            raise SegvladError(f'odom is of {child!r}, and the closures are of {base_frame!r}: give the bridge the '
+                               f'odometry of {base_frame!r}, or map_builder and localizer base_frame:={child}')
         if not self._warned:
             self._warned = True
             logger.warning('odom is of %r, and the closures are of %r: taken as one, which is right on a level floor',

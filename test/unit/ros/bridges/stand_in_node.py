@@ -35,6 +35,7 @@ class Client:
 
     def __init__(self, name):
         self.srv_name, self.ready, self.requests, self.answer = name, True, [], None
+        self.abandoned = 0  # requests whose answers nobody waits for any more
 
     def service_is_ready(self):
         return self.ready
@@ -42,6 +43,9 @@ class Client:
     def call_async(self, request):
         self.requests.append(request)
         return SimpleNamespace(done=lambda: self.answer is not None, result=lambda: self.answer)
+
+    def remove_pending_request(self, future):
+        self.abandoned += 1
 
 
 class StandIn:

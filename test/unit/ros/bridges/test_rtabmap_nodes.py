@@ -146,5 +146,5 @@ def test_a_base_and_its_footprint_are_taken_as_one_and_that_is_said_once(nodes, 
     driven(nodes, 'base_footprint')
     for tenths in (2, 4):
         nodes.locate(12 * SECOND + tenths * 100_000_000, 'base_link')
-    assert [record.getMessage() for record in caplog.records] == [
-        "odom is of 'base_footprint', and the closures are of 'base_link': taken as one, which is right on a level floor"]
+    warning, = caplog.records
+    assert "odom is of 'base_footprint', and the closures are of 'base_link': taken as one" in warning.getMessage()
