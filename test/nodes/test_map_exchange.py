@@ -194,3 +194,15 @@ def test_a_map_that_was_begun_for_nothing_does_not_stay(start, maps):
     assert len(list(maps.iterdir())) == 4
     assert node.trigger_cleanup().name == 'SUCCESS'
     assert {path.stem for path in maps.iterdir()} == {'office', 'hall', 'empty'}  # which others have made
+
+
+@pytest.mark.fault('service', 'a request while the node is cleaned up', '`success: false` and one line')
+def test_a_node_that_is_being_cleaned_up_is_not_configured(start, monkeypatch):
+    """It was until the end, which may take seconds: what services reached for was gone."""
+    node, seen = start(MapBuilder, map='new'), []
+    cleanup = node.cleanup
+    monkeypatch.setattr(node, 'cleanup', lambda: (seen.append(node.configured), cleanup()))
+    assert node.trigger_cleanup().name == 'SUCCESS'
+    assert seen == [False]
+    with pytest.raises(SegvladError, match='the node is being stopped'):  # a request that was let in before
+        node.on_worker(lambda: None)

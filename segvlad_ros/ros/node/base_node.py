@@ -145,6 +145,7 @@ class SegvladNode(ReportingLifecycleNode):
         self.active = False
 
     def _cleanup(self) -> None:
+        self.configured = False  # first: to stop may take seconds, and services are asked meanwhile
         if self.worker is not None:
             self.worker.stop()
         self.worker = None
@@ -152,7 +153,7 @@ class SegvladNode(ReportingLifecycleNode):
             self.source.destroy()
         self.images = self.keyframes = None
         self.cleanup()
-        self.configured, self.fingerprint = False, ''
+        self.fingerprint = ''
 
     # work
 
@@ -269,11 +270,13 @@ class SegvladNode(ReportingLifecycleNode):
         """Run a job in the worker's thread and wait for its result.
 
         :param otherwise: called where the job is never begun
-        :raises SegvladError: it took longer than ``service_timeout_s``
+        :raises SegvladError: it took longer than ``service_timeout_s``, or the node is cleaned up
         """
-        timeout_s, future = self.parameters['service_timeout_s'], None
+        timeout_s, worker, future = self.parameters['service_timeout_s'], self.worker, None
         try:
-            future = self.worker.submit(job)
+            if worker is None:
+                raise SegvladError('the node is being stopped')
+            future = worker.submit(job)
             return future.result(timeout_s)
         except concurrent.futures.TimeoutError:
             begun = not future.cancel()

@@ -49,8 +49,8 @@ class LaunchedNode:
 
 NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
 LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error, fatal.', 'info')
-SIM_TIME = Argument('use_sim_time', 'Take the time from /clock: true for simulations and for bags played with --clock.',
-                    'false')
+SIM_TIME = Argument('use_sim_time', 'true: take the time from /clock, for simulations and bags played with --clock; '
+                    'empty: as in the parameter file.')
 RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
 FIXED_FRAME = Argument('fixed_frame', 'Frame in which RViz shows all; empty: map with pose_graph, else odom. What is '
                        'in another frame is seen where TF tells how the two lie to each other.')
@@ -145,7 +145,12 @@ def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:
     """
     given = {argument.sets or argument.name: _typed(argument, values[argument.name]) for argument in node.arguments
              if argument.parameter is not None and values[argument.name]}
-    return {**given, **node.fixed, 'use_sim_time': is_true(SIM_TIME, values)}
+    return {**given, **node.fixed, **sim_time_of(values)}
+
+
+def sim_time_of(values: dict[str, str]) -> dict[str, bool]:
+    """The parameter of the clock where the argument sets it: what a file or an outer launch file says counts else."""
+    return {SIM_TIME.name: is_true(SIM_TIME, values)} if values[SIM_TIME.name] else {}
 
 
 def remappings_of(node: LaunchedNode, values: dict[str, str]) -> list[tuple[str, str]]:

@@ -20,7 +20,6 @@ from segvlad_ros.ros.node.launch_arguments import (
     NAMESPACE,
     RESPAWN,
     RVIZ,
-    SIM_TIME,
     LaunchedNode,
     arguments_of,
     enclave_of,
@@ -29,6 +28,7 @@ from segvlad_ros.ros.node.launch_arguments import (
     parameters_of,
     params_file,
     remappings_of,
+    sim_time_of,
 )
 from segvlad_ros.ros.node.parameter_table import table_of
 from segvlad_ros.text import one_line
@@ -71,7 +71,7 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
     :param outer_namespace: of the launch file that includes this one
     :raises SegvladError: something is missing, or an argument is wrong
     """
-    share, respawn, sim_time = _share(), is_true(RESPAWN, values), is_true(SIM_TIME, values)
+    share, respawn = _share(), is_true(RESPAWN, values)
     namespace, run_id, wanted = values[NAMESPACE.name], uuid.uuid4().hex, []
     for node in nodes:
         _require_executable(PACKAGE, node.executable)
@@ -93,7 +93,7 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
         wanted.append({
             'package': 'rviz2', 'executable': 'rviz2', 'name': 'rviz2', 'namespace': namespace,
             'arguments': ['-d', str(_required(share / RVIZ_CONFIG)), '-f', fixed_frame(nodes, values)],
-            'parameters': [{'use_sim_time': sim_time}]})
+            'parameters': [each for each in [sim_time_of(values)] if each]})
     return wanted
 
 

@@ -40,7 +40,7 @@ class MapDirectory:
         :param name: relative to the directory, with or without '.segvlad'; no '..', no absolute path, and no
             link that leads out of the directory
         """
-        if not name or name != name.strip() or not name.isprintable() or len(os.fsencode(name)) > MOST_BYTES:
+        if not Path(name).name or name != name.strip() or not name.isprintable() or len(os.fsencode(name)) > MOST_BYTES:
             shown = one_line(repr(name), 100)
             raise SegvladError(f'map name {shown} is not usable: give a plain file name such as "office"')
         relative = Path(name)

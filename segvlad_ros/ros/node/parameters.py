@@ -1,9 +1,11 @@
 """A node's parameters as :mod:`segvlad_ros.ros.node.parameter_table` has them: declared, checked, read."""
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from segvlad_ros.ros.node.parameter_table import Parameter, table_of
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
 
@@ -20,6 +22,7 @@ class NodeParameters:
         for entry in self._table.values():
             self._declare(entry)
         node.add_on_set_parameters_callback(self._validate)
+        self._tell_unknown()
 
     def _declare(self, entry: Parameter) -> None:
         from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -36,6 +39,21 @@ class NodeParameters:
             raise misfit from error
         except InvalidParameterValueException as error:
             raise SegvladError(f'parameter {entry.name}: use {entry.allowed.replace("`", "")}') from error
+
+    def _tell_unknown(self) -> None:
+        """Name what was given to the node and is no parameter of it, as rcl does not.
+
+        Files for several nodes give each more than it has: only what looks like one of its own is worth a warning.
+        """
+        # which rclpy has in no public attribute
+        unknown = [name for name in self._node._parameter_overrides
+                   if not self._node.has_parameter(name) and not name.startswith('qos_overrides.')]
+        for name in unknown:
+            near = difflib.get_close_matches(name, self._table, 1)
+            if near:
+                self._node.get_logger().warning(f'there is no parameter {one_line(name, 100)}: is it {near[0]}?')
+            else:
+                self._node.get_logger().info(f'there is no parameter {one_line(name, 100)}; it is passed over')
 
     def get(self, name: str, default: Any) -> Any:
         """The value of a parameter that the node need not have."""

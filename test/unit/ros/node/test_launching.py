@@ -55,7 +55,7 @@ def values(nodes, **given):
 
 def test_what_is_not_given_is_left_to_the_parameter_file():
     node, = nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
-    assert parameters_of(node, values(nodes)) == {'use_sim_time': False}
+    assert parameters_of(node, values(nodes)) == {}
     assert remappings_of(node, values(nodes)) == []
 
 

@@ -142,3 +142,14 @@ def test_the_table_names_every_parameter():
     lines = markdown().splitlines()
     assert len(lines) == len(TABLE) + 2
     assert all(line.count('|') == lines[0].count('|') for line in lines)
+
+
+@pytest.mark.fault('parameter', 'a name that the node does not have, such as a misspelt one',
+                   'a warning that asks for the one that is like it')
+def test_a_parameter_that_the_node_does_not_have_is_named(make, capfd):
+    make('localizer', {'top_kk': 3, 'something_else': 1, 'qos_overrides./x.subscription.depth': 2,
+                       'use_sim_time': False})
+    said = capfd.readouterr().err
+    assert 'there is no parameter top_kk: is it top_k?' in said
+    assert 'there is no parameter something_else; it is passed over' in said
+    assert said.count('there is no parameter') == 2
