@@ -62,8 +62,8 @@ class Evidence:
 
     @property
     def metric(self) -> bool:
-        """Whether geometry has measured where the query lies."""
-        return self.proven and self.geometry.scale_source != ''
+        """Whether geometry has measured where the query lies; depth is not enough where a camera's mount is unknown."""
+        return self.proven and self.geometry.query_pose_in_match is not None
 
     @property
     def provable(self) -> bool:

@@ -221,8 +221,10 @@ def test_a_metric_pose_that_odometry_expects_is_enough():
 def test_without_a_mount_there_is_no_pose():
     recognizer = map_of()
     query = replace(keyframe(1, 'query', like({7: 0.6}), place=7, stand=STAND), base_from_camera=None)
-    best = recognizer.recognize(query, exclude_recent=False, independent=True).candidates[0]
+    answer = recognizer.recognize(query, exclude_recent=False, independent=True)
+    best = answer.candidates[0]
     assert (best.verification, best.query_pose_in_match, best.scale_source) == (Verification.GEOMETRIC, None, '')
+    assert not answer.evidence.metric
 
 
 def recognised(entry=2, **options):

@@ -9,13 +9,14 @@ import pytest
 from segvlad_ros.recognition.decision import CALIBRATED, UNCALIBRATED, DecisionSettings, decide
 from segvlad_ros.recognition.evidence import FEATURES, Evidence
 from segvlad_ros.recognition.hypotheses import Support
-from segvlad_ros.types import KeyframeId, Status
+from segvlad_ros.types import KeyframeId, Pose, Status
 from segvlad_ros.verification.verify import Geometry
 
 LIMITS = DecisionSettings(min_score=0.3, min_proven_score=0.2, max_ambiguity=0.8)
 BY_PROBABILITY = replace(LIMITS, min_probability=0.5)
 PROVEN = Geometry('verified', '40 of 50 correspondences agree on one pnp model', pairs=np.zeros((40, 2), np.int64))
-METRIC = replace(PROVEN, scale_source='depth')
+STAND = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]), 'base_link')
+METRIC = replace(PROVEN, scale_source='depth', query_pose_in_match=STAND)
 UNPROVEN = Geometry('too_few_inliers', '5 of 20 correspondences agree')
 TOO_FAR = Geometry('too_far', 'the same scene, but seen from 4.0 m away')
 DOUBLE = {'double': KeyframeId(0, 'a', 3, 3), 'ambiguity': 0.9}
@@ -46,6 +47,8 @@ def contradicted(**known):
     (evidence(agreement=2, geometry=PROVEN), Status.MATCHED, ''),
     (evidence(agreement=1, geometry=PROVEN), Status.NO_MATCH_TEMPORAL, '1 of 2'),
     (evidence(support=Support(1, expected=True), geometry=METRIC), Status.MATCHED, ''),
+    (evidence(support=Support(1, expected=True), geometry=replace(METRIC, query_pose_in_match=None)),
+     Status.NO_MATCH_TEMPORAL, '1 of 2'),  # depth, but nothing says how the cameras are mounted: no pose to expect
     (evidence(agreement=1, single=True), Status.MATCHED, ''),
     (evidence(agreement=9, geometry=UNPROVEN, provability=0.9), Status.NO_MATCH_TEMPORAL, '1 of 3'),
     (evidence(agreement=9, geometry=UNPROVEN, provability=0.1), Status.MATCHED, '9 consecutive'),
