@@ -117,7 +117,7 @@ class RtabmapNodes:
         difference_ns = abs(known[nearest] - stamp_ns)
         if difference_ns <= SAME_NS:
             return Located(nearest, identity())
-        if stamp_ns > max(known.values()):
+        if stamp_ns > max(self._last_ns, *known.values()):  # while the robot stands, info comes without a node
             return 'RTAB-Map has no node of this time yet'
         if difference_ns > self._max_difference_ns:
             return f'the nearest node in memory, {nearest}, is {difference_ns * 1e-9:.2f} s away'

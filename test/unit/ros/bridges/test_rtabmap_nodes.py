@@ -36,7 +36,7 @@ def test_nodes_of_a_loaded_database_are_found_by_their_rounded_stamps(nodes):
 def test_nodes_that_left_the_memory_take_no_links(nodes):
     nodes.add_info(info(1, 10 * SECOND, alive=[1]))
     nodes.add_info(info(2, 11 * SECOND, alive=[1]))  # dropped at once: the robot had hardly moved
-    assert 'no node of this time yet' in nodes.locate(11 * SECOND)
+    assert 'node 1 is 1.00 s away, and without unbroken odometry' in nodes.locate(11 * SECOND)
     nodes.add_info(info(3, 12 * SECOND, alive=[3]))
     assert 'nearest node in memory, 3, is 2.00 s away' in nodes.locate(10 * SECOND)
     nodes.add_info(info(4, 13 * SECOND, alive=[1, 3, 4]))
@@ -115,7 +115,7 @@ def test_nodes_of_a_database_with_another_clock_are_not_taken_for_those_of_now(n
 
 def driven(nodes, child):
     """Odometry of a frame that drives ahead, 1 m/s, with nodes each second."""
-    for tenths in range(100, 132, 2):
+    for tenths in range(100, 142, 2):
         nodes.add_odometry(tenths * SECOND // 10, Pose(np.array([0.1 * tenths, 0.0, 0.0]), IDENTITY, 'odom'), child)
     for number in (10, 11, 12, 13):
         nodes.add_info(info(number, number * SECOND))
@@ -148,3 +148,15 @@ def test_a_base_and_its_footprint_are_taken_as_one_and_that_is_said_once(nodes, 
         nodes.locate(12 * SECOND + tenths * 100_000_000, 'base_link')
     warning, = caplog.records
     assert "odom is of 'base_footprint', and the closures are of 'base_link': taken as one" in warning.getMessage()
+
+
+@pytest.mark.fault('topic', 'the robot stops, and RTAB-Map makes no more nodes', 'the last one stands for the '
+                   'keyframe as soon as `info` has come so far')
+def test_a_robot_that_stands_is_at_its_last_node(nodes):
+    driven(nodes, 'base_link')
+    stopped = 13 * SECOND + 100_000_000
+    assert 'no node of this time yet' in nodes.locate(stopped)
+    nodes.add_info(info(14, 14 * SECOND, alive=[10, 11, 12, 13]))  # dropped at once: the robot has hardly moved
+    found = nodes.locate(stopped)
+    assert found.node_id == 13
+    np.testing.assert_allclose(found.node_from_keyframe.translation, [0.1, 0, 0], atol=1e-9)
