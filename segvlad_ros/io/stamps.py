@@ -92,6 +92,35 @@ def _places(stamps: Sequence[int], begins: list[int], left_out: set[int]) -> lis
     return places
 
 
+class StampDoubt:
+    """Tells one wrong stamp from a clock that was set: one far off those before counts when the next agrees with it.
+
+    :param far_s: seconds
+    :ivar strays: messages that were left out
+    """
+
+    def __init__(self, far_s: float) -> None:
+        self._far_ns = round(far_s * 1e9)
+        self._newest_ns: int | None = None
+        self._doubted: tuple[int, Any] | None = None
+        self.strays = 0
+
+    def believed(self, stamp_ns: int, message: Any) -> list[tuple[int, Any]]:
+        """Take a message, and return those that count from now on: none, this one, or the one before, too."""
+        doubted, self._doubted = self._doubted, None
+        far_ns = 0 if self._newest_ns is None else abs(stamp_ns - self._newest_ns)
+        if far_ns <= self._far_ns:
+            self.strays += doubted is not None
+            self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
+            return [(stamp_ns, message)]
+        if doubted is not None and abs(stamp_ns - doubted[0]) < far_ns:
+            self._newest_ns = stamp_ns
+            return [doubted, (stamp_ns, message)]
+        self.strays += doubted is not None
+        self._doubted = stamp_ns, message
+        return []
+
+
 class StampRhythm:
     """How many images of a regular stream are missing, guessed from the stamps of those that came.
 

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry, Path
 from visualization_msgs.msg import MarkerArray
 
+from segvlad_ros.io.stamps import StampDoubt
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.ros.node import qos
@@ -26,7 +27,7 @@ from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
 from segvlad_ros.ros.output.path_bytes import path_bytes
 from segvlad_ros.slam.consensus import Verdict
 from segvlad_ros.slam.odometry_chain import PoseGraphSettings
-from segvlad_ros.slam.pose_graph import FRAME, PoseGraph
+from segvlad_ros.slam.pose_graph import FRAME, LATE_S, PoseGraph
 from segvlad_ros.types import SegvladError
 
 ODOMETRY_DEPTH = 100  # a second of fast odometry
@@ -51,7 +52,6 @@ class PoseGraphNode(SegvladNode):
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
         self._markers = telling_publisher(self, MarkerArray, '~/markers', qos.latched(), self.activated)
         self._map_to_odom: MapToOdom | None = None
-        self._odometry_ns = 0
 
     def configure(self) -> None:
         """See :class:`SegvladNode`."""
@@ -64,6 +64,7 @@ class PoseGraphNode(SegvladNode):
             closure_rotation_rad=parameters['closure.added_rad']))
         self._book, self._foreign, self._sessions = ClosureBook(), 0, GraphSessions(parameters['robot_id'])
         self._inbox.clear()
+        self._doubt, self._odometry_ns = StampDoubt(LATE_S), 0
         self._child = ''  # the frame whose poses the newest odometry tells
         self._published_ns, self._published_nodes = 0, 0
         if parameters['broadcast_map_to_odom']:
@@ -107,7 +108,8 @@ class PoseGraphNode(SegvladNode):
 
     def _take(self, message: Odometry | KeyframeId | LoopClosure) -> None:
         if isinstance(message, Odometry):
-            self._odometry_ns = from_time(message.header.stamp)
+            for stamp_ns, _ in self._doubt.believed(from_time(message.header.stamp), None):
+                self._odometry_ns = stamp_ns  # a wrong one must not be broadcast
         if not self.paused:
             self._inbox.append(message)
 
@@ -142,16 +144,20 @@ class PoseGraphNode(SegvladNode):
         self._publish(bool(news))
 
     def _add_odometry(self, message: Odometry) -> None:
-        stamp_ns, before_ns, leaps = from_time(message.header.stamp), self._graph.newest_ns, self._graph.leaps
+        graph, stamp_ns = self._graph, from_time(message.header.stamp)
+        before_ns, leaps, strays = graph.newest_ns, graph.leaps, graph.strays
         try:
             if stamp_ns == 0:
                 raise SegvladError('its stamp is zero')
-            anew = self._graph.add_odometry(stamp_ns, from_odometry(message))
+            anew = graph.add_odometry(stamp_ns, from_odometry(message))
         except SegvladError as error:
             self.report(f'odometry not used: {error}')
             return
         self._child = message.child_frame_id
-        if self._graph.leaps > leaps:
+        if graph.strays > strays:
+            self.report('odometry not used: a stamp was far off those before and after; see that one driver alone '
+                        'publishes it, by one clock')
+        if graph.leaps > leaps:
             self.statistics.count(odometry_leaps=1)
             self.report('odometry leaps, as if its driver was started again: the path goes on from where it was, '
                         'until a loop closure tells where that is')

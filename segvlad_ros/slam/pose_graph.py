@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from segvlad_ros.geometry import from_matrix
+from segvlad_ros.io.stamps import StampDoubt
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.consensus import Consensus, Judgement, Verdict
 from segvlad_ros.slam.odometry_chain import OdometryChain, PoseGraphSettings
@@ -12,7 +13,7 @@ from segvlad_ros.types import Pose
 
 FRAME = 'map'
 MAX_WAITING = 1000
-LATE_S = 1.0  # odometry further behind the newest is of a clock that has jumped back
+LATE_S = 1.0  # odometry further behind the newest is of a clock that has jumped back, if the next is so, too
 
 
 class PoseGraph:
@@ -26,6 +27,7 @@ class PoseGraph:
     def __init__(self, settings: PoseGraphSettings | None = None) -> None:
         self._settings = settings or PoseGraphSettings()
         self._count = 0  # closures
+        self._doubt = StampDoubt(LATE_S)
         self._begin()
 
     def _begin(self) -> None:
@@ -46,6 +48,11 @@ class PoseGraph:
         return self._chain.leaps
 
     @property
+    def strays(self) -> int:
+        """How many odometry messages were left out since their stamps were far off those before and after."""
+        return self._doubt.strays
+
+    @property
     def newest_ns(self) -> int | None:
         """Stamp of the newest odometry, nanoseconds, or None."""
         return self._chain.newest_ns
@@ -56,10 +63,13 @@ class PoseGraph:
         return len(self._waiting)
 
     def add_odometry(self, stamp_ns: int, pose: Pose) -> bool:
-        """Take an odometry pose; a late one is left out.
+        """Take an odometry pose; a late one is left out, and one of another clock waits until the next agrees with it.
 
         :return: True where the clock jumped back, or the odometry's frame changed, and a new graph was begun
         """
+        return any([self._take(*message) for message in self._doubt.believed(stamp_ns, pose)])
+
+    def _take(self, stamp_ns: int, pose: Pose) -> bool:
         newest = self._chain.newest_ns
         anew = newest is not None and (newest - stamp_ns > LATE_S * 1e9 or pose.frame != self._frame)
         if anew:

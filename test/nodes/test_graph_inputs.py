@@ -1,5 +1,6 @@
 """What pose_graph makes of closures and odometry that do not belong together; the node is in this process."""
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,3 +130,18 @@ def test_odometry_whose_frame_changes_ends_no_session(talk):
     talk.odometry([*DRIVE[200:], *(k / 10 for k in range(401, 600))], frame='odom2')
     verdict, reason = talk.closure(25.0, 39.0)
     assert verdict == ACCEPTED, reason
+
+
+def test_one_wrong_stamp_is_said_and_not_broadcast(talk):
+    talk = talk()
+    broadcast = []
+    talk.node._map_to_odom = SimpleNamespace(broadcast=broadcast.append, correct=lambda *correction: None,
+                                             close=lambda: None)
+    for seconds in (DRIVE[:100], [1000.0], DRIVE[100:110]):
+        talk.odometry(seconds)
+        talk.work()
+    assert broadcast == [talk.ns(9.9), talk.ns(9.9), talk.ns(10.9)]
+    assert 'far off those before and after' in talk.node.status.problem
+    talk.odometry([500.0, 500.1])  # a clock that was set: the next agrees
+    talk.work()
+    assert broadcast[-1] == talk.ns(500.1)

@@ -52,3 +52,27 @@ def test_a_closure_from_before_the_first_odometry_is_unusable():
     graph = driven(out_and_back, [k / 10 for k in range(9, 401)])
     number = graph.add_closure(ns(0.2), ns(39.8), EXACT)
     assert graph.optimize()[number].verdict == Verdict.UNUSABLE
+
+
+@pytest.mark.fault('clock', 'one odometry message of a pose graph has a stamp far off the others',
+                   'it is left out; the graph, and `map` -> `odom`, go on')
+@pytest.mark.parametrize('off_s', [1000.0, -90.0, 5.0, -20.0])
+@pytest.mark.parametrize('number', [1, 200, 399])
+def test_one_wrong_stamp_does_not_throw_the_graph_away(off_s, number):
+    graph, anew = PoseGraph(), []
+    for k in range(401):
+        anew.append(graph.add_odometry(ns(k / 10 + (off_s if k == number else 0.0)), at(out_and_back(k / 10))))
+    assert not any(anew)
+    assert graph.strays == 1
+    stamps, poses = graph.path()
+    assert (stamps[0], stamps[-1]) == (ns(0), ns(40))
+    assert np.allclose(poses[:, 0], [out_and_back((stamp - ns(0)) / SECOND) for stamp in stamps], atol=1e-6)
+
+
+@pytest.mark.parametrize('period_s', [0.1, 3.0])
+def test_a_clock_that_jumps_ahead_or_a_pause_ends_no_graph(period_s):
+    seconds = [*np.arange(0, 15, period_s), *np.arange(115, 125, period_s)]
+    graph = PoseGraph()
+    assert not any([graph.add_odometry(ns(second), at(k / 10)) for k, second in enumerate(seconds)])
+    assert graph.strays == 0
+    assert graph.newest_ns == ns(seconds[-1])

@@ -312,11 +312,12 @@ def test_a_backwards_clock_begins_a_new_graph_and_late_odometry_does_not():
     graph.optimize()
     assert not graph.add_odometry(stamps[-1] - SECOND // 2, reported[-6])
     assert graph.nodes == nodes
-    assert graph.add_odometry(stamps[-1] - 2 * SECOND, reported[0])
+    assert not graph.add_odometry(stamps[-1] - 2 * SECOND, reported[0])  # it may be one stamp that is wrong
+    assert graph.add_odometry(stamps[-1] - 2 * SECOND + 1, reported[0])
     assert graph.nodes == 1
     assert graph.optimize() == {}
     assert graph.add_closure(stamps[0], stamps[1], flat(0, 0, 0)) == number + 1
-    assert graph.add_odometry(stamps[-1], Pose(reported[0].translation, reported[0].quaternion, 'other'))
+    assert graph.add_odometry(stamps[-1] - SECOND, Pose(reported[0].translation, reported[0].quaternion, 'other'))
 
 
 def test_a_standing_robot_makes_no_nodes():

@@ -11,7 +11,7 @@ from bag_samples import IMAGE_TOPIC, SECOND, START, STEP, at_x, picture
 from segvlad_ros.io import bags
 from segvlad_ros.io.bag_frames import read_frames
 from segvlad_ros.io.bag_writer import BagWriter
-from segvlad_ros.io.stamps import StampRhythm, as_time, order_of, spans_apart
+from segvlad_ros.io.stamps import StampDoubt, StampRhythm, as_time, order_of, spans_apart
 from segvlad_ros.types import SegvladError
 
 
@@ -187,3 +187,13 @@ class TestStampRhythm:
                                         100 + np.cumsum(np.random.default_rng(1).exponential(0.05, 100))])
     def test_no_clear_rhythm_no_guess(self, stamps):
         assert math.isnan(self.ratio(stamps))
+
+
+@pytest.mark.parametrize(('came', 'counts', 'strays'), [
+    ([0, 1, 900, 2, 3], [0, 1, 2, 3], 1), ([500, 0, 501, 502], [500, 501, 502], 1), ([50, 0, 1], [50, 0, 1], 0),
+    ([0, 900, 901], [0, 900, 901], 0), ([0, 3, 6, 9], [0, 3, 6], 0), ([0, 900, 5, 6, 7], [0, 5, 6, 7], 1),
+    ([900, 0, 1, 2], [900, 0, 1, 2], 0), ([5, 4.5, 5.5], [5, 4.5, 5.5], 0)])
+def test_one_wrong_stamp_is_left_out_and_a_clock_that_was_set_is_believed(came, counts, strays):
+    doubt = StampDoubt(1.0)
+    believed = [stamp / SECOND for second in came for stamp, _ in doubt.believed(round(second * SECOND), None)]
+    assert (believed, doubt.strays) == (counts, strays)
