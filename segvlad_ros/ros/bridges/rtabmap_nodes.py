@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SAME_NS = 1000  # rtabmap_msgs/Node.stamp is a float64 of seconds: it is off by up to 0.24 microseconds
 ODOMETRY_STEP_NS = 200_000_000
+ODOMETRY_LATE_NS = 10**9  # best effort, over a network
 ODOMETRY_POSES = 100_000  # 5.5 hours
 ODOMETRY_GAP_S = 0.5
 BASES = {'base_link', 'base_footprint'}  # one above the other (REP 120): on a floor they move alike
@@ -92,7 +93,7 @@ class RtabmapNodes:
 
         :param child: frame whose pose it is, '' if the message does not say
         """
-        if stamp_ns < self._last_odometry_ns:  # the clock went back: a bag began anew
+        if stamp_ns < self._last_odometry_ns - ODOMETRY_LATE_NS:  # the clock went back: a bag began anew
             self._odometry.clear()
         elif stamp_ns - self._last_odometry_ns < ODOMETRY_STEP_NS:
             return

@@ -160,3 +160,16 @@ def test_a_robot_that_stands_is_at_its_last_node(nodes):
     found = nodes.locate(stopped)
     assert found.node_id == 13
     np.testing.assert_allclose(found.node_from_keyframe.translation, [0.1, 0, 0], atol=1e-9)
+
+
+@pytest.mark.fault('odometry', 'one message comes 10 ms late to a bridge', 'passed over: a clock that begins anew '
+                   'goes back by more than a second')
+def test_odometry_that_is_late_costs_itself(nodes):
+    driven(nodes, 'base_link')
+    late = Pose(np.array([14.0, 0.0, 0.0]), IDENTITY, 'odom')
+    for milliseconds in (10, 900):
+        nodes.add_odometry(14 * SECOND - milliseconds * 1_000_000, late, 'base_link')
+    found = nodes.locate(12 * SECOND + 400_000_000, 'base_link')
+    np.testing.assert_allclose(found.node_from_keyframe.translation, [0.4, 0, 0], atol=1e-9)
+    nodes.add_odometry(12 * SECOND, late, 'base_link')
+    assert 'without unbroken odometry' in nodes.locate(12 * SECOND + 400_000_000, 'base_link')
