@@ -5,6 +5,7 @@ nearest one stands for it and odometry moves the pose.
 """
 from __future__ import annotations
 
+import bisect
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,7 @@ class RtabmapNodes:
         self._first_id = self._first_ns = 0  # of this run of RTAB-Map and its clock, as far as it was seen
         self._last_id = self._last_ns = 0
         self._alive: frozenset[int] = frozenset()
+        self._sorted: list[tuple[int, int]] | None = None  # stamp and id of those alive, until they change
         self._odometry = OdometryPieces(ODOMETRY_POSES, ODOMETRY_GAP_S)
         self._last_odometry_ns = 0
         self._warned = False
@@ -68,7 +70,7 @@ class RtabmapNodes:
         if clock_anew or rtabmap_anew or not self._last_id:
             self._begin(node_id or self._last_id + 1, 0 if clock_anew else stamp_ns)
         self._last_id, self._last_ns = node_id or self._last_id, stamp_ns
-        self._alive = frozenset(info.wm_state)
+        self._alive, self._sorted = frozenset(info.wm_state), None
         if node_id > 0 and (not self._alive or node_id in self._alive):
             self._stamps[node_id] = stamp_ns
         return clock_anew or rtabmap_anew
@@ -83,6 +85,7 @@ class RtabmapNodes:
 
     def add_map(self, data: Any) -> None:
         """Take a rtabmap_msgs/MapData; intermediate nodes (weight -1) take no links."""
+        self._sorted = None
         for node in data.nodes:
             stamp_ns = round(node.stamp * 1e9)
             if node.id > 0 and node.weight >= 0 and self._is_of_now(node.id, stamp_ns):
@@ -101,8 +104,15 @@ class RtabmapNodes:
         self._odometry.add(stamp_ns, pose, child)
 
     def is_older(self, stamp_ns: int) -> bool:
-        """Whether a keyframe is older than every node that is known."""
-        return not self._stamps or stamp_ns < min(self._stamps.values()) - SAME_NS
+        """Whether a keyframe is older than every node in memory that is known."""
+        nodes = self._by_stamp()
+        return not nodes or stamp_ns < nodes[0][0] - SAME_NS
+
+    def _by_stamp(self) -> list[tuple[int, int]]:
+        if self._sorted is None:
+            self._sorted = sorted((stamp_ns, node_id) for node_id, stamp_ns in self._stamps.items()
+                                  if not self._alive or node_id in self._alive)
+        return self._sorted
 
     def locate(self, stamp_ns: int, base_frame: str = '') -> Located | str:
         """The node that stands for a keyframe, or what is missing.
@@ -110,24 +120,24 @@ class RtabmapNodes:
         :param base_frame: of the keyframe, '' if unknown
         :raises SegvladError: odometry between the two is of another frame
         """
-        known = {node_id: stamp for node_id, stamp in self._stamps.items()
-                 if not self._alive or node_id in self._alive}
-        if not known:
+        nodes = self._by_stamp()
+        if not nodes:
             return 'RTAB-Map has published no node yet on info'
-        nearest = min(known, key=lambda node_id: abs(known[node_id] - stamp_ns))
-        difference_ns = abs(known[nearest] - stamp_ns)
+        after = bisect.bisect_left(nodes, (stamp_ns, 0))
+        node_ns, node_id = min(nodes[max(after - 1, 0):after + 1], key=lambda node: abs(node[0] - stamp_ns))
+        difference_ns = abs(node_ns - stamp_ns)
         if difference_ns <= SAME_NS:
-            return Located(nearest, identity())
-        if stamp_ns > max(self._last_ns, *known.values()):  # while the robot stands, info comes without a node
+            return Located(node_id, identity())
+        if stamp_ns > max(self._last_ns, nodes[-1][0]):  # while the robot stands, info comes without a node
             return 'RTAB-Map has no node of this time yet'
         if difference_ns > self._max_difference_ns:
-            return f'the nearest node in memory, {nearest}, is {difference_ns * 1e-9:.2f} s away'
-        ends = self._odometry.at(known[nearest]), self._odometry.at(stamp_ns)
+            return f'the nearest node in memory, {node_id}, is {difference_ns * 1e-9:.2f} s away'
+        ends = self._odometry.at(node_ns), self._odometry.at(stamp_ns)
         if None in ends or ends[0].piece != ends[1].piece:
-            return (f'node {nearest} is {difference_ns * 1e-9:.2f} s away, and without unbroken odometry between them '
+            return (f'node {node_id} is {difference_ns * 1e-9:.2f} s away, and without unbroken odometry between them '
                     f'it cannot stand for the keyframe')
         self._check_frame(ends[0].child, base_frame)
-        return Located(nearest, relative(ends[0].pose, ends[1].pose))
+        return Located(node_id, relative(ends[0].pose, ends[1].pose))
 
     def _check_frame(self, child: str, base_frame: str) -> None:
         names = child.lstrip('/'), base_frame.lstrip('/')

@@ -1,4 +1,6 @@
 """Which node of RTAB-Map stands for a keyframe, and what odometry says of the motion between them."""
+import time
+
 import numpy as np
 import pytest
 from stand_in_node import SECOND, database, info
@@ -173,3 +175,20 @@ def test_odometry_that_is_late_costs_itself(nodes):
     np.testing.assert_allclose(found.node_from_keyframe.translation, [0.4, 0, 0], atol=1e-9)
     nodes.add_odometry(12 * SECOND, late, 'base_link')
     assert 'without unbroken odometry' in nodes.locate(12 * SECOND + 400_000_000, 'base_link')
+
+
+def test_a_look_for_a_node_does_not_grow_with_the_map(nodes):
+    """Each closure that waits looks twice, and again every half second: up to a thousand wait."""
+    nodes.add_map(database(*((number, float(number), 0) for number in range(1, 5001))))
+    nodes.add_info(info(5001, 5001 * SECOND, alive=range(1, 5002)))
+    began_s = time.perf_counter()
+    found = [nodes.locate(number * SECOND).node_id for number in range(1, 5002)]
+    assert not any(nodes.is_older(number * SECOND) for number in range(1, 5002))
+    assert time.perf_counter() - began_s < 2  # 0.02 s; was 20 s
+    assert found == [*range(1, 5002)]
+
+
+def test_of_two_nodes_the_nearer_one_stands_for_a_keyframe(nodes):
+    driven(nodes, '')
+    nodes.add_map(database((20, 12.6, 0)))  # in the order of stamps, not of ids
+    assert [nodes.locate(12 * SECOND + tenths * 100_000_000).node_id for tenths in (2, 4, 7, 9)] == [12, 20, 20, 13]
