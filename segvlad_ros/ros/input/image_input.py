@@ -120,6 +120,7 @@ class ImageInput:
         if back_s > LATE_S:
             self._last_stamp_ns = stamp
             self._node.statistics.count(clock_jumps=1)
+            self._transforms.forget_moving()
             self._node.forget_recent()
             raise SegvladError(f'its stamp is {back_s:.3f} s before the last one: the clock jumped back, '
                                'recent images are forgotten, the map is kept')

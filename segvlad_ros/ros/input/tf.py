@@ -52,6 +52,12 @@ class Transforms:
             self._came.wait_for(lambda: self._static.lookup(target, source) is not None, patience_s)
             return self._static.lookup(target, source)
 
+    def forget_moving(self) -> None:
+        """The clock jumped back: tf2 refuses what is older than what it has, and would for as long as the jump was."""
+        self._asked.clear()
+        if self._buffer is not None:
+            self._buffer.clear()  # static ones stay
+
     def close(self) -> None:
         """Stop listening."""
         if self._subscription is not None:

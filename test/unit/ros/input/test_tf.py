@@ -45,6 +45,8 @@ def test_static_transforms_are_chained(without_tf2):
     assert pose.frame == 'base_link'
     assert transforms.lookup('base_link', 'elsewhere', 5) is None
     assert transforms.lookup('base_link', '', 5) is None
+    transforms.forget_moving()
+    assert transforms.lookup('base_link', 'camera_optical', 5).translation[0] == 1.5
     transforms.close()
 
 
@@ -57,6 +59,13 @@ def test_real_tf2_is_used_where_it_imports():
     transforms = Transforms(node, 0.2)
     transforms._buffer.set_transform_static(transform('base_link', 'camera', 1.0), 'test')
     assert transforms.lookup('base_link', 'camera', 5).translation[0] == 1.0
+    for seconds in (500, 3):  # the clock begins anew
+        moving = transform('base_link', 'turret', float(seconds))
+        moving.header.stamp.sec = seconds
+        transforms._buffer.set_transform(moving, 'test')
+        assert transforms.lookup('base_link', 'turret', seconds * 10**9).translation[0] == seconds
+        assert transforms.lookup('base_link', 'camera', 5).translation[0] == 1.0
+        transforms.forget_moving()
     transforms.close()
     node.destroy_node()
     context.try_shutdown()
