@@ -65,13 +65,24 @@ class KnownKeyframes:
     def keep(self, keyframe: Keyframe) -> Packed:
         """Keep a keyframe in memory, as it is returned.
 
-        :raises SegvladError: its descriptors have another length than those of the others, or no map can hold it
+        :raises SegvladError: it is in the map, its descriptors have another length than those of the others, or no map
+            can hold it
         """
+        self.check_new(keyframe.id)
         length = keyframe.description.descriptors.shape[1]
         if self.searched.count and length != self.index.dimension:
             raise SegvladError(f'keyframe {keyframe.id.index} has descriptors of {length} values, the map of '
                                f'{self.index.dimension}: describe it with the preset of the map')
         return self.store.append(keyframe)
+
+    def check_new(self, identity: KeyframeId) -> None:
+        """Refuse a keyframe that is in the map: of two of one identity only the later could be removed.
+
+        :raises SegvladError: it is
+        """
+        if self.searched.entry(identity) is not None:
+            raise SegvladError(f'keyframe {identity.index} of session {identity.session_id!r} is in the map already; '
+                               'remove it first')
 
     def find(self, keyframe: Keyframe, packed: Packed, mark: OdometryMark | None, seen: Sequence[Sight] = ()) -> int:
         """Let the keyframe that was kept last be found, and return its entry; parameters as of

@@ -103,6 +103,7 @@ class Recognizer:
         """Append one keyframe to the searched map.
 
         :return: its entry number
+        :raises SegvladError: it is in the map already, or does not fit it; the map stays as it was
         """
         with self._lock, one_blas_thread():
             return self._memory.find(keyframe, self._known.keep(keyframe))
@@ -113,6 +114,7 @@ class Recognizer:
         :param row: its row in that map
         :param packed: what was read there
         :return: its entry number
+        :raises SegvladError: as :meth:`add`
         """
         where = f'{place_map.path}: keyframe row {row}'
         if place_map.version != FORMAT_VERSION:
@@ -120,6 +122,7 @@ class Recognizer:
         with intact(where):
             keyframe = outline(packed)
         with self._lock:
+            self._known.check_new(keyframe.id)
             self._known.store.append_stored(place_map, row, packed)
             return self._memory.find(keyframe, packed)
 

@@ -257,6 +257,23 @@ def test_a_keyframe_that_is_refused_is_no_part_of_the_map(spoil):
     assert ask(recognizer, [4])[0].candidates[0].id.index == 4
 
 
+@pytest.mark.parametrize('live', [True, False])
+def test_a_keyframe_that_is_in_the_map_already_is_refused(live, tmp_path):
+    """Twice in it, it went out once, and the map could not be saved."""
+    recognizer, again = map_of(range(8)), keyframe(seen(3, view=5), 4)
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, DIMENSION) as place_map:
+        place_map.append(again)
+
+        def join():
+            return recognizer.add(again) if live else recognizer.add_stored(place_map, *next(place_map.packed()))
+        with pytest.raises(SegvladError, match="keyframe 4 of session 'map' is in the map already"):
+            join()
+        assert (recognizer.count, recognizer.entries) == (8, [*range(8)])
+        recognizer.remove([again.id])
+        assert ask(recognizer, [3], independent=True)[0].status == Status.NO_MATCH_LOW_SCORE
+        assert join() == recognizer.entry(again.id) == 8
+
+
 def refusing(function, nth):
     """Memory runs out at the nth call."""
     calls = []
