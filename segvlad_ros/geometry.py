@@ -163,12 +163,12 @@ def rotation_first(covariance: np.ndarray) -> np.ndarray:
 
 
 def interpolated(stamps: np.ndarray, translations: np.ndarray, quaternions: np.ndarray, wanted: np.ndarray, *,
-                 max_gap: int, max_extrapolation: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                 max_gap: int | np.ndarray, max_extrapolation: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Poses of one frame at other stamps: straight lines and shortest rotations between neighbours.
 
     :param stamps: (n,) int64, ascending, any unit; translations (n, 3), quaternions (n, 4) belong to them
     :param wanted: (k,) int64
-    :param max_gap: two neighbours further apart than this are not interpolated
+    :param max_gap: two neighbours further apart than this are not interpolated; one number, or (k,)
     :param max_extrapolation: how far from a pose that pose is still returned, unchanged, where nothing is interpolated
     :return: (k,) bool, known; (k, 3) and (k, 4), of those that are
     """

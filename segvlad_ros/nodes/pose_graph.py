@@ -1,6 +1,7 @@
 """pose_graph: a reference SLAM back-end. Odometry and loop closures become a path and a verdict on each closure."""
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -64,9 +65,9 @@ class PoseGraphNode(SegvladNode):
             closure_rotation_rad=parameters['closure.added_rad']))
         self._book, self._foreign, self._sessions = ClosureBook(), 0, GraphSessions(parameters['robot_id'])
         self._inbox.clear()
-        self._doubt, self._odometry_ns = StampDoubt(LATE_S), 0
+        self._doubt, self._odometry_ns, self._odometry_s = StampDoubt(LATE_S), 0, -math.inf
         self._child = ''  # the frame whose poses the newest odometry tells
-        self._published_ns, self._published_nodes = 0, 0
+        self._published_ns, self._path_lags = 0, False
         if parameters['broadcast_map_to_odom']:
             self._map_to_odom = MapToOdom(self)
 
@@ -108,6 +109,7 @@ class PoseGraphNode(SegvladNode):
 
     def _take(self, message: Odometry | KeyframeId | LoopClosure) -> None:
         if isinstance(message, Odometry):
+            self._odometry_s = self.steady_s()
             for stamp_ns, _ in self._doubt.believed(from_time(message.header.stamp), None):
                 self._odometry_ns = stamp_ns  # a wrong one must not be broadcast
         if not self.paused:
@@ -118,6 +120,12 @@ class PoseGraphNode(SegvladNode):
             self._map_to_odom.broadcast(self._odometry_ns)
         if self._inbox:  # what a full queue refuses waits for the next call
             self.post('odometry and loop closures', self._work, newest=True)
+        elif self._silent_s() > self.parameters['path_period_s'] and self._path_lags:
+            self.post('the end of the path', lambda: self._publish(bent=True), newest=True)
+
+    def _silent_s(self) -> float:
+        """Since the last odometry."""
+        return self.steady_s() - self._odometry_s
 
     # all below in the worker's thread
 
@@ -169,7 +177,7 @@ class PoseGraphNode(SegvladNode):
             self.report(reason)
             for feedback in self._book.abandoned(reason):
                 self._answer(feedback)
-            self._book, self._published_ns, self._published_nodes = ClosureBook(), 0, 0
+            self._book, self._published_ns = ClosureBook(), 0
 
     def _add_closure(self, message: LoopClosure) -> None:
         reason = self._sessions.foreign(message)
@@ -211,10 +219,12 @@ class PoseGraphNode(SegvladNode):
         newest_ns = graph.newest_ns
         if newest_ns is None:
             return
-        due = newest_ns - self._published_ns >= self.parameters['path_period_s'] * 1e9
-        if not bent and not (due and graph.nodes > self._published_nodes):
+        period_ns = self.parameters['path_period_s'] * 1e9
+        # at a stop it goes out once more behind its last node
+        self._path_lags = self._published_ns < min(newest_ns, graph.newest_node_ns + period_ns)
+        if not bent and not (self._path_lags and newest_ns - self._published_ns >= period_ns):
             return
-        self._published_ns, self._published_nodes = newest_ns, graph.nodes
+        self._published_ns, self._path_lags = newest_ns, False
         stamps, poses = graph.path()
         self._path.publish(path_bytes(FRAME, stamps, poses))
         self._show(stamps, poses)

@@ -40,6 +40,7 @@ class PoseGraphSettings:
 
 TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line
 STANDING_M, STANDING_RAD = 1e-4, 1e-4  # what moves less stands
+STOP_S = 0.5  # what stands for less may be between two ticks of an encoder
 SLOW_NODE_S, SLOW_NODE_M, SLOW_NODE_RAD = 1.0, 0.02, 0.02  # a slow robot has a node each second in which it moved
 MAX_GAP_S = 2.0  # of odometry that is interpolated; beyond its ends nobody knows how the robot moved
 LEAST_STEP_M, LEAST_STEP_RAD = 1e-3, 1e-3  # standard deviations of a step in which nothing moved
@@ -81,6 +82,7 @@ class OdometryChain:
         self._track = PoseHistory(max_gap_s=MAX_GAP_S)
         self._last_node: Pose | None = None
         self._last_kept: Pose | None = None
+        self._kept_ns = 0
         self._random: list[np.ndarray] = []
         self._systematic: list[np.ndarray] = []
         self._pieces = OdometryPieces(max_entries=2)
@@ -105,8 +107,11 @@ class OdometryChain:
         """Stamp of the newest pose that is kept, or None."""
         return self._track.newest_stamp_ns()
 
-    def add(self, stamp_ns: int, pose: Pose) -> bool:
-        """Take an odometry pose that is newer than all before, and return whether it became a node."""
+    def add(self, stamp_ns: int, pose: Pose) -> None:
+        """Take an odometry pose that is newer than all before; it makes a node, or none, or two.
+
+        A stop lies between two nodes of one place, so that a path through the nodes tells where the robot stood.
+        """
         newest, leapt = self.newest_ns, self._pieces.add(stamp_ns, pose)
         if leapt:
             self._frame_from_odometry = to_matrix(self._last_kept) @ np.linalg.inv(to_matrix(pose))
@@ -114,25 +119,29 @@ class OdometryChain:
         if self._frame_from_odometry is not None:
             pose = from_matrix(self._frame_from_odometry @ to_matrix(pose), pose.frame)
         if newest is not None and not leapt and stamp_ns - newest < TRACK_INTERVAL_S * 1e9:
-            return False
+            return
         if newest is not None and not leapt and stamp_ns - newest <= MAX_GAP_S * 1e9 and self._stands(pose):
             self._track.hold(stamp_ns)
-            return False
-        pose = Pose(pose.translation, pose.quaternion, pose.frame)
-        self._track.add(stamp_ns, pose)
-        self._last_kept = pose
-        if self._last_node is not None and not leapt and not self._has_moved(stamp_ns, pose):
-            return False
-        self._add_node(stamp_ns, pose)
-        return True
+            if stamp_ns - self._kept_ns >= STOP_S * 1e9 and self._has_moved(self._last_kept, slow=True):
+                self._add_node(self._kept_ns, self._last_kept)
+            return
+        before = self._last_kept
+        self._last_kept, self._kept_ns = Pose(pose.translation, pose.quaternion, pose.frame), stamp_ns
+        self._track.add(stamp_ns, self._last_kept)
+        if self._last_node is not None and not leapt:
+            since_ns = stamp_ns - self.stamps[-1]
+            if not self._has_moved(pose, slow=since_ns >= SLOW_NODE_S * 1e9):
+                return
+            if since_ns > MAX_GAP_S * 1e9 and newest > self.stamps[-1]:
+                self._add_node(newest, before)
+        self._add_node(stamp_ns, self._last_kept)
 
     def _stands(self, pose: Pose) -> bool:
         """Whether the robot is where it was; a parked robot must not fill the memory."""
         return (distance(self._last_kept, pose) < STANDING_M and rotation_angle(self._last_kept, pose) < STANDING_RAD)
 
-    def _has_moved(self, stamp_ns: int, pose: Pose) -> bool:
+    def _has_moved(self, pose: Pose, slow: bool) -> bool:
         moved, turned = distance(self._last_node, pose), rotation_angle(self._last_node, pose)
-        slow = stamp_ns - self.stamps[-1] >= SLOW_NODE_S * 1e9
         return (moved >= self._settings.node_distance_m or turned >= self._settings.node_angle_rad
                 or (slow and (moved >= SLOW_NODE_M or turned >= SLOW_NODE_RAD)))
 

@@ -58,6 +58,11 @@ class PoseGraph:
         return self._chain.newest_ns
 
     @property
+    def newest_node_ns(self) -> int | None:
+        """Stamp of the newest node, nanoseconds, or None."""
+        return self._chain.stamps[-1] if len(self._chain) else None
+
+    @property
     def waiting(self) -> int:
         """Number of closures that odometry has not reached."""
         return len(self._waiting)
@@ -77,12 +82,13 @@ class PoseGraph:
         elif newest is not None and stamp_ns <= newest:
             return False
         self._frame = pose.frame
-        if self._chain.add(stamp_ns, pose):
-            self._add_node()
+        first = len(self._chain)
+        self._chain.add(stamp_ns, pose)
+        for node in range(first, len(self._chain)):
+            self._add_node(node)
         return anew
 
-    def _add_node(self) -> None:
-        node = len(self._chain) - 1
+    def _add_node(self, node: int) -> None:
         if node == 0:
             self._optimizer.add_node(0, self._chain.poses[0], None)
             return

@@ -8,6 +8,7 @@ from nav_msgs.msg import Odometry
 
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray
 from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
+from segvlad_ros.ros.output.path_bytes import path_arrays
 from segvlad_ros.types import Pose
 
 pytestmark = pytest.mark.slam
@@ -32,11 +33,12 @@ class Talk:
         self.node, self.told = node, []
         node._feedback.publish = self.told.append
 
-    def odometry(self, seconds, child='', frame='odom'):
+    def odometry(self, seconds, child='', frame='odom', stands_at=None):
         for second in seconds:
             message = Odometry(child_frame_id=child)
             message.header.stamp, message.header.frame_id = to_time(self.ns(second)), frame
-            fill_pose(message.pose.pose, Pose(np.array([at(second), 0.0, 0.0]), HERE, frame))
+            fill_pose(message.pose.pose, Pose(
+                np.array([at(second) if stands_at is None else stands_at, 0.0, 0.0]), HERE, frame))
             self.node._take(message)
 
     def keyframe(self, second, session):
@@ -145,3 +147,26 @@ def test_one_wrong_stamp_is_said_and_not_broadcast(talk):
     talk.odometry([500.0, 500.1])  # a clock that was set: the next agrees
     talk.work()
     assert broadcast[-1] == talk.ns(500.1)
+
+
+@pytest.mark.parametrize('goes_on', [False, True])
+def test_the_path_goes_out_to_the_end_of_a_drive(talk, goes_on):
+    """Whether odometry ends there, or goes on to say that the robot stands."""
+    talk, paths = talk(), []
+    talk.node._path.publish = lambda path: paths.append(path_arrays(bytes(path))[1])
+    for tenths in range(100):
+        talk.odometry([tenths / 10])
+        talk.work()
+    count = len(paths)
+    assert count < 20  # one a second
+    if goes_on:
+        for tenths in range(100, 300):
+            talk.odometry([tenths / 10], stands_at=9.9)
+            talk.work()
+    else:
+        now_s = talk.node.steady_s()
+        talk.node.steady_s = lambda: now_s + 2.0
+        for _ in range(20):
+            talk.work()
+    assert paths[-1][-1] >= talk.ns(9.9)
+    assert len(paths) <= count + 3

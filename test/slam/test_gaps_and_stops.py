@@ -2,9 +2,11 @@
 import numpy as np
 import pytest
 
+from segvlad_ros.ros.input.optimized_path import OptimizedPath
+from segvlad_ros.ros.output.path_bytes import path_bytes
 from segvlad_ros.slam.consensus import Verdict
-from segvlad_ros.slam.pose_graph import PoseGraph
-from segvlad_ros.types import Pose
+from segvlad_ros.slam.pose_graph import FRAME, PoseGraph
+from segvlad_ros.types import KeyframeId, Pose
 
 SECOND = 10**9
 HERE = np.array([0.0, 0.0, 0.0, 1.0])
@@ -76,3 +78,35 @@ def test_a_clock_that_jumps_ahead_or_a_pause_ends_no_graph(period_s):
     assert not any([graph.add_odometry(ns(second), at(k / 10)) for k, second in enumerate(seconds)])
     assert graph.strays == 0
     assert graph.newest_ns == ns(seconds[-1])
+
+
+STOPS = {  # metres along x by seconds, of a robot that stops on its way
+    'at a dock for 50 s': lambda second: min(second, 10.35) + max(second - 60, 0.0),
+    'just behind a node': lambda second: min(second, 10.01) + max(second - 60, 0.0),
+    'before it begins': lambda second: max(second - 60, 0.0),
+    'with odometry that trembles': lambda second: (min(second, 10.35) + max(second - 60, 0.0)
+                                                   + 0.001 * (round(10 * second) % 2)),
+}
+
+
+@pytest.mark.parametrize('place', STOPS.values(), ids=STOPS)
+def test_keyframes_at_a_stop_get_the_optimised_pose(place, request):
+    graph = driven(place, [k / 10 for k in range(800)])
+    seconds = [0.23, 1.0, 3.0, *np.arange(8, 14, 0.13), 30.0, 50.0, *np.arange(58, 63, 0.13)]
+    keyframes = [KeyframeId(0, 'today', number, ns(second), '') for number, second in enumerate(seconds, 1)]
+    path = OptimizedPath(lambda: keyframes)
+    path.take(path_bytes(FRAME, *graph.path()))
+    moved = path.moved()
+    assert [second for second, keyframe in zip(seconds, keyframes) if keyframe not in moved] == []
+    for second, keyframe in zip(seconds, keyframes):
+        braked = 10.0 <= second <= 11.0 and 'trembles' in request.node.name  # there a line between nodes is no way
+        assert moved[keyframe].map_from_base.translation[0] == pytest.approx(place(second), abs=0.3 if braked else 0.06)
+    assert graph.nodes < 5 + 2 * place(79.9)
+
+
+def test_a_path_across_a_pause_in_which_the_robot_moved_places_no_keyframe():
+    graph = driven(out_and_back, [k / 10 for k in range(401) if not 100 < k < 130])
+    keyframes = [KeyframeId(0, 'today', number, ns(second), '') for number, second in enumerate((9.95, 11.0, 13.1), 1)]
+    path = OptimizedPath(lambda: keyframes)
+    path.take(path_bytes(FRAME, *graph.path()))
+    assert [*path.moved()] == [keyframes[0], keyframes[2]]

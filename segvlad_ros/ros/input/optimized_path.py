@@ -16,6 +16,7 @@ from segvlad_ros.types import KeyframeId, OptimizedPose, Pose
 logger = logging.getLogger(__name__)
 
 MAX_GAP_S = 2.0  # back-ends keep a node every second or metre; across longer gaps a straight line would be a guess
+STOOD_M, STOOD_RAD = 0.03, 0.03  # but not between two nodes that are this near to each other: there the robot stood
 MAX_EXTRAPOLATION_S = 0.05
 MOVED = 1e-3  # metres, and units of a quaternion; smaller corrections are not written
 AT_ONCE = 100
@@ -126,9 +127,12 @@ class OptimizedPath:
         looked_at = np.flatnonzero(self._waiting & self._on_path())[:most]
         self._waiting[looked_at] = False
         wanted = np.array([self._keyframe_stamps[number] for number in looked_at], np.int64)
+        after = np.searchsorted(self._stamps, wanted).clip(0, len(self._stamps) - 1)
+        stood = _near(self._poses[(after - 1).clip(0)], self._poses[after])
         known, places, turns = interpolated(
             self._stamps, self._poses[:, :3], self._poses[:, 3:], wanted,
-            max_gap=round(MAX_GAP_S * 1e9), max_extrapolation=round(MAX_EXTRAPOLATION_S * 1e9))
+            max_gap=np.where(stood, np.iinfo(np.int64).max, round(MAX_GAP_S * 1e9)),
+            max_extrapolation=round(MAX_EXTRAPOLATION_S * 1e9))
         poses = np.hstack([places, turns])
         moved = known & ~_same(self._known[looked_at], poses)
         self._known[looked_at[moved]] = poses[moved]
@@ -140,6 +144,13 @@ def _same(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """(n,) bool, poses (n, 7) that have not moved; none of those that were NaN."""
     return ((np.abs(before[:, :3] - after[:, :3]).max(axis=1) <= MOVED)
             & (1.0 - np.abs((before[:, 3:] * after[:, 3:]).sum(axis=1)) <= MOVED))
+
+
+def _near(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n,) bool, poses (n, 7) that are at one place, as those of a robot that stands."""
+    cosines = np.abs((first[:, 3:] * second[:, 3:]).sum(axis=1))  # of half the angles
+    return ((np.linalg.norm(first[:, :3] - second[:, :3], axis=1) <= STOOD_M)
+            & (2 * np.arccos(cosines.clip(0, 1)) <= STOOD_RAD))
 
 
 def _rows_of(stamps: np.ndarray, known: np.ndarray, rows: np.ndarray) -> np.ndarray:
