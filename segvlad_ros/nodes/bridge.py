@@ -51,8 +51,8 @@ class BridgeNode(SegvladNode):
         return [bridge_status(
             self.get_fully_qualified_name(), target=self.parameters['target'],
             problem=self.failure or self.status.problem, failed=bool(self.failure),
-            sent=snapshot.counts.matches_published, waiting=bridge.waiting() if bridge else 0,
-            given_up=bridge.given_up if bridge else 0)]
+            silence=bridge.silence() if bridge else '', sent=snapshot.counts.matches_published,
+            waiting=bridge.waiting() if bridge else 0, given_up=bridge.given_up if bridge else 0)]
 
     def _trigger(self, request: Trigger.Request, response: Trigger.Response) -> str:
         return self._bridge_to.trigger()

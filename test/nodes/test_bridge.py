@@ -127,6 +127,20 @@ def test_after_a_reset_the_pose_is_told_anew(conversation):
     assert Conversation(running).first_pose()
 
 
+@pytest.mark.fault('topic', 'nobody publishes what a bridge hands on', 'a warning with the topic after five seconds')
+def test_diagnostics_name_an_input_that_nobody_publishes(robot):
+    running = robot('bridge', {'target': 'initial_pose'})
+
+    def worst():
+        return max((status.level, status.message) for status in running.diagnostics[-1].status)
+    told = running.peer.wait(lambda: running.diagnostics and worst()[0] == DiagnosticStatus.WARN and worst()[1],
+                             'the warning')
+    assert f'nobody publishes on {running.peer.node.get_namespace()}/matches' in told
+    publisher = running.peer.publisher(PlaceMatchArray, 'matches')
+    running.peer.matched(publisher)
+    running.peer.wait(lambda: worst()[0] == DiagnosticStatus.OK, 'all well')
+
+
 @pytest.mark.fault('node', 'a bridge to a back-end that is not installed',
                    'one line with the package and how to get it')
 @pytest.mark.parametrize(('target', 'package'), [

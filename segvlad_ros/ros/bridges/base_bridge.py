@@ -1,6 +1,7 @@
 """What all bridges share: subscriptions, publishers, clients, counts, and what waits for the back-end."""
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from rclpy.qos import QoSProfile
 
 from segvlad_ros.msg import KeyframeId, PlaceMatchArray
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import publisher_count
 from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.types import SegvladError
 
+logger = logging.getLogger(__name__)
+
 RETRY_S = 0.5
+SILENT_S = 5.0  # discovery takes a second or two
 MOST = 1000  # waiting, or remembered, at once; the oldest is given up for a newer one
 
 
@@ -32,6 +37,8 @@ class Bridge:
         self.given_up = 0
         self.sessions = SessionStarts()
         self._undo: list[Callable[[], Any]] = []
+        self._needed: list[_Needed] = []
+        self._silence = ''
 
     def open(self) -> None:
         """Begin to take inputs."""
@@ -39,6 +46,7 @@ class Bridge:
 
     def close(self) -> None:
         """Take no more inputs."""
+        self._needed, self._silence = [], ''
         while self._undo:
             self._undo.pop()()
 
@@ -54,12 +62,13 @@ class Bridge:
         """
         raise SegvladError('only the target initial_pose relocalises')
 
-    def subscribe(self, kind: Any, topic: str, handler: Callable[[Any], None], profile: QoSProfile,
-                  counted: bool = False) -> None:
+    def subscribe(self, kind: Any, topic: str, handler: Callable[[Any], None], profile: QoSProfile, *,
+                  counted: bool = False, optional: bool = False) -> None:
         """Hand the messages of a topic on; what is wrong with one is reported.
 
         :param counted: whether these are the inputs that the bridge hands over: a paused one passes over these alone,
             since what the back-end makes meanwhile is not told twice
+        :param optional: the bridge does its work without, too
         """
         def take(message: Any) -> None:
             if counted and self.node.paused:
@@ -71,10 +80,25 @@ class Bridge:
                 self.node.status.publish()
         subscription = qos.subscribe(self.node, kind, topic, take, profile, callback_group=self.node.sensor_group)
         self._undo.append(lambda: self.node.destroy_subscription(subscription))
+        if not optional:
+            self._needed.append(_Needed(subscription, self.node.steady_s()))
+
+    def silence(self) -> str:
+        """Which topics that the bridge needs nobody publishes since some seconds, in a line; '' if none."""
+        now_s, before = self.node.steady_s(), self._silence
+        for needed in self._needed:
+            if publisher_count(self.node, needed.subscription):
+                needed.published_s = now_s
+        topics = [needed.subscription.topic_name for needed in self._needed if now_s - needed.published_s > SILENT_S]
+        self._silence = f'nobody publishes on {", ".join(topics)}: start who does, or remap the topic' if topics else ''
+        if self._silence not in ('', before):
+            logger.warning(self._silence)
+        return self._silence
 
     def watch_sessions(self) -> None:
         """Take note of the beginnings of sessions: not every answer becomes a closure."""
-        self.subscribe(PlaceMatchArray, 'matches', lambda answer: self.sessions.note(answer.query), qos.reliable())
+        self.subscribe(PlaceMatchArray, 'matches', lambda answer: self.sessions.note(answer.query), qos.reliable(),
+                       optional=True)
 
     def publisher(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
         """A publisher that lives while the bridge is open."""
@@ -110,6 +134,14 @@ class Bridge:
         """Count an output."""
         self.node.status.problem = ''
         self.node.statistics.matched()
+
+
+@dataclass
+class _Needed:
+    """An input, and when somebody was last seen to publish it, by the steady clock."""
+
+    subscription: Any
+    published_s: float
 
 
 class SessionStarts:

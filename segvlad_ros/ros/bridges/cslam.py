@@ -118,7 +118,8 @@ class Cslam(Bridge):
             if robot_id != own:
                 self.subscribe(self._types.odometry, f'/r{robot_id}/cslam/keyframe_odom',
                                lambda message, robot_id=robot_id: self._keyframes.add(
-                                   robot_id, from_time(message.odom.header.stamp), message.id), qos.reliable(100))
+                                   robot_id, from_time(message.odom.header.stamp), message.id), qos.reliable(100),
+                               optional=True)
         self.subscribe(PlaceMatchArray, 'matches', self._take_answer, qos.reliable(), counted=True)
         self.regularly(self._pending.retry)
 

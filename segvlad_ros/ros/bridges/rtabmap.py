@@ -83,7 +83,7 @@ class Rtabmap(Bridge):
         self._add_link = self.client(self._types.add_link, self.OUTPUT)
         self._get_map = self.client(self._types.get_map, 'get_map_data2')
         self.subscribe(self._types.info, 'info', self._take_info, qos.reliable(20))
-        self.subscribe(Odometry, 'odom', self._take_odometry, qos.sensor(20))
+        self.subscribe(Odometry, 'odom', self._take_odometry, qos.sensor(20), optional=True)
         self.subscribe(LoopClosure, 'loop_closures', self._take_closure, qos.reliable(), counted=True)
         self.watch_sessions()
         self.regularly(self._retry)

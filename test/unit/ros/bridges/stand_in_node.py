@@ -59,6 +59,7 @@ class StandIn:
         self.status = SimpleNamespace(problem='', publish=lambda: None)
         self.inputs, self.outputs, self.clients, self.timers, self.problems = {}, {}, {}, [], []
         self.listeners = 1  # on each output
+        self.unpublished = set()  # inputs that nobody publishes
 
     def report(self, problem):
         self.problems.append(problem)
@@ -68,7 +69,9 @@ class StandIn:
 
     def create_subscription(self, kind, topic, callback, profile, **options):
         self.inputs[topic] = callback
-        return topic
+        return SimpleNamespace(topic_name=f'/{topic.lstrip("/")}',
+                               get_publisher_count=lambda: int(topic not in self.unpublished),
+                               close=lambda: self.inputs.pop(topic))
 
     def create_publisher(self, kind, topic, profile):
         messages = self.outputs.setdefault(topic, [])
@@ -82,8 +85,8 @@ class StandIn:
         self.timers.append(callback)
         return callback
 
-    def destroy_subscription(self, topic):
-        del self.inputs[topic]
+    def destroy_subscription(self, subscription):
+        subscription.close()
 
     def destroy_timer(self, callback):
         self.timers.remove(callback)
