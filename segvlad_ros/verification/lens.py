@@ -18,7 +18,10 @@ MAX_ANGLE_RAD = math.radians(85)
 
 # A position that does not come back to itself through the lens, pixels, is one that the model cannot undo: outside of
 # what was calibrated, its polynomial folds the image over, or a fisheye lens looks backwards.
-_MAX_RETURN_ERROR = 1.0
+_MAX_RETURN_ERROR = 0.1
+# Steps of OpenCV's fixed point, or until a position comes back so well, pixels: its own 5 are a pixel off at the rim of
+# a wide lens. 100 take 0.4 ms for 1000 points, and leave out none of a lens of 94 degrees; 50 leave out its corners.
+_UNTIL = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-6
 _STEP = 0.5  # to each side, pixels, over which the stretch is measured
 
 
@@ -28,8 +31,10 @@ def ideal_pixels(positions: np.ndarray, camera: CameraModel) -> np.ndarray:
     if camera.straight or not len(positions):
         return positions
     matrix, distortion = camera.matrix, camera.distortion
-    undistort = cv2.fisheye.undistortPoints if camera.distortion_model == 'equidistant' else cv2.undistortPoints
-    ideal = undistort(positions[:, None], matrix, distortion, P=matrix)[:, 0]
+    if camera.distortion_model == 'equidistant':
+        ideal = cv2.fisheye.undistortPoints(positions[:, None], matrix, distortion, P=matrix)[:, 0]
+    else:  # of this name and these arguments in OpenCV 4.6 and 5
+        ideal = cv2.undistortImagePoints(positions[:, None], matrix, distortion, None, _UNTIL)[:, 0]
     aside = np.linalg.norm((ideal - matrix[:2, 2]) / np.diag(matrix)[:2], axis=1)
     usable = aside < math.tan(MAX_ANGLE_RAD)  # false of NaN, too
     usable[usable] = np.linalg.norm(seen_pixels(ideal[usable], camera) - positions[usable], axis=1) < _MAX_RETURN_ERROR
