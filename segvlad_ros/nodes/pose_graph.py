@@ -19,7 +19,7 @@ from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.events import telling_publisher
 from segvlad_ros.ros.node.run import run_node
 from segvlad_ros.ros.output.conversions import from_odometry, from_pose, from_time
-from segvlad_ros.ros.output.diagnostics import pose_graph_status
+from segvlad_ros.ros.output.diagnostics import Awaited, Finding, failures, pose_graph_status, silence
 from segvlad_ros.ros.output.graph_messages import ClosureBook, GraphSessions, of_another_body, unusable
 from segvlad_ros.ros.output.map_to_odom import MapToOdom
 from segvlad_ros.ros.output.marker_topic import show_soon
@@ -34,6 +34,7 @@ from segvlad_ros.types import SegvladError
 ODOMETRY_DEPTH = 100  # a second of fast odometry
 CLOSURES_DEPTH = 100
 PERIOD_S = 0.1  # odometry is taken in at this period: its single messages are not worth a call
+NO_ODOMETRY_WARN_S = 5.0
 FOREIGN_PERIOD_S = 60.0  # a localizer that searches a known map, too, sends foreign closures as often as others
 
 
@@ -97,12 +98,24 @@ class PoseGraphNode(SegvladNode):
 
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
-        graph = self._graph
+        graph, in_a_row = self._graph, self.worker.consecutive_errors if self.worker else 0
         return [pose_graph_status(
-            self.get_fully_qualified_name(), problem=self.failure or self.status.problem, failed=bool(self.failure),
+            self.get_fully_qualified_name(), snapshot,
+            [self._silence(), failures('input', in_a_row, self.status.last_error, self.parameters)],
+            problem=self.failure or ('' if in_a_row else self.status.problem), failed=bool(self.failure),
             nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED),
-            foreign=self._foreign)]
+            foreign=self._foreign, strays=graph.strays if graph else 0)]
+
+    def _silence(self) -> Finding:
+        """Whether odometry comes; where it does not, the log says so once."""
+        if not self.active or self.paused:
+            return DiagnosticStatus.OK, ''
+        awaited = Awaited('odometry', self.resolve_topic_name('odom'), min(self._silent_s(), self.status.active_s),
+                          hint='does its driver run, is the topic remapped (odom:=...)?')
+        found = silence(awaited, NO_ODOMETRY_WARN_S)
+        self.status.warn_once('silence', found, awaited.hint)
+        return found
 
     def _take_answer(self, message: PlaceMatchArray) -> None:
         self._take(message.query)

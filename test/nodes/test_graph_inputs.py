@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import Odometry
 
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray
@@ -170,3 +171,52 @@ def test_the_path_goes_out_to_the_end_of_a_drive(talk, goes_on):
             talk.work()
     assert paths[-1][-1] >= talk.ns(9.9)
     assert len(paths) <= count + 3
+
+
+def said(talk):
+    """Level, message and values of /diagnostics."""
+    status, = talk.node.diagnose(talk.node.statistics.snapshot())
+    return status.level, status.message, {pair.key: pair.value for pair in status.values}
+
+
+@pytest.mark.fault('odometry', 'no odometry comes to a pose graph, as where `odom` is remapped to another topic',
+                   'a warning with the topic after five seconds')
+def test_odometry_that_never_comes_is_named(talk):
+    talk, start_s = talk(), 0.0
+    talk.node.steady_s = lambda: start_s
+    assert said(talk)[0] == DiagnosticStatus.OK  # not active
+    assert talk.node.trigger_activate().name == 'SUCCESS'
+    assert said(talk)[0] == DiagnosticStatus.OK
+    start_s = 8.0
+    level, message, values = said(talk)
+    assert (level, 'no odometry for 8 s on /odom' in message) == (DiagnosticStatus.WARN, True)
+    talk.odometry(DRIVE[:3])
+    talk.work()
+    assert said(talk)[0] == DiagnosticStatus.OK
+    start_s = 20.0
+    assert said(talk)[0] == DiagnosticStatus.WARN
+    talk.node.paused = True
+    assert said(talk)[0] == DiagnosticStatus.OK
+
+
+def test_diagnostics_count_what_was_wrong_with_the_odometry(talk):
+    talk = talk()
+    talk.odometry([*DRIVE[:100], 1000.0, *DRIVE[100:200]])
+    talk.odometry(DRIVE[200:210], stands_at=0.0)  # a driver that starts again from zero
+    talk.odometry(DRIVE[:10])
+    talk.work()
+    values = said(talk)[2]
+    assert [values[name] for name in ('odometry leaps', 'backwards clock jumps', 'odometry with a wrong stamp')] == [
+        '1', '1', '1']
+
+
+def test_failures_in_a_row_are_an_error_in_diagnostics(talk):
+    talk = talk()
+
+    def fail(*odometry):
+        raise RuntimeError('indeterminate')
+    talk.node._graph.add_odometry = fail
+    for tenths, level in enumerate((DiagnosticStatus.WARN, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)):
+        talk.odometry([tenths / 10])
+        talk.work()
+        assert (said(talk)[0], 'indeterminate' in said(talk)[1]) == (level, True)

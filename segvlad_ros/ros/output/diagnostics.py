@@ -58,7 +58,7 @@ def arrivals(awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> Ar
     if awaited is None:
         return Arrivals()
     losses = {what: _loss(what, advice, snapshot, parameters) for what, advice in awaited.against_loss.items()}
-    return Arrivals(awaited.topic, _silence(awaited, parameters), losses)
+    return Arrivals(awaited.topic, silence(awaited, parameters['diagnostics.no_images_warn_s']), losses)
 
 
 def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
@@ -85,9 +85,12 @@ def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any
         'closures the back-end could not judge': counts.closures_unusable})
 
 
-def _silence(awaited: Awaited, parameters: Any) -> Finding:
-    """Whether inputs come: the finding that people search for when nothing happens."""
-    if awaited.waiting_s <= parameters['diagnostics.no_images_warn_s']:
+def silence(awaited: Awaited, warn_s: float) -> Finding:
+    """Whether inputs come: the finding that people search for when nothing happens.
+
+    :param warn_s: how long none may come
+    """
+    if awaited.waiting_s <= warn_s:
         return OK, f'{awaited.what} arrive'
     found = f'no {awaited.what} for {awaited.waiting_s:.0f} s on {awaited.topic}'
     return (OK, f'{found}: the robot stands, it seems') if awaited.may_rest else (WARN, found)
@@ -111,16 +114,24 @@ def worker_status(node: str, snapshot: Snapshot, parameters: Any, *, errors: int
     """
     p95 = snapshot.latency_p95_s
     late = (_level(p95, parameters, 'diagnostics.latency', '_s'), f'95 % of the results come within {p95:.1f} s')
-    if in_a_row >= parameters['diagnostics.worker_errors_error']:
-        failing = (ERROR, f'{in_a_row} failures in a row: {last_error}')
-    else:
-        failing = (WARN if in_a_row else OK, f'the last image failed: {last_error}')
+    failing = failures('image', in_a_row, last_error, parameters)
     values = {'latency p50 [s]': snapshot.latency_p50_s, 'latency p95 [s]': p95, 'errors': errors,
               'errors in a row': in_a_row, 'last error': last_error,
               'keyframes processed': snapshot.counts.keyframes_processed}
     for name, (p50, stage_p95) in snapshot.stages.items():
         values[f'{name} p50 [s]'], values[f'{name} p95 [s]'] = p50, stage_p95
     return _status(f'{node}: worker', 'working', [late, failing], values)
+
+
+def failures(what: str, in_a_row: int, last_error: str, parameters: Any) -> Finding:
+    """Whether the worker fails.
+
+    :param what: its input, 'image'
+    :param in_a_row: failures without a success in between
+    """
+    if in_a_row >= parameters['diagnostics.worker_errors_error']:
+        return ERROR, f'{in_a_row} failures in a row: {last_error}'
+    return WARN if in_a_row else OK, f'the last {what} failed: {last_error}'
 
 
 def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> DiagnosticStatus:
@@ -140,18 +151,23 @@ def decision_status(node: str, preset: Preset) -> DiagnosticStatus:
     return _status(f'{node}: decision', preset.decides_by, [], {'preset': preset.name})
 
 
-def pose_graph_status(node: str, *, problem: str, failed: bool, nodes: int, waiting: int, accepted: int,
-                      rejected: int, foreign: int) -> DiagnosticStatus:
+def pose_graph_status(node: str, snapshot: Snapshot, findings: list[Finding], *, problem: str, failed: bool,
+                      nodes: int, waiting: int, accepted: int, rejected: int, foreign: int,
+                      strays: int) -> DiagnosticStatus:
     """How the pose graph is.
 
+    :param findings: beside the problem
     :param problem: what is wrong now, '' if nothing
     :param failed: whether it cannot work at all
     :param waiting: closures that odometry has not reached
     :param foreign: closures of other sessions or robots, which are none of the graph's
+    :param strays: odometry messages whose stamp was far off the others
     """
-    return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', _trouble(problem, failed), {
+    trouble = [*_trouble(problem, failed), *findings]
+    return _status(f'{node}: pose graph', f'{nodes} nodes, {accepted} loop closures', trouble, {
         'nodes': nodes, 'closures waiting': waiting, 'closures accepted': accepted, 'closures rejected': rejected,
-        'closures of other sessions or robots': foreign})
+        'closures of other sessions or robots': foreign, 'odometry leaps': snapshot.counts.odometry_leaps,
+        'backwards clock jumps': snapshot.counts.clock_jumps, 'odometry with a wrong stamp': strays})
 
 
 def bridge_status(node: str, *, target: str, problem: str, failed: bool, silence: str, sent: int, waiting: int,

@@ -45,6 +45,11 @@ class StatusReporter:
         """Inputs are awaited from now on."""
         self._active_since_s, self._warned = self._node.steady_s(), set()
 
+    @property
+    def active_s(self) -> float:
+        """Since the node became active, seconds; NaN before it did."""
+        return self._node.steady_s() - self._active_since_s
+
     @contextmanager
     def loading(self, what: str) -> Iterator[Callable[[int, int], None]]:
         """Say that something is being loaded, and how far it is: the callable is told what is done, and of how much."""
@@ -104,19 +109,19 @@ class StatusReporter:
         node, worker, source = self._node, self._node.worker, self._node.source
         name, awaited = node.get_fully_qualified_name(), None
         if source is not None and node.active and not node.paused:
-            awaited = source.awaited(snapshot.input_age_s, node.steady_s() - self._active_since_s)
+            awaited = source.awaited(snapshot.input_age_s, self.active_s)
         found = arrivals(awaited, snapshot, node.parameters)
         if awaited is not None:
-            self._warn_once('silence', found.silence, awaited.hint)
+            self.warn_once('silence', found.silence, awaited.hint)
             for what, loss in found.losses.items():
-                self._warn_once(f'loss of {what}', loss)
+                self.warn_once(f'loss of {what}', loss)
         return [
             input_status(name, found, snapshot, node.parameters),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
             map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
 
-    def _warn_once(self, what: str, finding: Finding, hint: str = '') -> None:
+    def warn_once(self, what: str, finding: Finding, hint: str = '') -> None:
         """Log what is found, and again only after it was gone."""
         level, sentence = finding
         if level == DiagnosticStatus.OK:
