@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     from segvlad_ros.io.images import read_image
     from segvlad_ros.io.masks import MaskFiles
+    from segvlad_ros.io.whole_files import whole_file
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     if args.output:
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     usable = MaskFiles(args.mask, [args.image]).of(args.image, rgb.shape) if args.mask else None
     description = PlaceRecognizer(preset, device=args.device).describer.describe(rgb, usable=usable)
     if args.output:
-        np.savez(args.output, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)
+        with whole_file(args.output) as temporary, temporary.open('wb') as file:
+            np.savez(file, descriptors=description.descriptors, boxes=description.boxes, pixels=description.pixels)
     facts = {
         'image': str(args.image), 'width': rgb.shape[1], 'height': rgb.shape[0], 'preset': preset.name,
         'fingerprint': preset.fingerprint()['digest'], 'rejected': description.rejected,

@@ -200,12 +200,13 @@ def check_output(path: Path | None, option: str) -> None:
     """
     if path is None:
         return
-    folder = path.absolute().parent
+    folder = path.resolve().parent  # a link is followed
     if not folder.is_dir():
         raise SegvladError(f'{option} {path}: the folder does not exist; make it first')
     if path.is_dir():
         raise SegvladError(f'{option} {path}: is a folder; give the name of a file in it')
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    needed = [path] * path.exists() + [folder] * (path.is_file() or not path.exists())  # it is made beside, and moved
+    if not all(os.access(each, os.W_OK) for each in needed):
         raise SegvladError(f'{option} {path}: may not be written; give a file in a folder of yours')
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from segvlad_ros.description.arrays import reading
 from segvlad_ros.features import whole_image
 from segvlad_ros.features.orb import ORB_BYTES, OrbDetector
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import FeatureGrid, SegvladError
 
 WORDS = 10_000
@@ -88,7 +89,7 @@ class BinaryVocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write ``.npz``."""
-        with open(path, 'wb') as file:
+        with whole_file(path) as temporary, temporary.open('wb') as file:
             np.savez_compressed(file, centres=self.centres, parents=self.parents.astype(np.int32), idf=self.idf)
 
 

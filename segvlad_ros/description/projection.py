@@ -14,6 +14,7 @@ import numpy as np
 
 from segvlad_ros.description.arrays import Array, Constant, namespace, reading, zeros
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, load_pickle
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
 # Largest array that a projection file may unpack to: 49152 x 1024 float32 has 201 MB.
@@ -158,7 +159,7 @@ class PcaProjection:
 
         :param dtype: of the components; 'float16' halves the file
         """
-        with open(path, 'wb') as file:
+        with whole_file(path) as temporary, temporary.open('wb') as file:
             np.savez_compressed(file, mean=self.mean, components=self.components.astype(dtype), scale=self.scale)
 
 

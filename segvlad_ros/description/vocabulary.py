@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segvlad_ros.description.arrays import Array, Constant, reading, unit_rows
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write the centres, and the whitening, as ``.npz``."""
-        with open(path, 'wb') as file:
+        with whole_file(path) as temporary, temporary.open('wb') as file:
             np.savez(file, centres=self.centres, **(self.whitening._asdict() if self.whitening else {}))
 
 

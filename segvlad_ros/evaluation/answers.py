@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segvlad_ros.evaluation.measured import Evaluation
 from segvlad_ros.evaluation.metrics import Outcome
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError, Status
 
 
@@ -85,6 +86,7 @@ def write_answers(path: str | Path, result: dict[str, object]) -> None:
     :raises SegvladError: the file cannot be written
     """
     try:
-        Path(path).write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     except OSError as error:
         raise SegvladError(f'{path}: the result cannot be written ({error.strerror})') from None

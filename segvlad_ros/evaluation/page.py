@@ -10,6 +10,7 @@ from typing import Any
 
 from segvlad_ros.evaluation.answers import OutcomeKind
 from segvlad_ros.io.extras import import_base
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
 _TEMPLATES = Path(__file__).parent / 'templates'
@@ -63,6 +64,7 @@ def write_filled(path: str | Path, template: str, script: str = '', **values: An
         style=(_TEMPLATES / 'report.css').read_text(encoding='utf-8'), script=code,
         script_sources=f"'sha256-{digest}'" if script else "'none'", **values)
     try:
-        Path(path).write_text(page, encoding='utf-8', errors='backslashreplace')
+        with whole_file(path) as temporary:
+            temporary.write_text(page, encoding='utf-8', errors='backslashreplace')
     except OSError as error:
         raise SegvladError(f'{path}: the report cannot be written ({error.strerror})') from None

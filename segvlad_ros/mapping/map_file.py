@@ -5,12 +5,12 @@ import json
 import os
 import sqlite3
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.mapping.map_format import APPLICATION_ID, FORMAT_VERSION, MAX_DIMENSION, STATEMENTS
 from segvlad_ros.mapping.packing import digest
 from segvlad_ros.types import SegvladError
@@ -231,7 +231,7 @@ def compact(path: Path) -> None:
 
 @contextmanager
 def published(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place once it is complete and on the disk.
+    """As :func:`~segvlad_ros.io.whole_files.whole_file`, of a map and in words.
 
     :raises SegvladError: ``path`` exists and may not be overwritten, or cannot be written
     """
@@ -243,30 +243,12 @@ def published(path: Path, overwrite: bool) -> Iterator[Path]:
             raise SegvladError(f'{path}: is a folder')
         if path.exists() and not overwrite:
             raise taken
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
-    try:
-        yield temporary
-        with reporting(path):
-            _sync(temporary)
-            if overwrite:
-                os.replace(temporary, path)
-            else:
+        try:
+            with whole_file(path, overwrite) as temporary:
                 try:
-                    os.link(temporary, path)  # unlike a rename, never replaces what appeared meanwhile
-                except FileExistsError:
-                    raise taken from None
-                except OSError:  # file systems without links
-                    os.rename(temporary, path)
-            _sync(path.parent)
-    finally:
-        for left in (temporary, Path(f'{temporary}-journal')):
-            with suppress(OSError):
-                left.unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                    yield temporary
+                finally:
+                    with suppress(OSError):
+                        Path(f'{temporary}-journal').unlink()
+        except FileExistsError:
+            raise taken from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.recognition.evidence import FEATURES, Evidence
 from segvlad_ros.types import SegvladError
 
@@ -94,7 +95,8 @@ class Calibration:
         """Write the JSON file; one that cannot be written raises SegvladError."""
         text = json.dumps({'format': FORMAT, 'version': VERSION, **asdict(self)}, indent=1, allow_nan=False)
         try:
-            Path(path).write_text(text + '\n', encoding='utf-8')
+            with whole_file(path) as temporary:
+                temporary.write_text(text + '\n', encoding='utf-8')
         except OSError as error:
             raise SegvladError(f'{path}: the calibration cannot be written ({error.strerror})') from None
 

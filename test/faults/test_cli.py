@@ -141,6 +141,13 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(capsys
     refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: may not be written')
 
 
+def test_an_output_whose_folder_takes_no_other_file_is_said_too(capsys, folder, monkeypatch):
+    """A file is made beside the one that it takes the place of."""
+    (folder / 'empty/x.npz').touch()
+    monkeypatch.setattr(os, 'access', lambda path, mode: path != folder / 'empty')
+    refused(capsys, ['fit', 'vocabulary', folder / 'ref', '--output', folder / 'empty/x.npz'], 'may not be written')
+
+
 @pytest.mark.parametrize('arguments', [['demo'], ['reproduce', 'train', '--data', 'none']])
 def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch, arguments):
     monkeypatch.chdir(folder)
