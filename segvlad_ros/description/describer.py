@@ -116,19 +116,28 @@ class Describer:
 
         :return: (m, d) float32 unit rows and the numbers of their segments (those with texture); None in place of
             the rows if a feature is NaN or infinite
+        :raises SegvladError: rule ``reference`` has no neighbours for segments on a line
         """
         features: Array = grid.features
         if not bool(namespace(features).isfinite(features).all()):
             return None, np.zeros(0, np.int64)
         incidence = like(segments.incidence, features)
         if self.order:
-            incidence = merge_neighbours(incidence, neighbours(segments.centroids, self.order, self.rule))
+            incidence = merge_neighbours(incidence, self._neighbours(segments.centroids))
         kept = np.flatnonzero(to_numpy((incidence & textured_cells(features)).any(axis=1)))
         if len(kept) < len(incidence):
             incidence = incidence[like(kept, incidence)]
         rows = project_segment_vlad(features, incidence, self.vocabulary, self.projection)
         descriptors = to_numpy(unit_rows(rows))
         return (descriptors if np.isfinite(descriptors).all() else None), kept
+
+    def _neighbours(self, centroids: np.ndarray) -> np.ndarray:
+        from scipy.spatial import QhullError
+
+        try:
+            return neighbours(centroids, self.order, self.rule)
+        except QhullError:
+            raise SegvladError('the centres of the segments lie on a line; set neighbourhood.rule to robust') from None
 
     def _nothing(self, reason: str, timings: dict[str, float]) -> PlaceDescription:
         return PlaceDescription(np.zeros((0, self.dimension), np.float32), np.zeros((0, 4), np.int32),

@@ -90,6 +90,15 @@ def test_segments_on_a_line_and_on_one_spot_are_described():
     assert (len(line), len(spot)) == (6, 5)
 
 
+@pytest.mark.fault('image', 'segments all on one line, where a preset has `neighbourhood.rule: reference`',
+                   'one line that says to use `robust`; the image is lost, the node goes on')
+def test_segments_on_a_line_are_refused_by_the_rule_of_the_reference():
+    """The published code ends there, too: a line has no triangle."""
+    row = FixedMasks(*((20 * number, 20, 10, 10) for number in range(6)))
+    with pytest.raises(SegvladError, match='lie on a line; set neighbourhood.rule to robust'):
+        describer(row, rule='reference').describe(texture())
+
+
 def test_order_zero_describes_each_alone():
     whole = describer(FixedMasks((0, 0, 40, 40), (40, 0, 40, 60)), order=0).describe(texture()).descriptors
     alone = describer(FixedMasks((40, 0, 40, 60)), order=0).describe(texture()).descriptors
