@@ -119,15 +119,26 @@ def supported(path: np.ndarray, seen: np.ndarray, sightings: np.ndarray, drift: 
         agree[number], differ[number] = useful & fits, useful & ~fits
     agree, differ = agree & agree.T, differ | differ.T
     np.fill_diagonal(agree, False)
-    kept = np.ones(len(seen), bool)
-    while kept.any():  # the worst goes first, and no longer speaks against the others
-        support, against = agree[:, kept].sum(axis=1), differ[:, kept].sum(axis=1)
-        excess = np.where(kept, against - support, -len(seen))
+    return support_left(agree, differ)
+
+
+def support_left(agree: np.ndarray, differ: np.ndarray) -> np.ndarray:
+    """By how many others each sighting is borne out when those that are contradicted by more have gone.
+
+    :param agree: (k, k) bool, symmetric, which bear each other out; none itself
+    :param differ: (k, k) bool, symmetric, which contradict each other
+    :return: (k,) int; -1 of those that have gone
+    """
+    support, against, kept = agree.sum(axis=1), differ.sum(axis=1), np.ones(len(agree), bool)
+    while kept.any():
+        excess = np.where(kept, against - support, -len(agree))
         worst = int(excess.argmax())
         if excess[worst] <= 0:
             break
-        kept[worst] = False
-    return np.where(kept, agree[:, kept].sum(axis=1), -1)
+        kept[worst] = False  # the worst goes first, and no longer speaks for or against the others
+        support -= agree[worst]
+        against -= differ[worst]
+    return np.where(kept, support, -1)
 
 
 def _bent(path: np.ndarray, seen: np.ndarray, sightings: np.ndarray, drift: OdometrySettings) -> np.ndarray:

@@ -1,11 +1,13 @@
 """A session in the frame of an older map: with and without drift, with false sightings, with too few."""
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from segvlad_ros.geometry import angle_of, exponential, to_matrix
-from segvlad_ros.mapping.alignment import MIN_AGREEING, align, supported
+from segvlad_ros.mapping.alignment import MIN_AGREEING, align, support_left, supported
 from segvlad_ros.mapping.odometry import OdometrySettings
 from segvlad_ros.simulation.routes import ROUTES, drive, odometry
 from segvlad_ros.types import SegvladError
@@ -72,6 +74,33 @@ def test_false_sightings_are_outvoted(seed):
     found = align(driven, SEEN, sightings, DRIFT)
     assert found.agreeing >= len(SEEN) - len(false) - 1
     assert np.percentile(errors(found.poses[SEEN[0]:SEEN[-1]], known[SEEN[0]:SEEN[-1]])[0], 95) < 0.12
+
+
+def random_tables(count, share, seed=0):
+    """(count, count) bool, symmetric, which of some sightings agree, and which of the others differ."""
+    draws = np.triu(np.random.default_rng(seed).random((count, count)), 1)
+    agree, differ = (draws > 0) & (draws < share), draws > 0.5
+    return agree | agree.T, differ | differ.T
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_what_is_left_of_support_is_that_of_the_definition(seed):
+    agree, differ = random_tables(60, 0.5 * seed / 11, seed)
+    kept = np.ones(60, bool)
+    while kept.any():
+        excess = np.where(kept, differ[:, kept].sum(axis=1) - agree[:, kept].sum(axis=1), -60)
+        if excess.max() <= 0:
+            break
+        kept[excess.argmax()] = False
+    assert support_left(agree, differ).tolist() == np.where(kept, agree[:, kept].sum(axis=1), -1).tolist()
+    assert seed != 6 or 10 < kept.sum() < 50
+
+
+def test_thousands_of_sightings_are_outvoted_in_a_second():
+    """Counted anew after each, it took minutes."""
+    tables, begin = random_tables(2000, 0.3), time.process_time()
+    assert (support_left(*tables) < 0).sum() > 1000
+    assert time.process_time() - begin < 2
 
 
 def refused(path, seen, sightings):
