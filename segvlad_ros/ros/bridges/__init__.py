@@ -1,1 +1,1 @@
-"""Bridges to SLAM back-ends: one file a back-end, its message definitions imported only when it is the target."""
+"""Bridges to SLAM back-ends, one class each, whose message definitions are imported only when it is the target."""
