@@ -15,6 +15,7 @@ import numpy as np
 
 from segvlad_ros.description.arrays import Array, Constant, reading, unit_rows
 from segvlad_ros.io.whole_files import whole_file
+from segvlad_ros.threads import one_blas_thread
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ MAX_BYTES = 256 << 20
 _CHUNK = 65536
 # Directions in which features hardly vary are mostly noise: so much of the largest variance is added to all.
 _SHRINKAGE = 0.05
+# Rounding of equal float32 rows of unit length differs by less.
+_LEAST_SPREAD = 1e-6
 
 
 class Whitening(NamedTuple):
@@ -143,17 +146,24 @@ def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations:
     :param features: (n, D) float32, of any length; rows of zeros are left out
     :param words: K
     :param whiten: whiten the features first
+    :raises SegvladError: fewer features than words, some that are not finite, or none that differ to whiten by
     """
     features = np.asarray(features, np.float32)
     rows = unit_rows(features[(features != 0).any(axis=1)])
-    whitening = _fit_whitening(rows) if whiten and np.isfinite(rows).all() else None
-    if whitening is not None:
-        rows = unit_rows((rows - whitening.mean) @ whitening.matrix)
     if len(rows) < words:
         raise SegvladError(f'{words} words need at least as many textured cells, these images have {len(rows)}; '
                            'give more images or ask for fewer words')
     if not np.isfinite(rows).all():
         raise SegvladError('features are not finite; check the images and the weights')
+    with one_blas_thread():  # two add up to other bytes, and the digest of the file is in the fingerprint of maps
+        whitening = _fit_whitening(rows) if whiten else None
+        if whitening is not None:
+            rows = unit_rows((rows - whitening.mean) @ whitening.matrix)
+        return Vocabulary(_clustered(rows, words, seed, iterations), whitening)
+
+
+def _clustered(rows: np.ndarray, words: int, seed: int, iterations: int) -> np.ndarray:
+    """Centres of (n, D) unit rows, (words, D) float32."""
     centres = rows[np.random.default_rng(seed).choice(len(rows), words, replace=False)]
     for iteration in range(1, iterations + 1):
         moved = _mean_by_word(rows, centres)
@@ -162,12 +172,15 @@ def fit_vocabulary(features: np.ndarray, words: int, seed: int = 42, iterations:
         if shift <= 1e-4:
             logger.info('vocabulary: %d words from %d cells settled in %d steps', words, len(rows), iteration)
             break
-    return Vocabulary(centres, whitening)
+    return centres
 
 
 def _fit_whitening(rows: np.ndarray) -> Whitening:
     """Of (n, D) unit rows."""
-    variances, directions = np.linalg.eigh(np.cov(rows, rowvar=False))
+    if np.ptp(rows, axis=0).max() < _LEAST_SPREAD:
+        raise SegvladError(f'all {len(rows)} textured cells are alike, which leaves nothing to whiten by; give other '
+                           'images, and more of them, or do not whiten')
+    variances, directions = np.linalg.eigh(np.cov(rows, rowvar=False).reshape(rows.shape[1], -1))
     matrix = directions / np.sqrt(variances + _SHRINKAGE * variances.max())
     return Whitening(rows.mean(axis=0), matrix.astype(np.float32))
 

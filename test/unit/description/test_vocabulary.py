@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from segvlad_ros.description import vocabulary as module
 from segvlad_ros.description.vocabulary import Vocabulary, fit_vocabulary, load_vocabulary
@@ -150,6 +151,19 @@ def test_k_means_is_reproducible_and_independent_of_chunks(monkeypatch):
     np.testing.assert_allclose(fit_vocabulary(features, 6, seed=1).centres, first, atol=1e-5)
 
 
+@pytest.mark.parametrize('whiten', [False, True])
+def test_k_means_is_the_same_whatever_the_number_of_threads(whiten):
+    """The digest of the file is part of a map's fingerprint."""
+    features, fitted = np.random.default_rng(0).standard_normal((9000, 256)).astype(np.float32), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api='blas'):
+            fitted.append(fit_vocabulary(features, 32, iterations=3, whiten=whiten))
+    one, two = fitted
+    np.testing.assert_array_equal(one.centres, two.centres)
+    if whiten:
+        np.testing.assert_array_equal(one.whitening.matrix, two.whitening.matrix)
+
+
 def test_k_means_leaves_no_word_empty():
     rows = np.repeat(np.eye(3, 8, dtype=np.float32), [50, 50, 1], axis=0)
     centres = fit_vocabulary(rows, 3).centres
@@ -176,6 +190,19 @@ def test_whitened_features_vary_alike_in_all_directions(tmp_path):
     again = load_vocabulary(tmp_path / 'words.npz')
     np.testing.assert_array_equal(again.prepared(features.astype(np.float32)), rows)
     assert set(again.words(rows)) == {0, 1, 2, 3}
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize(('features', 'words', 'reason'), [
+    (np.zeros((20, 4)), 2, '2 words need at least as many textured cells, these images have 0; give more images'),
+    (np.eye(3, 4), 8, '8 words need at least as many textured cells, these images have 3; give more images'),
+    (np.full((20, 4), np.nan), 2, 'features are not finite'),
+    (np.eye(1, 4), 1, 'all 1 textured cells are alike'), (np.full((20, 4), 0.3), 2, 'all 20 textured cells are alike'),
+    (np.full((20, 1), 0.3), 2, 'all 20 textured cells are alike')],
+    ids=['blank', 'few', 'nan', 'one', 'equal', 'one dimension'])
+def test_what_cannot_be_whitened_is_refused_for_what_it_is(features, words, reason):
+    with pytest.raises(SegvladError, match=reason):
+        fit_vocabulary(features, words, whiten=True)
 
 
 def test_features_are_taken_as_they_are_without_whitening():
