@@ -24,9 +24,10 @@ def setting(default: Any = MISSING, *, low: float | None = None, high: float | N
             choices: tuple[str, ...] | None = None) -> Any:
     """A dataclass field with the values it allows, bounds included.
 
-    :param default: value where the file has none; without it the key is required
+    :param default: value where the file has none; without it the key is required. A list may be empty where it is so
+        by default
     """
-    return field(default=default, metadata={'low': low, 'high': high, 'choices': choices})
+    return field(default=default, metadata={'low': low, 'high': high, 'choices': choices, 'empty': default == ()})
 
 
 def one_of(**variants: type) -> Any:
@@ -88,6 +89,8 @@ def _read_value(hint: Any, metadata: Any, value: object, label: str, folder: Pat
         return read_settings(hint, value, label, folder)
     if value is None and type(None) in typing.get_args(hint):
         return None
+    if value == [] and metadata.get('empty'):
+        return ()
     result = _convert(_required(hint), value, folder)
     if result is None or not _within(result, metadata):
         raise SegvladError(f'{label} is {_shown(value)}: {_allowed(hint, metadata)}')

@@ -12,6 +12,7 @@ import yaml
 
 from segvlad_ros.pipeline.builders import build_describer, build_matcher, build_recognizer
 from segvlad_ros.pipeline.presets import config_directory, load_preset, preset_names
+from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.verification_settings import VerificationSettings
 
@@ -124,6 +125,15 @@ def test_wrong_values_are_named(preset_file, dotted, value, words):
         load_preset(with_value(preset_file, dotted, value))
     assert '\n' not in str(refusal.value)
     assert 'changed.yaml' in str(refusal.value)
+
+
+def test_a_list_may_be_empty_where_it_is_so_by_default(tmp_path):
+    """XFeat without RootSIFT beside it."""
+    alone = load_preset('learned', {'features.bin_sizes': []})
+    assert alone.features.bin_sizes == ()
+    assert load_preset('learned').features.bin_sizes == (16, 32)
+    (tmp_path / 'lists.yaml').write_text('trial_seeds: []')
+    assert load_scenario(tmp_path / 'lists.yaml').trial_seeds == ()
 
 
 def test_thresholds_of_geometry_are_read_and_checked(preset_file):
