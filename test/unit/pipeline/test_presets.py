@@ -133,7 +133,7 @@ def test_a_list_may_be_empty_where_it_is_so_by_default(tmp_path):
     assert alone.features.bin_sizes == ()
     assert load_preset('learned').features.bin_sizes == (16, 32)
     (tmp_path / 'lists.yaml').write_text('trial_seeds: []')
-    assert load_scenario(tmp_path / 'lists.yaml').trial_seeds == ()
+    assert load_scenario(str(tmp_path / 'lists.yaml')).trial_seeds == ()
 
 
 def test_thresholds_of_geometry_are_read_and_checked(preset_file):
