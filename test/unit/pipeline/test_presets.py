@@ -127,13 +127,12 @@ def test_wrong_values_are_named(preset_file, dotted, value, words):
     assert 'changed.yaml' in str(refusal.value)
 
 
-def test_a_list_may_be_empty_where_it_is_so_by_default(tmp_path):
+def test_a_list_may_be_empty_where_it_is_so_by_default():
     """XFeat without RootSIFT beside it."""
     alone = load_preset('learned', {'features.bin_sizes': []})
     assert alone.features.bin_sizes == ()
     assert load_preset('learned').features.bin_sizes == (16, 32)
-    (tmp_path / 'lists.yaml').write_text('trial_seeds: []')
-    assert load_scenario(str(tmp_path / 'lists.yaml')).trial_seeds == ()
+    assert load_scenario('aliasing', trial_seeds=[]).trial_seeds == ()
 
 
 def test_thresholds_of_geometry_are_read_and_checked(preset_file):
