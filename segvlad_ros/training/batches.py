@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 
 def batch_plan(places: Sequence[StreetPlace], settings: TrainingSettings, epoch: int) -> list[list[int]]:
-    """Which places each batch of an epoch shows: all of them once, shuffled within their city."""
+    """Which places each batch of an epoch shows: all of them once, shuffled within their city.
+
+    One that is left over alone waits for another epoch: there is nothing that it could be told apart from.
+    """
     generator, order = np.random.default_rng((settings.seed, epoch)), []
     for _, city in groupby(range(len(places)), lambda number: places[number].folder):
         order += generator.permutation([*city]).tolist()
-    return [order[first:first + settings.places] for first in range(0, len(order), settings.places)]
+    batches = [order[first:first + settings.places] for first in range(0, len(order), settings.places)]
+    return [batch for batch in batches if len(batch) > 1]
 
 
 def load_batches(places: Sequence[StreetPlace], plan: Sequence[Sequence[int]], settings: TrainingSettings, epoch: int,

@@ -67,6 +67,7 @@ class FineTuning:
         self._scaler = torch.amp.GradScaler('cuda', enabled=network.device.type == 'cuda')
         self._digest = _digest(places, settings, origin)
         self._done, self._recalls = 0, []
+        self._epoch_steps = len(batch_plan(places, settings, 0))
         if (folder / LAST).exists():
             self._resume()
         else:
@@ -82,10 +83,6 @@ class FineTuning:
     def total(self) -> int:
         """Steps of all epochs."""
         return self._settings.epochs * self._epoch_steps
-
-    @property
-    def _epoch_steps(self) -> int:
-        return -(-len(self._places) // self._settings.places)
 
     def steps(self) -> Iterator[TrainingStep]:
         """Train, from where the folder's checkpoint stands to the end.

@@ -32,6 +32,7 @@ class StreetPlace:
 def street_places(root: Path, cities: Sequence[str] = (), least: int = 4) -> list[StreetPlace]:
     """The places of some cities, or of all that have a table, city by city.
 
+    :param cities: names; one that comes again counts once
     :param root: folder with ``Dataframes`` and ``Images``
     :param least: places with fewer images are left out
     :raises SegvladError: another layout: what was expected where
@@ -43,7 +44,7 @@ def street_places(root: Path, cities: Sequence[str] = (), least: int = 4) -> lis
     by_city = {path.stem: path for path in tables}
     if unknown := [city for city in cities if city not in by_city]:
         raise SegvladError(f'{root / "Dataframes"}: no table {unknown[0]}.csv; there are {", ".join(by_city)}')
-    places = [place for city in cities or by_city for place in _of_city(root, by_city[city]) if
+    places = [place for city in dict.fromkeys(cities) or by_city for place in _of_city(root, by_city[city]) if
               len(place.images) >= least]
     if len(places) < 2:
         raise SegvladError(f'{root}: {len(places)} places have {least} images or more; 2 are needed to tell apart')

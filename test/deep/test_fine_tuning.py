@@ -78,6 +78,21 @@ def test_cities_can_be_chosen(cities):
     assert {place.folder.name for place in street_places(cities, ['OSL'])} == {'OSL'}
 
 
+def test_a_city_that_is_named_twice_counts_once(cities):
+    """Its places came as two of each, which were trained to differ."""
+    assert street_places(cities, ['OSL', 'London', 'OSL']) == street_places(cities, ['OSL', 'London'])
+
+
+def test_a_place_that_is_left_over_alone_makes_no_step(places, tmp_path):
+    """Its loss is 0 whatever it shows, and all that such a step does is decay the weights."""
+    settings = replace(SMALL, places=5)
+    assert [len(batch) for batch in batch_plan(places, settings, 0)] == [5]
+    _, run = tuning(places, tmp_path, settings)
+    steps = list(run.steps())
+    assert [(step.number, step.total) for step in steps] == [(1, 2), (2, 2)]
+    assert all(step.loss > 0 for step in steps)
+
+
 def test_every_place_is_once_in_an_epoch_beside_others_of_its_city(places):
     settings = replace(SMALL, places=2)
     plans = [batch_plan(places, settings, epoch) for epoch in (0, 1)]
