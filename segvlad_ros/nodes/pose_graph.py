@@ -49,7 +49,7 @@ class PoseGraphNode(SegvladNode):
         self._book = ClosureBook()
         self._foreign = 0  # closures of other sessions or robots
         self._inbox: deque[Odometry | KeyframeId | LoopClosure] = deque()
-        self._path = self.create_lifecycle_publisher(Path, '~/path', qos.latched())
+        self._path = telling_publisher(self, Path, '~/path', qos.latched(), self.activated)
         self._feedback = self.create_lifecycle_publisher(
             LoopClosureFeedback, '~/loop_closure_feedback', qos.reliable(CLOSURES_DEPTH))
         self._markers = telling_publisher(self, MarkerArray, '~/markers', qos.latched(), self.activated)
@@ -88,8 +88,9 @@ class PoseGraphNode(SegvladNode):
             PERIOD_S, self._call_worker, callback_group=self.sensor_group, clock=self.steady_clock))
 
     def activated(self) -> None:
-        """See :class:`SegvladNode`."""
-        show_soon(self, lambda: self._show(*self._graph.path()) if self._graph.nodes else None)
+        """See :class:`SegvladNode`. Also called when somebody subscribes: who asks for no latched path gets it, too."""
+        if self.active:
+            show_soon(self, lambda: self._publish(anyway=True))
 
     def map_facts(self) -> MapFacts:
         """See :class:`SegvladNode`."""
@@ -134,7 +135,7 @@ class PoseGraphNode(SegvladNode):
         if self._inbox:  # what a full queue refuses waits for the next call
             self.post('odometry and loop closures', self._work, newest=True)
         elif self._silent_s() > self.parameters['path_period_s'] and self._path_lags:
-            self.post('the end of the path', lambda: self._publish(bent=True), newest=True)
+            self.post('the end of the path', lambda: self._publish(anyway=True), newest=True)
 
     def _silent_s(self) -> float:
         """Since the last odometry."""
@@ -227,7 +228,7 @@ class PoseGraphNode(SegvladNode):
         self.get_logger().info(f'loop closure of keyframes {ends}: verdict {feedback.verdict}, {feedback.reason}')
         self._feedback.publish(feedback)
 
-    def _publish(self, bent: bool) -> None:
+    def _publish(self, anyway: bool) -> None:
         graph = self._graph
         newest_ns = graph.newest_ns
         if newest_ns is None:
@@ -235,7 +236,7 @@ class PoseGraphNode(SegvladNode):
         period_ns = self.parameters['path_period_s'] * 1e9
         # at a stop it goes out once more behind its last node
         self._path_lags = self._published_ns < min(newest_ns, graph.newest_node_ns + period_ns)
-        if not bent and not (self._path_lags and newest_ns - self._published_ns >= period_ns):
+        if not anyway and not (self._path_lags and newest_ns - self._published_ns >= period_ns):
             return
         self._published_ns, self._path_lags = newest_ns, False
         stamps, poses = graph.path()

@@ -188,6 +188,20 @@ def test_who_comes_later_sees_the_closures(talk):
                    'the closure')
 
 
+@pytest.mark.fault('node', 'a localizer is started again while the robot stands, beside a pose graph',
+                   'the path of before comes to it')
+def test_who_comes_later_gets_the_path(talk):
+    _, reported = drive(100, drift=0.0)
+    talk = talk(show=False)
+    talk.odometry(reported)
+    talk.reaches(100)
+    seen = len(talk.robot.statuses)
+    talk.robot.status(lambda s: len(talk.robot.statuses) >= seen + 3, 'the end of the work')
+    for _ in range(2):
+        late = talk.peer.listen(Path, 'pose_graph/path')  # volatile, as optimized_path is subscribed
+        talk.peer.wait(lambda late=late: late and len(late[-1].poses) == len(talk.paths[-1].poses), 'the path')
+
+
 @pytest.mark.fault('topic', 'loop closures of other sessions, robots or moments, or false ones',
                    'each is answered with its reason')
 def test_closures_that_cannot_be_used_are_answered_with_the_reason(talk):
