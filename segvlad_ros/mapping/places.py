@@ -19,6 +19,8 @@ from segvlad_ros.settings import setting
 
 # Members lie at most so far from the keyframe that founded the place.
 EXTENT = 0.5
+# Lengths count in steps of so many radii, which floats add up exactly: what is near is so from both ends.
+_GRAIN = 2.0 ** -32
 Link = tuple[int, int]
 """Two map entries that were recognised as one scene."""
 
@@ -195,8 +197,9 @@ def _reached(place: int, steps: Callable[[int], Iterator[tuple[int, float]]], re
         reached.add(here)
         yield here, length
         for there, step in steps(here) if here == place or through(here) else ():
-            if there not in reached and length + step <= reach:
-                heapq.heappush(heap, (length + step, there))
+            further = length + step // _GRAIN * _GRAIN
+            if there not in reached and further <= reach:
+                heapq.heappush(heap, (further, there))
 
 
 class _Positions:
@@ -215,7 +218,8 @@ class _Positions:
         row = self._rows.get(place)
         if row is None:
             return
-        others = np.array(self._tree.query_ball_point(self._points[row], 1.0))
+        others = np.array(self._tree.query_ball_point(self._points[row], 1.0 + _GRAIN))  # what rounding leaves out, too
         others = others[others != row]
         lengths = np.linalg.norm(self._points[others] - self._points[row], axis=1)
-        yield from zip(self._places[others].tolist(), lengths.tolist())
+        near = lengths <= 1.0
+        yield from zip(self._places[others[near]].tolist(), lengths[near].tolist())

@@ -1,5 +1,6 @@
 """Places, and the edges between them."""
 import numpy as np
+import pytest
 
 from segvlad_ros.mapping.places import Places
 
@@ -22,6 +23,20 @@ def test_what_a_back_end_moves_together_is_near_until_it_says_otherwise():
     assert [places.around(place) for place in range(6)] == [[0], [1, 2], [1, 2], [3], [4], [5]]
     places.move(np.zeros(0, int), np.zeros((0, 2)))
     assert places.around(1) == [1]
+
+
+@pytest.mark.parametrize('seed', range(60))
+def test_near_is_the_same_from_both_ends(seed):
+    """Where the lengths of a way add up to the reach, rounding told by the order in which they were added."""
+    lengths = np.random.default_rng(seed).dirichlet(np.ones(4))
+    ends, moved = chain(5), chain(2)
+    for place, length in enumerate(lengths):
+        ends.connect(place, place + 1, float(length))
+    assert (4 in ends.around(0)) == (0 in ends.around(4))
+    start = np.random.default_rng(seed).random(3)
+    way = np.random.default_rng(seed + 1000).standard_normal(3)
+    moved.move(np.arange(2), np.array([start, start + way / np.linalg.norm(way)]))
+    assert (1 in moved.around(0)) == (0 in moved.around(1))
 
 
 def test_links_of_keyframes():
