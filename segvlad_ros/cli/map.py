@@ -5,7 +5,7 @@ import argparse
 import json
 import math
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ def _moment(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return round(moment.timestamp()) * 10**9
+        return (moment - datetime.fromtimestamp(0, timezone.utc)) // timedelta(microseconds=1) * 1000
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f'{text!r} is no date: write 2026-11-27 or 2026-11-27T13:00') from None
 

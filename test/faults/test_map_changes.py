@@ -139,6 +139,14 @@ def test_prunes_that_cannot_be_done(maps, capsys, options, says):
     assert says in said[0]
 
 
+@pytest.mark.parametrize(('before', 'going'), [('1970-01-01T00:00:10.400', 10), ('1970-01-01T00:00:10.600', 10),
+                                               ('1970-01-01T00:00:11.000001', 11)])
+def test_the_moment_is_taken_as_it_is_written(maps, capsys, before, going):
+    """It was rounded to a second, and what came up to half a second after it went, too."""
+    assert main(['map', 'prune', str(maps[0]), '--before', before, '--dry-run']) == 0
+    assert f'would go: {going}' in capsys.readouterr().out
+
+
 def test_a_dry_run_changes_nothing_and_says_what_would_go(maps, capsys):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in maps[0].parent.iterdir())
     assert main(['map', 'prune', str(maps[0]), '--before', '1970-01-01T00:00:11', '--dry-run']) == 0
