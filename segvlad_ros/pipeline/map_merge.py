@@ -230,7 +230,7 @@ class _Merge:
                                f'another one than in {home.path}; leave one of the maps out')
 
     def _align(self, piece: Piece, place_map: PlaceMap) -> None:
-        piece.reason = self._obstacle(piece)
+        piece.reason = self._obstacle(piece, place_map)
         if not piece.reason:
             try:
                 piece.alignment = align(np.array(piece.path), np.array(piece.seen), np.array(piece.sightings),
@@ -241,10 +241,14 @@ class _Merge:
         if piece.alignment is None and piece.optimized:  # a frame that may have another one's name
             self._frames[place_map.map_id, piece.frame] = f'{piece.frame}/{place_map.map_id[:8]}'
 
-    def _obstacle(self, piece: Piece) -> str:
+    def _obstacle(self, piece: Piece, place_map: PlaceMap) -> str:
         """Why a piece cannot be aligned at all, '' if it may be."""
+        of_first = place_map is self._maps[0]
+        if of_first and not self._poses:
+            return 'the first map has no poses'
         if not piece.recognized:
-            return 'none of its keyframes recognised a place of the maps before'
+            where = 'in the frame of the map' if of_first else 'of the maps before'
+            return f'none of its keyframes recognised a place {where}'
         if not piece.measured:
             return (f'{piece.recognized} of its keyframes recognised a place, but none with a metric pose, which takes '
                     'depth, or intrinsics and odometry')

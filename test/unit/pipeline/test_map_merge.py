@@ -125,7 +125,23 @@ def test_without_depth_and_odometry_maps_are_joined_and_the_reason_said(describe
     one, two = merge_maps([write('a', first), write('b', later)], tmp_path / 'c.segvlad')
     assert not one.is_common and two.recognized > 8
     assert 'none with a metric pose' in two.reason
+    assert one.reason == 'the first map has no poses'
     assert_kept(read(tmp_path / 'c.segvlad'), first, later)
+
+
+def test_a_map_by_itself_has_no_maps_before(described, write, tmp_path):
+    runs, _ = described
+    generator = np.random.default_rng(0)
+
+    def unlike_all(keyframe):
+        rows = generator.standard_normal(keyframe.description.descriptors.shape).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return replace(keyframe, id=replace(keyframe.id, session_id='again'),
+                       description=replace(keyframe.description, descriptors=rows))
+    started_again = [unlike_all(keyframe) for keyframe in runs['later'][:5]]
+    home, other = merge_maps([write('a', runs['first'] + started_again)], tmp_path / 'c.segvlad')
+    assert home.is_common
+    assert other.reason == 'none of its keyframes recognised a place in the frame of the map'
 
 
 def test_a_copy_that_has_grown_brings_only_what_is_new(described, write, tmp_path):
