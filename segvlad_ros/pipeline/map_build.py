@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from segvlad_ros.geometry import compose, inverse
-from segvlad_ros.io.image_codec import same_view
-from segvlad_ros.io.image_file import is_turned
+from segvlad_ros.io.image_codec import MAX_PIXELS, same_view
+from segvlad_ros.io.image_file import is_turned, read_pixels
 from segvlad_ros.io.images import decode_file, read_image
 from segvlad_ros.io.masks import MaskFiles
 from segvlad_ros.io.pose_files import PosedImage
@@ -74,9 +74,12 @@ class KnownCamera:
         if self.depth is None:
             return None
         path = self.depth / f'{image.path.stem}.png'
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-        if values is None or values.dtype != np.uint16 or values.ndim != 2:
-            raise SegvladError(f'{path}: no such 16-bit depth image of {image.path.name}')
+        if not path.is_file():
+            raise SegvladError(f'{path}: there is no such depth image of {image.path.name}: leave the image out, or '
+                               'make one of 0')
+        values = decode_file(path, partial(read_pixels, max_pixels=MAX_PIXELS))
+        if values.dtype != np.uint16 or values.ndim != 2:
+            raise SegvladError(f'{path}: is no 16-bit grey image, which depth of {image.path.name} must be')
         if not same_view(values.shape, shape):  # it may be smaller than the image
             raise SegvladError(f'{path}: has {values.shape[1]} x {values.shape[0]} pixels, {image.path.name} '
                                f'{shape[1]} x {shape[0]}, turned as its EXIF data say: use depth registered to it')

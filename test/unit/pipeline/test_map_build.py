@@ -119,10 +119,15 @@ def test_images_without_poses(folder, capsys):
 def test_what_is_wrong_leaves_no_map(folder, capsys):
     (folder / 'thin.txt').write_text(CAMERA.replace('320 240', '640 240'))
     (folder / 'two.txt').write_text(CAMERA + CAMERA.replace('1 ', '2 ', 1))
+    for name in ('other', 'damaged'):
+        (folder / name).mkdir()
+    (folder / 'damaged/0.png').write_bytes((folder / 'depth/0.png').read_bytes()[:100])
     camera = ['--camera', folder / 'cameras.txt']
     cases = [(['--camera', folder / 'thin.txt'], '0.png: is 320 x 240 pixels, its camera takes 640 x 240'),
              (['--camera', folder / 'two.txt'], '0.png: is of camera None, the known ones are 1, 2'),
-             ([*camera, '--depth', folder / 'images'], 'no such 16-bit depth image of 0.png'),
+             ([*camera, '--depth', folder / 'images'], '0.png: is no 16-bit grey image'),
+             ([*camera, '--depth', folder / 'other'], '0.png: there is no such depth image of 0.png'),
+             ([*camera, '--depth', folder / 'damaged'], '0.png: compressed image of 100 bytes is damaged or cut off'),
              ([*camera, '--depth', folder / 'none'], 'no such folder'),
              (['--poses', folder / 'cameras.txt'], 'cameras.txt:1: '),
              (['--base-from-camera', *'0000000'], 'no rotation')]
