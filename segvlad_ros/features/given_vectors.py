@@ -27,8 +27,9 @@ class GivenVectors:
 
         :raises SegvladError: always; vectors come with the images, see :func:`given`
         """
-        raise SegvladError('features.kind is given: this preset makes no vector of an image. Give them with '
-                           '"--descriptors DIR", or as Frame.descriptor; a node needs a model, features.kind: onnx')
+        raise SegvladError('features.kind is given: this preset makes no vector of an image. "segvlad evaluate '
+                           'images" and "calibrate images" take them by --descriptors DIR, Python as '
+                           'Frame.descriptor; all else needs a preset with a model, features.kind: onnx')
 
 
 def given(extractor: FeatureExtractor, vector: np.ndarray, shape: tuple[int, ...]) -> FeatureGrid:

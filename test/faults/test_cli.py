@@ -141,6 +141,12 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(capsys
     refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: may not be written')
 
 
+def test_describe_names_what_takes_vectors_that_are_given(capsys, folder):
+    """It said to give --descriptors, which it does not take."""
+    refused(capsys, ['describe', folder / 'ref/0.png', '--preset', 'given', '--set', 'features.dimension=8'],
+            '"segvlad evaluate images" and "calibrate images" take them by --descriptors DIR')
+
+
 def test_an_output_whose_folder_takes_no_other_file_is_said_too(capsys, folder, monkeypatch):
     """A file is made beside the one that it takes the place of."""
     (folder / 'empty/x.npz').touch()
