@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
-from segvlad_ros.cli.options import add_json, check_output, check_partner, image_size, progress, whole
+from segvlad_ros.cli.options import (
+    add_json,
+    check_output,
+    check_output_folder,
+    check_partner,
+    image_size,
+    progress,
+    whole,
+)
 from segvlad_ros.evaluation.experiments import AUTHORS_WORDS, EXPERIMENTS, VOCABULARIES, experiment
 from segvlad_ros.evaluation.extracted_dataset import authors_archive
 from segvlad_ros.evaluation.place_datasets import DATASETS, PlaceDataset, place_dataset
@@ -114,6 +122,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
     check_output(args.output, '--output')
     if args.report:
         check_drawing()
+    if args.save_results:
+        from segvlad_ros.evaluation.saved_results import results_folder
+
+        check_output_folder(results_folder(_dataset(args), args.data), '--save-results')
 
 
 def _run(args: argparse.Namespace) -> int:

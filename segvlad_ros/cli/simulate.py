@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from segvlad_ros.cli import OK
-from segvlad_ros.cli.options import MOST_SEED, add_scenario, progress, whole
+from segvlad_ros.cli.options import MOST_SEED, add_scenario, check_output_folder, progress, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     scenario = load_scenario(args.scenario, seed=args.seed, run=args.run_number, route=args.route, speed=args.speed,
                              reverse=args.reverse)
     check_output(args.output, args.overwrite)
+    check_output_folder(args.output.parent, '--output')  # the bag is made beside its place, and moved there
     robot = SimulatedRobot(scenario)
     write_bag(robot, args.output, overwrite=args.overwrite, progress=lambda numbers: progress(numbers, 'images'))
     size = sum(file.stat().st_size for file in args.output.iterdir())

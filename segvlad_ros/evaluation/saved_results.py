@@ -38,6 +38,11 @@ class _Pickler(pickle._Pickler):
             super().save_global(obj, name)
 
 
+def results_folder(dataset: PlaceDataset, data: Path) -> Path:
+    """Where results of a data set are saved, a folder for each."""
+    return dataset.folder(data) / 'out' / 'results' / 'global'
+
+
 @dataclass(frozen=True)
 class ResultFiles:
     """The files of one experiment on one data set.
@@ -54,7 +59,7 @@ class ResultFiles:
     def new(cls, data: Path, dataset: PlaceDataset, row: PaperExperiment, words: str) -> ResultFiles:
         """Where the research code would save results now."""
         name = 'anyloc' if row.order is None else f'{row.name}_{dataset.name}_{datetime.now():%d%m%Y_%H%M%S}'
-        return cls(dataset.folder(data) / 'out' / 'results' / 'global' / name, dataset, row, words)
+        return cls(results_folder(dataset, data) / name, dataset, row, words)
 
     @classmethod
     def found(cls, folder: Path, dataset: PlaceDataset) -> ResultFiles:

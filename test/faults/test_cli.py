@@ -14,6 +14,7 @@ from map_samples import make_keyframe
 
 from segvlad_ros.cli import main
 from segvlad_ros.mapping.place_map import PlaceMap
+from segvlad_ros.simulation.robot import SimulatedRobot
 
 PROGRESS = re.compile(r'\w+: \d+ of \d+')
 
@@ -165,6 +166,18 @@ def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, m
     refused(capsys, [*arguments, '--output', 'empty/new'], f'nothing may be written in {folder / "empty"}')
     if arguments[0] == 'reproduce':
         refused(capsys, arguments, f'--output none/models/DnV2_NV: nothing may be written in {folder}')
+
+
+def test_a_folder_of_results_or_of_a_bag_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(SimulatedRobot, '__init__', lambda *_: pytest.fail('the world is built'))
+    refused(capsys, ['simulate', '--output', 'junk.png/bag'], 'junk.png is no folder')
+    (folder / 'baidu').mkdir()
+    (folder / 'baidu/out').touch()
+    for action in ('run', 'evaluate'):
+        refused(capsys, ['reproduce', action, '--data', '.', '--dataset', 'baidu', '--experiment',
+                         'exp5_global_SegLoc_VLAD_o1', '--save-results'],
+                '--save-results baidu/out/results/global: ', 'baidu/out is no folder')
 
 
 def test_a_size_that_no_image_has_is_no_traceback(capsys, folder):
