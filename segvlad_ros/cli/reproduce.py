@@ -123,8 +123,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.report:
         check_drawing()
     if args.save_results:
-        from segvlad_ros.evaluation.saved_results import results_folder
+        from segvlad_ros.evaluation.saved_results import check_saving, results_folder
 
+        if args.experiment:
+            check_saving(_experiment(args))
         check_output_folder(results_folder(_dataset(args), args.data), '--save-results')
 
 

@@ -43,6 +43,15 @@ def results_folder(dataset: PlaceDataset, data: Path) -> Path:
     return dataset.folder(data) / 'out' / 'results' / 'global'
 
 
+def check_saving(row: PaperExperiment) -> None:
+    """Find out before long work that results cannot be saved.
+
+    :raises SegvladError: torch is not installed, in whose tensors those of segments are
+    """
+    if row.order is not None:
+        import_extra('torch')
+
+
 @dataclass(frozen=True)
 class ResultFiles:
     """The files of one experiment on one data set.

@@ -178,6 +178,10 @@ def test_a_folder_of_results_or_of_a_bag_that_cannot_be_made_is_said_before_long
         refused(capsys, ['reproduce', action, '--data', '.', '--dataset', 'baidu', '--experiment',
                          'exp5_global_SegLoc_VLAD_o1', '--save-results'],
                 '--save-results baidu/out/results/global: ', 'baidu/out is no folder')
+    (folder / 'baidu/out').unlink()
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    refused(capsys, ['reproduce', 'evaluate', '--data', '.', '--dataset', 'baidu', '--experiment',
+                     'exp5_global_SegLoc_VLAD_o1', '--save-results'], 'torch')
 
 
 def test_a_size_that_no_image_has_is_no_traceback(capsys, folder):
