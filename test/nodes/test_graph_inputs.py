@@ -1,5 +1,7 @@
 """What pose_graph makes of closures and odometry that do not belong together; the node is in this process."""
 import os
+import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,9 @@ from nav_msgs.msg import Odometry
 
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback, PlaceMatchArray
 from segvlad_ros.ros.output.conversions import fill_pose, to_pose_with_covariance, to_time
+from segvlad_ros.ros.output.graph_messages import ClosureBook
 from segvlad_ros.ros.output.path_bytes import path_arrays
+from segvlad_ros.slam.consensus import Judgement, Verdict
 from segvlad_ros.types import Pose
 
 pytestmark = pytest.mark.slam
@@ -220,3 +224,23 @@ def test_failures_in_a_row_are_an_error_in_diagnostics(talk):
         talk.odometry([tenths / 10])
         talk.work()
         assert (said(talk)[0], 'indeterminate' in said(talk)[1]) == (level, True)
+
+
+def test_verdicts_are_counted_while_the_worker_tells_others():
+    """/diagnostics counts in another thread, where a dictionary that grew meanwhile raised."""
+    book, closure, ended = ClosureBook(), LoopClosure(), threading.Event()
+
+    def tell():
+        for number in range(20000):
+            book.add(number, closure)
+            book.news({number: Judgement(Verdict.ACCEPTED, '')})
+        ended.set()
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threading.Thread(target=tell, daemon=True).start()
+        while not ended.is_set():
+            book.count(Verdict.ACCEPTED)
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert book.count(Verdict.ACCEPTED) == 20000

@@ -32,7 +32,7 @@ class ClosureBook:
 
     def count(self, verdict: Verdict) -> int:
         """Closures with a verdict."""
-        return sum(told == verdict for told in self._told.values())
+        return [*self._told.values()].count(verdict)  # a copy at once: the worker adds to them meanwhile
 
     def news(self, judgements: dict[int, Judgement]) -> list[LoopClosureFeedback]:
         """Feedback on the closures whose verdict is new or has changed."""
