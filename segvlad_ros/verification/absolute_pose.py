@@ -2,10 +2,12 @@
 
 Robust start by P3P and RANSAC (OpenCV), then least squares over everything that is known: points with a depth in the
 match, seen in the query, and the reverse. Weights are Huber's, and every residual is expected to be as large as the
-detector's noise and the depth's error make it.
+detector's noise and the depth's error make it. The covariance reckons with that noise in both images, and with a pair
+that has depths on both sides once: half of it in each direction.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -50,6 +52,7 @@ class Observations:
     :ivar matrix: (3, 3) K of the other camera
     :ivar depth_error: (n,) standard deviation of the depth as a share of it
     :ivar stretch: (n,) ideal pixels to a pixel of the other camera's image
+    :ivar share: (n,) 1/2 where the other camera knows the depth as well, so that the pair is observed twice; else 1
     """
 
     points: np.ndarray
@@ -57,13 +60,14 @@ class Observations:
     matrix: np.ndarray
     depth_error: np.ndarray
     stretch: np.ndarray
+    share: np.ndarray
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitem__(self, kept: np.ndarray) -> Observations:
         return Observations(self.points[kept], self.pixels[kept], self.matrix, self.depth_error[kept],
-                            self.stretch[kept])
+                            self.stretch[kept], self.share[kept])
 
     def errors(self, camera_from_points: np.ndarray) -> np.ndarray:
         """(n,) pixels of the image between projection and observation; infinite behind the camera."""
@@ -119,8 +123,9 @@ def _observe(knower: View, known_rows: np.ndarray, observer: View,
     errors = np.zeros(len(known)) if knower.depth_error is None else knower.depth_error[known_rows[known]]
     points = back_project(knower.pixels(known_rows[known]), depths[known], knower.camera_model.matrix)
     seen_rows = seen_rows[known]
+    share = np.where(np.isfinite(observer.keypoints.depths[seen_rows]), 0.5, 1.0)
     return Observations(points, observer.pixels(seen_rows), observer.camera_model.matrix, errors,
-                        observer.stretch(seen_rows)), known
+                        observer.stretch(seen_rows), share), known
 
 
 def robust_pose(observations: Observations, max_error: float) -> np.ndarray | None:
@@ -171,12 +176,24 @@ def refine_pose(query_from_match: np.ndarray, in_query: Observations, in_match: 
             damping *= 10
         if abs(gain) <= _CONVERGED * cost:
             break
-    weights = _huber(residuals)
+    return pose, _covariance(pose, in_query, in_match, sigma)
+
+
+def _covariance(query_from_match: np.ndarray, in_query: Observations, in_match: Observations,
+                sigma: float) -> np.ndarray:
+    """(6, 6) of x in ``exp(x) query_from_match``, see :func:`refine_pose`.
+
+    The noise of both images: who knows a point's depth is as unsure of its position as who sees it. The pose itself was
+    found by that of one, of which Huber's limit is the narrower.
+    """
+    residuals, jacobian = _linearise(query_from_match, in_query, in_match, math.sqrt(2) * sigma)
+    shares = np.repeat(np.concatenate([in_query.share, in_match.share]), 2)
+    weights = shares * _huber(residuals)
     # never better than the noise model says, worse where the residuals say so
-    variance = max(1.0, float((weights * residuals ** 2).sum()) / max(len(residuals) - 6, 1))
+    variance = max(1.0, float((weights * residuals ** 2).sum()) / max(float(shares.sum()) - 6, 1))
     normal = (jacobian * weights[:, None]).T @ jacobian
     # a direction that nothing observes gets a huge variance, not the zero that a pseudo-inverse would give it
-    return pose, variance * np.linalg.inv(normal + 1e-6 * np.eye(6))
+    return variance * np.linalg.inv(normal + 1e-6 * np.eye(6))
 
 
 def _linearise(query_from_match: np.ndarray, in_query: Observations, in_match: Observations,
