@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     probabilities, labels = cross_validated(sets, preset)
     numbers = {'preset': preset.name, 'fingerprint': calibration.fingerprint, 'calibration': str(args.output),
                **trust(probabilities, labels), 'sets': [vars(learned) for learned in calibration.sets],
-               'weights': dict(zip(calibration.features, calibration.weights))}
+               'weights': dict(zip(calibration.features[1:], calibration.weights))}  # proven has none
     calibration.save(args.output)
     if args.report:
         write_calibration_page(args.report, numbers, reliability(probabilities, labels))

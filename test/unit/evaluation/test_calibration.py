@@ -347,6 +347,7 @@ def test_calibrate_images_command(capsys, folder):
     calibration = load_calibration(folder / 'made.json',
                                    load_preset(folder / 'small.yaml').fingerprint()['digest'])
     assert (calibration.queries, calibration.positives) == (70, 35)
+    assert numbers['weights'] == dict(zip(FEATURES[1:], calibration.weights))  # what is proven has none
     assert 'share that is true' in (folder / 'report.html').read_text()
 
 
