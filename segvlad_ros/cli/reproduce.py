@@ -125,9 +125,9 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.save_results:
         from segvlad_ros.evaluation.saved_results import check_saving, results_folder
 
+        check_output_folder(results_folder(_dataset(args), args.data), '--save-results')
         if args.experiment:
             check_saving(_experiment(args))
-        check_output_folder(results_folder(_dataset(args), args.data), '--save-results')
 
 
 def _run(args: argparse.Namespace) -> int:
