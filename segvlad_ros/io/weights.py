@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
 PINS = 'digests.json'
@@ -266,6 +267,5 @@ def _read_pins(path: Path) -> dict[str, str]:
 
 def note(name: str, digest: str, pins: Path) -> None:
     """Keep the digest of a file that is known to be good; a later change will be noticed."""
-    temporary = pins.with_name(f'{pins.name}.{os.getpid()}')
-    temporary.write_text(json.dumps({**_read_pins(pins), name: digest}, indent=1, sort_keys=True) + '\n')
-    os.replace(temporary, pins)
+    with whole_file(pins) as temporary:
+        temporary.write_text(json.dumps({**_read_pins(pins), name: digest}, indent=1, sort_keys=True) + '\n')

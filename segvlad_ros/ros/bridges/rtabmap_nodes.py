@@ -12,7 +12,7 @@ from typing import Any
 
 from segvlad_ros.geometry import identity, relative
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.ros.output.conversions import from_time
+from segvlad_ros.ros.output.conversions import from_time, is_one_body
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ ODOMETRY_STEP_NS = 200_000_000
 ODOMETRY_LATE_NS = 10**9  # best effort, over a network
 ODOMETRY_POSES = 100_000  # 5.5 hours
 ODOMETRY_GAP_S = 0.5
-BASES = {'base_link', 'base_footprint'}  # one above the other (REP 120): on a floor they move alike
 
 
 @dataclass(frozen=True)
@@ -140,14 +139,11 @@ class RtabmapNodes:
         return Located(node_id, relative(ends[0].pose, ends[1].pose))
 
     def _check_frame(self, child: str, base_frame: str) -> None:
-        names = child.lstrip('/'), base_frame.lstrip('/')
-        if '' in names or names[0] == names[1]:
-            return
-        spaces, lasts = zip(*(name.rpartition('/')[::2] for name in names))
-        if spaces[0] != spaces[1] or set(lasts) != BASES:
+        if not is_one_body(child, base_frame):
             raise SegvladError(f'odom is of {child!r}, and the closures are of {base_frame!r}: give the bridge the '
                                f'odometry of {base_frame!r}, or map_builder and localizer base_frame:={child}')
-        if not self._warned:
+        names = {child.lstrip('/'), base_frame.lstrip('/')}
+        if not self._warned and len(names) > 1 and '' not in names:
             self._warned = True
             logger.warning('odom is of %r, and the closures are of %r: taken as one, which is right on a level floor',
                            child, base_frame)

@@ -90,10 +90,11 @@ def planned(nodes: tuple[LaunchedNode, ...], values: dict[str, str], outer_names
             'arguments': ['--ros-args', '--log-level', values[LOG_LEVEL.name], *enclave_of(node, values)]})
     if is_true(RVIZ, values):
         _require_executable('rviz2', 'rviz2', f'sudo apt install ros-$ROS_DISTRO-rviz2, or leave {RVIZ.name} out')
+        sim_time = sim_time_of(values)
         wanted.append({
             'package': 'rviz2', 'executable': 'rviz2', 'name': 'rviz2', 'namespace': namespace,
             'arguments': ['-d', str(_required(share / RVIZ_CONFIG)), '-f', fixed_frame(nodes, values)],
-            'parameters': [each for each in [sim_time_of(values)] if each]})
+            'parameters': [sim_time] if sim_time else []})
     return wanted
 
 

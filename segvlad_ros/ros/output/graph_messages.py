@@ -7,14 +7,13 @@ import numpy as np
 
 from segvlad_ros.geometry import interpolated
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback
-from segvlad_ros.ros.output.conversions import from_time
+from segvlad_ros.ros.output.conversions import from_time, is_one_body
 from segvlad_ros.slam.consensus import Judgement, Verdict
 
 LINES = 500
 """Newest closures of a verdict that are shown."""
 AHEAD_NS = 10**9
 """Keyframes may be ahead of odometry by this much."""
-BASES = 'base_link', 'base_footprint'
 VERDICTS = {Verdict.ACCEPTED: LoopClosureFeedback.ACCEPTED, Verdict.REJECTED: LoopClosureFeedback.REJECTED_OPTIMIZATION,
             Verdict.UNUSABLE: LoopClosureFeedback.UNUSABLE}
 
@@ -99,20 +98,13 @@ class GraphSessions:
 def of_another_body(base_frame: str, child: str) -> str:
     """Why a closure does not fit odometry that tells the poses of another frame; '' if it does, or one has no name.
 
-    ``base_footprint`` lies below ``base_link`` (REP 120): a height that stays, which no relative pose on a floor sees.
-
     :param base_frame: of which the pose of the closure is
     :param child: child_frame_id of the odometry
     """
-    if not base_frame or not child or _body(base_frame) == _body(child):
+    if is_one_body(base_frame, child):
         return ''
     return (f'it is of {base_frame!r}, and the odometry of {child!r}: set base_frame of map_builder and localizer to '
             f'{child!r}, or give pose_graph odometry of {base_frame!r}')
-
-
-def _body(frame: str) -> str:
-    prefix, _, name = frame.lstrip('/').rpartition('/')
-    return f'{prefix}/{BASES[0] if name in BASES else name}'
 
 
 def unusable(closure: LoopClosure, reason: str) -> LoopClosureFeedback:

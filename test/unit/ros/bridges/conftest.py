@@ -10,6 +10,13 @@ from test_bridges import ADD_LINK, CSLAM, GRAPH
 from segvlad_ros.ros.bridges import cslam, pose_graph_tools, rtabmap
 
 
+def opened(kind, node):
+    """A node and a bridge of it that takes inputs."""
+    bridge = kind(node)
+    bridge.open()
+    return node, bridge
+
+
 @pytest.fixture
 def clock():
     return [0.0]
@@ -29,26 +36,17 @@ def rtabmap_bridge(clock, monkeypatch):
     types = rtabmap.RtabmapTypes(SimpleNamespace(Request=ADD_LINK), SimpleNamespace(Request=SimpleNamespace),
                           peers.maker('rtabmap_msgs/msg/Info'))
     monkeypatch.setattr(rtabmap, 'load_types', lambda: types)
-    node = StandIn(clock)
-    bridge = rtabmap.Rtabmap(node)
-    bridge.open()
-    return node, bridge
+    return opened(rtabmap.Rtabmap, StandIn(clock))
 
 
 @pytest.fixture
 def hydra_bridge(clock, monkeypatch):
     monkeypatch.setattr(pose_graph_tools, 'load_types', lambda: GRAPH)
-    node = StandIn(clock)
-    bridge = pose_graph_tools.PoseGraphTools(node)
-    bridge.open()
-    return node, bridge
+    return opened(pose_graph_tools.PoseGraphTools, StandIn(clock))
 
 
 @pytest.fixture
 def cslam_bridge(clock, monkeypatch):
     """Of robot 1 of three."""
     monkeypatch.setattr(cslam, 'load_types', lambda: CSLAM)
-    node = StandIn(clock, cslam__max_nb_robots=3, robot_id=1)
-    bridge = cslam.Cslam(node)
-    bridge.open()
-    return node, bridge
+    return opened(cslam.Cslam, StandIn(clock, cslam__max_nb_robots=3, robot_id=1))

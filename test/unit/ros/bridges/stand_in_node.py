@@ -21,6 +21,14 @@ def info(ref_id, stamp_ns, alive=()):
     return peers.over_the_wire(message)
 
 
+def swarm_keyframe(number, stamp_ns):
+    """Swarm-SLAM's keyframe_data."""
+    keyframe = peers.make('cslam_common_interfaces/msg/KeyframeRGB')
+    keyframe.id = number
+    stamped(keyframe.image, stamp_ns)
+    return keyframe
+
+
 def database(*nodes):
     data = peers.make('rtabmap_msgs/msg/MapData')
     for number, seconds, weight in nodes:

@@ -1,9 +1,8 @@
 """``~/pause``, and answers that never come: what a bridge knows of the back-end goes on, or is asked for anew."""
 from types import SimpleNamespace
 
-import peer_interfaces as peers
 import pytest
-from stand_in_node import SECOND, database, info, stamped
+from stand_in_node import SECOND, database, info, swarm_keyframe
 from test_bridges import MATCH_NS, QUERY_NS, answer_of, closure_of
 
 
@@ -26,10 +25,7 @@ def test_keyframes_of_swarm_slam_are_learned_while_paused(cslam_bridge):
     node, bridge = cslam_bridge
     node.paused = True
     for number, stamp in ((7, MATCH_NS), (41, QUERY_NS)):
-        keyframe = peers.make('cslam_common_interfaces/msg/KeyframeRGB')
-        keyframe.id = number
-        stamped(keyframe.image, stamp)
-        node.inputs['cslam/keyframe_data'](keyframe)
+        node.inputs['cslam/keyframe_data'](swarm_keyframe(number, stamp))
     node.inputs['matches'](answer_of(query_robot=1, match_robot=1))
     assert not node.outputs['cslam/local_keyframe_match']
     node.paused = False

@@ -9,7 +9,7 @@ import numpy as np
 import peer_interfaces as peers
 import pytest
 from nav_msgs.msg import Odometry
-from stand_in_node import SECOND, database, info, stamped
+from stand_in_node import SECOND, database, info, stamped, swarm_keyframe
 from test_bridges import MATCH_NS, QUERY_NS, answer_of, closure_of
 
 from segvlad_ros.geometry import from_matrix
@@ -161,10 +161,7 @@ def test_cslams_images_go_on_and_its_ids_come_back(cslam_bridge, clock):
     assert {topic for topic in node.inputs if topic.startswith('/')} == {'/r0/cslam/keyframe_odom',
                                                                          '/r2/cslam/keyframe_odom'}
     for number, stamp in ((7, MATCH_NS), (41, QUERY_NS)):
-        keyframe = peers.make('cslam_common_interfaces/msg/KeyframeRGB')
-        keyframe.id = number
-        stamped(keyframe.image, stamp)
-        node.inputs['cslam/keyframe_data'](keyframe)
+        node.inputs['cslam/keyframe_data'](swarm_keyframe(number, stamp))
         node.inputs['matches'](answer_of(query_robot=1, match_robot=1))
     assert [image.header.stamp.nanosec for image in node.outputs['~/image']] == [123456789, 987654321]
     node.timers[0]()
