@@ -30,7 +30,7 @@ from segvlad_ros.types import Keyframe, Pose, Status
 REAL_SETS = 'corridor', 'rtabmap_corridor_loop', 'hololens_office'
 
 Truth = Callable[[Pose | Path, list, np.ndarray], PlaceTruth | None]
-"""(where a query was taken, where the map entries were, which were searched) -> the truth; None: it is no query."""
+"""(where a query was taken, where the map entries were, which were searched) -> the truth; None: it is not a query."""
 
 
 @dataclass(frozen=True)

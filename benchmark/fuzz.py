@@ -71,7 +71,7 @@ class Trial:
         self._target: Target = TARGETS[name]
         self._words, self._file = [seed, zlib.crc32(name.encode())], folder / f'case{self._target.suffix}'
         self._samples = self._target.samples(folder)
-        for number, sample in enumerate(self._samples):  # what is imported, and made, once, is no part of a case
+        for number, sample in enumerate(self._samples):  # what is imported, and made, once, is not a part of a case
             if not self.read(sample):
                 raise SegvladError(f'{name}: input {number} is refused before it is changed')
         self.usual_s = max(FLOOR_S, *(min(self._timed(sample) for _ in range(3)) for sample in self._samples))

@@ -30,7 +30,7 @@ def unit_quaternion(quaternion: np.ndarray) -> np.ndarray:
     values = np.asarray(quaternion, np.float64).reshape(4)
     norm = float(np.linalg.norm(values))
     if not math.isfinite(norm) or norm < 1e-6:
-        raise SegvladError(f'quaternion {values.tolist()} is no rotation; publish a unit quaternion (x y z w)')
+        raise SegvladError(f'quaternion {values.tolist()} is not a rotation; publish a unit quaternion (x y z w)')
     return values / norm
 
 
@@ -76,7 +76,7 @@ def from_matrix(matrix: np.ndarray, frame: str = '', covariance: np.ndarray | No
     """
     matrix = np.asarray(matrix, np.float64)
     if not np.isfinite(matrix).all():
-        raise SegvladError(f'matrix {matrix.tolist()} is no rigid transform: not finite')
+        raise SegvladError(f'matrix {matrix.tolist()} is not a rigid transform: not finite')
     quaternion = Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
     return Pose(matrix[:3, 3].copy(), quaternion, frame, covariance)
 
@@ -280,7 +280,7 @@ class StaticTransforms:
         chain = {frame: identity(frame)}
         while (step := self._parents.get(frame)) is not None:
             parent = step.frame.lstrip('/')
-            if parent in chain:  # a loop is no tree; what was reached so far still holds
+            if parent in chain:  # a loop is not a tree; what was reached so far still holds
                 break
             chain[parent] = compose(Pose(step.translation, step.quaternion, parent), chain[frame])
             frame = parent

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _prepare_output(verbose: bool) -> None:
-    """One line a warning, and no failure on the name of a file that is no text of the terminal's encoding."""
+    """One line a warning, and no failure on the name of a file that is not text in the terminal's encoding."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter('%(levelname)s: %(message)s'))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])

@@ -18,6 +18,7 @@ import segvlad_ros
 from segvlad_ros.cli import BELOW, OK, benchmark_preset
 from segvlad_ros.cli.options import add_device, add_json, check_output, real, whole
 from segvlad_ros.evaluation.measure import busy_machine
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
 _MAP = ('Write maps of made keyframes with the statistics of real ones, answer queries in each, and compare what is '
@@ -78,8 +79,7 @@ def _map(args: argparse.Namespace) -> int:
         report = map_search.measure(data, work, args.largest, args.queries, args.exact_queries)
     page = map_search.as_markdown(report)
     if args.output:
-        args.output.write_text(json.dumps(report, indent=1) + '\n')
-        args.output.with_suffix('.md').write_text(page)
+        _write(args.output, report, page)
         map_search.plot(report, args.output.with_suffix('.png'))
     print(json.dumps(report, indent=1) if args.json else page)
     return OK
@@ -107,10 +107,15 @@ def _stock(args: argparse.Namespace) -> int:
               'clock': 'CPU time of one thread' if args.cpu_time else 'wall time',
               'comparisons': [result.as_dict() for result in results]}
     if args.output:
-        args.output.write_text(json.dumps(report, indent=1) + '\n')
-        args.output.with_suffix('.md').write_text(_as_markdown(report))
+        _write(args.output, report, _as_markdown(report))
     print(json.dumps(report, indent=1) if args.json else _as_text(report))
     return OK if all(row['good'] for row in report['comparisons']) else BELOW
+
+
+def _write(output: Path, report: dict[str, Any], page: str) -> None:
+    for path, text in ((output, json.dumps(report, indent=1) + '\n'), (output.with_suffix('.md'), page)):
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding='utf-8')
 
 
 def _repository() -> Path:
@@ -118,7 +123,7 @@ def _repository() -> Path:
 
 
 def _script(name: str) -> ModuleType:
-    """A module of the folder ``benchmark``, which is no part of the installed package."""
+    """A module of the folder ``benchmark``, which is not part of the installed package."""
     folder = _repository() / 'benchmark'
     if not (folder / f'{name}.py').is_file():
         raise SegvladError('what is compared with is not installed with the package: git clone its repository, and run '

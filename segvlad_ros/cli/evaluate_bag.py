@@ -121,8 +121,8 @@ def _known_map(args: argparse.Namespace, places: PlaceRecognizer, folder: Path,
                                '--map-bag')
         return None
     if args.map is not None and not args.map_truth:
-        raise SegvladError(f'{args.map}: where its keyframes truly are is not known, for odometry is no truth: give '
-                           '--map-truth the bag that it was made of, or a TUM file of its poses')
+        raise SegvladError(f'{args.map}: the true poses of its keyframes are unknown, odometry is not ground truth: '
+                           'give --map-truth the bag that it was made of, or a TUM file of its poses')
     if args.map is not None:
         PlaceMap.open(args.map, fingerprint=places.preset.fingerprint()).close()
     sources = args.map_truth or args.map_bag

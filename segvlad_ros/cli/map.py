@@ -90,7 +90,7 @@ def _moment(text: str) -> int:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         return (moment - datetime.fromtimestamp(0, timezone.utc)) // timedelta(microseconds=1) * 1000
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f'{text!r} is no date: write 2026-11-27 or 2026-11-27T13:00') from None
+        raise argparse.ArgumentTypeError(f'{text!r} is not a date: write 2026-11-27 or 2026-11-27T13:00') from None
 
 
 def _info(place_map: PlaceMap, args: argparse.Namespace) -> int:

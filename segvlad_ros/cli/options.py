@@ -217,7 +217,7 @@ def check_output_folder(path: Path, option: str) -> None:
     """
     there = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
     if not there.is_dir():
-        raise SegvladError(f'{option} {path}: {there} is no folder; give one, or a name for a new one')
+        raise SegvladError(f'{option} {path}: {there} is not a folder; give one, or a name for a new one')
     if not os.access(there, os.W_OK | os.X_OK):
         raise SegvladError(f'{option} {path}: nothing may be written in {there}; give a folder of yours')
 

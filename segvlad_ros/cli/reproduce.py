@@ -152,7 +152,18 @@ def _dataset(args: argparse.Namespace) -> PlaceDataset:
 
 
 def _experiment(args: argparse.Namespace) -> PaperExperiment:
-    return _voting(experiment(args.experiment), args)
+    return _voting(_described(experiment(args.experiment), args), args)
+
+
+def _described(row: PaperExperiment, args: argparse.Namespace) -> PaperExperiment:
+    """The same, if what is said of words and PCA that are made here is of use."""
+    from segvlad_ros.evaluation.paper_evaluation import PaperEvaluation
+
+    made = args.vocabulary == 'map' and (args.centres is None or args.centres.is_dir())
+    check_partner('--words', args.words != PaperEvaluation.words, '--vocabulary map', made)
+    check_partner('--pca-dimension', args.pca_dimension != PaperEvaluation.pca_dimension, 'an experiment with a PCA',
+                  row.pca)
+    return row
 
 
 def _voting(row: PaperExperiment, args: argparse.Namespace) -> PaperExperiment:
@@ -185,7 +196,7 @@ def _vocabulary(args: argparse.Namespace) -> int:
 
 
 def _pca(args: argparse.Namespace) -> int:
-    print(_evaluation(args).fit_pca(experiment(args.experiment)))
+    print(_evaluation(args).fit_pca(_described(experiment(args.experiment), args)))
     return OK
 
 

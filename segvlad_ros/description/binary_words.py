@@ -41,7 +41,7 @@ class BinaryVocabulary:
     def __init__(self, centres: np.ndarray, parents: np.ndarray, idf: np.ndarray) -> None:
         parents = np.asarray(parents, np.int64)
         if centres.ndim != 2 or centres.shape[1] != ORB_BYTES or centres.dtype != np.uint8 or not len(centres):
-            raise SegvladError(f'nodes of shape {centres.shape} and type {centres.dtype} are no ORB descriptors')
+            raise SegvladError(f'nodes of shape {centres.shape} and type {centres.dtype} are not ORB descriptors')
         if parents.shape != (len(centres),) or (np.diff(parents) < 0).any() or parents[0] != -1 or (
                 parents >= np.arange(len(parents))).any():
             raise SegvladError('its nodes form no tree; fit it again')
@@ -117,7 +117,7 @@ class BagOfWords:
     """One vector an image: the square roots of the tf-idf weights of its words.
 
     Their cosine is the Bhattacharyya coefficient of the two images' histograms, which is one of DBoW2's scores.
-    ORB-SLAM takes another, ``1 - |v - w|_1 / 2``, which is no inner product; what it gives on the same images is in
+    ORB-SLAM takes another, ``1 - |v - w|_1 / 2``, which is not an inner product; what it gives on the same images is in
     benchmark/results/baselines.md.
 
     It is a :class:`segvlad_ros.features.FeatureExtractor` of a grid of equal cells.

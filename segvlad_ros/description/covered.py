@@ -1,4 +1,4 @@
-"""What a mask covers of an image, as the robot's own body or people, is no segment, no feature and no keypoint.
+"""What a mask covers of an image, as the robot's own body or people, is neither segment nor feature nor keypoint.
 
 Nothing of what lies under it reaches a descriptor: the covered part is painted over first, in the colours around it and
 so softly that the paint shows no edge, and what is found on the paint is left out.

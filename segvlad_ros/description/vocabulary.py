@@ -20,7 +20,7 @@ from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
 
-# The reference's largest vocabulary has 0.2 MB; a file that asks for more than this is no vocabulary.
+# The reference's largest vocabulary has 0.2 MB; a file that asks for more than this is not a vocabulary.
 MAX_BYTES = 256 << 20
 # Rows whose similarities to all words are held at a time while fitting.
 _CHUNK = 65536

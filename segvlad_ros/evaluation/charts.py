@@ -134,7 +134,7 @@ def _reliability(bins: Sequence[Bin]) -> Callable[[Axes], None]:
 
 
 def similarity_chart(scores: np.ndarray, shape: tuple[int, int], true: np.ndarray) -> str:
-    """Scores of candidates, queries downwards, map entries to the right; what is no candidate stays empty.
+    """Scores of candidates, queries downwards, map entries to the right; what is not a candidate stays empty.
 
     :param scores: (n, 3) float64, query, entry, score in [0, 1]
     :param shape: queries and entries

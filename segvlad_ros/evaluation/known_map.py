@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class KnownMap:
     """A map file, and the truth of its sessions.
 
-    A map itself holds odometry, which begins anew with each session and is no truth.
+    A map itself holds odometry, which begins anew with each session and is not ground truth.
 
     :ivar truths: each keyframe is known to at most one of them
     :ivar name: what a sentence calls the map
@@ -76,7 +76,7 @@ class KnownMap:
         if not stamps:
             return 'holds no keyframes'
         if isinstance(self.truths[0], OptimizedTruth):
-            return 'holds odometry only, which is no truth'
+            return 'holds odometry only, which is not ground truth'
         covered = np.concatenate([truth.stamps for truth in self.truths if isinstance(truth, TruePoses)])
         names = ' and '.join(truth.name for truth in self.truths)
         return (spans_apart('its keyframes', stamps, names, covered)
@@ -92,8 +92,8 @@ def optimized_truth(path: Path) -> OptimizedTruth:
         frames = {packed.optimized.map_from_base.frame for _, packed in place_map.packed()
                   if packed.optimized is not None}
     if not frames:
-        raise SegvladError(f'{path}: holds odometry only, which is no truth: give --map-truth the bag that the map was '
-                           'made of, or its poses as a TUM file')
+        raise SegvladError(f'{path}: holds odometry only, which is not ground truth: give --map-truth the bag '
+                           'that the map was made of, or its poses as a TUM file')
     if len(frames) > 1:
         raise SegvladError(f'{path}: holds poses in several frames, {" and ".join(sorted(frames))}: give --map-truth '
                            'the bags that it was made of, or merge their maps with segvlad map merge')

@@ -21,6 +21,7 @@ from segvlad_ros.evaluation.place_datasets import PlaceDataset
 from segvlad_ros.evaluation.reproduction import Retrieved, SegmentRows, nearest_segments
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.unpickling import CONTAINERS, NUMPY, load_pickle
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
 
@@ -106,11 +107,11 @@ class ResultFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path, value in files.items():
-                with path.open('wb') as file:
+                with whole_file(path) as temporary, temporary.open('wb') as file:
                     _Pickler(file, protocol=4).dump(value)
             if self.row.order is not None:
-                np.savez(self.folder / _SEGMENT_IMAGES, references=searched.references.images,
-                         queries=searched.queries.images)
+                with whole_file(self.folder / _SEGMENT_IMAGES) as temporary, temporary.open('wb') as file:
+                    np.savez(file, references=searched.references.images, queries=searched.queries.images)
         except OSError as error:
             raise SegvladError(f'{self.folder}: results cannot be saved ({error.strerror})') from None
 
@@ -147,7 +148,7 @@ class ResultFiles:
         path = self._descriptors(side)
         rows = load_pickle(path, NUMPY)
         if not isinstance(rows, list) or len({np.shape(row) for row in rows}) != 1:
-            raise SegvladError(f'{path}: is no list of descriptors of one length')
+            raise SegvladError(f'{path}: is not a list of descriptors of one length')
         return rows
 
     def _retrieved(self) -> Retrieved:

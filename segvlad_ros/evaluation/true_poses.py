@@ -141,7 +141,7 @@ class TruthSettings:
     :ivar topic: of bags: poses, odometry or satellite fixes
     :ivar of_camera: the poses of files are of the camera's optical frame, not of the base; None: not said. Those of
         topics are of the base
-    :ivar max_sigma_m: fixes that claim a larger standard deviation are no truth
+    :ivar max_sigma_m: fixes that claim a larger standard deviation are not ground truth
     """
 
     topic: str = '/ground_truth/pose'
@@ -204,7 +204,7 @@ def _of_fixes(path: Path, settings: TruthSettings, origin: np.ndarray | None) ->
             f' apart: the best claims a standard deviation of {fixes.sigma_m.min():.2g} m; raise --true-distance-m'
             if len(fixes) else f'{path}: no message on {settings.topic} has a fix')
     if not good.all():
-        logger.warning('%s: %d of %d fixes on %s claim a standard deviation of more than %s and are no truth', path,
+        logger.warning('%s: %d of %d fixes on %s claim a standard deviation of more than %s and are left out', path,
                        (~good).sum(), len(good), settings.topic, _metres(settings))
     origin = fixes.degrees[good][0] if origin is None else origin
     frame = f'metres east and north of {origin[0]:.7f} {origin[1]:.7f}'

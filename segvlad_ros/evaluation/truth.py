@@ -51,7 +51,7 @@ class PoseLimits:
     The same wall seen from 3 m further back is no other place: the ignore limits are those up to which geometry proves
     a match (``max_distance_m`` and ``max_angle_rad`` of a preset).
 
-    :raises SegvladError: an ignore limit is below the true one, or one is no length or angle
+    :raises SegvladError: an ignore limit is below the true one, or one is not a length or angle
     """
 
     true_distance_m: float = 1.0

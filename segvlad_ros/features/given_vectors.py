@@ -66,7 +66,7 @@ class VectorFolder:
     def of(self, image: Path) -> np.ndarray:
         """The vector of one image, (D,).
 
-        :raises SegvladError: there is none, it is no vector, or another image has taken it
+        :raises SegvladError: there is none, it is not a vector, or another image has taken it
         """
         name = f'{image.stem}.npy'
         choices = [folder / name for folder in mirrored(self._folder, image)]

@@ -85,7 +85,7 @@ def _open_file(path: Path) -> Storage:
         raise SegvladError(f'{path}: is a ROS 1 bag; convert it: rosbags-convert --src {path} --dst {path.stem}')
     if not begin.strip(b'\0'):
         raise SegvladError(f'{path}: begins with zeros, so nothing of it was saved; copy it anew from the robot')
-    raise SegvladError(f'{path}: is no bag; give a rosbag2 folder, or a .mcap or .db3 file')
+    raise SegvladError(f'{path}: is not a bag; give a rosbag2 folder, or a .mcap or .db3 file')
 
 
 def _unpacked_first(files: list[Path]) -> list[Path]:
@@ -158,7 +158,7 @@ def _as_found(folder: Path, there: list[Path]) -> list[Path]:
         advice = 'give the folder of a bag, or a .mcap or .db3 file'
         if bags:
             advice = f'but bags are in it; give one of them: {", ".join(bags[:5])}{" ..." if len(bags) > 5 else ""}'
-        raise SegvladError(f'{folder}: is no bag: there is no bag file (.mcap, .db3) in it; {advice}')
+        raise SegvladError(f'{folder}: is not a bag: there is no bag file (.mcap, .db3) in it; {advice}')
     if len(there) > 1 and not _one_recording(there):
         raise SegvladError(f'{folder}: holds several recordings and no metadata.yaml; give one of its files: '
                            f'{", ".join(file.name for file in there)}')

@@ -100,7 +100,7 @@ class FrameReader:
             stamp = stamp_ns(fields)
             if pose is None or stamp <= 0:
                 self._say('odometry', f'messages on {topic} are not used: '
-                          f'{"stamp 0" if stamp <= 0 else "their numbers are no pose (NaN, or no rotation)"}')
+                          f'{"stamp 0" if stamp <= 0 else "their numbers are not a pose (NaN, or not a rotation)"}')
             elif self._odometry.add(stamp, pose, fields.child_frame_id):
                 self.odometry_leaps += 1
                 self._say('odometry', f'odometry leaps at {as_time(stamp)}, as if its driver was started again: '

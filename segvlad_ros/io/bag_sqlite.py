@@ -135,7 +135,7 @@ def _read_index(path: Path, has_log: bool, state: tuple) -> _Index:
 def _topics(database: sqlite3.Connection, path: Path) -> list[StoredTopic]:
     tables = {name for name, in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {'topics', 'messages'} <= tables:
-        raise SegvladError(f'{path}: is no ROS 2 bag: a database without the tables topics and messages')
+        raise SegvladError(f'{path}: is not a ROS 2 bag: a database without the tables topics and messages')
     columns = {column[1] for column in database.execute('PRAGMA table_info(topics)')}
     qos = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"  # before Foxy there was none
     return [StoredTopic(key, name, msgtype, encoding or CDR, 0, is_latched(name, profiles or ''))

@@ -27,7 +27,7 @@ class StoredTopic:
 
     :ivar key: the file's number for it
     :ivar msgtype: e.g. ``sensor_msgs/msg/Image``
-    :ivar encoding: ``cdr``, or what is no ROS 2 message: ``ros1``, ``protobuf``, ``json`` ...
+    :ivar encoding: ``cdr``, or what is not a ROS 2 message: ``ros1``, ``protobuf``, ``json`` ...
     :ivar latched: recorded as transient local
     """
 

@@ -204,7 +204,7 @@ def pose_of(message, frame: str, covariance: np.ndarray | None = None) -> Pose |
     """The pose of a geometry_msgs Pose or Transform.
 
     :param covariance: (36,) as in the message; all zeros mean unknown
-    :returns: None where the numbers are no pose (NaN, an unfilled quaternion)
+    :returns: None where the numbers are not a pose (NaN, an unfilled quaternion)
     """
     place = message.translation if hasattr(message, 'translation') else message.position
     turn = message.rotation if hasattr(message, 'rotation') else message.orientation
@@ -229,7 +229,7 @@ def stamped_pose(message) -> Pose | None:
 def read_poses(path: str | Path, topic: str) -> tuple[np.ndarray, list[Pose]]:
     """All poses of an Odometry, PoseStamped or PoseWithCovarianceStamped topic, by header stamp.
 
-    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; what is no pose, or has stamp 0, is left out
+    :returns: stamps (n,) int64 nanoseconds ascending, and the poses; what is not a pose, or has stamp 0, is left out
     :raises SegvladError: no such topic, or it holds no poses
     """
     stamped: dict[int, Pose] = {}

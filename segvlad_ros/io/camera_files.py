@@ -36,7 +36,7 @@ def read_cameras(path: Path, rectified: bool = False) -> dict[int | None, Camera
             raise SegvladError(f'{path}: larger than {_MAX_BYTES // 1_000_000} MB, no file of cameras')
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError:
-        raise SegvladError(f'{path}: is no text file in UTF-8; save it as one') from None
+        raise SegvladError(f'{path}: is not a text file in UTF-8; save it as one') from None
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
     if is_ros_camera(path):
@@ -73,7 +73,7 @@ def _colmap_camera(words: list[str], where: str) -> tuple[int, CameraModel]:
         identity, width, height = int(words[0]), int(words[2]), int(words[3])
         values = dict(zip(names, map(float, words[4:])))
     except ValueError:
-        raise SegvladError(f'{where}: {" ".join(words)[:80]!r} has a value that is no number') from None
+        raise SegvladError(f'{where}: {" ".join(words)[:80]!r} has a value that is not a number') from None
     # the centre of COLMAP's first pixel lies at (0.5, 0.5), that of ROS's and OpenCV's at (0, 0)
     matrix = np.array([[values.get('fx', values.get('f')), 0, values['cx'] - 0.5],
                        [0, values.get('fy', values.get('f')), values['cy'] - 0.5], [0, 0, 1.0]])
@@ -96,7 +96,7 @@ def _ros_camera(path: Path, text: str, rectified: bool) -> CameraModel:
             binning_x=0, binning_y=0, roi=SimpleNamespace(width=0, height=0, x_offset=0, y_offset=0))
         model = camera_model(info, rectified)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise SegvladError(f'{path}: is no ROS camera calibration ({type(error).__name__}: {error}); it has '
+        raise SegvladError(f'{path}: is not a ROS camera calibration ({type(error).__name__}: {error}); it has '
                            'image_width, image_height, camera_matrix and distortion_coefficients') from None
     except SegvladError as error:
         raise SegvladError(f'{path}: {error}') from None

@@ -22,7 +22,7 @@ _LEAST = {'plumb_bob': 4, 'rational_polynomial': 8, 'equidistant': 4}
 _FORMS = {'plumb_bob': (5,), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 _ALIASES = {'fisheye': 'equidistant', 'equi': 'equidistant', 'kannala_brandt': 'equidistant',
             'kannala_brandt4': 'equidistant', 'brown_conrady': 'plumb_bob', 'radtan': 'plumb_bob'}
-# Wider than this no pinhole sees, narrower none that a robot carries: such numbers are no pixels.
+# Wider than this no pinhole sees, narrower none that a robot carries: such numbers are not pixels.
 _MIN_FOCAL, _MAX_FOCAL = 0.05, 50.0
 # A part of an image lies no further from the principal point than a pinhole sees: 2 focal lengths are 63 degrees.
 _CUT_OUT = 2.0
@@ -43,7 +43,7 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
         if not np.isfinite(values).all():
             raise SegvladError(f'camera_info: {name} is not finite: {_shown(values)}')
     if r.any() and (abs(r).max() > 1.1 or abs(r @ r.T - np.eye(3)).max() > 1e-2 or np.linalg.det(r) < 0):
-        raise SegvladError(f'camera_info: R is no rotation: {_shown(r)}')
+        raise SegvladError(f'camera_info: R is not a rotation: {_shown(r)}')
     if rectified and p.any():
         k, distortion = p[:, :3], distortion[:0]
     elif rectified and (distortion.any() or k.any() and r.any() and abs(r - np.eye(3)).max() > 1e-6):
@@ -61,7 +61,7 @@ def camera_model(info: Any, rectified: bool = False) -> CameraModel | None:
 def checked(model: CameraModel) -> CameraModel:
     """A model that can be measured with, its distortion in the form that OpenCV takes.
 
-    Coefficients that are all zero are no distortion, but of an equidistant lens: theirs is the ideal fisheye.
+    All coefficients zero mean no distortion; of an equidistant lens, the ideal fisheye.
 
     :raises SegvladError: naming the field and its value
     """

@@ -33,7 +33,7 @@ def load_parameters(network: Any, sources: Mapping[str, Path], file: str, named:
         state = torch.load(checkpoint, map_location='cpu', weights_only=True)
         network.load_state_dict({ours: value for name, value in state.items() if (ours := named(name)) is not None})
     except Exception as error:  # torch has many kinds, whatever the bytes provoke
-        raise SegvladError(f'{checkpoint} is no checkpoint of {type(network).__name__.removesuffix("Network")} '
+        raise SegvladError(f'{checkpoint} is not a checkpoint of {type(network).__name__.removesuffix("Network")} '
                            f'({said_by(error, 160)})') from error
 
 

@@ -22,7 +22,7 @@ def check_device(name: str) -> None:
     :raises SegvladError: it is none
     """
     if not _RUNTIME.fullmatch(name):
-        raise SegvladError(f'{name!r} is no device; use cpu, cuda or tensorrt, or cuda:1 for the second GPU')
+        raise SegvladError(f'{name!r} is not a device; use cpu, cuda or tensorrt, or cuda:1 for the second GPU')
 
 
 def torch_device(name: str) -> torch.device:

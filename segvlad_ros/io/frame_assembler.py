@@ -80,7 +80,8 @@ class BuiltinDecoder:
         if not hasattr(message, 'encoding'):
             return read_usable(bytes(message.data), image_codec.MAX_PIXELS)
         if message.encoding not in ('mono8', '8UC1'):
-            raise SegvladError(f'encoding {message.encoding!r} is no mask; publish mono8, 0 where the image is covered')
+            raise SegvladError(f'encoding {message.encoding!r} is not a mask; publish mono8, 0 where the image is '
+                               'covered')
         return image_codec.decode_array(**_raw_fields(message)) != 0
 
 

@@ -31,7 +31,7 @@ class Hdf5Archive:
 
     :param path: of the file
     :param mode: 'r' reads, 'w' writes a new one
-    :raises SegvladError: h5py is missing, or the file is no HDF5
+    :raises SegvladError: h5py is missing, or the file is not HDF5
     """
 
     def __init__(self, path: str | Path, mode: str = 'r') -> None:
@@ -39,7 +39,7 @@ class Hdf5Archive:
         try:
             self._file = self._h5.File(path, mode)
         except OSError as error:
-            raise SegvladError(f'{path}: is no HDF5 file that can be opened ({one_line(error, 120)})') from None
+            raise SegvladError(f'{path}: is not an HDF5 file that can be opened ({one_line(error, 120)})') from None
 
     def __enter__(self) -> Hdf5Archive:
         return self
@@ -76,7 +76,7 @@ class Hdf5Archive:
     def masks(self, name: str) -> Masks:
         """The masks of an image in the order in which they were found.
 
-        :raises SegvladError: there are none, or they are no boolean images of one size
+        :raises SegvladError: there are none, or they are not boolean images of one size
         """
         found, quality = [], []
         with self._reading(name):

@@ -138,7 +138,7 @@ def decode_image(*, height: int, width: int, encoding: str, is_bigendian: bool, 
 
     :param bits: of the camera, in images of 16 bits, see :func:`to_8_bits`
     :returns: (height, width, 3) uint8 RGB
-    :raises SegvladError: as :func:`decode_array`, and for encodings that are no picture (depth, labels)
+    :raises SegvladError: as :func:`decode_array`, and for encodings that are not a picture (depth, labels)
     """
     if encoding in _PLANES:
         return _decode_planes(height, width, encoding, step, np.frombuffer(data, np.uint8))
@@ -184,7 +184,7 @@ def decode_depth(*, height: int, width: int, encoding: str, is_bigendian: bool, 
     :returns: (height, width) float32 metres, NaN where unknown
     """
     if encoding not in ('16UC1', 'mono16', '32FC1'):
-        raise SegvladError(f'encoding {encoding!r} is no depth image; connect a topic with 16UC1 or 32FC1')
+        raise SegvladError(f'encoding {encoding!r} is not a depth image; connect a topic with 16UC1 or 32FC1')
     pixels = decode_array(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian, step=step,
                           data=data)
     return _depth_from_metres(pixels) if encoding == '32FC1' else depth_from_millimetres(pixels)
@@ -253,9 +253,9 @@ def decode_compressed_depth(data, format: str, max_pixels: int = MAX_PIXELS) -> 
     with_header = _has_depth_header(data, format)
     pixels = read_pixels(data[_DEPTH_HEADER.size:] if with_header else data, max_pixels)
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise SegvladError(f'compressed image with format {format!r} is no 16-bit depth image')
+        raise SegvladError(f'compressed image with format {format!r} is not a 16-bit depth image')
     if encoding == '32FC1' and not with_header:
-        raise SegvladError('32FC1 depth is no 16-bit PNG without the header of compressedDepth: use that transport')
+        raise SegvladError('32FC1 depth is not a 16-bit PNG without the header of compressedDepth: use that transport')
     if encoding != '32FC1':
         return depth_from_millimetres(pixels)
     _, quantum_a, quantum_b = _DEPTH_HEADER.unpack_from(data)

@@ -138,7 +138,7 @@ def _opened(data: bytes, max_pixels: int, check: bool = True) -> Image.Image:
     """
     reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
     if reader is None:
-        raise SegvladError(f'{len(data)} bytes are no {FORMATS} image')
+        raise SegvladError(f'{len(data)} bytes are not a {FORMATS} image')
     try:
         image = reader(io.BytesIO(data))
         if check and reader is PngImageFile:

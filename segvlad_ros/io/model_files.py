@@ -161,12 +161,12 @@ def _check_weights(path: Path) -> None:
 def _check_script(path: Path) -> None:
     """Refuse what is no TorchScript, and programs that name operators on files, before any of it runs."""
     if not zipfile.is_zipfile(path):
-        raise SegvladError(f'model {path} is no TorchScript file')
+        raise SegvladError(f'model {path} is not a TorchScript file')
     with zipfile.ZipFile(path) as archive:
         code = [member for member in archive.infolist() if '/code/' in member.filename
                 and member.filename.endswith('.py')]
         if not code:
-            raise SegvladError(f'model {path} holds no program: it is no TorchScript file; a checkpoint of weights '
+            raise SegvladError(f'model {path} holds no program: it is not a TorchScript file; a checkpoint of weights '
                                'alone needs its own code, see "segvlad export hub"')
         if sum(member.file_size for member in code) > _MAX_CODE_BYTES:
             raise SegvladError(f'model {path} holds too large a program')

@@ -8,7 +8,7 @@ from segvlad_ros.geometry import PoseHistory, distance, rotation_angle
 from segvlad_ros.types import Pose
 
 # What a robot may do beyond going on as before; odometry that does more has leapt (REP 105: it never does). A position
-# that is corrected by this little is no leap, a heading neither.
+# that is corrected by this little is not a leap, a heading neither.
 _LEAP_M, _LEAP_RAD = 0.5, 0.5
 _ACCELERATION_M_S2, _TURN_RAD_S = 10.0, 10.0
 # Nothing that carries this package is faster; counts where the speed before is not known.

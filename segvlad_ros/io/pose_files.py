@@ -108,7 +108,7 @@ def read_posed_images(images: Path, poses: Path) -> list[PosedImage]:
     else:
         readers, count = {TUM_COLUMNS: _read_tum, KITTI_COLUMNS: _read_kitti}, columns(poses)
         if count not in readers:
-            raise SegvladError(f'{poses}: {count} values in its first line are no pose: TUM has 8 a line, KITTI 12; '
+            raise SegvladError(f'{poses}: {count} values in its first line are not a pose: TUM has 8 a line, KITTI 12; '
                                'COLMAP is read from images.txt, and CSV from a file *.csv')
         found = readers[count](images, poses)
     if not found:
@@ -181,7 +181,7 @@ def _colmap_image(line: str, where: str) -> tuple[str, Pose, int]:
     w, x, y, z, *place = parsed_numbers(words[1:8], where)
     for word, what in ((words[0], 'an image'), (words[8], 'a camera')):
         if not word.isdecimal():
-            raise SegvladError(f'{where}: {word[:40]!r} is no number of {what}')
+            raise SegvladError(f'{where}: {word[:40]!r} is not a number of {what}')
     camera_from_world = parsed_pose(np.array([*place, x, y, z, w]), where)
     return words[9].strip(), inverse(camera_from_world), int(words[8])
 

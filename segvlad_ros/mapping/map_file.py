@@ -21,7 +21,7 @@ WAIT_S = 30.0
 _PAGE_BYTES = 1024
 # What SQLite says, and what to say instead.
 _ADVICE = {
-    'not a database': 'is no map file',
+    'not a database': 'is not a map file',
     'malformed': 'is damaged ({}); restore a copy of the file',
     'corrupt': 'is damaged ({}); restore a copy of the file',
     'is full': 'the disk is full; free some space, what was stored before is whole',
@@ -184,7 +184,7 @@ def make_empty(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def check(database: sqlite3.Connection, path: Path, read_only: bool) -> tuple[int, dict[str, Any]]:
-    """The version of the format, and the metadata; what is no sound map of a known format raises SegvladError."""
+    """The version of the format, and the metadata; what is not a sound map of a known format raises SegvladError."""
     def require(good: bool, otherwise: str) -> None:
         if not good:
             raise SegvladError(f'{path}: {otherwise}')

@@ -234,7 +234,7 @@ def intact(which: str) -> Iterator[None]:
 def _sizes_problem(sizes: tuple, dimension: int, version: int) -> str:
     """What is wrong with the stated sizes of a keyframe, and with those of its blobs; '' if nothing is."""
     if not all(value is None or isinstance(value, int) for value in sizes):
-        return 'sizes that are no numbers'
+        return 'sizes that are not numbers'
     segments, points, thumbnail, *blobs = sizes
     if not 0 <= segments <= MAX_SEGMENTS or not 0 <= points <= MAX_KEYPOINTS:
         return f'{segments} segments and {points} keypoints'

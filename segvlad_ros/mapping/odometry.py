@@ -97,7 +97,7 @@ class OdometryMark:
 
     @classmethod
     def stack(cls, marks: Sequence[OdometryMark | None]) -> OdometryMark:
-        """Several marks as one; what has no odometry is on run -1, which is no run."""
+        """Several marks as one; what has no odometry is on run -1, which is not a run."""
         known = [cls(-1, np.eye(4)) if mark is None else mark for mark in marks]
         return cls(*(np.array([getattr(mark, name) for mark in known])
                      for name in ('run', 'base', 'length_m', 'moment')))

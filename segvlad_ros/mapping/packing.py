@@ -29,7 +29,7 @@ def digest(*values: int | str | bytes | None) -> bytes:
 
 
 def pack_pose(pose: Pose) -> bytes:
-    """Translation and quaternion, 7 float64; what is no pose raises SegvladError."""
+    """Translation and quaternion, 7 float64; what is not a pose raises SegvladError."""
     sound_pose(pose)
     return np.concatenate([pose.translation, pose.quaternion]).astype('<f8').tobytes()
 

@@ -79,7 +79,7 @@ class KnownCamera:
                                'make one of 0')
         values = decode_file(path, partial(read_pixels, max_pixels=MAX_PIXELS))
         if values.dtype != np.uint16 or values.ndim != 2:
-            raise SegvladError(f'{path}: is no 16-bit grey image, which depth of {image.path.name} must be')
+            raise SegvladError(f'{path}: is not a 16-bit grey image, which depth of {image.path.name} must be')
         if not same_view(values.shape, shape):  # it may be smaller than the image
             raise SegvladError(f'{path}: has {values.shape[1]} x {values.shape[0]} pixels, {image.path.name} '
                                f'{shape[1]} x {shape[0]}, turned as its EXIF data say: use depth registered to it')

@@ -106,7 +106,7 @@ class MapKeeper:
         return removed
 
     def judge(self, query: KeyframeId, match: KeyframeId, accepted: bool) -> None:
-        """Take note of what a SLAM back-end made of a closure: the ends of one that it rejects are no witnesses."""
+        """Take note of what a SLAM back-end made of a closure: the ends of one that it rejects are not witnesses."""
         self.recognizer.feedback(query, match, accepted)
         if not accepted:
             ends = [entry for end in (query, match) if (entry := self.recognizer.entry(end)) is not None]

@@ -33,7 +33,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     :raises SegvladError: unknown preset, key or value, naming it and what is allowed
     """
     if not isinstance(name_or_path, (str, Path)):
-        raise SegvladError(f'{name_or_path!r} is no preset: give the name of a preset ({", ".join(preset_names())}), '
+        raise SegvladError(f'{name_or_path!r} is not a preset: give the name of one ({", ".join(preset_names())}), '
                            'or the path of a YAML file')
     path = _find(str(name_or_path))
     overrides = overrides or {}

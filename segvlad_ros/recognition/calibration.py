@@ -138,7 +138,7 @@ def _read(values: object, where: str) -> Calibration:
     table = values['covariance']
     covariance = tuple(_numbers(row, f'{where}: covariance', len(FEATURES))
                        for row in (table if isinstance(table, list) and len(table) == len(FEATURES) else [None]))
-    require(0 <= proven <= 1, 'proven is no probability')
+    require(0 <= proven <= 1, 'proven is not a probability')
     require(min(rows['scale']) > 0, 'scale has numbers that are not above 0')
     require(all(low <= high for low, high in zip(rows['lowest'], rows['highest'])), 'lowest is above highest')
     require(all(isinstance(values[name], str) for name in ('preset', 'fingerprint')),

@@ -49,7 +49,7 @@ def load_sam(path: str | Path, model: str = 'auto', image_size: int | None = Non
         encoder = _tiny_vit(state) if f'{IMAGE_ENCODER}patch_embed.seq.0.c.weight' in state else _vit(state)
         decoder = _decoder_arguments(state)
     except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
-        raise SegvladError(f'{path} is no SAM checkpoint ({said_by(error)}); '
+        raise SegvladError(f'{path} is not a SAM checkpoint ({said_by(error)}); '
                            'see "segvlad weights list"') from error
     if model != 'auto' and (encoder.width, encoder.depth) != MODELS[model]:
         raise SegvladError(f'{path} holds a SAM encoder of width {encoder.width} and {encoder.depth} blocks, '

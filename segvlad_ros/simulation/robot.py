@@ -106,12 +106,12 @@ def stamp_ns(seconds: float) -> int:
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse a place where no bag may be written.
 
-    :raises SegvladError: the folder exists and may not be overwritten, or is no bag
+    :raises SegvladError: the folder exists and may not be overwritten, or is not a bag
     """
     if path.exists() and not overwrite:
         raise SegvladError(f'{path} exists: choose another --output, or add --overwrite')
     if path.exists() and not (path / 'metadata.yaml').is_file():
-        raise SegvladError(f'{path} exists and is no bag: choose another --output')
+        raise SegvladError(f'{path} exists and is not a bag: choose another --output')
 
 
 def write_bag(robot: SimulatedRobot, path: Path, *, overwrite: bool = False,

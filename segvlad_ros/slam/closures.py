@@ -51,7 +51,7 @@ def make_closure(match_stamp_ns: int, query_stamp_ns: int, query_pose_in_match: 
 
 
 def _tangent_covariance(pose: Pose) -> np.ndarray:
-    """(6, 6) in the tangent space; zero where unknown. What is no covariance raises SegvladError."""
+    """(6, 6) in the tangent space; zero where unknown. What is not a covariance raises SegvladError."""
     if pose.covariance is None:
         return np.zeros((6, 6))
     covariance = np.asarray(pose.covariance, np.float64)

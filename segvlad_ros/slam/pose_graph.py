@@ -7,9 +7,9 @@ from segvlad_ros.geometry import from_matrix
 from segvlad_ros.io.stamps import StampDoubt
 from segvlad_ros.slam.closures import Closure, Link, link_of, make_closure
 from segvlad_ros.slam.consensus import Consensus, Judgement, Verdict
-from segvlad_ros.slam.odometry_chain import OdometryChain, PoseGraphSettings
+from segvlad_ros.slam.odometry_chain import MAX_GAP_S, OdometryChain, PoseGraphSettings
 from segvlad_ros.slam.optimizer import Optimizer
-from segvlad_ros.types import Pose
+from segvlad_ros.types import Pose, SegvladError
 
 FRAME = 'map'
 MAX_WAITING = 1000
@@ -35,6 +35,7 @@ class PoseGraph:
         self._optimizer = Optimizer()
         self._consensus = Consensus(self._chain, self._optimizer, self._settings.inlier_probability)
         self._frame = ''
+        self._other_ns: int | None = None  # when odometry in another frame came, and none in this one since
         self._waiting: dict[int, Closure] = {}
 
     @property
@@ -71,12 +72,13 @@ class PoseGraph:
         """Take an odometry pose; a late one is left out, and one of another clock waits until the next agrees with it.
 
         :return: True where the clock jumped back, or the odometry's frame changed, and a new graph was begun
+        :raises SegvladError: it is in another frame than odometry that came just before; the graph stays as it was
         """
         return any([self._take(*message) for message in self._doubt.believed(stamp_ns, pose)])
 
     def _take(self, stamp_ns: int, pose: Pose) -> bool:
         newest = self._chain.newest_ns
-        anew = newest is not None and (newest - stamp_ns > LATE_S * 1e9 or pose.frame != self._frame)
+        anew = newest is not None and (newest - stamp_ns > LATE_S * 1e9 or self._has_changed(stamp_ns, pose.frame))
         if anew:
             self._begin()
         elif newest is not None and stamp_ns <= newest:
@@ -87,6 +89,18 @@ class PoseGraph:
         for node in range(first, len(self._chain)):
             self._add_node(node)
         return anew
+
+    def _has_changed(self, stamp_ns: int, frame: str) -> bool:
+        """Whether odometry has come in another frame, and in no other, for longer than a graph bridges."""
+        if frame == self._frame:
+            self._other_ns = None
+            return False
+        if self._other_ns is None:
+            self._other_ns = stamp_ns
+        if stamp_ns - self._other_ns <= MAX_GAP_S * 1e9:
+            raise SegvladError(f'it is in {frame!r}, and odometry in {self._frame!r} came just before: see that one '
+                               'driver alone publishes it')
+        return True
 
     def _add_node(self, node: int) -> None:
         if node == 0:
@@ -101,7 +115,7 @@ class PoseGraph:
 
         :param query_pose_in_match: T_match_query of the robot's base, covariance in ROS' order and axes, or None
         :return: its number
-        :raises SegvladError: numbers that are no pose or no covariance
+        :raises SegvladError: numbers that are not a pose or not a covariance
         """
         closure = make_closure(match_stamp_ns, query_stamp_ns, query_pose_in_match, self._settings)
         number = self._count

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segvlad_ros.io.extras import import_extra
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.training.batches import batch_plan, image_of_side, load_batches
 from segvlad_ros.training.gsv_cities import StreetPlace
 from segvlad_ros.training.place_network import PlaceNetwork
@@ -87,7 +88,7 @@ class FineTuning:
     def steps(self) -> Iterator[TrainingStep]:
         """Train, from where the folder's checkpoint stands to the end.
 
-        :raises SegvladError: an image cannot be read, or the loss is no number any more
+        :raises SegvladError: an image cannot be read, or the loss is not a number any more
         """
         for epoch in range(self._done // self._epoch_steps, self._settings.epochs):
             plan = batch_plan(self._places, self._settings, epoch)[self._done % self._epoch_steps:]
@@ -149,7 +150,7 @@ class FineTuning:
             content = torch.load(path, map_location='cpu', weights_only=True)
             fits = content['digest'] == self._digest
         except Exception:  # torch, pickle and zipfile each raise their own for a foreign or damaged file
-            raise SegvladError(f'{path}: is no whole checkpoint of this command; move it away, or give another '
+            raise SegvladError(f'{path}: is not a whole checkpoint of this command; move it away, or give another '
                                '--output') from None
         if not fits:
             raise SegvladError(f'{path}: is of a training with other settings, weights or images, and cannot be gone '
@@ -182,11 +183,6 @@ def _deterministic() -> Iterator[None]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """A file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    with partial.open('wb') as file:
+    with whole_file(path) as temporary, temporary.open('wb') as file:
         import_extra('torch').save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -65,7 +65,7 @@ def _of_city(root: Path, table: Path) -> list[StreetPlace]:
         raise SegvladError(f'{error.filename}: cannot be read ({error.strerror}); GSV-Cities has Dataframes/CITY.csv '
                            'and Images/CITY/*.jpg') from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SegvladError(f'{table}: is no table of text ({error})') from None
+        raise SegvladError(f'{table}: is not a table of text ({error})') from None
     if lost := [name for names in named.values() for name in names if name not in there]:
         raise SegvladError(f'{folder}: does not hold {lost[0]} and {len(lost) - 1} other images that {table.name} '
                            'names; get them, or leave their rows out')
@@ -79,4 +79,4 @@ def _file_name(row: dict[str, str], where: str) -> str:
         lat, lon = float(row['lat']), float(row['lon'])
         return (f'{row["city_id"]}_{place:07}_{year:04}_{month:02}_{north:03}_{lat}_{lon}_{row["panoid"]}.jpg')
     except (TypeError, ValueError) as error:
-        raise SegvladError(f'{where}: is no row of GSV-Cities ({error})') from None
+        raise SegvladError(f'{where}: is not a row of GSV-Cities ({error})') from None

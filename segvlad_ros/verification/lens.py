@@ -20,8 +20,8 @@ MAX_ANGLE_RAD = math.radians(85)
 # what was calibrated, its polynomial folds the image over, or a fisheye lens looks backwards.
 _MAX_RETURN_ERROR = 0.1
 # Steps of OpenCV's fixed point, or until a position comes back so well, pixels: its own 5 are a pixel off at the rim of
-# a wide lens. 100 take 0.4 ms for 1000 points, and leave out none of a lens of 94 degrees (with OpenCV 4.6 one in 700,
-# at its very corners); 50 leave out its corners.
+# a wide lens. 100 leave out none of a lens of 94 degrees (with OpenCV 4.6 one in 700, at its very corners); 50 leave
+# out its corners.
 _UNTIL = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-6
 _STEP = 0.5  # to each side, pixels, over which the stretch is measured
 

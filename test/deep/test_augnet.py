@@ -80,7 +80,7 @@ def test_what_is_no_checkpoint_of_augnet_is_refused_and_writes_nothing(checkpoin
     target, other = tmp_path / 'augnet.onnx', tmp_path / 'model.pth'
     torch.save({'module.pre.conv1.weight': torch.zeros(64, 3, 7, 7)}, other)
     for sources, message in (({}, 'no model.pth among nothing'),
-                             ({'imgsim/model.pth': other}, 'no checkpoint of AugNet')):
+                             ({'imgsim/model.pth': other}, 'not a checkpoint of AugNet')):
         with pytest.raises(SegvladError, match=message):
             convert(sources, target)
     assert not target.exists()

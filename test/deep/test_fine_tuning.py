@@ -283,7 +283,7 @@ def test_a_checkpoint_of_another_training_is_refused(places, trained):
 @pytest.mark.parametrize('damage', [cut, of_others])
 def test_what_is_no_checkpoint_of_ours_is_refused(places, trained, tmp_path, damage):
     damage(Path(shutil.copy(trained[0] / LAST, tmp_path)))
-    assert 'no whole checkpoint' in refusal_of(places, tmp_path)
+    assert 'not a whole checkpoint' in refusal_of(places, tmp_path)
 
 
 def test_the_best_epoch_is_kept(places, tmp_path):

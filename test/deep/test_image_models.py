@@ -154,7 +154,7 @@ def test_the_fingerprint_follows_file_size_and_normalisation(models, tmp_path):
     ('pooled.onnx', 'onnx', {'features__cell': 8, 'vocabulary': 'classic'}, 'one vector a cell'),
     ('cells.onnx', 'onnx', {}, 'one vector an image'),
     ('pooled.pt', 'onnx', {}, 'is called .onnx'),
-    ('pooled.onnx', 'torchscript', {}, 'no TorchScript file'),
+    ('pooled.onnx', 'torchscript', {}, 'not a TorchScript file'),
 ])
 def test_models_that_do_not_fit_are_refused(models, name, kind, changes, said):
     if 'vocabulary' in changes:
@@ -184,8 +184,8 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_not_replaced_by_the_cpu(models, m
 
 
 @pytest.mark.parametrize(('device', 'said'), [
-    ('gpu', "'gpu' is no device; use cpu, cuda or tensorrt"), ('cuda:one', "'cuda:one' is no device; use"),
-    ('tensorrt', 'this onnxruntime has no TensorrtExecutionProvider; use device cpu'), ('', "'' is no device; use")])
+    ('gpu', "'gpu' is not a device; use cpu, cuda or tensorrt"), ('cuda:one', "'cuda:one' is not a device; use"),
+    ('tensorrt', 'this onnxruntime has no TensorrtExecutionProvider; use device cpu'), ('', "'' is not a device; use")])
 def test_a_device_that_onnx_runtime_has_not_is_not_replaced_by_the_cpu(models, device, said):
     with pytest.raises(SegvladError, match=said):
         load_onnx(models / 'pooled.onnx', device)

@@ -88,7 +88,7 @@ def test_other_checkpoints_are_refused_and_leave_the_file_as_it_was(checkpoint, 
     other = tmp_path / 'xfeat-lighterglue.pt'
     torch.save({'matcher.input_proj.weight': torch.zeros(3)}, other)
     for sources, message in (({'xfeat.pt': checkpoint}, 'no xfeat-lighterglue.pt among xfeat.pt'),
-                             ({'xfeat-lighterglue.pt': other}, 'no checkpoint of LighterGlue')):
+                             ({'xfeat-lighterglue.pt': other}, 'not a checkpoint of LighterGlue')):
         with pytest.raises(SegvladError, match=message):
             convert(sources, target)
     network = seeded()

@@ -48,7 +48,7 @@ def test_other_files_are_refused(sources, tmp_path):
     for number, (others, message) in enumerate((
             ({ENCODER: sources[ENCODER]}, 'dist/sam.onnx .* is missing'),
             ({**sources, DECODER: tmp_path / 'damaged.onnx'}, 'damaged or no ONNX file'),
-            ({**sources, ENCODER: sources[DECODER]}, 'no SAM checkpoint'))):
+            ({**sources, ENCODER: sources[DECODER]}, 'not a SAM checkpoint'))):
         folder = tmp_path / str(number)
         folder.mkdir()
         refused(others, folder, message)

@@ -92,7 +92,7 @@ def test_windows_see_no_further_than_their_border(checkpoint):
 
 
 @pytest.mark.parametrize(('damage', 'message'), [
-    (lambda state: state.pop('image_encoder.neck.0.weight'), 'no SAM checkpoint'),
+    (lambda state: state.pop('image_encoder.neck.0.weight'), 'not a SAM checkpoint'),
     (lambda state: state.pop('image_encoder.layers.1.blocks.1.local_conv.bn.running_var'), 'does not fit'),
     (lambda state: state.update({'image_encoder.more': torch.zeros(1)}), 'does not fit'),
     (lambda state: state.update({'image_encoder.layers.2.blocks.0.attn.qkv.bias': torch.zeros(5)}), 'does not fit'),

@@ -42,7 +42,7 @@ def test_the_fingerprint_follows_the_weights(preset_file, tmp_path):
 def test_wrong_weights_are_refused(preset_file, tmp_path):
     sam = save_sam(tmp_path, side=64, depth=1, width=16, prompt=16)
     dinov2 = save_dinov2(tmp_path)
-    for overrides, message in (({'segmenter.weights': str(dinov2)}, 'no SAM checkpoint'),
+    for overrides, message in (({'segmenter.weights': str(dinov2)}, 'not a SAM checkpoint'),
                                ({'features.weights': str(sam)}, 'DINOv2'),
                                ({'segmenter.model': 'vit_h'}, 'not vit_h'),
                                ({'features.model': 'vitg14'}, 'vitg14')):

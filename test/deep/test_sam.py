@@ -190,10 +190,11 @@ def _small_state() -> dict[str, torch.Tensor]:
     (lambda path: path.write_text('<html>404 Not Found</html>'), 'damaged'),
     (lambda path: path.write_bytes(b''), 'damaged'),
     (lambda path: torch.save([1, 2], path), 'no state dict'),
-    (lambda path: torch.save({'fc.weight': torch.zeros(3, 3)}, path), 'no SAM checkpoint'),
+    (lambda path: torch.save({'fc.weight': torch.zeros(3, 3)}, path), 'not a SAM checkpoint'),
     (lambda path: torch.save(Sam, path), 'damaged'),  # a pickle that would run code
     (lambda path: torch.save({**_small_state(), 'mask_decoder.iou_token.weight': torch.zeros(1, 32)}, path), 'SAM'),
-    (lambda path: torch.save({k: v for k, v in _small_state().items() if 'neck' not in k}, path), 'no SAM checkpoint'),
+    (lambda path: torch.save({k: v for k, v in _small_state().items() if 'neck' not in k}, path),
+     'not a SAM checkpoint'),
 ])
 def test_unusable_checkpoints_are_refused_in_one_line(tmp_path, damage, message):
     path = tmp_path / 'sam_vit_h_4b8939.pth'

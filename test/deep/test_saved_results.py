@@ -85,7 +85,7 @@ def test_what_is_wrong_with_saved_results_is_one_line(saved, evaluate, tmp_path)
         assert status == USAGE and problem in error and error.count('\n') == 1
     for content, problem in ((pickle.dumps([1]), "no tables 'sims' and 'matches'"),
                              (pickle.dumps({**held, 'matches': held['matches'] + 10**6}), 'of other masks'),
-                             (matches.read_bytes()[:100], 'no sound pickle'),
+                             (matches.read_bytes()[:100], 'not a sound pickle'),
                              (b'cos\nsystem\n(S"true"\ntR.', 'os.system')):
         matches.write_bytes(content)
         refused(problem)

@@ -74,8 +74,8 @@ def test_what_is_no_checkpoint_of_xfeat_is_refused_and_writes_nothing(checkpoint
     torch.save({'weight': torch.zeros(3)}, other)
     damaged.write_bytes(checkpoint.read_bytes()[:5000])
     for sources, message in (({}, 'no xfeat.pt among nothing'), ({'a/lighterglue.pt': checkpoint}, 'no xfeat.pt among'),
-                             ({'xfeat.pt': other}, 'no checkpoint of XFeat'),
-                             ({'xfeat.pt': damaged}, 'no checkpoint of XFeat')):
+                             ({'xfeat.pt': other}, 'not a checkpoint of XFeat'),
+                             ({'xfeat.pt': damaged}, 'not a checkpoint of XFeat')):
         with pytest.raises(SegvladError, match=message):
             convert(sources, target)
     assert target.read_text() == 'before' and not list(tmp_path.glob('.*'))
@@ -87,7 +87,7 @@ def test_nothing_in_a_pickle_is_executed(tmp_path):
             return (tmp_path / 'seen').touch, ()
 
     torch.save({'a': Evil()}, tmp_path / 'xfeat.pt')
-    with pytest.raises(SegvladError, match='no checkpoint of XFeat'):
+    with pytest.raises(SegvladError, match='not a checkpoint of XFeat'):
         convert({'xfeat.pt': tmp_path / 'xfeat.pt'}, tmp_path / 'xfeat.onnx')
     assert not (tmp_path / 'seen').exists()
 

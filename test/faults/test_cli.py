@@ -73,7 +73,7 @@ def test_the_input_of_these_tests_is_good_when_nothing_is_wrong(capsys, folder):
 @pytest.mark.fault('tool', 'options that do not fit', 'status 2 and one line with what is allowed')
 @pytest.mark.parametrize(('changes', 'words'), [
     ({'preset': 'wibble'}, ['wibble', 'classic']),
-    ({'device': 'cdua'}, ["'cdua' is no device", 'use cpu, cuda']),
+    ({'device': 'cdua'}, ["'cdua' is not a device", 'use cpu, cuda']),
     ({'preset': 'nowhere/own.yaml'}, ['nowhere/own.yaml', 'no such file']),
     ({'set': 'decision.min_scor=1'}, ['min_scor', 'did you mean']),
     ({'set': 'nonsense'}, ['KEY=VALUE']),
@@ -159,9 +159,9 @@ def test_an_output_whose_folder_takes_no_other_file_is_said_too(capsys, folder, 
 def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch, arguments):
     monkeypatch.chdir(folder)
     for output in ('junk.png', 'junk.png/new/one'):
-        refused(capsys, [*arguments, '--output', output], f'--output {output}: ', 'junk.png is no folder')
+        refused(capsys, [*arguments, '--output', output], f'--output {output}: ', 'junk.png is not a folder')
     (folder / 'gone').symlink_to('nowhere')
-    refused(capsys, [*arguments, '--output', 'gone'], 'gone is no folder')
+    refused(capsys, [*arguments, '--output', 'gone'], 'gone is not a folder')
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     refused(capsys, [*arguments, '--output', 'empty/new'], f'nothing may be written in {folder / "empty"}')
     if arguments[0] == 'reproduce':
@@ -171,13 +171,13 @@ def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, m
 def test_a_folder_of_results_or_of_a_bag_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(SimulatedRobot, '__init__', lambda *_: pytest.fail('the world is built'))
-    refused(capsys, ['simulate', '--output', 'junk.png/bag'], 'junk.png is no folder')
+    refused(capsys, ['simulate', '--output', 'junk.png/bag'], 'junk.png is not a folder')
     (folder / 'baidu').mkdir()
     (folder / 'baidu/out').touch()
     for action in ('run', 'evaluate'):
         refused(capsys, ['reproduce', action, '--data', '.', '--dataset', 'baidu', '--experiment',
                          'exp5_global_SegLoc_VLAD_o1', '--save-results'],
-                '--save-results baidu/out/results/global: ', 'baidu/out is no folder')
+                '--save-results baidu/out/results/global: ', 'baidu/out is not a folder')
     (folder / 'baidu/out').unlink()
     monkeypatch.setitem(sys.modules, 'torch', None)
     refused(capsys, ['reproduce', 'evaluate', '--data', '.', '--dataset', 'baidu', '--experiment',
@@ -248,7 +248,7 @@ def test_strips_are_rejected_alone_and_the_rest_of_a_set_goes_on(capsys, folder,
     assert (status, json.loads(out)['queries'], json.loads(out)['map_keyframes']) == (0, 2, 3)
 
 
-@pytest.mark.fault('tool', 'file names that are no UTF-8', 'printed escaped')
+@pytest.mark.fault('tool', 'file names that are not UTF-8', 'printed escaped')
 def test_names_that_are_no_text(capsys, folder, monkeypatch):
     monkeypatch.chdir(folder)
     refused(capsys, ['map', 'info', 'two\nlines\x1b[2J.segvlad'], 'two lines\\x1b[2J.segvlad')

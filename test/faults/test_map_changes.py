@@ -120,7 +120,7 @@ def test_nothing_in_common_is_one_line(maps, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('options', 'says'), [
-    (['--max-keyframes', '5'], '--output'), ([], 'say what is to go'), (['--before', 'monday'], 'is no date'),
+    (['--max-keyframes', '5'], '--output'), ([], 'say what is to go'), (['--before', 'monday'], 'is not a date'),
     (['--session', 'x', '--dry-run'], "no keyframe of session 'x'; the sessions are a"),
     (['--near', '0', '0', '0', 'nan', '--dry-run'], 'not a finite number'),
     (['--near', '0', '0', '0', '-5', '--dry-run'], 'radius is -5 m: give one above 0'),

@@ -217,7 +217,7 @@ def test_random_bytes(tmp_path, read_only):
     ('UPDATE keyframes SET keypoint_count = 99999 WHERE id = 2', 'digest'),
     ('UPDATE segments SET codes = zeroblob(50000000) WHERE keyframe = 2', '50000000'),
     ('UPDATE keyframes SET thumbnail = zeroblob(50000000) WHERE id = 2', 'thumbnail'),
-    ("UPDATE keyframes SET segment_count = 'many' WHERE id = 2", 'no numbers'),
+    ("UPDATE keyframes SET segment_count = 'many' WHERE id = 2", 'not numbers'),
     ('DELETE FROM segments WHERE keyframe = 2', 'blocks of None'),
     ('DELETE FROM keypoints WHERE keyframe = 2', 'keypoints that are missing'),
     ('UPDATE keyframes SET stamp_ns = stamp_ns + 1 WHERE id = 2', 'digest'),

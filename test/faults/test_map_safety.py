@@ -175,7 +175,7 @@ def rewritten(path: Path, *statements: str) -> None:
 FOREIGN = {
     'newer version': (lambda path: rewritten(path, 'PRAGMA user_version = 9'), 'has map format 9, this program reads'),
     'foreign database': (lambda path: rewritten(path, 'PRAGMA application_id = 7'), 'an SQLite file but no segvlad'),
-    'foreign file': (lambda path: path.write_bytes(b'\x89PNG\r\n\x1a\n' * 1000), 'is no map file'),
+    'foreign file': (lambda path: path.write_bytes(b'\x89PNG\r\n\x1a\n' * 1000), 'is not a map file'),
     'other preset': (lambda path: None, 'made with another preset or model: preset is classic in the map but other'),
     'odd names': (lambda path: rewritten(path, 'CREATE TABLE "a\n\x1b[2Jb" (c)', 'CREATE VIEW "v\n" AS SELECT 1'),
                   'its tables are not those of a segvlad map'),

@@ -6,15 +6,15 @@ from segvlad_ros.ros.input.optimized_path import OptimizedPath
 from segvlad_ros.ros.output.path_bytes import path_bytes
 from segvlad_ros.slam.consensus import Verdict
 from segvlad_ros.slam.pose_graph import FRAME, PoseGraph
-from segvlad_ros.types import KeyframeId, Pose
+from segvlad_ros.types import KeyframeId, Pose, SegvladError
 
 SECOND = 10**9
 HERE = np.array([0.0, 0.0, 0.0, 1.0])
 EXACT = Pose(np.zeros(3), HERE, '', np.eye(6) * 1e-4)
 
 
-def at(metres):
-    return Pose(np.array([metres, 0.0, 0.0]), HERE, 'odom')
+def at(metres, frame='odom'):
+    return Pose(np.array([metres, 0.0, 0.0]), HERE, frame)
 
 
 def ns(seconds):
@@ -69,6 +69,31 @@ def test_one_wrong_stamp_does_not_throw_the_graph_away(off_s, number):
     stamps, poses = graph.path()
     assert (stamps[0], stamps[-1]) == (ns(0), ns(40))
     assert np.allclose(poses[:, 0], [out_and_back((stamp - ns(0)) / SECOND) for stamp in stamps], atol=1e-6)
+
+
+@pytest.mark.fault('odometry', 'two nodes publish odometry in frames of different names, under a pose graph',
+                   'the graph is of the one that came first; the other is left out, and said to be')
+def test_a_second_odometry_in_another_frame_does_not_throw_the_graph_away():
+    graph = PoseGraph()
+    for k in (k for k in range(401) if not 100 < k < 140):
+        assert not graph.add_odometry(ns(k / 10), at(out_and_back(k / 10)))
+        with pytest.raises(SegvladError, match="it is in 'ekf', and odometry in 'odom' came just before"):
+            graph.add_odometry(ns(k / 10 + 0.05), at(0.0, 'ekf'))
+    stamps, poses = graph.path()
+    assert (stamps[0], stamps[-1]) == (ns(0), ns(40))
+    assert np.allclose(poses[:, 0], [out_and_back((stamp - ns(0)) / SECOND) for stamp in stamps], atol=1e-6)
+
+
+def test_odometry_that_comes_in_another_frame_alone_begins_a_new_graph():
+    graph = driven(out_and_back, [k / 10 for k in range(401)])
+    anew = []
+    for k in range(1, 51):
+        try:
+            anew.append(graph.add_odometry(ns(40 + k / 10), at(0.0, 'ekf')))
+        except SegvladError:
+            anew.append(False)
+    assert anew.count(True) == 1
+    assert (graph.odometry_frame, graph.nodes) == ('ekf', 1)
 
 
 @pytest.mark.parametrize('period_s', [0.1, 3.0])

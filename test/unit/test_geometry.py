@@ -129,7 +129,7 @@ def test_covariances_change_their_axes_and_their_order():
 
 @pytest.mark.parametrize('quaternion', [np.zeros(4), np.full(4, np.nan)])
 def test_no_rotation_is_refused(quaternion):
-    with pytest.raises(SegvladError, match='no rotation'):
+    with pytest.raises(SegvladError, match='not a rotation'):
         geometry.unit_quaternion(quaternion)
 
 

@@ -40,7 +40,7 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
 
     :param answer: see :func:`is_metric`
     :param map_position_std_m, map_angle_std_rad: how well the poses of the map's keyframes are known
-    :raises SegvladError: the match's pose is in another frame, or numbers are no pose
+    :raises SegvladError: the match's pose is in another frame, or numbers are not a pose
     """
     best = answer.matches[0]
     given = best.match_pose.header.frame_id

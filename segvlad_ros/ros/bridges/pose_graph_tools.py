@@ -45,7 +45,7 @@ def load_types() -> PoseGraphToolsTypes:
 def to_pose_graph(closure: LoopClosure, types: PoseGraphToolsTypes) -> Any:
     """A PoseGraph with one LOOPCLOSE edge from the query to the match.
 
-    :raises SegvladError: numbers that are no pose, or that the target cannot hold
+    :raises SegvladError: numbers that are not a pose, or that the target cannot hold
     """
     pose = match_from_query(closure)
     edge, graph = types.edge(), types.graph()

@@ -18,7 +18,7 @@ LEAST_VARIANCE = 1e-10  # 10 micrometres or microradians; a smaller one has no f
 def match_from_query(message: Any) -> Pose:
     """``query_pose_in_match`` of a LoopClosure or PlaceMatch with its covariance, None if that is unknown.
 
-    :raises SegvladError: numbers that are no pose or no covariance
+    :raises SegvladError: numbers that are not a pose or not a covariance
     """
     given = message.query_pose_in_match
     pose = from_pose(given.pose, '', given.covariance)
@@ -45,7 +45,7 @@ def compose(a_from_b: Pose, b_from_c: Pose, c_from_d: Pose) -> Pose:
 def information(covariance: np.ndarray) -> np.ndarray:
     """The inverse of a covariance; a direction without variance gets the largest information instead of infinity.
 
-    :raises SegvladError: this is no covariance
+    :raises SegvladError: this is not a covariance
     """
     variances, axes = np.linalg.eigh((covariance + covariance.T) / 2)
     if variances[0] < -1e-6 * max(variances[-1], LEAST_VARIANCE):

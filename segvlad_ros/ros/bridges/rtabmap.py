@@ -50,7 +50,7 @@ def to_add_link(closure: LoopClosure, query: Located, match: Located, request: A
     """An AddLink request from the query's node to the match's.
 
     :param request: the class of the service's requests
-    :raises SegvladError: numbers that are no pose or no covariance
+    :raises SegvladError: numbers that are not a pose or not a covariance
     """
     measured = compose(match.node_from_keyframe, match_from_query(closure), inverse_pose(query.node_from_keyframe))
     from_to = inverse(measured)

@@ -4,7 +4,7 @@ How it knows: by their status, which they publish when idle again. A node that t
 ``images_received`` those whose fate is known, whatever it is: described, passed by the gate, rejected, dropped. A node
 that takes the first one's keyframes counts ``keyframes_processed``. So one waits until the first number has grown by
 one, and until the second node has processed as many keyframes as the first has made: no guess, no dead-lock on images
-that are no keyframes.
+that are not keyframes.
 """
 from __future__ import annotations
 

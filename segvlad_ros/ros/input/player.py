@@ -181,4 +181,4 @@ def _colour_topic(topics: Iterable[BagTopic], path: Path) -> str:
     names = [t.name for kind in kinds for t in topics if t.msgtype == kind and 'depth' not in t.name.lower()]
     if not names:
         raise SegvladError(f'{path} has no topic of images; it has {", ".join(t.name for t in topics)}')
-    return min(names, key=lambda name: 'mask' in name.lower())  # the first that is no topic of masks
+    return min(names, key=lambda name: 'mask' in name.lower())  # the first that is not a topic of masks

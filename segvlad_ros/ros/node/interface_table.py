@@ -109,7 +109,7 @@ INPUTS = (
     Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'What a back-end rejects is withdrawn, and '
              'keyframes it often rejects are down-weighted for a while; what it could not judge (`UNUSABLE`) teaches '
              'nothing.', LOCALIZER, RELIABLE, 20),
-    Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'The ends of a rejected closure are no '
+    Endpoint('loop_closure_feedback', 'segvlad_ros/LoopClosureFeedback', 'The ends of a rejected closure are not '
              'witnesses.', BUILDER, RELIABLE, 20, ('retention.*',)),
     Endpoint('optimized_path', 'nav_msgs/Path', "Keyframes get the back-end's poses, by stamp; not those of other "
              'sessions on a clock that has begun anew.', BOTH, RELIABLE, 1),

@@ -185,7 +185,7 @@ def _typed(argument: Argument, value: str, kind: type | None = None) -> Any:
             if not all(map(math.isfinite, numbers)):
                 raise ValueError
             return numbers
-        value.encode()  # bytes that are no text would end rcl's parser
+        value.encode()  # bytes that are not text would end rcl's parser
         return kind(value)
     except (KeyError, ValueError):
         wanted = {bool: 'true or false', int: 'a whole number', list: 'finite numbers', str: 'text'}[kind]

@@ -41,7 +41,7 @@ class NodeParameters:
             raise SegvladError(f'parameter {entry.name}: use {entry.allowed.replace("`", "")}') from error
 
     def _tell_unknown(self) -> None:
-        """Name what was given to the node and is no parameter of it, as rcl does not.
+        """Name what was given to the node and is not a parameter of it, as rcl does not.
 
         Files for several nodes give each more than it has: only what looks like one of its own is worth a warning.
         """

@@ -63,7 +63,7 @@ def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
     """A geometry_msgs/Pose with the name of its frame.
 
     :param covariance: 36 numbers; None or all zero: unknown
-    :raises SegvladError: numbers that are no pose
+    :raises SegvladError: numbers that are not a pose
     """
     matrix = None if covariance is None else np.array(covariance, np.float64).reshape(6, 6)
     if matrix is not None and not matrix.any():
@@ -101,7 +101,7 @@ def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:
 def from_odometry(message: Any) -> Pose:
     """The base pose of a nav_msgs/Odometry; a covariance that is none is unknown.
 
-    :raises SegvladError: numbers that are no pose of a robot
+    :raises SegvladError: numbers that are not a pose of a robot
     """
     known = np.isfinite(message.pose.covariance).all()
     pose = from_pose(message.pose.pose, message.header.frame_id or 'odom', message.pose.covariance if known else None)
@@ -120,7 +120,7 @@ def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
 def from_transform(message: TransformStamped) -> Pose:
     """``header.frame_id`` from ``child_frame_id``.
 
-    :raises SegvladError: numbers that are no pose
+    :raises SegvladError: numbers that are not a pose
     """
     return _pose(message.transform.translation, message.transform.rotation, message.header.frame_id)
 

@@ -95,7 +95,7 @@ def from_place_descriptor(message: interfaces.PlaceDescriptor) -> Keyframe:
         raise SegvladError('descriptors with numbers that are not finite')
     norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
     if count and (norms.min() < 0.9 or norms.max() > 1.1):
-        raise SegvladError('descriptors that are no unit vectors')
+        raise SegvladError('descriptors that are not unit vectors')
     boxes = np.array([(b.x_offset, b.y_offset, b.width, b.height) for b in message.segments], np.int64)
     if boxes.max(initial=0) > np.iinfo(np.int32).max:
         raise SegvladError(f'boxes of {boxes.max()} pixels: no image is so large')

@@ -56,3 +56,14 @@ def test_whole_images_do_not_vote(data, refusal, capsys):
         rules.append(json.loads(capsys.readouterr().out).get('rule'))
     assert rules == [None, 'weighted']
     assert '--rule changes nothing' in refusal(command(data, 'evaluate', *RUN, ANYLOC, '--rule', 'max_seg'))
+
+
+@pytest.mark.parametrize(('option', 'partner'), [
+    (['--pca-dimension', '64'], 'an experiment with a PCA'),
+    (['--vocabulary', 'domain', '--words', '4'], '--vocabulary map'),
+    (['--centres', 'words.npz', '--words', '4'], '--vocabulary map')])
+@pytest.mark.parametrize('action', ['run', 'evaluate', 'pca'])
+def test_words_and_a_pca_that_are_not_made_here_have_no_number(data, refusal, action, option, partner):
+    line = refusal(command(data, action, '--vocabulary', 'map', '--experiment', SEGMENTS, *option))
+    assert f'{option[-2]} changes nothing without {partner}' in line
+    assert not (data / 'poster/out').exists()

@@ -230,7 +230,7 @@ def test_optimised_poses_of_a_map_are_truth_if_asked_for(tmp_path, days, preset_
                  str(preset_file), '--all-images']) == 0
     numbers = evaluate(days[1], '--map', surveyed, '--map-truth', surveyed)
     assert (numbers['queries_with_place'], numbers['recall@1']) == (7, 1.0)
-    assert 'holds odometry only, which is no truth' in refusal(days[1], '--map', map_file, '--map-truth', map_file)
+    assert 'odometry only, which is not ground truth' in refusal(days[1], '--map', map_file, '--map-truth', map_file)
 
 
 # what could be silently wrong
@@ -238,7 +238,7 @@ def test_optimised_poses_of_a_map_are_truth_if_asked_for(tmp_path, days, preset_
 
 def test_a_map_without_truth_is_refused(days, map_file, refusal):
     line = refusal(days[1], '--map', map_file)
-    assert 'odometry is no truth' in line and '--map-truth' in line
+    assert 'odometry is not ground truth' in line and '--map-truth' in line
     for option in (['--map-truth', days[0]], ['--follow'], ['--same-frame'], ['--map-truth-topic', TOPIC]):
         assert 'give --map or --map-bag' in refusal(days[1], *option)
 
@@ -294,7 +294,7 @@ def test_frames_that_differ_or_begin_anew_are_refused(tmp_path, days, evaluate, 
 
 @pytest.mark.parametrize(('option', 'says'), [
     ('--map-truth', 'no-such'), ('--ground-truth', 'no-such'), ('--map-bag', 'no-such'), ('--map', 'no-such'),
-    ('--map-truth', 'small.yaml: 1 values in its first line are no pose'), ('--map-truth', 'words.npz')])
+    ('--map-truth', 'small.yaml: 1 values in its first line are not a pose'), ('--map-truth', 'words.npz')])
 def test_a_source_that_is_none_is_named(folder, days, map_file, refusal, option, says):  # noqa: PLR0917
     known = {} if option == '--map-bag' else {'--map': map_file, '--map-truth': days[0]}
     options = {**known, option: folder / says.partition(':')[0]}

@@ -277,7 +277,7 @@ class TestMissingAndDamaged:
         refused('there is no bag file', bag_info, tmp_path)
         other = tmp_path / 'run.txt'
         other.write_text('x')
-        refused('is no bag', bag_info, other)
+        refused('is not a bag', bag_info, other)
         refused('rosbags-convert', bag_info, _with(tmp_path / 'old.bag', b'#ROSBAG V2.0'))
 
     @pytest.mark.parametrize('suffix', ['.mcap', '.db3'])

@@ -56,7 +56,7 @@ def test_distortions_that_drivers_send(name, given, kept, coefficients):
     ({'d': [0.1, float('nan'), 0.0, 0.0, 0.0]}, 'D is not finite'),
     ({'k': [*K[:2], float('inf'), *K[3:]]}, 'K is not finite'),
     ({'r': [float('nan')] * 9}, 'R is not finite'),
-    ({'r': [2.0, 0, 0, 0, 2.0, 0, 0, 0, 2.0]}, 'R is no rotation'),
+    ({'r': [2.0, 0, 0, 0, 2.0, 0, 0, 0, 2.0]}, 'R is not a rotation'),
     ({'p': [float('nan')] * 12}, 'P is not finite'),
     ({'k': [0.72, 0, 0.5, 0, 0.96, 0.5, 0, 0, 1]}, 'fx is 0.72 pixels in an image of 640'),
     ({'k': [-460.0, *K[1:]]}, 'fx is -460 pixels'),

@@ -91,7 +91,7 @@ class TestMcapThatEndsInTheMiddle:
             if complete:
                 assert list(read_messages(file)) == messages[:8 * complete]
             else:
-                refused('nothing can be read|is empty|is no bag', file)
+                refused('nothing can be read|is empty|is not a bag', file)
 
     @pytest.mark.parametrize('content', [b'', MAGIC, MAGIC + b'\x01', bytes(4096)])
     def test_nothing_of_it_is_left(self, tmp_path, content):

@@ -32,7 +32,7 @@ def test_any_other_name_is_refused(name):
 
 def test_a_preset_without_networks_takes_any_device_but_no_slip_of_the_pen():
     assert build_describer(load_preset('classic'), 'cuda:7') is not None
-    with pytest.raises(SegvladError, match="'cdua' is no device; use cpu, cuda"):
+    with pytest.raises(SegvladError, match="'cdua' is not a device; use cpu, cuda"):
         build_describer(load_preset('classic'), 'cdua')
 
 

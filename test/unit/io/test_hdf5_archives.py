@@ -104,7 +104,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
         archive.add_features('a.jpg', some_features(np.random.default_rng(0)))
     content = path.read_bytes()
     path.write_bytes(content[:200])
-    with pytest.raises(SegvladError, match='no HDF5 file that can be opened'):
+    with pytest.raises(SegvladError, match='not an HDF5 file that can be opened'):
         Hdf5Archive(path)
     rng = np.random.default_rng(0)
     for _ in range(300):  # whatever is flipped, it is read or refused

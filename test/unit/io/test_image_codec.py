@@ -245,7 +245,7 @@ class TestDepth:
                                       np.array([[np.nan] * 5 + [2.5]], np.float32))
 
     def test_colour_is_no_depth(self, picture):
-        with pytest.raises(SegvladError, match='no depth image'):
+        with pytest.raises(SegvladError, match='not a depth image'):
             image_codec.decode_depth(**fields(picture, 'rgb8'))
 
     def test_compressed_round_trip(self):
@@ -276,7 +276,7 @@ class TestDepth:
 
     def test_a_colour_png_is_no_depth(self, picture):
         png = cv2.imencode('.png', picture)[1].tobytes()
-        with pytest.raises(SegvladError, match='no 16-bit depth'):
+        with pytest.raises(SegvladError, match='not a 16-bit depth'):
             image_codec.decode_compressed_depth(png, '16UC1; png compressed ')
 
 

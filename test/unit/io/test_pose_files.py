@@ -95,7 +95,7 @@ def test_two_images_of_one_stamp_are_refused(images, written):
 
 
 def test_an_underscore_is_no_part_of_a_stamp(images, written):
-    with pytest.raises(SegvladError, match=r"12_5\.png: .*named after its stamp: '12_5' is no stamp"):
+    with pytest.raises(SegvladError, match=r"12_5\.png: .*named after its stamp: '12_5' is not a stamp"):
         read_posed_images(images('12_5.png'), written('a.txt', f'125.0 {TUM}\n'))
 
 
@@ -149,8 +149,8 @@ def test_colmap_with_and_without_lines_of_points(images, written, text):
     ('{image}\n10.5 20 -1.5\n', 2, '3 values, COLMAP has 10'),
     ('{image}\n{points}\n{points}\n', 3, '6 values, COLMAP has 10'),
     ('{image}\n{points}\n{long}\n', 3, "no image '1 2 3'"),
-    ('{image}\n{points}\n1.5 2 3 4 5 6 7 8 9 10 11 12\n', 3, "'1.5' is no number of an image"),
-    ('{points} {points}\n', 1, "'10.5' is no number of an image")])
+    ('{image}\n{points}\n1.5 2 3 4 5 6 7 8 9 10 11 12\n', 3, "'1.5' is not a number of an image"),
+    ('{points} {points}\n', 1, "'10.5' is not a number of an image")])
 def test_a_line_that_is_neither_an_image_of_colmap_nor_its_points(images, written, text, line, says):
     poses = written('images.txt', text.format(image=IMAGE_LINE.format(1, 'a.png'), points=POINTS,
                                               long=POINTS_AS_LONG_AS_AN_IMAGE))
@@ -196,7 +196,7 @@ def test_a_byte_order_mark_is_no_text(images, written, name):
     image, = read_posed_images(folder, written(name, '\ufeff' + text))
     assert image.pose is not None
     assert image.stamp_ns == {'a.txt': 1_000_000_000, 'k.txt': 3_500_000_000}.get(name)
-    with pytest.raises(SegvladError, match=f'{name}: is no text file in UTF-8; save it as one'):
+    with pytest.raises(SegvladError, match=f'{name}: is not a text file in UTF-8; save it as one'):
         read_posed_images(folder, written(name, text.encode('utf-16')))
 
 
@@ -212,28 +212,28 @@ IDENTITY_ROW = '1 0 0 0 0 1 0 0 0 0 1 0'
 
 @pytest.mark.parametrize(('name', 'text', 'line', 'says'), [
     ('a.txt', f'1.0 {TUM}\n2.0 1 2 3\n', 2, '4 values, TUM has 8'),
-    ('a.txt', f'1.0 {TUM}\n# x\n2.0 1 2 x 0 0 0 1\n', 3, 'are no 7 numbers'),
+    ('a.txt', f'1.0 {TUM}\n# x\n2.0 1 2 x 0 0 0 1\n', 3, 'are not 7 numbers'),
     ('a.txt', f'1.0 {TUM}\n2.0 1 2 nan 0 0 0 1\n', 2, 'not all finite'),
     ('a.txt', '1.0 1 2 1e300 0 0 0 1\n', 1, 'not all finite and below'),
-    ('a.txt', '1.0 1 2 3 0 0 0 0\n', 1, 'no rotation'),
+    ('a.txt', '1.0 1 2 3 0 0 0 0\n', 1, 'not a rotation'),
     ('a.txt', f'1.0 {TUM}\n1.0 {TUM}\n', 2, 'not later than the one before'),
-    ('a.txt', f'x {TUM}\n', 1, 'no stamp in seconds'),
+    ('a.txt', f'x {TUM}\n', 1, 'not a stamp in seconds'),
     ('a.txt', f'-5 {TUM}\n', 1, 'not above 0'),
-    ('a.txt', f'nan {TUM}\n', 1, 'no stamp in seconds'),
-    ('a.txt', f'inf {TUM}\n', 1, 'no stamp in seconds'),
+    ('a.txt', f'nan {TUM}\n', 1, 'not a stamp in seconds'),
+    ('a.txt', f'inf {TUM}\n', 1, 'not a stamp in seconds'),
     ('a.txt', f'1e99 {TUM}\n', 1, 'below'),
     ('a.txt', f'1.0 {TUM}\n', None, 'no pose within 0.5 s'),
-    ('a.txt', '1 2 3\n', None, '3 values in its first line are no pose'),
+    ('a.txt', '1 2 3\n', None, '3 values in its first line are not a pose'),
     ('a.txt', '', None, '0 values in its first line'),
-    ('a.txt', b'\xff\xfe\x00', None, 'no text file'),
+    ('a.txt', b'\xff\xfe\x00', None, 'not a text file'),
     ('k.txt', f'{IDENTITY_ROW}\n1 0 0\n', 2, '3 values, KITTI has 12'),
-    ('k.txt', '2 0 0 0 0 1 0 0 0 0 1 0\n', 1, 'no rotation'),
-    ('k.txt', '1 0 0 0 0 1 0 0 0 0 -1 0\n', 1, 'no rotation'),
+    ('k.txt', '2 0 0 0 0 1 0 0 0 0 1 0\n', 1, 'not a rotation'),
+    ('k.txt', '1 0 0 0 0 1 0 0 0 0 -1 0\n', 1, 'not a rotation'),
     ('k.txt', f'{IDENTITY_ROW}\n', None, 'has 1 poses, but'),
     ('images.txt', '1 1 0 0 0 0 0\n', 1, '7 values, COLMAP has 10'),
-    ('images.txt', '1 1 0 0 0 0 0 0 1 200.png\n\n2 1 0 0 0 0 0 x 1 100.png\n\n', 3, 'are no 7 numbers'),
-    ('images.txt', '1 1 0 0 0 0 0 0 one 100.png\n\n', 1, 'no number of a camera'),
-    ('images.txt', '1 0 0 0 0 0 0 0 1 100.png\n\n', 1, 'no rotation'),
+    ('images.txt', '1 1 0 0 0 0 0 0 1 200.png\n\n2 1 0 0 0 0 0 x 1 100.png\n\n', 3, 'are not 7 numbers'),
+    ('images.txt', '1 1 0 0 0 0 0 0 one 100.png\n\n', 1, 'not a number of a camera'),
+    ('images.txt', '1 0 0 0 0 0 0 0 1 100.png\n\n', 1, 'not a rotation'),
     ('images.txt', '1 1 0 0 0 0 0 0 1 x.png\n\n', 1, "no image 'x.png'"),
     ('images.txt', '1 1 0 0 0 0 0 0 1 100.png\n\n2 1 0 0 0 0 0 0 1 100.png\n\n', 3, 'a second time'),
     ('images.txt', '# nothing\n', None, 'names no image'),
@@ -244,7 +244,7 @@ IDENTITY_ROW = '1 0 0 0 0 1 0 0 0 0 1 0'
     ('p.csv', f'{COLUMNS}\n,{GOOD}\n', 2, 'not one value for each'),
     ('p.csv', f'{COLUMNS}\nx.png,{GOOD}\n', 2, "no image 'x.png'"),
     ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n100.png,{GOOD}\n', 3, 'a second time'),
-    ('p.csv', f'{COLUMNS},stamp\n100.png,{GOOD},\n', 2, 'no stamp in seconds'),
+    ('p.csv', f'{COLUMNS},stamp\n100.png,{GOOD},\n', 2, 'not a stamp in seconds'),
     ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n./100.png,{GOOD}\n', 3, 'a second time'),
     ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\nimages/100.png,{GOOD}\n', 3, 'a second time'),
     ('p.csv', f'{COLUMNS},stamp\n100.png,{GOOD},1\n200.png,{GOOD},1.0\n', 3, '100.png; leave one of them out'),
@@ -269,10 +269,10 @@ def test_what_is_wrong_is_said_in_one_line(images, written, *, name, text, line,
 
 def test_other_files_that_are_wrong(images, written):
     folder = images('100.png', 'wall.png')
-    with pytest.raises(SegvladError, match=r'wall.png.*named after its stamp.*no stamp'):
+    with pytest.raises(SegvladError, match=r'wall.png.*named after its stamp.*not a stamp'):
         read_posed_images(folder, written('a.txt', f'100.0 {TUM}\n'))
     poses = written('k.txt', f'{IDENTITY_ROW}\n{IDENTITY_ROW}\n')
-    for times, says in (('0\n', '1 stamps for 2 poses'), ('1\n1\n', ':2: .*not later'), ('x\n', ':1: .*no stamp')):
+    for times, says in (('0\n', '1 stamps for 2 poses'), ('1\n1\n', ':2: .*not later'), ('x\n', ':1: .*not a stamp')):
         written('times.txt', times)
         with pytest.raises(SegvladError, match=f'times.txt.*{says}'):
             read_posed_images(folder, poses)
@@ -322,14 +322,14 @@ def test_a_ros_calibration(written):
 @pytest.mark.parametrize(('name', 'text', 'says'), [
     ('c.txt', '1 WIDE 640 480 1 2 3\n', ":1: camera model 'WIDE' is not supported"),
     ('c.txt', '# x\n1 PINHOLE 640 480 500 510 320\n', ':2: 7 values, PINHOLE has 8'),
-    ('c.txt', '1 PINHOLE 640 480 500 x 320 240\n', ':1: .*no number'),
+    ('c.txt', '1 PINHOLE 640 480 500 x 320 240\n', ':1: .*not a number'),
     ('c.txt', '1 PINHOLE 640 480 0 510 320 240\n', ':1: fx is 0 pixels'),
     ('c.txt', '1 PINHOLE 640 480 nan 510 320 240\n', ':1: K is not finite'),
     ('c.txt', '1 PINHOLE 640 480 500 500 320 240\n1 PINHOLE 640 480 500 500 320 240\n', ':2: .*second time'),
     ('c.txt', '1\n', ":1: camera model ''"),
-    ('c.txt', '', 'has no cameras'), ('c.txt', b'\xff\xfe', 'no text file'),
-    ('c.yaml', 'x: [', 'not readable as YAML'), ('c.yaml', '3', 'no ROS camera calibration'),
-    ('c.yaml', ROS_YAML.replace('image_width: 640', ''), 'no ROS camera calibration.*image_width'),
+    ('c.txt', '', 'has no cameras'), ('c.txt', b'\xff\xfe', 'not a text file'),
+    ('c.yaml', 'x: [', 'not readable as YAML'), ('c.yaml', '3', 'not a ROS camera calibration'),
+    ('c.yaml', ROS_YAML.replace('image_width: 640', ''), 'not a ROS camera calibration.*image_width'),
     ('c.yaml', ROS_YAML.replace('0, 0, 1]}\ndistortion_model', '0, 0]}\ndistortion_model'), 'has 8 values, not 9'),
     ('c.yaml', ROS_YAML.replace('[500, 0, 320, 0, 510, 240, 0, 0, 1]', '[0, 0, 0, 0, 0, 0, 0, 0, 0]'),
      'not calibrated'),

@@ -124,7 +124,7 @@ def linked():
     (tgz(MEMBERS, '../package/'), 'holds no dist/first.bin'),
     (tgz(MEMBERS, '/package/'), 'holds no dist/first.bin'),
     (whl(MEMBERS, '../package/'), 'holds no dist/first.bin'),
-    (linked(), 'dist/first.bin is no regular file'),
+    (linked(), 'dist/first.bin is not a regular file'),
     (ARCHIVE[:-60], 'damaged or truncated'),
     (whl(MEMBERS)[:-60], 'damaged or truncated'),
     (gzip.compress(b'x' * 5000), 'damaged or truncated'),

@@ -125,12 +125,12 @@ def test_what_is_wrong_leaves_no_map(folder, capsys):
     camera = ['--camera', folder / 'cameras.txt']
     cases = [(['--camera', folder / 'thin.txt'], '0.png: is 320 x 240 pixels, its camera takes 640 x 240'),
              (['--camera', folder / 'two.txt'], '0.png: is of camera None, the known ones are 1, 2'),
-             ([*camera, '--depth', folder / 'images'], '0.png: is no 16-bit grey image'),
+             ([*camera, '--depth', folder / 'images'], '0.png: is not a 16-bit grey image'),
              ([*camera, '--depth', folder / 'other'], '0.png: there is no such depth image of 0.png'),
              ([*camera, '--depth', folder / 'damaged'], '0.png: compressed image of 100 bytes is damaged or cut off'),
              ([*camera, '--depth', folder / 'none'], 'no such folder'),
              (['--poses', folder / 'cameras.txt'], 'cameras.txt:1: '),
-             (['--base-from-camera', *'0000000'], 'no rotation')]
+             (['--base-from-camera', *'0000000'], 'not a rotation')]
     for options, says in cases:
         assert build(folder, *options)[0] == 2
         said = capsys.readouterr().err.strip().splitlines()

@@ -95,12 +95,12 @@ TURNED = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize(('known', 'said'), [
-    ({'pose': Pose(np.zeros(3), np.zeros(4), 'odom')}, 'is no rotation'),
+    ({'pose': Pose(np.zeros(3), np.zeros(4), 'odom')}, 'is not a rotation'),
     ({'pose': Pose(np.full(3, np.nan), TURNED, 'odom')}, 'NaN or infinite'),
     ({'pose': Pose(np.zeros(2), TURNED, 'odom')}, '3 numbers of translation'),
     ({'pose': (1.0, 2.0, 3.0)}, 'a pose is a segvlad_ros.types.Pose, not tuple'),
     ({'pose': Pose(np.zeros(3), TURNED, 'odom', np.eye(3))}, '6 x 6 of covariance'),
-    ({'base_from_camera': Pose(np.zeros(3), np.zeros(4), 'base')}, 'is no rotation'),
+    ({'base_from_camera': Pose(np.zeros(3), np.zeros(4), 'base')}, 'is not a rotation'),
     ({'stamp_ns': 2 ** 70}, 'stamp_ns'), ({'stamp_ns': 1.5}, 'stamp_ns'),
     ({'depth': np.zeros((320, 240), np.float32)}, 'depth'), ({'depth': np.ones((240, 320), np.uint16)}, 'metres'),
     ({'depth': [[1.0, 2.0]]}, 'not list'), ({'depth': np.ones((240, 320, 1), np.float32)}, 'shape (240, 320, 1)'),
@@ -135,7 +135,7 @@ def test_counts_that_are_none(places, top_k, exclude_frames):
 
 @pytest.mark.parametrize('preset', [None, 3, ['classic']])
 def test_what_is_no_preset(preset):
-    with pytest.raises(SegvladError, match='give the name of a preset'):
+    with pytest.raises(SegvladError, match='give the name of one'):
         PlaceRecognizer(preset)
 
 

@@ -150,7 +150,7 @@ def test_missing_required_key_is_named(preset_file):
         load_preset(preset_file)
 
 
-@pytest.mark.fault('parameter', 'a file that is no preset', 'one line')
+@pytest.mark.fault('parameter', 'a file that is not a preset', 'one line')
 @pytest.mark.parametrize('content', [
     b'', b'just text', b'- a\n- b', b'{a: [', b'\xff\xfe\x00', b'!!python/object:os.x 1', b'a: ' + b'7' * 5000,
     b'[' * 5000])

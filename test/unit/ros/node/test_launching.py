@@ -173,7 +173,7 @@ def test_what_cannot_start_is_found_before_anything_starts(path, prefix):
 
 
 @pytest.mark.fault('parameter', 'a launch argument that a node, or rcl, would refuse: a level of the log, a topic, a '
-                   'namespace, a mount that is no pose', 'one line, and nothing is started')
+                   'namespace, a mount that is not a pose', 'one line, and nothing is started')
 @pytest.mark.parametrize(('wrong', 'words'), [
     ({'log_level': 'verbose'}, 'log_level:=verbose must be debug, info, warn, error or fatal'),
     ({'log_level': ''}, 'log_level:= must be debug'),

@@ -86,7 +86,7 @@ def test_home_is_expanded_and_nothing_is_refused(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('radius', [-1.0, float('nan'), float('inf')])
 def test_a_radius_that_is_none_removes_nothing(radius):
-    """Beside a session_id it was no condition, and all of the session was removed."""
+    """Beside a session_id it was not a condition, and all of the session was removed."""
     request = SimpleNamespace(session_id='today', keyframes=[], radius=radius)
     with pytest.raises(SegvladError, match='give one above 0, or 0 for none'):
         keyframes_to_remove(request, None)

@@ -73,7 +73,8 @@ def test_wrong_values_at_start_are_named(make, name, value, words):
         make('localizer', {name: value})[1].check()
 
 
-@pytest.mark.fault('parameter', 'a mount that is no pose, an unknown source', 'configure fails, with what is allowed')
+@pytest.mark.fault('parameter', 'a mount that is not a pose, an unknown source',
+                   'configure fails, with what is allowed')
 @pytest.mark.parametrize(('name', 'value', 'words'), [
     ('source', 'sound', 'images, descriptors'), ('base_from_camera', [1.0, 2.0], '7 finite numbers'),
     ('base_from_camera', [float('nan')] * 7, '7 finite numbers')])

@@ -250,7 +250,7 @@ def test_what_a_map_lost_and_passed_over_crosses_the_wire():
 
 @pytest.mark.parametrize(('change', 'says'), [
     ({'x': np.nan}, 'not finite'), ({'y': -np.inf}, 'not finite'), ({'z': 1e300}, '1e+300 m from the origin'),
-    ({'w': 0.0}, 'no rotation'), ({'w': np.nan}, 'no rotation')])
+    ({'w': 0.0}, 'not a rotation'), ({'w': np.nan}, 'not a rotation')])
 def test_odometry_of_numbers_that_are_none_is_refused(change, says):
     message = Odometry()
     message.pose.pose.orientation.w = 1.0
