@@ -27,9 +27,12 @@ PAGE, README = RESULTS.parents[1] / 'docs/costs.md', RESULTS.parents[1] / 'READM
 FILE = RESULTS / 'preset_costs.json'
 MOBILE_ONNX = 'segvlad_mobile, ONNX files'
 IN_README = 'classic', 'learned', 'segvlad_mobile', MOBILE_ONNX, 'segvlad'
-COLUMNS = ('preset', 'device', 'describe, ms', 'answer, ms', 'RAM, MB', 'GPU memory, MB', 'kB a keyframe', '')
+COLUMNS = ('preset', 'device', 'describe, ms', 'answer, ms', 'RAM, MB', 'GPU memory, MB', 'kB per keyframe', '')
 _TABLE = re.compile(r'(?<=<!-- costs: written by benchmark/preset_costs.py -->\n).*?(?=<!-- end -->)', re.DOTALL)
 _README_COLUMNS, _UNKNOWN = (0, 1, 2, 4, 5, 7), 'not measured'
+# What a preset lacks, by what the line that refuses it says.
+_LACKING = {'segvlad weights': 'needs weights', 'segvlad fit vocabulary': 'needs a vocabulary',
+            '--descriptors': 'needs vectors of your own', 'features.path': 'needs a network of your own'}
 _WITHOUT_GPU = {'felzenszwalb', 'graph', 'patches'}, {'root_sift', 'orb_words', 'given'}
 
 
@@ -88,9 +91,13 @@ def rows(content: dict[str, Any], keyframes: Iterable[dict[str, Any]]) -> list[S
                      if report['preset'] == name and report['device'].startswith(device)]
             if (name, device) == ('segvlad', 'cuda'):
                 found += map(_row_of_keyframe, keyframes)
-            reason = content['reasons'].get(f'{name} {device}')
-            lines += found or [(name, device, *[_UNKNOWN] * 5, reason or '')]
+            reason = content['reasons'].get(f'{name} {device}', '')
+            lines += found or [(name, device, *[_UNKNOWN] * 5, _in_short(reason))]
     return lines
+
+
+def _in_short(reason: str) -> str:
+    return next((short for part, short in _LACKING.items() if part in reason), reason)
 
 
 def row_names() -> list[str]:
@@ -135,16 +142,30 @@ def stages_page(content: dict[str, Any]) -> str:
         for report in content['reports'])), ''])
 
 
-def with_table(page: str, lines: Sequence[Sequence[object]], columns: Sequence[int] = range(len(COLUMNS))) -> str:
-    """The page with this table, or these columns of it, in the place of the one it had."""
+def with_table(page: str, lines: Sequence[Sequence[object]], columns: Sequence[int] = range(len(COLUMNS)),
+               below: Sequence[str] = ()) -> str:
+    """The page with this table, or these columns of it, and lines below it, in the place of the one it had."""
     heads, *cells = [[row[column] for column in columns] for row in (COLUMNS, *lines)]
-    return _TABLE.sub(lambda _: '\n' + '\n'.join(table(heads, cells)) + '\n\n', page)
+    return _TABLE.sub(lambda _: '\n' + '\n'.join([*table(heads, cells), *below]) + '\n\n', page)
 
 
 def readme_with_table(page: str, lines: Sequence[Sequence[object]]) -> str:
-    """The README with the rows that most robots choose among, without the reasons of those that are not measured."""
-    chosen = [[*row[:-1], '' if _UNKNOWN in row[2] else row[-1]] for row in lines if row[0] in IN_README]
-    return with_table(page, chosen, _README_COLUMNS)
+    """The README with the measured rows that most robots choose among, and a line that names the others, and why."""
+    chosen = [row for row in lines if row[0] in IN_README]
+    missing = [row for row in chosen if row[2] == _UNKNOWN]
+    return with_table(page, [row for row in chosen if row[2] != _UNKNOWN], _README_COLUMNS,
+                      ['', _not_measured(missing)] if missing else [])
+
+
+def _not_measured(lines: Iterable[Sequence[object]]) -> str:
+    """The rows without a measurement in a sentence, by device and reason."""
+    groups: dict[str, list[str]] = {}
+    for name, device, *_, reason in lines:
+        place = 'the CPU' if device == 'cpu' else 'a GPU'
+        preset, _, files = str(name).partition(', ')
+        groups.setdefault(f'on {place} ({reason or "not run there yet"})', []).append(
+            f'`{preset}`' + (f' from {files}' if files else ''))
+    return 'Not measured: ' + '; '.join(f'{", ".join(names)} {where}' for where, names in groups.items()) + '.'
 
 
 def gpu_keyframes() -> list[dict[str, Any]]:
