@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from segvlad_ros.fleet.place_database import PlaceDatabase
-from segvlad_ros.mapping.map_file import published, reporting
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.types import KeyframeId, KeyframeKey, SegvladError, SessionKey
 
@@ -126,8 +126,9 @@ class Outbox:
     def _note(self) -> Position:
         path = position_file(self._map.path)
         try:
-            with published(path, overwrite=True) as temporary, reporting(path):
+            with whole_file(path) as temporary:
                 temporary.write_text(json.dumps(asdict(self._position)), encoding='utf-8')
-        except SegvladError as error:
-            logger.warning('%s; how far the map has been sent is not noted, and the next start sends all again', error)
+        except OSError as error:
+            logger.warning('%s: %s; how far the map has been sent is not noted, and the next start sends all again',
+                           path, error.strerror or error)
         return self._position

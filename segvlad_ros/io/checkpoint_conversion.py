@@ -1,7 +1,6 @@
 """From a checkpoint of PyTorch to an ONNX file that answers alike, or to nothing."""
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import open_session
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -64,4 +64,4 @@ def write_checked(model: bytes, target: Path, network: Any, examples: Iterable[t
                 shapes = ' and '.join(str(array.shape) for array in example)
                 raise SegvladError(f'the converted model differs from PyTorch by {worst:.1g} for {shapes}: nothing is '
                                    'written')
-        os.replace(written, target)
+        take_place(written, target)

@@ -60,7 +60,11 @@ class ExtractionStore:
         return Masks(pixels.reshape(count, height, width), arrays['quality'])
 
     def add(self, name: str, packed: bytes) -> None:
-        """Write what :func:`packed_features` or :func:`packed_masks` gave; one process at a time writes a store."""
+        """Write what :func:`packed_features` or :func:`packed_masks` gave; one process at a time writes a store.
+
+        It is not synced to the disk: a power cut costs images that are extracted again, a sync would cost time with
+        each of many thousands.
+        """
         path = self._file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f'.{name}.partial')

@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import DATA_SUFFIX, Model, load_onnx, open_session
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
@@ -92,10 +92,10 @@ def _write(network: Any, inputs: dict[str, np.ndarray], path: Path, check: Calla
         cosine = check(written)
         beside = written.with_name(written.name + DATA_SUFFIX)
         if beside.is_file():
-            os.replace(beside, path.with_name(beside.name))
+            take_place(beside, path.with_name(beside.name))
         else:
             path.with_name(beside.name).unlink(missing_ok=True)  # of another network, which this file had before
-        os.replace(written, path)
+        take_place(written, path)
     return cosine
 
 

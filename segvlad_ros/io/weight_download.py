@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 import shutil
 import urllib.error
 import urllib.parse
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segvlad_ros.io.weights import CHUNK, PINS, PublishedFile, verify
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.types import SegvladError
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,7 @@ def fetch(entry: PublishedFile, folder: Path, *, url: str | None = None,
     except SegvladError:
         part.unlink()
         raise
-    with open(part, 'rb') as file:
-        os.fsync(file.fileno())
-    os.replace(part, target)
+    take_place(part, target)
     return target
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import tarfile
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segvlad_ros.io.weights import CHUNK, PINS, Member, Package, Weights, note, sha256_of, verify, verify_known
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.types import SegvladError
 
 Conversion = Callable[[dict[str, Path], Path], None]
@@ -64,9 +64,7 @@ def _keep(entry: Weights, made: Path, target: Path) -> None:
         verify(made, entry, pins)
     else:
         note(entry.name, sha256_of(made), pins)
-    with open(made, 'rb') as file:
-        os.fsync(file.fileno())
-    os.replace(made, target)
+    take_place(made, target)
 
 
 def _copy_members(package: Package, path: Path, work: Path) -> dict[str, Path]:

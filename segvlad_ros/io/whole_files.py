@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: what was there stays until another is complete and on the disk."""
 from __future__ import annotations
 
+import glob
 import os
 import uuid
 from collections.abc import Iterator
@@ -26,24 +27,45 @@ def whole_file(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
         yield temporary
-        _sync(temporary)
         if overwrite:
-            os.replace(temporary, path)
+            take_place(temporary, path)
         else:
             _take_free_name(temporary, path)
-        _sync(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
+def take_place(made: Path, path: Path) -> None:
+    """Give a file that is complete another one's place, on the disk, too: a power cut leaves one of the two whole.
+
+    :param made: on the same file system as ``path``; gone then
+    :raises OSError: it cannot be synced or moved
+    """
+    _sync(made)
+    os.replace(made, path)
+    _sync(path.parent)
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Remove what :func:`whole_file` of a killed process left beside a file; only for one that no other process writes.
+
+    :raises OSError: it cannot be removed
+    """
+    path = Path(path).resolve()
+    for left in path.parent.glob(f'.{glob.escape(path.name)}.{"[0-9a-f]" * 8}.tmp'):
+        left.unlink()
+
+
 def _take_free_name(temporary: Path, path: Path) -> None:
+    _sync(temporary)
     try:
         os.link(temporary, path)  # unlike a rename, never replaces what appeared meanwhile
     except FileExistsError:
         raise
     except OSError:  # file systems without links
         os.rename(temporary, path)
+    _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,6 @@ checkpoint gets norms that change nothing. The classifier, which SAM does not us
 """
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import load_onnx
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.segmentation.sam_checkpoint import IMAGE_ENCODER, load_sam
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
@@ -49,7 +49,7 @@ def convert(sources: Mapping[str, Path], target: Path) -> None:
         torch.save({name: torch.from_numpy(np.array(value)) for name, value in sorted(state.items())},
                    written)
         _check(load_sam(written), sources)
-        os.replace(written, target)
+        take_place(written, target)
 
 
 def _named_weights(path: Path, prefix: str) -> dict[str, np.ndarray]:

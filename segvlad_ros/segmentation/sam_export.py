@@ -1,7 +1,6 @@
 """SAM as the ONNX files that :mod:`segvlad_ros.segmentation.sam_onnx` runs: encoder, points and masks."""
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.io.model_files import DATA_SUFFIX
 from segvlad_ros.io.onnx_export import export_function, export_onnx
+from segvlad_ros.io.whole_files import take_place
 from segvlad_ros.segmentation.sam_decoder import PointDecoder
 from segvlad_ros.segmentation.sam_onnx import files_of
 
@@ -53,7 +53,7 @@ def export_sam(sam: Any, path: Path) -> float:
         for file in written:
             for name in (file.name, file.name + DATA_SUFFIX):
                 if (made := file.with_name(name)).is_file():
-                    os.replace(made, path.with_name(name))
+                    take_place(made, path.with_name(name))
                 else:
                     path.with_name(name).unlink(missing_ok=True)  # of another network, which these files had before
     return least

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segvlad_ros.io.extras import import_extra
-from segvlad_ros.io.whole_files import whole_file
+from segvlad_ros.io.whole_files import remove_unfinished, whole_file
 from segvlad_ros.training.batches import batch_plan, image_of_side, load_batches
 from segvlad_ros.training.gsv_cities import StreetPlace
 from segvlad_ros.training.place_network import PlaceNetwork
@@ -184,5 +184,6 @@ def _deterministic() -> Iterator[None]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(path)  # a kill amid a save leaves a gigabyte
     with whole_file(path) as temporary, temporary.open('wb') as file:
         import_extra('torch').save(content, file)

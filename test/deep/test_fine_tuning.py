@@ -23,6 +23,7 @@ from pytorch_metric_learning.losses import MultiSimilarityLoss
 
 from segvlad_ros.cli import OK, USAGE, main
 from segvlad_ros.features.dinov2 import Dinov2Extractor
+from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.pipeline.builders import build_extractor
 from segvlad_ros.pipeline.presets import load_preset
 from segvlad_ros.training.batches import batch_plan, image_of_side, load_batches
@@ -239,6 +240,13 @@ def test_what_was_done_after_the_last_checkpoint_is_done_again(places, trained, 
     assert tuning(places, tmp_path)[1].done == 2
     list(tuning(places, tmp_path)[1].steps())
     assert same(state_of(tmp_path), state_of(trained[0]))
+
+
+def test_what_a_kill_left_of_a_save_goes_with_the_next_one(places, tmp_path):
+    killed = whole_file(tmp_path / LAST)
+    killed.__enter__().write_text('half')
+    list(tuning(places, tmp_path)[1].steps())
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
 
 
 def test_another_seed_gives_other_weights(places, trained, tmp_path):

@@ -10,7 +10,7 @@ from segvlad_ros.description.projection import PcaProjection
 from segvlad_ros.description.vocabulary import Vocabulary
 from segvlad_ros.evaluation.answers import write_answers
 from segvlad_ros.evaluation.page import write_filled
-from segvlad_ros.io.whole_files import whole_file
+from segvlad_ros.io.whole_files import remove_unfinished, take_place, whole_file
 from segvlad_ros.recognition.calibration import Calibration, LearnedFrom
 from segvlad_ros.recognition.evidence import FEATURES
 from segvlad_ros.types import SegvladError
@@ -90,6 +90,24 @@ def test_what_is_no_file_is_written_as_it_is(tmp_path):
     finally:
         os.close(end)
     assert pipe.is_fifo()
+
+
+def test_a_file_takes_the_place_of_another(tmp_path):
+    made, path = tmp_path / 'made', tmp_path / 'file'
+    made.write_text('new')
+    path.write_text('old')
+    take_place(made, path)
+    assert path.read_text() == 'new'
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_a_killed_writer_left_can_be_removed(tmp_path):
+    killed = [whole_file(tmp_path / name) for name in ('a[1].ckpt', 'b.ckpt')]
+    halves = [writer.__enter__() for writer in killed]
+    for path in (*halves, tmp_path / 'a[1].ckpt', tmp_path / '.a[1].ckpt.mine.tmp'):
+        path.write_text('half')
+    remove_unfinished(tmp_path / 'a[1].ckpt')
+    assert {path.name for path in tmp_path.iterdir()} == {halves[1].name, 'a[1].ckpt', '.a[1].ckpt.mine.tmp'}
 
 
 def test_what_appears_meanwhile_stays(tmp_path):
