@@ -18,7 +18,7 @@ from mutations import mutated_bytes, mutated_message, mutated_text
 
 from segvlad_ros.description.vocabulary import Vocabulary, load_vocabulary
 from segvlad_ros.evaluation.truth import read_truth
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import read_messages
 from segvlad_ros.io.camera_info import camera_model
@@ -246,7 +246,7 @@ _BAG_SUFFIXES = {'mcap': 'mcap', 'sqlite3': 'db3'}
 def _read_bag(path: Path) -> None:
     with contextlib.suppress(SegvladError):
         _drained(read_messages(path))
-    _drained(read_frames(path))
+    _drained(FrameReader(path))
 
 
 def _vocabularies(folder: Path) -> list[bytes]:

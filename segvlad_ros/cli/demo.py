@@ -162,7 +162,7 @@ def _picture(outcomes: list[Outcome], collector: Collector, bag: Path, preset, p
     import cv2
 
     from segvlad_ros.evaluation.pictures import draw_matched_segments, matched_pairs
-    from segvlad_ros.io.bag_frames import read_frames
+    from segvlad_ros.io.bag_frames import FrameReader
     from segvlad_ros.pipeline.builders import build_describer
 
     true = [outcome for outcome in outcomes if outcome.accepted]
@@ -173,7 +173,7 @@ def _picture(outcomes: list[Outcome], collector: Collector, bag: Path, preset, p
     query = next(k for k in collector.keyframes if f'{k.id.index:05d}' == best.query)
     match = collector.keyframes[candidate.entry]
     wanted = (query.id.stamp_ns, match.id.stamp_ns)
-    images = {frame.stamp_ns: frame.rgb for frame in read_frames(bag) if frame.stamp_ns in wanted}
+    images = {frame.stamp_ns: frame.rgb for frame in FrameReader(bag) if frame.stamp_ns in wanted}
     sides = tuple(images[stamp] for stamp in wanted)
     pairs = matched_pairs(build_describer(preset, 'cpu'), sides, (query.description, match.description), candidate)
     caption = (f'keyframe {query.id.index} (left) was recognised as keyframe {match.id.index}: '

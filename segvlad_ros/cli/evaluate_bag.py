@@ -99,9 +99,9 @@ def _check_topics(args: argparse.Namespace) -> None:
 
 def _drives(args: argparse.Namespace, bag: Path) -> list[FrameReader]:
     """The frames of a bag, of each camera."""
-    from segvlad_ros.io.bag_frames import read_frames
+    from segvlad_ros.io.bag_frames import FrameReader
 
-    return [read_frames(bag, topics, settings) for topics, settings in bag_inputs(args)]
+    return [FrameReader(bag, topics, settings) for topics, settings in bag_inputs(args)]
 
 
 def _in_order(drives: Sequence[FrameReader]) -> list[int] | None:

@@ -105,11 +105,11 @@ def _camera_file(args: argparse.Namespace) -> Path | None:
 
 
 def _of_bags(args: argparse.Namespace) -> Iterator[Iterator[Frame]]:
-    from segvlad_ros.io.bag_frames import read_frames
+    from segvlad_ros.io.bag_frames import FrameReader
 
     for bag in args.bags:
         for topics, settings in bag_inputs(args):
-            frames = read_frames(bag, topics, settings)
+            frames = FrameReader(bag, topics, settings)
             yield progress(frames, f'images of {bag.name}', frames.total)
 
 

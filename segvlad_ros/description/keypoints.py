@@ -24,20 +24,21 @@ _UPSCALE_SHIFT = 0.25
 _MAX_DEPTH_SPREAD = 0.1
 # SIFT cannot form an octave of an image with a shorter side (cv2.error at 2 pixels), and finds nothing in it.
 _MIN_SIDE = 4
+# Larger images are reduced to this longest side, pixels. SIFT doubles its image, so that little is lost by half the
+# size, and three quarters of the time are won.
+_MAX_SIDE = 320
+_MIN_CONTRAST = 0.01  # OpenCV's contrastThreshold, lower than usual because of bare corridors
 
 
 class KeypointDetector:
     """Finds keypoints; an instance is what :class:`~segvlad_ros.description.describer.Describer` asks for.
 
     :param max_keypoints: keypoints kept an image
-    :param max_side: larger images are reduced to this longest side, pixels. SIFT doubles its image, so that little is
-        lost by half the size, and three quarters of the time are won.
-    :param min_contrast: OpenCV's ``contrastThreshold``, lower than usual because of bare corridors
     """
 
-    def __init__(self, max_keypoints: int = 500, max_side: int = 320, min_contrast: float = 0.01) -> None:
-        self.max_keypoints, self.max_side = max_keypoints, max_side
-        self._sift = cv2.SIFT_create(contrastThreshold=min_contrast)
+    def __init__(self, max_keypoints: int = 500) -> None:
+        self.max_keypoints = max_keypoints
+        self._sift = cv2.SIFT_create(contrastThreshold=_MIN_CONTRAST)
 
     def __call__(self, rgb: np.ndarray, depth: np.ndarray | None = None) -> Keypoints:
         """Find the keypoints of one image.
@@ -48,7 +49,7 @@ class KeypointDetector:
         """
         height, width = rgb.shape[:2]
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        scale = min(1.0, self.max_side / max(width, height))
+        scale = min(1.0, _MAX_SIDE / max(width, height))
         if scale < 1:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)

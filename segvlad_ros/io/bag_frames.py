@@ -26,13 +26,18 @@ from segvlad_ros.types import Frame, SegvladError
 
 logger = logging.getLogger(__name__)
 
+_DEPTH_TOLERANCE_NS = 20_000_000  # a depth image or mask further from the image is another one's
+_ODOM_GAP_S = 0.5  # over a longer gap around the image odometry is not interpolated
 _REASONS = 3  # that are said of an input; damage can give every message one of its own
 _BEHIND_STAMP = 12  # bytes of a CDR message that begins with a Header: encapsulation, seconds, nanoseconds
 
 
 class FrameReader:
-    """The frames of one bag; iterating again reads again.
+    """The frames of one bag in the order of their stamps; iterating again reads again.
 
+    :param topics: None picks all from the bag
+    :param settings: what messages cannot say of themselves
+    :raises SegvladError: no bag, no or several possible image topics, a topic that is not there, or no image stamps
     :ivar topics: the topics that are used; '' for none
     :ivar total: images in the bag, for a progress bar
     :ivar odometry_leaps: how often odometry began anew
@@ -44,11 +49,9 @@ class FrameReader:
         although there is such a topic
     """
 
-    def __init__(self, path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
-                 depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5):
+    def __init__(self, path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None):
         self.path, settings = Path(path), settings or InputSettings()
-        self._depth_tolerance_ns = round(depth_tolerance_s * 1e9)
-        self._odometry = OdometryPieces(max_gap_s=odom_gap_s)
+        self._odometry = OdometryPieces(max_gap_s=_ODOM_GAP_S)
         self._static = StaticTransforms()
         self._camera_infos = CameraInfos()
         self.odometry_leaps = 0
@@ -142,7 +145,7 @@ class FrameReader:
         if not stamps:
             return [None] * len(image_stamps)
         found = [None if stamp is None else stamps[nearest(stamps, stamp)] for stamp in image_stamps]
-        return [None if near is None or abs(near - stamp) > self._depth_tolerance_ns else near
+        return [None if near is None or abs(near - stamp) > _DEPTH_TOLERANCE_NS else near
                 for near, stamp in zip(found, image_stamps)]
 
     def __iter__(self) -> Iterator[Frame]:
@@ -236,19 +239,6 @@ class _FrameQueue:
                 self._awaited[topic][stamp] -= 1
                 if not self._awaited[topic][stamp]:
                     del self._awaited[topic][stamp], self._nearby[topic, stamp]
-
-
-def read_frames(path: str | Path, topics: BagTopics | None = None, settings: InputSettings | None = None, *,
-                depth_tolerance_s: float = 0.02, odom_gap_s: float = 0.5) -> FrameReader:
-    """The frames of a bag in the order of their stamps.
-
-    :param topics: None picks all from the bag
-    :param settings: what messages cannot say of themselves
-    :param depth_tolerance_s: a depth image or mask further from the image than this is another one's
-    :param odom_gap_s: odometry with a longer gap than this around the image is not interpolated
-    :raises SegvladError: no bag, no or several possible image topics, a topic that is not there, or no image stamps
-    """
-    return FrameReader(path, topics, settings, depth_tolerance_s=depth_tolerance_s, odom_gap_s=odom_gap_s)
 
 
 def _header_stamp(data: bytes) -> int | None:

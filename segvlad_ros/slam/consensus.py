@@ -12,6 +12,7 @@ from segvlad_ros.slam.odometry_chain import OdometryChain
 from segvlad_ros.slam.optimizer import Optimizer
 from segvlad_ros.text import one_line
 
+INLIER_PROBABILITY = 0.99  # share of the true closures that the noise model keeps
 ODOMETRY_PROBABILITY = 1 - 1e-6  # closures less likely than this by odometry alone are not even tried
 INLIER_WEIGHT = 0.5  # least weight of a closure that bends the path
 FRESH_SHARE = 0.1  # where some contradict, all are compared anew after so many new ones, as a share of the inliers
@@ -55,13 +56,12 @@ class Consensus:
 
     :param chain: the nodes
     :param optimizer: their poses, which :meth:`judge` moves
-    :param inlier_probability: share of the true closures that the noise model keeps
     :ivar judgements: by the closures' numbers
     """
 
-    def __init__(self, chain: OdometryChain, optimizer: Optimizer, inlier_probability: float) -> None:
+    def __init__(self, chain: OdometryChain, optimizer: Optimizer) -> None:
         self._chain, self._optimizer = chain, optimizer
-        self._limit, self._odometry_limit = map(_chi_square, (inlier_probability, ODOMETRY_PROBABILITY))
+        self._limit, self._odometry_limit = map(_chi_square, (INLIER_PROBABILITY, ODOMETRY_PROBABILITY))
         self.judgements: dict[int, Judgement] = {}
         self._loops: dict[int, _Loop] = {}
         self._steps: dict[tuple[int, int], Any] = {}

@@ -26,7 +26,6 @@ class PoseGraphSettings:
     :ivar drift_rad_per_rad: error of a turn; the recogniser, which looks at ways of many metres, does without it
     :ivar closure_translation_m, closure_rotation_rad: standard deviations that are added to those of a closure, since
         measured covariances are too small more often than chance would have it; also stand for an unknown covariance
-    :ivar inlier_probability: share of the true closures that the noise model keeps
     """
 
     odometry: OdometrySettings = field(default_factory=OdometrySettings)
@@ -35,7 +34,6 @@ class PoseGraphSettings:
     drift_rad_per_rad: float = 0.02
     closure_translation_m: float = 0.05
     closure_rotation_rad: float = 0.02
-    inlier_probability: float = 0.99
 
 
 TRACK_INTERVAL_S = 0.05  # odometry is kept at this rate at most: between two poses the robot moves on a straight line

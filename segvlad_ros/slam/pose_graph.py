@@ -33,7 +33,7 @@ class PoseGraph:
     def _begin(self) -> None:
         self._chain = OdometryChain(self._settings)
         self._optimizer = Optimizer()
-        self._consensus = Consensus(self._chain, self._optimizer, self._settings.inlier_probability)
+        self._consensus = Consensus(self._chain, self._optimizer)
         self._frame = ''
         self._other_ns: int | None = None  # when odometry in another frame came, and none in this one since
         self._waiting: dict[int, Closure] = {}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from node_harness import DEADLINE_S, Robot
 
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.frame_assembler import InputSettings
@@ -92,7 +92,7 @@ def offline(bag, without, preset_name):
     """Keyframes and answers, as the nodes' core gives them."""
     places = PlaceRecognizer(preset_name, gate=KeyframeGate())
     topics = BagTopics(**{'image': TOPICS['image'], 'mask': '/mask', **{name: '' for name in without}})
-    for frame in read_frames(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(bag.parent / BODY))):
+    for frame in FrameReader(bag, topics, InputSettings(base_from_camera=MOUNT, mask=read_mask(bag.parent / BODY))):
         number = (frame.stamp_ns - START) // SECOND
         walks = 'mask' not in without and number % 7 != 3 and number % 5 > 0
         assert (frame.mask[:-25].all() and not frame.mask[-1, 100]) == (not walks)

@@ -13,7 +13,7 @@ from node_harness import DEADLINE_S, Robot
 from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
 from segvlad_ros.evaluation.known_map import KnownMap
 from segvlad_ros.evaluation.true_poses import read_true_poses
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.frame_assembler import InputSettings
 from segvlad_ros.mapping.keyframes import KeyframeGate
@@ -57,9 +57,9 @@ def offline(days, map_file, follow):
     settings = InputSettings(base_from_camera=MOUNT)  # no wheel has tf2_msgs
     if map_file is None:
         map_file = days / f'of_the_bag_{follow}.segvlad'
-        build_map(map_file, places, [read_frames(days / 'monday', settings=settings)])
+        build_map(map_file, places, [FrameReader(days / 'monday', settings=settings)])
     evaluation = BagEvaluation(
-        [read_frames(days / 'friday', settings=settings)], read_true_poses(days / 'friday'), places,
+        [FrameReader(days / 'friday', settings=settings)], read_true_poses(days / 'friday'), places,
         known_map=KnownMap(map_file, [read_true_poses(days / 'monday')], 'office'), follow=follow)
     return evaluation.run(lambda values, title, total: values).outcomes
 

@@ -16,7 +16,7 @@ from segvlad_ros.cli import main
 from segvlad_ros.evaluation.bag_evaluation import BagEvaluation
 from segvlad_ros.evaluation.report import as_text, summarize
 from segvlad_ros.evaluation.true_poses import TruthSettings, read_true_poses
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import read_messages
@@ -170,7 +170,7 @@ def write_run(path, places, truth=True, corrupt=(), *, truth_every=1, truth_shif
 
 def evaluated(path, preset_file, topics=None):
     places = PlaceRecognizer(preset_file, gate=KeyframeGate())
-    evaluation = BagEvaluation([read_frames(path, topics)], read_true_poses(path), places)
+    evaluation = BagEvaluation([FrameReader(path, topics)], read_true_poses(path), places)
     return evaluation.run(lambda values, title, total: values), places.preset
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from segvlad_ros.geometry import rotation_angle
 from segvlad_ros.io import bags
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
@@ -73,7 +73,7 @@ def refused(says, function, *args, **kwargs):
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 @pytest.mark.parametrize('compressed', [True, False])
 def test_frames_with_all_that_belongs_to_them(tmp_path, storage, compressed):
-    reader = read_frames(write_run(tmp_path / 'run', storage, compressed=compressed))
+    reader = FrameReader(write_run(tmp_path / 'run', storage, compressed=compressed))
     frames = list(reader)
     assert (reader.total, reader.frames, reader.skipped, reader.without_pose, reader.without_depth) == (6, 6, 0, 0, 0)
     for number, frame in enumerate(frames):
@@ -98,7 +98,7 @@ def test_frames_with_all_that_belongs_to_them(tmp_path, storage, compressed):
 def test_bare_file(tmp_path):
     for storage, pattern in (('mcap', '*.mcap'), ('sqlite3', '*.db3')):
         file, = write_run(tmp_path / storage, storage).glob(pattern)
-        assert len(list(read_frames(file))) == 6
+        assert len(list(FrameReader(file))) == 6
 
 
 def test_info_and_messages(tmp_path):
@@ -147,17 +147,17 @@ class TestTopics:
                 bag.write_image(f'/{name}/image_raw', START, name, picture(0))
                 bag.write_image_jpeg(f'/{name}/image_raw/compressed', START, name, picture(0))
                 bag.write_odometry(f'/{name}/odom', START, at_x(0))
-        refused(r'2 colour image topics: /left/image_raw \(1\), /right/image_raw \(1\)', read_frames, path)
-        refused("no images on '/middle'", read_frames, path, BagTopics(image='/middle'))
-        refused("no odometry on '/odom'; topics of that type: /left/odom, /right/odom", read_frames, path,
+        refused(r'2 colour image topics: /left/image_raw \(1\), /right/image_raw \(1\)', FrameReader, path)
+        refused("no images on '/middle'", FrameReader, path, BagTopics(image='/middle'))
+        refused("no odometry on '/odom'; topics of that type: /left/odom, /right/odom", FrameReader, path,
                 BagTopics(image='/left/image_raw', odom='/odom'))
-        reader = read_frames(path, BagTopics(image='/left/image_raw', odom='/right/odom'))
+        reader = FrameReader(path, BagTopics(image='/left/image_raw', odom='/right/odom'))
         assert reader.topics == BagTopics('/left/image_raw', '', '', '/right/odom')
         assert next(iter(reader)).frame_id == 'left'
-        assert read_frames(path, BagTopics(image='/right/image_raw')).topics.odom == ''
+        assert FrameReader(path, BagTopics(image='/right/image_raw')).topics.odom == ''
 
     def test_raw_name_finds_the_compressed_topic(self, tmp_path):
-        reader = read_frames(write_run(tmp_path / 'run'), BagTopics(
+        reader = FrameReader(write_run(tmp_path / 'run'), BagTopics(
             image='/camera/image_raw', depth='/camera/depth/image_raw', odom='', camera_info=''))
         assert reader.topics.image == '/camera/image_raw/compressed'
         assert reader.topics.depth == '/camera/depth/image_raw/compressedDepth'
@@ -166,14 +166,14 @@ class TestTopics:
         assert (frame.pose, frame.camera_model) == (None, None)
 
     def test_base_frame_without_odometry(self, tmp_path):
-        frame = next(iter(read_frames(write_run(tmp_path / 'run'), BagTopics(odom=''))))
+        frame = next(iter(FrameReader(write_run(tmp_path / 'run'), BagTopics(odom=''))))
         np.testing.assert_array_equal(frame.base_from_camera.translation, MOUNT.translation)
 
     def test_no_images(self, tmp_path):
         with BagWriter(tmp_path / 'run') as bag:
             bag.write_depth('/depth', START, 'camera', depth_of(1))
             bag.write_odometry('/odom', START, at_x(0))
-        refused(r'no topic with colour images; its topics: /depth \(sensor_msgs/msg/Image\), /odom', read_frames,
+        refused(r'no topic with colour images; its topics: /depth \(sensor_msgs/msg/Image\), /odom', FrameReader,
                 tmp_path / 'run')
 
 
@@ -189,7 +189,7 @@ class TestMissingAndDamaged:
             for data in (b'', b'junk', b'\xff\xd8\xff\xe0'):
                 bag.write('/image/compressed', compressed(header, 'jpeg', np.frombuffer(data, np.uint8)), START + 1)
             bag.write_image_jpeg('/image/compressed', START + STEP, 'camera', picture(1))
-        reader = read_frames(tmp_path / 'run')
+        reader = FrameReader(tmp_path / 'run')
         with caplog.at_level(logging.WARNING):
             assert [frame.stamp_ns for frame in reader] == [START, START + STEP]
         assert (reader.total, reader.frames, reader.skipped) == (5, 2, 3)
@@ -205,11 +205,11 @@ class TestMissingAndDamaged:
                 bag.write('/image', image(header(stamp, 'camera'), *twelve_bits.shape, 'mono16', 0,
                                           2 * twelve_bits.shape[1], np.frombuffer(twelve_bits.tobytes(), np.uint8)),
                           START + number)
-        reader = read_frames(tmp_path / 'run')
+        reader = FrameReader(tmp_path / 'run')
         with caplog.at_level(logging.WARNING):
             refused('none of its 5 images on /image can be used: mono16 .* image_bits .* 12', list, reader)
             assert reader.skipped == 5
-            frames = list(read_frames(tmp_path / 'run', settings=InputSettings(image_bits=12)))
+            frames = list(FrameReader(tmp_path / 'run', settings=InputSettings(image_bits=12)))
         assert np.abs(frames[4].rgb[..., 0].astype(int) - picture(0)[..., 1]).max() <= 1
         assert not caplog.records
 
@@ -222,7 +222,7 @@ class TestMissingAndDamaged:
                 message = store.types[bags.COMPRESSED_IMAGE](header, 'jpeg', np.zeros(length, np.uint8))
                 bag.write('/image/compressed', message, START + 1)
         with caplog.at_level(logging.WARNING):
-            assert len(list(read_frames(tmp_path / 'run'))) == 1
+            assert len(list(FrameReader(tmp_path / 'run'))) == 1
         assert [record.getMessage().split(': ')[1] for record in caplog.records] == [
             *(f'{count} images not used, the first at {START + 1} ns' for count in (10, 1, 1)),
             '3 images more not used, for 2 other reasons']
@@ -241,7 +241,7 @@ class TestMissingAndDamaged:
                 else:
                     bag.write_depth('/depth', stamp + (50_000_000 if number == 2 else 4_000_000), 'camera',
                                     depth_of(number))
-        reader = read_frames(tmp_path / 'run')
+        reader = FrameReader(tmp_path / 'run')
         frames = list(reader)
         assert [frame.stamp_ns for frame in frames] == [START + n * STEP for n in range(6)]
         assert [frame.depth is not None for frame in frames] == [True, True, False, True, False, True]
@@ -254,7 +254,7 @@ class TestMissingAndDamaged:
             bag.write_image('/image', START, 'camera', picture(0))
             bag.write_depth('/depth', START, 'camera', depth_of(0)[:24])
         with caplog.at_level(logging.WARNING):
-            frame, = read_frames(tmp_path / 'run')
+            frame, = FrameReader(tmp_path / 'run')
         assert frame.depth is None
         assert 'registered' in caplog.text
 
@@ -266,7 +266,7 @@ class TestMissingAndDamaged:
             bag.write_odometry('/odom', START, nothing)
             bag.write_odometry('/odom', START + 1, Pose(np.full(3, np.nan), np.array([0, 0, 0, 1.0]), 'odom'))
             bag.write_odometry('/odom', 0, at_x(1.0))
-        frame, = read_frames(tmp_path / 'run')
+        frame, = FrameReader(tmp_path / 'run')
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert ['NaN' in text for text in said] == [False, True] and 'stamp 0' in said[0]
         assert frame.pose is None
@@ -302,7 +302,7 @@ class TestMissingAndDamaged:
                 damaged[rng.randrange(len(damaged))] = rng.randrange(256)
             file.write_bytes(damaged)
             try:
-                list(read_frames(path))
+                list(FrameReader(path))
             except SegvladError as error:
                 refusals += 1
                 assert '\n' not in str(error)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from bag_samples import IMAGE_TOPIC, MAGIC, write_mcap, write_run, zstd_library
 
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bags import bag_info, read_messages, read_poses
 from segvlad_ros.types import SegvladError
@@ -56,7 +56,7 @@ class TestMcapThatEndsInTheMiddle:
         file.write_bytes(file.read_bytes()[:ends[6] - 3])
         assert list(read_messages(file)) == messages[:20]
         assert bag_info(file).messages == 20
-        assert len(list(read_frames(file))) == 6
+        assert len(list(FrameReader(file))) == 6
         warned(caplog, 'cut.mcap: ends in the middle', '20 messages', '2023-11-14 22:13:20 UTC (1700000000.600 s)')
 
     def test_messages_outside_of_chunks(self, tmp_path, messages, caplog):
@@ -224,7 +224,7 @@ class TestPacked:
         database.close()
         (bag / 'metadata.yaml').unlink()
         assert [m.data for m in read_messages(bag / 'packed.db3')] == [m.data for m in messages]
-        assert len(list(read_frames(bag))) == 10
+        assert len(list(FrameReader(bag))) == 10
 
     @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
     def test_files(self, tmp_path, messages, storage):
@@ -353,16 +353,16 @@ class TestMessagesOfOthers:
         file = tmp_path / 'both.mcap'
         write_mcap(file, messages, profile='', encoding=json,
                    schema=lambda topic: 'jsonschema' if topic == '/truth' else 'ros2msg')
-        assert len(list(read_frames(file))) == 10
+        assert len(list(FrameReader(file))) == 10
         assert {m.topic for m in read_messages(file)} == {'/tf_static', '/odom', IMAGE_TOPIC}
         with pytest.raises(SegvladError, match=r'no ROS 2 messages: /truth \(json\)'):
-            read_frames(file, BagTopics(image='/truth'))
+            FrameReader(file, BagTopics(image='/truth'))
 
     def test_types_that_are_not_known(self, tmp_path, messages):
         file = tmp_path / 'own.mcap'
         write_mcap(file, [m if m.topic != '/truth' else type(m)('/truth', 'my_robot/msg/Own', m.stamp_ns, m.data)
                           for m in messages])
-        assert len(list(read_frames(file))) == 10
+        assert len(list(FrameReader(file))) == 10
         assert bag_info(file).messages == 31
 
     def test_a_ros_1_bag_of_another_name(self, tmp_path):

@@ -13,7 +13,7 @@ from bag_samples import scene, write_quick_preset
 from PIL import Image
 
 from segvlad_ros.cli import main
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_topics import BagTopics
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.masks import MaskFiles, fitted, read_mask
@@ -272,12 +272,12 @@ def bag(tmp_path):
 
 
 def test_masks_of_a_bag_come_by_stamp(bag):
-    frames = list(read_frames(bag, BagTopics(mask='/people')))  # and the images are found without naming them
+    frames = list(FrameReader(bag, BagTopics(mask='/people')))  # and the images are found without naming them
     assert [frame.mask is None for frame in frames] == [second == 3 for second in range(1, 7)]
     assert all(frame.depth is not None for frame in frames)
     assert frames[0].mask[:60].all() and not frames[0].mask[60:].any()
     with pytest.raises(SegvladError, match="no masks on '/nobody'"):
-        read_frames(bag, BagTopics(mask='/nobody'))
+        FrameReader(bag, BagTopics(mask='/nobody'))
 
 
 def test_bags_by_the_command_line(tmp_path, bag, capsys):

@@ -9,7 +9,7 @@ import pytest
 from bag_samples import IMAGE_TOPIC, SECOND, START, STEP, at_x, picture
 
 from segvlad_ros.io import bags
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bag_writer import BagWriter
 from segvlad_ros.io.stamps import StampDoubt, StampRhythm, as_time, order_of, spans_apart
 from segvlad_ros.types import SegvladError
@@ -97,7 +97,7 @@ def warnings(caplog):
 class TestFrames:
     def test_late_images_come_in_order_with_their_depth(self, tmp_path, caplog):
         order = [1, 0, 3, 2, 4, 8, 5, 6, 7, 9]
-        reader = read_frames(write_stamped(tmp_path / 'run', [START + i * STEP for i in order]))
+        reader = FrameReader(write_stamped(tmp_path / 'run', [START + i * STEP for i in order]))
         for _ in range(2):
             frames = list(reader)
             assert [frame.stamp_ns for frame in frames] == [START + i * STEP for i in range(10)]
@@ -107,7 +107,7 @@ class TestFrames:
         assert warnings(caplog) == []
 
     def test_too_late_is_said(self, tmp_path, caplog):
-        reader = read_frames(write_stamped(tmp_path / 'run', [START + i * SECOND for i in (10, 11, 12, 3, 13)]))
+        reader = FrameReader(write_stamped(tmp_path / 'run', [START + i * SECOND for i in (10, 11, 12, 3, 13)]))
         assert [frame.stamp_ns // SECOND - START // SECOND for frame in reader] == [10, 11, 12, 13]
         assert reader.left_out == 1
         text, = warnings(caplog)
@@ -115,7 +115,7 @@ class TestFrames:
 
     def test_a_bag_that_starts_again(self, tmp_path, caplog):
         seconds = [10, 11, 12, 1, 2, 3]
-        reader = read_frames(write_stamped(tmp_path / 'run', [START + i * SECOND for i in seconds]))
+        reader = FrameReader(write_stamped(tmp_path / 'run', [START + i * SECOND for i in seconds]))
         assert [frame.stamp_ns // SECOND - START // SECOND for frame in reader] == seconds
         text, = warnings(caplog)
         assert 'the stamps of the images on /image jump back by more than 3 s in 1 place(s)' in text
@@ -123,11 +123,11 @@ class TestFrames:
     def test_no_image_has_a_stamp(self, tmp_path):
         path = write_stamped(tmp_path / 'run', [0] * 4)
         with pytest.raises(SegvladError, match=r'run: all images have stamp 0 \(4 on /image\); .* header.stamp'):
-            read_frames(path)
+            FrameReader(path)
 
     def test_some_images_have_none(self, tmp_path, caplog):
         stamps = [0, START, 0, START + STEP, START + 2 * STEP]
-        reader = read_frames(write_stamped(tmp_path / 'run', stamps))
+        reader = FrameReader(write_stamped(tmp_path / 'run', stamps))
         for _ in range(2):
             assert [frame.stamp_ns for frame in reader] == [START, START + STEP, START + 2 * STEP]
         assert reader.left_out == 2
@@ -138,7 +138,7 @@ class TestFrames:
     def test_odometry_and_depth_of_another_clock(self, tmp_path, caplog):
         path = write_stamped(tmp_path / 'run', [37 * SECOND + i * STEP for i in range(5)], START, START)
         for _ in range(2):
-            reader = read_frames(path)
+            reader = FrameReader(path)
             assert len(list(reader)) == 5
         assert (reader.without_pose, reader.without_depth) == (5, 5)
         texts = warnings(caplog)
@@ -152,7 +152,7 @@ class TestFrames:
             bag.write_image_jpeg(IMAGE_TOPIC, START, 'camera', picture(0))
             bag._writer.write(bag._connections[IMAGE_TOPIC], START + 1, b'\0\1\0\0')
             bag.write_image_jpeg(IMAGE_TOPIC, START + STEP, 'camera', picture(1))
-        reader = read_frames(tmp_path / 'run')
+        reader = FrameReader(tmp_path / 'run')
         assert [frame.stamp_ns for frame in reader] == [START, START + STEP]
         assert (reader.total, reader.skipped) == (3, 1)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segvlad_ros.cli import main
-from segvlad_ros.io.bag_frames import read_frames
+from segvlad_ros.io.bag_frames import FrameReader
 from segvlad_ros.io.bags import bag_info, read_poses
 from segvlad_ros.simulation.robot import (
     CAMERA_INFO_TOPIC,
@@ -43,7 +43,7 @@ def test_the_bag_has_the_topics_of_a_robot(robot, bag):
 
 
 def test_frames_come_back_as_they_were_seen(robot, bag):
-    frames = list(read_frames(bag))
+    frames = list(FrameReader(bag))
     assert len(frames) == robot.image_count
     for number in (0, len(frames) - 1):
         seen, read = robot.frame(number), frames[number]
