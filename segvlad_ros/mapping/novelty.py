@@ -18,21 +18,19 @@ class NoveltySettings:
     """What counts as explained.
 
     :ivar explained_score: a keyframe is explained from this score on; lower: fewer keyframes are stored; 0: each is new
-    :ivar explained_by: so many keyframes of the map must have that score, for the next one to be superfluous
     :ivar explained_within_m: from no further away, where geometry has measured how far that is
     :ivar explained_within_rad: and turned by no more
     """
 
     explained_score: float = 0.0
-    explained_by: int = 1
     explained_within_m: float = 0.75
     explained_within_rad: float = 0.35
 
     def __post_init__(self):
-        if not 0.0 <= self.explained_score <= 1.0 or self.explained_by < 1 or not (
+        if not 0.0 <= self.explained_score <= 1.0 or not (
                 self.explained_within_m > 0 and self.explained_within_rad > 0):
-            raise SegvladError(f'retention settings {self} are not usable: explained_score is 0 to 1, explained_by 1 '
-                               'or more, explained_within_m and explained_within_rad above 0')
+            raise SegvladError(f'retention settings {self} are not usable: explained_score is 0 to 1, '
+                               'explained_within_m and explained_within_rad above 0')
 
 
 def explained(answer: Recognition, settings: NoveltySettings) -> str:
@@ -43,9 +41,7 @@ def explained(answer: Recognition, settings: NoveltySettings) -> str:
     if not settings.explained_score or answer.status != Status.MATCHED:
         return ''
     best = answer.candidates[0]
-    alike = sum(candidate.score >= settings.explained_score for candidate in answer.candidates)
-    if best.verification != Verification.GEOMETRIC or best.score < settings.explained_score or (
-            alike < settings.explained_by):
+    if best.verification != Verification.GEOMETRIC or best.score < settings.explained_score:
         return ''
     pose = best.query_pose_in_match
     if pose is not None and (np.linalg.norm(pose.translation) > settings.explained_within_m

@@ -127,8 +127,6 @@ TABLE: tuple[Parameter, ...] = (
     Parameter('retention.explained_score', 0.0, 'A keyframe that geometry proves to show a place of the map with at '
               'least this score is not stored: the map explains it. 0: every keyframe is stored.',
               minimum=0.0, maximum=1.0, nodes=BUILDER),
-    Parameter('retention.explained_by', 1, 'So many keyframes of the map must have that score.',
-              minimum=1, maximum=5, nodes=BUILDER),
     Parameter('retention.explained_within_m', 0.75, 'From further away, as far as geometry measures that, nothing is '
               'explained.', minimum=0.01, maximum=100.0, nodes=BUILDER),
     Parameter('retention.explained_within_rad', 0.35, 'Turned by more, nothing is explained.',

@@ -29,6 +29,6 @@ def gate_settings(parameters: NodeParameters) -> GateSettings:
 def node_retention(parameters: NodeParameters) -> RetentionSettings:
     """How large a node's parameters let its map become."""
     novelty = NoveltySettings(*(parameters[f'retention.{name}'] for name in (
-        'explained_score', 'explained_by', 'explained_within_m', 'explained_within_rad')))
+        'explained_score', 'explained_within_m', 'explained_within_rad')))
     return RetentionSettings(parameters['retention.max_keyframes'], parameters['retention.max_megabytes'] * 10**6,
                              parameters['retention.same_condition_score'], novelty)

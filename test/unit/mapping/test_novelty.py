@@ -1,4 +1,4 @@
-"""What a map explains: proven, alike enough, from near enough, and by enough keyframes."""
+"""What a map explains: proven, alike enough, and from near enough."""
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +7,10 @@ import pytest
 from segvlad_ros.mapping.novelty import NoveltySettings, explained
 from segvlad_ros.types import Candidate, KeyframeId, Pose, Recognition, SegvladError, Status, Verification
 
-SETTINGS = NoveltySettings(0.4, 1, 0.75, 0.35)
+SETTINGS = NoveltySettings(0.4, 0.75, 0.35)
 AHEAD = Pose(np.array([0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
 BEST = Candidate(3, KeyframeId(0, 'map', 4, 10**9), 0.5, 0.1, 20, verification=Verification.GEOMETRIC,
                  query_pose_in_match=AHEAD)
-OTHER = replace(BEST, entry=5, score=0.45, verification=Verification.UNVERIFIED, query_pose_in_match=None)
 
 
 def answer(*candidates, status=Status.MATCHED):
@@ -34,18 +33,11 @@ def test_all_else_is_new(found):
     assert explained(found, SETTINGS) == ''
 
 
-def test_more_than_one_keyframe_can_be_asked_for():
-    twice = replace(SETTINGS, explained_by=2)
-    assert not explained(answer(BEST), twice)
-    assert not explained(answer(BEST, replace(OTHER, score=0.3)), twice)
-    assert explained(answer(BEST, OTHER), twice)
-
-
 def test_score_0_turns_the_gate_off():
     assert not explained(answer(BEST), NoveltySettings())
 
 
-@pytest.mark.parametrize('wrong', [{'explained_score': 1.1}, {'explained_by': 0}, {'explained_within_m': 0.0}])
+@pytest.mark.parametrize('wrong', [{'explained_score': 1.1}, {'explained_within_m': 0.0}])
 def test_settings_are_checked(wrong):
     with pytest.raises(SegvladError, match='retention settings'):
         NoveltySettings(**wrong)
