@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -144,6 +144,16 @@ class _Needed:
     published_s: float
 
 
+class LastSeen(OrderedDict):
+    """The :data:`MOST` keys that were set last; one that is set again is the newest."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > MOST:
+            self.popitem(last=False)
+
+
 class SessionStarts:
     """When each session began. Not thread-safe.
 
@@ -153,7 +163,7 @@ class SessionStarts:
     """
 
     def __init__(self) -> None:
-        self._first_ns: dict[tuple[int, str], int] = {}  # those seen last at the end
+        self._first_ns: LastSeen[tuple[int, str], int] = LastSeen()
 
     def __len__(self) -> int:
         return len(self._first_ns)
@@ -164,9 +174,7 @@ class SessionStarts:
         :return: the first stamp of its session that is known, nanoseconds
         """
         session, stamp_ns = (query.robot_id, query.session_id), from_time(query.stamp)
-        self._first_ns[session] = first_ns = min(self._first_ns.pop(session, stamp_ns), stamp_ns)
-        if len(self._first_ns) > MOST:
-            del self._first_ns[next(iter(self._first_ns))]
+        self._first_ns[session] = first_ns = min(self._first_ns.get(session, stamp_ns), stamp_ns)
         return first_ns
 
     def check(self, query: KeyframeId, match: KeyframeId) -> None:

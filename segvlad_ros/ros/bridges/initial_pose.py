@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 
 from segvlad_ros.geometry import identity
 from segvlad_ros.msg import PlaceMatchArray
-from segvlad_ros.ros.bridges.base_bridge import MOST, Bridge
+from segvlad_ros.ros.bridges.base_bridge import Bridge, LastSeen
 from segvlad_ros.ros.bridges.relative_poses import compose, match_from_query
 from segvlad_ros.ros.node import qos
 from segvlad_ros.ros.output.conversions import from_pose, to_pose_with_covariance
@@ -67,7 +67,7 @@ class Relocalisation:
     def __init__(self, lost_after: int) -> None:
         self._lost_after = lost_after
         self._unmatched: Counter[str] = Counter()  # by camera
-        self._sessions: dict[str, None] = {}  # those seen last at the end
+        self._sessions: LastSeen[str, None] = LastSeen()
         self.due = True
 
     def take(self, answer: PlaceMatchArray) -> None:
@@ -78,10 +78,7 @@ class Relocalisation:
         session, camera = answer.query.session_id, answer.query.camera
         if session not in self._sessions:
             self.due = True
-        self._sessions.pop(session, None)
         self._sessions[session] = None
-        if len(self._sessions) > MOST:
-            del self._sessions[next(iter(self._sessions))]
         if answer.status in LOST:
             self._unmatched[camera] += 1
         elif answer.status == PlaceMatchArray.MATCHED:
