@@ -51,7 +51,9 @@ def test_every_preset_has_a_row_and_says_where_nothing_was_measured():
     page = with_table(PAGE.read_text(), table)
     assert '| classic | a CPU, 2 cores | 100 (120) | 5.0 (6.0) | 300 | - | 40 |  |' in page
     short = readme_with_table(README.read_text(), table)
-    assert '| segvlad | cpu | not measured | not measured | not measured |  |\n' in short
+    assert '| segvlad | cpu |' not in short
+    assert '; `segvlad` on the CPU (weights are missing).\n' in short
+    assert '`learned`, `segvlad_mobile`, `segvlad_mobile` from ONNX files on a GPU (not run there yet)' in short
     assert page.startswith('# What a preset costs')
     assert '| classic | a CPU, 2 cores | 30 | 80.0 | 2.0 |' in stages_page(content)
 
