@@ -19,6 +19,8 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from segvlad_ros.types import Pose, SegvladError
 
+_BASES = 'base_link', 'base_footprint'
+
 
 def identity(frame: str = '') -> Pose:
     """The transform that changes nothing."""
@@ -146,6 +148,19 @@ def turn_covariance(covariance: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     return (turned + turned.T) / 2
 
 
+def check_covariance(covariance: np.ndarray) -> None:
+    """Refuse what is not a covariance: (6, 6), finite, and without negative variances beyond rounding.
+
+    :raises SegvladError: it is none
+    """
+    table = np.asarray(covariance, np.float64)
+    if table.shape != (6, 6) or not np.isfinite(table).all():
+        raise SegvladError('a covariance that is not 6 x 6 finite numbers')
+    variances = np.linalg.eigvalsh((table + table.T) / 2)
+    if variances[0] < -1e-6 * max(variances[-1], 1e-9):
+        raise SegvladError('a covariance with a negative variance')
+
+
 def tangent_covariance(pose: Pose) -> np.ndarray:
     """(6, 6) in the tangent space, of a pose that has a covariance."""
     return turn_covariance(pose.covariance, to_matrix(pose)[:3, :3].T)
@@ -263,6 +278,24 @@ class PoseHistory:
             max_extrapolation=self._max_extrapolation_ns)
         pose = self._poses[nearest]
         return Pose(places[0], turns[0], pose.frame, pose.covariance) if known[0] else None
+
+
+def same_frame(first: str, second: str) -> bool:
+    """Whether two names are of one frame; tf2 has no leading slash any more."""
+    return first.lstrip('/') == second.lstrip('/')
+
+
+def is_one_body(first: str, second: str) -> bool:
+    """Whether two frames move as one, or may, since one has no name.
+
+    ``base_footprint`` lies below ``base_link`` (REP 120): a height that stays, which no relative pose on a floor sees.
+    """
+    return not first or not second or _body(first) == _body(second)
+
+
+def _body(frame: str) -> str:
+    prefix, _, name = frame.lstrip('/').rpartition('/')
+    return f'{prefix}/{_BASES[0] if name in _BASES else name}'
 
 
 class StaticTransforms:

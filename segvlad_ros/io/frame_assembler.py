@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.geometry import compose
+from segvlad_ros.geometry import compose, same_frame
 from segvlad_ros.io import image_codec
 from segvlad_ros.io.camera_info import camera_model
 from segvlad_ros.io.image_file import read_usable
@@ -224,7 +224,7 @@ class FrameAssembler:
 
     def _check_frame(self, name: str, message: Any, frame_id: str) -> None:
         other = message.header.frame_id
-        if not self._settings.ignore_frame_ids and other.lstrip('/') != frame_id.lstrip('/'):
+        if not self._settings.ignore_frame_ids and not same_frame(other, frame_id):
             raise SegvladError(f"{name} not used: its frame_id is {other!r}, the image's {frame_id!r}; connect what "
                                'belongs to the image, or set ignore_frame_ids if this does all the same')
 
@@ -244,7 +244,7 @@ class FrameAssembler:
         """The pose of the base; odometry tells that of its child frame."""
         wanted, child = self._settings.base_frame, odometry.child.lstrip('/')
         self._base_frame = wanted
-        if child in ('', wanted.lstrip('/')):
+        if not child or same_frame(child, wanted):
             return odometry.pose
         child_from_base = self._transform(child, wanted, stamp)
         if child_from_base is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segvlad_ros.geometry import adjoint, tangent_covariance, to_matrix
+from segvlad_ros.geometry import adjoint, check_covariance, tangent_covariance, to_matrix
 from segvlad_ros.slam.odometry_chain import Attachment, PoseGraphSettings
 from segvlad_ros.types import Pose, SegvladError
 
@@ -54,12 +54,7 @@ def _tangent_covariance(pose: Pose) -> np.ndarray:
     """(6, 6) in the tangent space; zero where unknown. What is not a covariance raises SegvladError."""
     if pose.covariance is None:
         return np.zeros((6, 6))
-    covariance = np.asarray(pose.covariance, np.float64)
-    if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
-        raise SegvladError('the covariance of the query in the match is not 6 x 6 finite numbers')
-    variances = np.linalg.eigvalsh((covariance + covariance.T) / 2)
-    if variances[0] < -1e-6 * max(variances[-1], 1e-9):
-        raise SegvladError('the covariance of the query in the match has a negative variance')
+    check_covariance(pose.covariance)
     return tangent_covariance(pose)
 
 

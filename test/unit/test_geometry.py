@@ -133,6 +133,23 @@ def test_no_rotation_is_refused(quaternion):
         geometry.unit_quaternion(quaternion)
 
 
+@pytest.mark.parametrize('wrong', [np.eye(5), np.full((6, 6), np.nan), np.diag([1] * 5 + [-1.0]), -1e-9 * np.eye(6)])
+def test_what_is_not_a_covariance_is_refused(wrong):
+    with pytest.raises(SegvladError, match='covariance'):
+        geometry.check_covariance(wrong)
+
+
+def test_a_covariance_may_be_flat_and_rounded():
+    for good in (np.zeros((6, 6)), np.diag([0.01, 0.04, 0, 0, 0, 0.001]), np.diag([1, 1, 1, 1, 1, -1e-9])):
+        geometry.check_covariance(good)
+
+
+def test_a_leading_slash_is_no_part_of_a_frame_and_a_robot_is_one_body():
+    assert geometry.same_frame('/base_link', 'base_link') and not geometry.same_frame('base_link', 'base_footprint')
+    assert geometry.is_one_body('/a/base_link', 'a/base_footprint') and geometry.is_one_body('', 'torso')
+    assert not geometry.is_one_body('a/base_link', 'b/base_link') and not geometry.is_one_body('base_link', 'torso')
+
+
 class TestPoseHistory:
     def test_interpolates_at_the_stamp(self):
         history = PoseHistory()

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
-from segvlad_ros.geometry import identity
+from segvlad_ros.geometry import identity, same_frame
 from segvlad_ros.msg import PlaceMatchArray
 from segvlad_ros.ros.bridges.base_bridge import Bridge, LastSeen
 from segvlad_ros.ros.bridges.relative_poses import compose, match_from_query
@@ -44,7 +44,7 @@ def to_initial_pose(answer: PlaceMatchArray, frame: str, map_position_std_m: flo
     """
     best = answer.matches[0]
     given = best.match_pose.header.frame_id
-    if given.lstrip('/') != frame.lstrip('/'):
+    if not same_frame(given, frame):
         raise SegvladError(f'poses of the matches are in {given}, not in {frame}: give the map_builder the optimised '
                            'poses (optimized_path), or the map a frame (segvlad map merge), or set '
                            'initial_pose.frame')

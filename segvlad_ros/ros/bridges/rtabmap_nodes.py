@@ -10,9 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from segvlad_ros.geometry import identity, relative
+from segvlad_ros.geometry import identity, is_one_body, relative, same_frame
 from segvlad_ros.io.odometry_pieces import OdometryPieces
-from segvlad_ros.ros.output.conversions import from_time, is_one_body
+from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.types import Pose, SegvladError
 
 logger = logging.getLogger(__name__)
@@ -142,8 +142,7 @@ class RtabmapNodes:
         if not is_one_body(child, base_frame):
             raise SegvladError(f'odom is of {child!r}, and the closures are of {base_frame!r}: give the bridge the '
                                f'odometry of {base_frame!r}, or map_builder and localizer base_frame:={child}')
-        names = {child.lstrip('/'), base_frame.lstrip('/')}
-        if not self._warned and len(names) > 1 and '' not in names:
+        if not self._warned and child and base_frame and not same_frame(child, base_frame):
             self._warned = True
             logger.warning('odom is of %r, and the closures are of %r: taken as one, which is right on a level floor',
                            child, base_frame)

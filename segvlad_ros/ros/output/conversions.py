@@ -13,7 +13,6 @@ from segvlad_ros import msg as interfaces
 from segvlad_ros.geometry import sound_pose
 from segvlad_ros.types import CameraModel, KeyframeId, Pose, SegvladError
 
-BASES = 'base_link', 'base_footprint'
 FARTHEST_M = 1e8  # from the origin of any frame on Earth, its centre too
 
 
@@ -74,19 +73,6 @@ def from_pose(message: Any, frame: str, covariance: Any | None = None) -> Pose:
 def _pose(position: Any, rotation: Any, frame: str, covariance: np.ndarray | None = None) -> Pose:
     return sound_pose(Pose(np.array([position.x, position.y, position.z]),
                            np.array([rotation.x, rotation.y, rotation.z, rotation.w]), frame, covariance))
-
-
-def is_one_body(first: str, second: str) -> bool:
-    """Whether two frames move as one, or may, since one has no name.
-
-    ``base_footprint`` lies below ``base_link`` (REP 120): a height that stays, which no relative pose on a floor sees.
-    """
-    return not first or not second or _body(first) == _body(second)
-
-
-def _body(frame: str) -> str:
-    prefix, _, name = frame.lstrip('/').rpartition('/')
-    return f'{prefix}/{BASES[0] if name in BASES else name}'
 
 
 def to_pose_with_covariance(pose: Pose) -> PoseWithCovariance:

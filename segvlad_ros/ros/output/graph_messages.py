@@ -5,9 +5,9 @@ from itertools import islice
 
 import numpy as np
 
-from segvlad_ros.geometry import interpolated
+from segvlad_ros.geometry import interpolated, is_one_body
 from segvlad_ros.msg import KeyframeId, LoopClosure, LoopClosureFeedback
-from segvlad_ros.ros.output.conversions import from_time, is_one_body
+from segvlad_ros.ros.output.conversions import from_time
 from segvlad_ros.slam.consensus import Judgement, Verdict
 
 LINES = 500
