@@ -35,7 +35,7 @@ test-nodes:  ## the node tests on another ROS 2: make test-nodes DISTRO=kilted
 
 test-compat:  ## the tests without ROS against the NumPy, OpenCV, ... of Ubuntu 24.04
 	@VENV=$(VENV) .ci/setup dev
-	.ci/test-compat
+	.ci/test-compat $(PAIR) -m "$(BASE)"
 
 test-deep:  ## the tests of SAM, DINOv2, ONNX, fine-tuning and the nodes with them (installs about 5 GB, fetches 150 MB of weights)
 	@VENV=$(VENV) .ci/setup dev deep onnx train
