@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_srvs.srv import Trigger
 
-from segvlad_ros.mapping.map_format import Packed, outline
+from segvlad_ros.mapping.map_format import Packed
+from segvlad_ros.mapping.map_reader import Progress
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.msg import LoopClosure, LoopClosureFeedback, PlaceMatchArray, SegVladStatus
 from segvlad_ros.pipeline.builders import build_recognizer
@@ -68,7 +70,7 @@ class Localizer(SegvladNode):
             self.keyframes = KeyframeInput(self, self.fingerprint, self._answer,
                                            self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
-            self.get_logger().info(self._take(*self._read(parameters['map'], append=False)))
+            self.get_logger().info(self._search_instead(*self._read_whole(parameters['map'])))
 
     def cleanup(self) -> None:
         """See :class:`SegvladNode`."""
@@ -159,33 +161,45 @@ class Localizer(SegvladNode):
     def _map_id(self) -> str:
         return '+'.join(dict.fromkeys(place_map.map_id for place_map in self._maps))
 
-    def _read(self, name: str, append: bool) -> tuple[PlaceMap, Recognizer | list[tuple[int, Packed]]]:
-        """Read all of a map, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[tuple[PlaceMap, Progress]]:
+        """A map while all of it is read, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
         place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
         try:
-            fresh = build_recognizer(self._places.preset)
             with self.status.loading(f'loading {name}') as progress:
-                packed = list(place_map.packed(progress)) if append else fresh.load(place_map, progress)
+                yield place_map, progress
         except BaseException:
             place_map.close()
             raise
-        return place_map, packed if append else fresh
 
-    def _take(self, place_map: PlaceMap, loaded: Recognizer | list[tuple[int, Packed]]) -> str:
-        """Search a map that was read: instead of the map so far, or beside it those of its keyframes that are new."""
-        if isinstance(loaded, Recognizer):
-            ids = loaded.ids  # not those of the file, which may have grown
-            self._forget_map(ids)
-            self._places.recognizer = loaded
-        else:
-            fresh = [(row, packed) for row, packed in loaded if self._places.recognizer.entry(packed.id) is None]
-            ids = [packed.id for _, packed in fresh]
-            if loaded and not ids:
-                place_map.close()
-                return f'{place_map.path.stem}: all of it is searched already'
-            for row, packed in fresh:
-                self._places.recognizer.add_stored(place_map, row, packed)
-                self._added(outline(packed))
+    def _read_whole(self, name: str) -> tuple[PlaceMap, Recognizer]:
+        with self._reading(name) as (place_map, progress):
+            loaded = build_recognizer(self._places.preset)
+            loaded.load(place_map, progress)
+        return place_map, loaded
+
+    def _read_packed(self, name: str) -> tuple[PlaceMap, list[tuple[int, Packed]]]:
+        with self._reading(name) as (place_map, progress):
+            return place_map, list(place_map.packed(progress))
+
+    def _search_instead(self, place_map: PlaceMap, loaded: Recognizer) -> str:
+        """Search a map that was read instead of the map so far."""
+        ids = loaded.ids  # not those of the file, which may have grown
+        self._forget_map(ids)
+        self._places.recognizer = loaded
+        return self._searched(place_map, ids)
+
+    def _search_also(self, place_map: PlaceMap, packed: list[tuple[int, Packed]]) -> str:
+        """Search, beside the map so far, those keyframes of a map that was read that are new."""
+        added = self._places.recognizer.add_new(place_map, packed)
+        if packed and not added:
+            place_map.close()
+            return f'{place_map.path.stem}: all of it is searched already'
+        for keyframe in added:
+            self._added(keyframe)
+        return self._searched(place_map, [keyframe.id for keyframe in added])
+
+    def _searched(self, place_map: PlaceMap, ids: list[KeyframeId]) -> str:
         self._maps.append(place_map)
         self._pictures.publish()
         for oddity in oddities(place_map, self._places.recognizer, self._sessions(), self.parameters['base_frame']):
@@ -234,8 +248,10 @@ class Localizer(SegvladNode):
     def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> str:
         if not request.read_only:
             raise SegvladError('a localizer only reads maps: load with read_only true')
-        loaded = self._read(request.name, request.append)
-        said = self.on_worker(lambda: self._take(*loaded), otherwise=loaded[0].close)
+        read, search = ((self._read_packed, self._search_also) if request.append
+                        else (self._read_whole, self._search_instead))
+        place_map, loaded = read(request.name)
+        said = self.on_worker(lambda: search(place_map, loaded), otherwise=place_map.close)
         response.map_id, response.keyframes = self._map_id(), self._places.recognizer.count
         return said
 

@@ -126,6 +126,19 @@ class Recognizer:
             self._known.store.append_stored(place_map, row, packed)
             return self._memory.find(keyframe, packed)
 
+    def add_new(self, place_map: PlaceMap, packed: Iterable[tuple[int, Packed]]) -> list[Keyframe]:
+        """Append, as :meth:`add_stored` does, what is not in the searched map yet.
+
+        :param packed: keyframes of that map with their rows
+        :return: those that were new, with their poses and nothing else
+        """
+        added = []
+        for row, one in packed:
+            if self.entry(one.id) is None:
+                self.add_stored(place_map, row, one)
+                added.append(outline(one))
+        return added
+
     def remove(self, ids: Iterable[KeyframeId]) -> int:
         """Take keyframes out of the searched map, for good; those not in it are passed over. The others keep their
         entries, until :meth:`compact`.

@@ -274,6 +274,18 @@ def test_a_keyframe_that_is_in_the_map_already_is_refused(live, tmp_path):
         assert join() == recognizer.entry(again.id) == 8
 
 
+def test_of_a_stored_map_what_is_new_can_be_added(tmp_path):
+    recognizer = map_of(range(3))
+    with PlaceMap.create(tmp_path / 'a.segvlad', {}, DIMENSION) as place_map:
+        for index in (2, 4, 5):
+            place_map.append(keyframe(seen(index - 1, view=5), index, x=float(index)))
+        packed = list(place_map.packed())
+        added = recognizer.add_new(place_map, packed)
+        assert [(made.id.index, made.pose.translation[0]) for made in added] == [(4, 4.0), (5, 5.0)]
+        assert [identity.index for identity in recognizer.ids] == [1, 2, 3, 4, 5]
+        assert recognizer.add_new(place_map, packed) == []
+
+
 def refusing(function, nth):
     """Memory runs out at the nth call."""
     calls = []
