@@ -217,7 +217,7 @@ def main() -> None:
     calibration.save(config_directory() / args.preset / 'calibration.json')
     decided, where = decisions(preset, args.data, args.work), machine('cpu')
     write_results(_results(args.preset), where,
-                  {'fingerprint': calibration.fingerprint, 'learned_seeds': list(seeds),
+                  {'fingerprint': calibration.evidence_digest, 'learned_seeds': list(seeds),
                    'held_out_seeds': list(held_out), **numbers, 'left out, and driven': decided},
                   as_markdown(numbers, decided, calibration, (seeds, held_out), where))
 

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     sets = [samples_of(name, evaluation.outcomes, preset.decision) for name, evaluation in _evaluations(args, places)]
     calibration = fit_calibration(sets, preset)
     probabilities, labels = cross_validated(sets, preset)
-    numbers = {'preset': preset.name, 'fingerprint': calibration.fingerprint, 'calibration': str(args.output),
+    numbers = {'preset': preset.name, 'fingerprint': calibration.evidence_digest, 'calibration': str(args.output),
                **trust(probabilities, labels), 'sets': [vars(learned) for learned in calibration.sets],
                'weights': dict(zip(calibration.features[1:], calibration.weights))}  # proven has none
     calibration.save(args.output)

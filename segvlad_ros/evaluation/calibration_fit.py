@@ -137,8 +137,7 @@ def _fit(sets: Sequence[Samples], preset: Preset) -> Calibration:
         FEATURES, (float(proven.sum()) + 1) / (len(proven) + 2),  # rule of succession
         *(tuple(values.tolist()) for values in (centre, scale, spread.min(axis=0), spread.max(axis=0), weights[:-1])),
         intercept=float(weights[-1]), covariance=tuple(map(tuple, covariance.tolist())), preset=preset.name,
-        fingerprint=preset.evidence_digest(),
-        sets=tuple(LearnedFrom(*each) for each in names))
+        evidence_digest=preset.evidence_digest(), sets=tuple(LearnedFrom(*each) for each in names))
 
 
 def _regress(rows: np.ndarray, labels: np.ndarray, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -59,15 +59,15 @@ class Localizer(SegvladNode):
         places.recognizer = build_recognizer(places.preset)
         self._places = places
         self.get_logger().info(f'preset {places.preset.name}: {places.preset.decides_by}')
-        self._fields = self._places.preset.fingerprint()
-        self.fingerprint = self._fields['digest']
+        self._fingerprint = self._places.preset.fingerprint()
+        self.model_fingerprint = self._fingerprint['digest']
         self._directory = MapDirectory(parameters['map_directory'])
         self._path = PathInput(self, lambda: self._places.recognizer.ids, self._move)
         if parameters['source'] == 'images':
             self._places.describer.warm_up()
             self.images = ImageInput(self)
         else:
-            self.keyframes = KeyframeInput(self, self.fingerprint, self._answer,
+            self.keyframes = KeyframeInput(self, self.model_fingerprint, self._answer,
                                            self._add if parameters['follow'] else None, self._remove)
         if parameters['map']:
             self.get_logger().info(self._search_instead(*self._read_whole(parameters['map'])))
@@ -163,8 +163,8 @@ class Localizer(SegvladNode):
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[tuple[PlaceMap, Progress]]:
-        """A map while all of it is read, in any thread: answers go on meanwhile, and a damaged one leaves the map so far."""
-        place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fields)
+        """A map while all of it is read, in any thread: answers go on; one that is damaged leaves the map so far."""
+        place_map = PlaceMap.open(self._directory.existing(name), read_only=True, fingerprint=self._fingerprint)
         try:
             with self.status.loading(f'loading {name}') as progress:
                 yield place_map, progress
@@ -282,7 +282,7 @@ class Localizer(SegvladNode):
             loaded = ', '.join(place_map.path.stem for place_map in self._maps) or 'none'
             raise SegvladError(f'keyframe {identity.index} of session {identity.session_id} is in no loaded map file '
                                f'({loaded}): ask the map_builder')
-        response.descriptor = to_place_descriptor(place_map.keyframe(identity), self.fingerprint)
+        response.descriptor = to_place_descriptor(place_map.keyframe(identity), self.model_fingerprint)
         return 'found'
 
 

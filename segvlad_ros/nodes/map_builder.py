@@ -64,8 +64,8 @@ class MapBuilder(SegvladNode):
         """See :class:`SegvladNode`."""
         parameters = self.parameters
         self._places = node_pipeline(parameters)
-        self._fields = self._places.preset.fingerprint()
-        self.fingerprint = self._fields['digest']
+        self._fingerprint = self._places.preset.fingerprint()
+        self.model_fingerprint = self._fingerprint['digest']
         self._directory = MapDirectory(parameters['map_directory'])
         self._places.describer.warm_up()
         self._fleet = FleetLink.of(parameters)
@@ -106,7 +106,7 @@ class MapBuilder(SegvladNode):
         if kept.stored:
             self._path.add(keyframe.id)
             self._markers.place(keyframe.id, keyframe.pose)
-        self._keyframes.publish(to_place_descriptor(keyframe, self.fingerprint, passed_over=not kept.stored))
+        self._keyframes.publish(to_place_descriptor(keyframe, self.model_fingerprint, passed_over=not kept.stored))
         self._tell_removed(kept.removed)
         self._markers.publish(keyframe.id.stamp_ns)
         timings = keyframe.description.timings if kept.answer is None else kept.answer.timings
@@ -168,12 +168,12 @@ class MapBuilder(SegvladNode):
         path = self._directory.resolve(name)
         recognizer = build_recognizer(self._places.preset) if self._retention.bounded else None
         if path.is_file() and (append or self._is_of_this_run(path)):
-            place_map = PlaceMap.open(path, read_only=False, fingerprint=self._fields)
+            place_map = PlaceMap.open(path, read_only=False, fingerprint=self._fingerprint)
         elif path.exists():
             raise SegvladError(f'map {path.name} exists in {path.parent}: set append to add to it, or choose '
                                'another name')
         else:
-            place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fields,
+            place_map = PlaceMap.create(self._directory.for_writing(name, overwrite=False), self._fingerprint,
                                         self._places.describer.dimension, self.parameters['preset'],
                                         run_id=self._run_id)
         try:
@@ -268,7 +268,7 @@ class MapBuilder(SegvladNode):
         identity = from_keyframe_id(request.keyframe)
         response.gone = identity not in self._map
         keyframe = self._map.keyframe(identity)
-        response.descriptor = to_place_descriptor(keyframe, self.fingerprint)
+        response.descriptor = to_place_descriptor(keyframe, self.model_fingerprint)
         return 'found'
 
     def _remove_keyframes(self, request: RemoveKeyframes.Request, response: RemoveKeyframes.Response) -> str:

@@ -21,6 +21,7 @@ from segvlad_ros.types import SegvladError
 
 FORMAT = 'segvlad calibration'
 VERSION = 2
+_KEYS = {'evidence_digest': 'fingerprint'}  # attributes that have another name in the file
 _LEARN = 'learn one with "segvlad calibrate"'
 _WITHOUT = f'{_LEARN}, or go without (--set calibration=null, or no such line in the preset)'
 
@@ -49,7 +50,7 @@ class Calibration:
     :ivar weights: (F - 1,) of the standardised features
     :ivar covariance: (F, F) of the weights and the intercept
     :ivar preset: name of the preset, for people
-    :ivar fingerprint: digest of what changes the preset's evidence: other descriptors have other scores
+    :ivar evidence_digest: of what changes the preset's evidence: other descriptors have other scores
     :ivar sets: what it was learned from
     """
 
@@ -63,7 +64,7 @@ class Calibration:
     intercept: float
     covariance: tuple[tuple[float, ...], ...]
     preset: str
-    fingerprint: str
+    evidence_digest: str
     sets: tuple[LearnedFrom, ...]
 
     @property
@@ -93,7 +94,8 @@ class Calibration:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file; one that cannot be written raises SegvladError."""
-        text = json.dumps({'format': FORMAT, 'version': VERSION, **asdict(self)}, indent=1, allow_nan=False)
+        values = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
+        text = json.dumps({'format': FORMAT, 'version': VERSION, **values}, indent=1, allow_nan=False)
         try:
             with whole_file(path) as temporary:
                 temporary.write_text(text + '\n', encoding='utf-8')
@@ -101,10 +103,10 @@ class Calibration:
             raise SegvladError(f'{path}: the calibration cannot be written ({error.strerror})') from None
 
 
-def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibration:
+def load_calibration(path: str | Path, evidence_digest: str | None = None) -> Calibration:
     """Read a calibration and check that it belongs to a preset.
 
-    :param fingerprint: digest of what changes the preset's evidence; None takes the calibration of any preset
+    :param evidence_digest: of the preset that will use it; None takes the calibration of any preset
     :raises SegvladError: what is wrong, in one line
     """
     try:
@@ -114,11 +116,11 @@ def load_calibration(path: str | Path, fingerprint: str | None = None) -> Calibr
     except (ValueError, RecursionError):
         raise SegvladError(f'calibration {path}: no JSON file of "segvlad calibrate"; {_LEARN}') from None
     calibration = _read(values, f'calibration {path}')
-    if fingerprint is not None and calibration.fingerprint != fingerprint:
+    if evidence_digest is not None and calibration.evidence_digest != evidence_digest:
         raise SegvladError(f'calibration {path}: was learned with other settings of the image description, or with '
                            f'another matcher (preset {calibration.preset!r}, fingerprint '
-                           f'{calibration.fingerprint[:12]}) than this preset has ({fingerprint[:12]}), so that its '
-                           f'probabilities would be wrong; {_WITHOUT}')
+                           f'{calibration.evidence_digest[:12]}) than this preset has ({evidence_digest[:12]}), so '
+                           f'that its probabilities would be wrong; {_WITHOUT}')
     return calibration
 
 
@@ -128,7 +130,7 @@ def _read(values: object, where: str) -> Calibration:
             raise SegvladError(f'{where}: {otherwise}; {_LEARN}')
 
     require(isinstance(values, dict) and values.get('format') == FORMAT, 'no file of "segvlad calibrate"')
-    version, names = values.get('version'), {field.name for field in fields(Calibration)}
+    version, names = values.get('version'), {_KEYS.get(field.name, field.name) for field in fields(Calibration)}
     require(version == VERSION, f'has version {version!r}, this program reads {VERSION}')
     require(values.keys() - {'format', 'version'} == names, f'its keys are not {", ".join(sorted(names))}')
     require(values['features'] == list(FEATURES), f'was learned from other features than {", ".join(FEATURES)}')
@@ -144,7 +146,8 @@ def _read(values: object, where: str) -> Calibration:
     require(all(isinstance(values[name], str) for name in ('preset', 'fingerprint')),
             'preset and fingerprint must be texts')
     return Calibration(features=FEATURES, proven=proven, **rows, intercept=intercept, covariance=covariance,
-                       preset=values['preset'], fingerprint=values['fingerprint'], sets=_sets(values['sets'], where))
+                       preset=values['preset'], evidence_digest=values['fingerprint'],
+                       sets=_sets(values['sets'], where))
 
 
 def _numbers(values: object, where: str, count: int = len(FEATURES) - 1) -> tuple[float, ...]:

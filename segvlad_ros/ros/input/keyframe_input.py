@@ -25,18 +25,18 @@ class KeyframeInput:
     Every received keyframe is answered at once; it joins the map in the order of the indices.
 
     :param node: a ``SegvladNode``
-    :param fingerprint: digest that the keyframes must have
+    :param model_fingerprint: digest that the keyframes must have
     :param answer: receives each new keyframe, and whether it stands ahead of those that join the map, in the worker's
         thread, and returns seconds by stage
     :param add: receives each keyframe in order, in the worker's thread; None: keyframes do not join the map
     :param remove: receives keyframes that have left the map of the other node, in the worker's thread
     """
 
-    def __init__(self, node, fingerprint: str, answer: Callable[[Keyframe, bool], dict[str, float]],
+    def __init__(self, node, model_fingerprint: str, answer: Callable[[Keyframe, bool], dict[str, float]],
                  add: Callable[[Keyframe], None] | None, remove: Callable[[Sequence[KeyframeId]], object]) -> None:
         self._node = node
         self.topic = node.resolve_topic_name('keyframes')
-        self._fingerprint = fingerprint
+        self._model_fingerprint = model_fingerprint
         self._answer = answer
         self._remove = remove
         self.follower = Follower(add) if add is not None else None
@@ -123,9 +123,9 @@ class KeyframeInput:
 
     def _read(self, message: PlaceDescriptor) -> Keyframe | None:
         try:
-            if message.model_fingerprint != self._fingerprint:
+            if message.model_fingerprint != self._model_fingerprint:
                 raise SegvladError(f'it was described by another model ({message.model_fingerprint[:12]}, not '
-                                   f'{self._fingerprint[:12]}): give both nodes the same preset')
+                                   f'{self._model_fingerprint[:12]}): give both nodes the same preset')
             return from_place_descriptor(message)
         except SegvladError as error:
             self._node.statistics.count(descriptors_rejected=1)

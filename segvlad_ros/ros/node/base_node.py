@@ -38,7 +38,7 @@ class SegvladNode(ReportingLifecycleNode):
     :ivar images: the camera, or None of a node that takes no images
     :ivar keyframes: keyframes of another node, where they take the place of images
     :ivar paused: inputs are ignored
-    :ivar fingerprint: digest of the preset, '' while not configured
+    :ivar model_fingerprint: digest of the preset, '' while not configured
     """
 
     ACTIVE_STATE = SegVladStatus.MAPPING
@@ -48,7 +48,7 @@ class SegvladNode(ReportingLifecycleNode):
         self._bridge = LogBridge(self.get_logger())
         self.configured = self.active = self.paused = False
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.fingerprint = ''
+        self.model_fingerprint = ''
         self.images: ImageInput | None = None
         self.keyframes: KeyframeInput | None = None
         self.worker: Worker | None = None
@@ -153,7 +153,7 @@ class SegvladNode(ReportingLifecycleNode):
             self.source.destroy()
         self.images = self.keyframes = None
         self.cleanup()
-        self.fingerprint = ''
+        self.model_fingerprint = ''
 
     # work
 

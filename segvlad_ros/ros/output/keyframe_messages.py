@@ -42,16 +42,17 @@ def to_removed_keyframes(ids: Iterable[KeyframeId], map_id: str, now_ns: int) ->
                                        keyframes=[to_keyframe_id(identity) for identity in ids])
 
 
-def to_place_descriptor(keyframe: Keyframe, fingerprint: str, passed_over: bool = False) -> interfaces.PlaceDescriptor:
+def to_place_descriptor(keyframe: Keyframe, model_fingerprint: str,
+                        passed_over: bool = False) -> interfaces.PlaceDescriptor:
     """A keyframe as a message, descriptors as float16.
 
-    :param fingerprint: digest of the preset that described it
+    :param model_fingerprint: digest of the preset that described it
     :param passed_over: the map does not hold it
     """
     place, stamp = keyframe.description, to_time(keyframe.id.stamp_ns)
     header = Header(stamp=stamp, frame_id=keyframe.frame_id)
     message = interfaces.PlaceDescriptor(
-        header=header, keyframe=to_keyframe_id(keyframe.id), model_fingerprint=fingerprint,
+        header=header, keyframe=to_keyframe_id(keyframe.id), model_fingerprint=model_fingerprint,
         segment_count=len(place), dimension=place.descriptors.shape[1],
         encoding=interfaces.PlaceDescriptor.FLOAT16, passed_over=passed_over)
     message.descriptors = _bytes(place.descriptors.astype('<f2'))

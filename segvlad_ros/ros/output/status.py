@@ -77,7 +77,7 @@ class StatusReporter:
             state, message = self._state()
             self._publisher.publish(to_status(
                 node.statistics.snapshot(), node.map_facts(), stamp=to_time(node.now_ns()), state=state,
-                message=message, model_fingerprint=node.fingerprint, device=node.parameters.get('device', '')))
+                message=message, model_fingerprint=node.model_fingerprint, device=node.parameters.get('device', '')))
 
     def _state(self) -> tuple[int, str]:
         node, worker = self._node, self._node.worker

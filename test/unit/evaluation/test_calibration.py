@@ -177,7 +177,7 @@ def test_learns_the_probabilities_that_made_the_data(preset):
     samples, _ = made(4000, 2.0, -1.0)
     fresh, p = made(4000, 2.0, -1.0, seed=1)
     calibration = fit_calibration([samples], preset)
-    assert calibration.fingerprint == preset.fingerprint()['digest']
+    assert calibration.evidence_digest == preset.fingerprint()['digest']
     assert calibration.sets == (LearnedFrom('made', 4000, int(samples.labels.sum())),)
     assert np.abs(calibration.probabilities(fresh.vectors) - p).mean() < 0.02
     assert trust(calibration.probabilities(fresh.vectors), fresh.labels)['ece'] < 0.03
