@@ -9,6 +9,7 @@ from typing import Any
 
 import literal
 import numpy as np
+from comparisons import Comparison, alternate
 from random_models import SamSize, random_dinov2, random_sam
 
 from segvlad_ros.description.arrays import unit_rows
@@ -16,7 +17,7 @@ from segvlad_ros.description.projection import PcaProjection
 from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, project_segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
-from segvlad_ros.evaluation.measure import Comparison, alternate, peak_memory
+from segvlad_ros.evaluation.measure import peak_memory
 from segvlad_ros.evaluation.reference_voting import vote_reference
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.types import CellGrid, Masks, SegvladError

@@ -5,6 +5,7 @@ from pathlib import Path
 import literal
 import numpy as np
 import pytest
+from comparisons import Comparison, alternate
 from gpu_keyframe import mask_agreement
 
 from segvlad_ros.cli import main
@@ -12,7 +13,7 @@ from segvlad_ros.description.projection import PcaProjection
 from segvlad_ros.description.segments import neighbours, segments_from_masks
 from segvlad_ros.description.vlad import merge_neighbours, segment_vlad
 from segvlad_ros.description.vocabulary import Vocabulary
-from segvlad_ros.evaluation.measure import Comparison, alternate, machine, peak_memory
+from segvlad_ros.evaluation.measure import machine, peak_memory
 from segvlad_ros.types import CellGrid, Masks
 
 ROOT = Path(__file__).resolve().parents[3]
