@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from made_archives import MadeArchive
 from mutations import mutated_bytes, mutated_message, mutated_text
 
 from segvlad_ros.description.vocabulary import Vocabulary, load_vocabulary
@@ -210,11 +211,11 @@ def _trajectories(_: Path) -> list[bytes]:
 
 def _archives(folder: Path) -> list[bytes]:
     path, rng = folder / 'good.h5', np.random.default_rng(0)
-    with Hdf5Archive(path, 'w') as archive:
+    with MadeArchive(path) as archive:
         for name in ('a', 'b'):
             archive.add_features(name, FeatureGrid(rng.random((6, 5), np.float32), 2, 3))
     features = path.read_bytes()
-    with Hdf5Archive(path, 'w') as archive:
+    with MadeArchive(path) as archive:
         archive.add_masks('a', Masks(rng.random((2, 8, 9)) > 0.5, np.ones(2, np.float32)))
     masks = path.read_bytes()
     path.unlink()

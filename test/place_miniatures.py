@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import literal
 import numpy as np
+from made_archives import MadeArchive
 
 from segvlad_ros.evaluation.place_datasets import DATASETS
 from segvlad_ros.types import FeatureGrid, Masks
@@ -188,12 +189,10 @@ class Miniature:
         return masks, *features
 
     def write(self, out, names):
-        from segvlad_ros.io.hdf5_archives import Hdf5Archive
-
         out.mkdir()
         rows, cols = (side // 14 for side in self.dataset.size[::-1])
         for side, of_side in zip('rq', names):
-            features, tuned, masks = (Hdf5Archive(out / self.dataset.archives(kind, side)[-1], 'w')
+            features, tuned, masks = (MadeArchive(out / self.dataset.archives(kind, side)[-1])
                                       for kind in ('dino', 'dinoNV', 'masks'))
             with features, tuned, masks:
                 for image, (pixels, *tables) in zip(of_side, self.images[side]):

@@ -8,7 +8,7 @@ A file may come from anybody: what lies in another file is refused, and sizes ar
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,21 +23,20 @@ from segvlad_ros.types import FeatureGrid, Masks, SegvladError
 
 MAX_BYTES = 1 << 30
 """Largest feature map, and largest mask, of one image."""
+_CELL = 14  # of DINOv2, whose features the archives hold
 _MAX_MASKS = 20_000
 
 
 class Hdf5Archive:
     """One file, open; a context manager.
 
-    :param path: of the file
-    :param mode: 'r' reads, 'w' writes a new one
     :raises SegvladError: h5py is missing, or the file is not HDF5
     """
 
-    def __init__(self, path: str | Path, mode: str = 'r') -> None:
+    def __init__(self, path: str | Path) -> None:
         self._h5, self._path = import_extra('h5py'), Path(path)
         try:
-            self._file = self._h5.File(path, mode)
+            self._file = self._h5.File(path, 'r')
         except OSError as error:
             raise SegvladError(f'{path}: is not an HDF5 file that can be opened ({one_line(error, 120)})') from None
 
@@ -71,7 +70,7 @@ class Hdf5Archive:
         features = np.ascontiguousarray(table.reshape(depth, rows * cols).T, np.float32)
         if not np.isfinite(features).all():
             raise self._wrong(name, 'ift_dino holds values that are not finite')
-        return FeatureGrid(features, rows, cols)
+        return FeatureGrid(features, rows, cols, cell=_CELL)
 
     def masks(self, name: str) -> Masks:
         """The masks of an image in the order in which they were found.
@@ -89,31 +88,11 @@ class Hdf5Archive:
                 rated = self._links_here(one, 'predicted_iou')
                 quality.append(float(self._array(one, 'predicted_iou')) if rated else 1.0)
         for number, mask in enumerate(found):
-            if mask.ndim != 2 or mask.dtype != bool or mask.shape != found[0].shape:
-                raise self._wrong(name, f'mask {number} is {mask.dtype} of shape {mask.shape}, not bool (h, w) as the '
-                                  'first')
+            if mask.ndim != 2 or mask.dtype != bool:
+                raise self._wrong(name, f'mask {number} is {mask.dtype} of shape {mask.shape}, not bool (h, w)')
+            if mask.shape != found[0].shape:
+                raise self._wrong(name, f'mask {number} has shape {mask.shape}, the first has {found[0].shape}')
         return Masks(np.stack(found) if found else np.zeros((0, 1, 1), bool), np.array(quality, np.float32))
-
-    def add_features(self, name: str, grid: FeatureGrid) -> None:
-        """Write the features of an image."""
-        table = np.asarray(grid.features, np.float32).T.reshape(1, -1, grid.rows, grid.cols)
-        self._file.create_group(name).create_dataset('ift_dino', data=table, chunks=True)
-
-    def add_masks(self, name: str, masks: Masks, points: Sequence[tuple[float, float]] | None = None) -> None:
-        """Write the masks of an image.
-
-        :param points: where each was asked for, pixels; None: unknown, written as its box's centre
-        """
-        group = self._file.create_group(name).create_group('masks')
-        for number, (mask, quality) in enumerate(zip(masks.masks, masks.quality)):
-            rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-            box = [columns[0], rows[0], columns[-1] - columns[0], rows[-1] - rows[0]] if len(rows) else [0, 0, 0, 0]
-            point = (box[0] + box[2] / 2, box[1] + box[3] / 2) if points is None else points[number]
-            for key, value in {
-                    'segmentation': np.asarray(mask, bool), 'area': int(np.count_nonzero(mask)), 'bbox': box,
-                    'predicted_iou': float(quality), 'point_coords': [list(map(float, point))],
-                    'stability_score': float('nan'), 'crop_box': [0, 0, mask.shape[1], mask.shape[0]]}.items():
-                group.create_dataset(f'{number}/{key}', data=value)
 
     def _group(self, parent: Any, name: str) -> Any:
         return self._member(parent, name, self._h5.Group, 'group')

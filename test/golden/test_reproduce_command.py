@@ -5,11 +5,11 @@ import os
 import check
 import numpy as np
 import pytest
+from made_archives import MadeArchive
 from place_miniatures import Miniature
 
 from segvlad_ros.cli import OK, USAGE, main
 from segvlad_ros.evaluation.experiments import EXPERIMENTS
-from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import Masks
 
 pytest.importorskip('h5py')
@@ -25,8 +25,8 @@ def data(toy, tmp_path_factory):
         counts, (height, width) = toy[f'{side}/n_seg'], toy[f'{side}/mask_hw']
         pixels = check.unpacked(toy[f'{side}/masks'], (counts.sum(), height, width))
         parts = np.split(pixels, np.cumsum(counts)[:-1])
-        with Hdf5Archive(folder / f'toy/out/toy_{side}_dino_240.h5', 'w') as features, \
-                Hdf5Archive(folder / f'toy/out/toy_{side}_masks_120.h5', 'w') as masks:
+        with MadeArchive(folder / f'toy/out/toy_{side}_dino_240.h5') as features, \
+                MadeArchive(folder / f'toy/out/toy_{side}_masks_120.h5') as masks:
             for name, table, part in zip(map(str, toy[f'{side}/names']), toy[f'{side}/feat'], parts):
                 (folder / 'toy' / images / name).touch()
                 features.add_features(name, check.as_grid(table))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from made_archives import MadeArchive
 
 from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import FeatureGrid, Masks, SegvladError
@@ -24,7 +25,7 @@ def refused(path, read, match):
 def test_features_come_back_in_the_layout_of_the_research_code(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / '17places_r_dino_640.h5'
     given = {f'frame{number}.jpg': some_features(rng) for number in (10, 9, 1)}
-    with Hdf5Archive(path, 'w') as archive:
+    with MadeArchive(path) as archive:
         for name, grid in given.items():
             archive.add_features(name, grid)
     with h5py.File(path) as file:
@@ -41,7 +42,7 @@ def test_features_come_back_in_the_layout_of_the_research_code(tmp_path):
 def test_masks_come_back_in_the_layout_of_the_research_code(tmp_path):
     rng, path = np.random.default_rng(1), tmp_path / '17places_r_masks_320.h5'
     given = some_masks(rng, 12)  # 10 comes after 9
-    with Hdf5Archive(path, 'w') as archive:
+    with MadeArchive(path) as archive:
         archive.add_masks('a.jpg', given)
         archive.add_masks('none.jpg', some_masks(rng, 0))
     with h5py.File(path) as file:
@@ -100,7 +101,7 @@ def test_other_contents_are_one_line(tmp_path):
 @pytest.mark.fault('tool', 'damaged HDF5', 'one line')
 def test_a_damaged_file_is_one_line(tmp_path):
     path = tmp_path / 'archive.h5'
-    with Hdf5Archive(path, 'w') as archive:
+    with MadeArchive(path) as archive:
         archive.add_features('a.jpg', some_features(np.random.default_rng(0)))
     content = path.read_bytes()
     path.write_bytes(content[:200])
