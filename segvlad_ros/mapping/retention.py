@@ -58,16 +58,6 @@ class RetentionSettings:
         return bool(self.max_keyframes or self.max_bytes or self.novelty.explained_score)
 
 
-def coverage(held: np.ndarray) -> tuple[int, float, float]:
-    """What some keyframes cover, larger is better.
-
-    :param held: (n,) of dtype :data:`HELD`
-    """
-    groups = _Groups(held)
-    return (int(np.count_nonzero(groups.conditions)), float(np.sqrt(groups.conditions).sum()),
-            float(np.sqrt(groups.sizes).sum()))
-
-
 def surplus(held: np.ndarray, count: int) -> list[int]:
     """The keyframes to give up, fewer than ``count`` where no more may go.
 

@@ -26,7 +26,7 @@ import numpy as np
 from segvlad_ros.simulation.decorations import WallStyle, wall_panel
 from segvlad_ros.simulation.furniture import Furniture, build_furniture
 from segvlad_ros.simulation.textures import MATERIALS, Look
-from segvlad_ros.simulation.world import Surface, World
+from segvlad_ros.simulation.world import World
 
 WALL_SCALE, FLOOR_SCALE, CEILING_SCALE = 150, 90, 60  # texture pixels a metre
 CEILING_M = 2.6
@@ -149,25 +149,6 @@ def build_building(seed: int, twin_share: float) -> World:
         _build_lamps(world, room)
         _furnish(world, room, seed)
     return world
-
-
-def shared_share(world: World) -> float:
-    """Share of the textured area of the second twin that shows exactly what the first twin shows.
-
-    A surface counts as shared when the other twin has one with identical texture pixels and size at the place that
-    corresponds to it.
-    """
-    def look(surface: Surface) -> tuple:
-        x, y, z = surface.centre
-        if surface.room == TWINS[1]:
-            x, y = _turned((x, y))
-        image = world.textures[surface.texture]
-        return (*np.round(np.array([x, y, z]) * 20).astype(int), image.shape, crc32(image.tobytes()))
-
-    seen = {look(surface) for surface in world.surfaces if surface.room == TWINS[0]}
-    there = [surface for surface in world.surfaces if surface.room == TWINS[1]]
-    shared = sum(surface.area for surface in there if look(surface) in seen)
-    return shared / sum(surface.area for surface in there)
 
 
 def find_walls(rooms: list[Room], panel_m: float) -> list[Wall]:

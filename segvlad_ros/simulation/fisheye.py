@@ -20,15 +20,7 @@ _FACES = np.array([np.column_stack([right, np.cross(ahead, right), ahead]) for r
     ((1, 0, 0), (0, 1, 0)), ((1, 0, 0), (0, -1, 0)), ((-1, 0, 0), (0, 0, -1)))], np.float64)
 
 
-def fisheye_model(width: int = 640, height: int = 480,
-                  coefficients: tuple[float, ...] = (-0.012, 0.006, -0.002, 0.0)) -> CameraModel:
-    """An equidistant lens whose circle of :data:`REACH_RAD` fills the width of the image."""
-    focal = (width / 2 - 1) / _bent(np.array([REACH_RAD]), coefficients)[0]
-    matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-    return CameraModel(width, height, matrix, np.array(coefficients), 'equidistant')
-
-
-def _bent(angles: np.ndarray, coefficients: np.ndarray | tuple[float, ...]) -> np.ndarray:
+def _bent(angles: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Distance from the centre at depth 1 by the angle (Kannala and Brandt, PAMI 2006)."""
     return angles * (1 + sum(k * angles ** (2 * power) for power, k in enumerate(coefficients, 1)))
 

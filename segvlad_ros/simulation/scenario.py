@@ -25,7 +25,6 @@ class Scenario:
     :ivar light_variation: 0 keeps the light of the first visit, 1 is a strong change (see ``lighting.py``)
     :ivar image_rate_hz: colour and depth images a second
     :ivar odometry_rate_hz: odometry and truth messages a second
-    :ivar trial_seeds: the seeds that repeated experiments use
     """
 
     seed: int = setting(low=0)
@@ -38,7 +37,6 @@ class Scenario:
     light_variation: float = setting(0.6, low=0.0, high=1.0)
     image_rate_hz: float = setting(5.0, low=0.5, high=30.0)
     odometry_rate_hz: float = setting(20.0, low=5.0, high=200.0)
-    trial_seeds: tuple[int, ...] = setting((), low=0)
 
 
 def scenario_names() -> list[str]:

@@ -12,7 +12,6 @@ import yaml
 
 from segvlad_ros.pipeline.builders import build_describer, build_matcher, build_recognizer
 from segvlad_ros.pipeline.presets import config_directory, load_preset, preset_names
-from segvlad_ros.simulation.scenario import load_scenario
 from segvlad_ros.types import SegvladError
 from segvlad_ros.verification.verification_settings import VerificationSettings
 
@@ -132,7 +131,6 @@ def test_a_list_may_be_empty_where_it_is_so_by_default():
     alone = load_preset('learned', {'features.bin_sizes': []})
     assert alone.features.bin_sizes == ()
     assert load_preset('learned').features.bin_sizes == (16, 32)
-    assert load_scenario('aliasing', trial_seeds=[]).trial_seeds == ()
 
 
 def test_thresholds_of_geometry_are_read_and_checked(preset_file):

@@ -11,7 +11,7 @@ from segvlad_ros.description.keypoints import KeypointDetector
 from segvlad_ros.geometry import angle_of, relative, to_matrix
 from segvlad_ros.simulation.building import build_building
 from segvlad_ros.simulation.camera import BASE_FROM_CAMERA, Camera, make_light
-from segvlad_ros.simulation.fisheye import fisheye_model, rays_of
+from segvlad_ros.simulation.fisheye import REACH_RAD, rays_of
 from segvlad_ros.simulation.routes import floor_pose
 from segvlad_ros.types import CameraModel
 from segvlad_ros.verification.lens import MAX_ANGLE_RAD, ideal_pixels, seen_pixels, stretch
@@ -22,13 +22,20 @@ from segvlad_ros.verification.view import View
 BENT, IDEAL = (-0.012, 0.006, -0.002, 0.0), (0.0, 0.0, 0.0, 0.0)
 
 
+def fisheye_model(coefficients):
+    """An equidistant lens whose circle fills the width of the image."""
+    reach = REACH_RAD * (1 + sum(k * REACH_RAD ** (2 * power) for power, k in enumerate(coefficients, 1)))
+    matrix = np.array([[319 / reach, 0, 319.5], [0, 319 / reach, 239.5], [0, 0, 1]])
+    return CameraModel(640, 480, matrix, np.array(coefficients), 'equidistant')
+
+
 def some_pixels(model, count=2000):
     return np.random.default_rng(0).integers(0, [model.width, model.height], (count, 2))
 
 
 @pytest.mark.parametrize('coefficients', [BENT, IDEAL])
 def test_rays_of_a_fisheye_are_its_formulas(coefficients):
-    model = fisheye_model(coefficients=coefficients)
+    model = fisheye_model(coefficients)
     pixels = some_pixels(model)
     rays = rays_of(model)[pixels[:, 1], pixels[:, 0]]
     angles = np.arccos(rays[:, 2])
@@ -45,7 +52,7 @@ def test_rays_of_a_fisheye_are_its_formulas(coefficients):
 
 def test_stretch_is_that_of_the_formula():
     """Along the radius f / cos^2, across it f tan(a) / a, of an equidistant lens."""
-    model = fisheye_model(coefficients=IDEAL)
+    model = fisheye_model(IDEAL)
     angles = np.radians([1.0, 20, 45, 60, 75, 84])
     pixels = model.matrix[:2, 2] + np.outer(angles, [0.6, 0.8]) * np.diag(model.matrix)[:2]
     expected = np.sqrt(np.tan(angles) / angles) / np.cos(angles)
@@ -91,7 +98,7 @@ def test_where_the_polynomial_folds_there_is_no_ray():
 
 @pytest.fixture(scope='module', params=[BENT, IDEAL], ids=['bent', 'ideal'])
 def world(request):
-    camera = Camera(build_building(1, 0.5), fisheye_model(coefficients=request.param))
+    camera = Camera(build_building(1, 0.5), fisheye_model(request.param))
     light = make_light(np.array(camera.world.lamps), np.random.default_rng(0), 0.0)
     detect = KeypointDetector()
 
