@@ -43,7 +43,7 @@ def services() -> str:
     """All services, likewise."""
     parts = []
     for file in sorted(ROOT.glob('srv/*.srv')):
-        request, answer = map(definition, re.split(r'^---$', file.read_text(), flags=re.MULTILINE))
+        request, answer = map(definition, re.split(r'^---\n', file.read_text(), flags=re.MULTILINE))
         parts.append(f'### {file.stem}\n\nRequest:\n\n{request}\n\nAnswer:\n\n{answer}')
     return '\n\n'.join(parts)
 

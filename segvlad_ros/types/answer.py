@@ -44,13 +44,13 @@ class Candidate:
     """One map keyframe that the query may show.
 
     :ivar entry: position of the keyframe in the searched map (see ``SegmentIndex``)
-    :ivar score: mean over query segments of the best clipped vote weight for this keyframe, in [0, 1]
-    :ivar ambiguity: best score outside this keyframe's covisible neighbourhood divided by its score
+    :ivar score: mean weight of the query's segments for this keyframe and for its place, in [0, 1]
+    :ivar ambiguity: best score of another place / this score; 0 if there is none, near 1: perceptual aliasing
     :ivar probability: calibrated P(same place) of the first candidate; NaN without a calibration and for the others
     :ivar matched_segments: query segments that voted for this keyframe
     :ivar supporting_queries: consecutive queries that agree, this one included
     :ivar query_pose_in_match: T_match_query in base frames, metric, or None
-    :ivar scale_source: 'depth', 'stereo', 'odometry' or '': where the metric scale came from
+    :ivar scale_source: 'depth', 'odometry' or '': where the metric scale came from
     """
 
     entry: int

@@ -41,6 +41,11 @@ def test_tables_that_were_emptied_are_written_again(copy):
     assert {name: (copy / 'docs' / name).read_text() for name in pages} == pages
 
 
+def test_one_empty_line_is_enough():
+    """Answers of services had three before their table."""
+    assert '\n\n\n' not in (ROOT / 'docs/messages.md').read_text()
+
+
 def test_every_table_has_its_place():
     code = (ROOT / 'docs/write_tables.py').read_text()
     named = set(re.findall(r"^    '(\w+)': ", code, re.MULTILINE))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ class StatusReporter:
         node.create_timer(PERIOD_S, self._tick, clock=node.steady_clock)
 
     def forget(self) -> None:
-        """Begin anew, at configure."""
+        """Reset, at configure."""
         self.problem = self.last_error = ''
 
     def activated(self) -> None:
@@ -139,7 +140,7 @@ def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> SegVladStat
     counts, stages = snapshot.counts, snapshot.stages
     return SegVladStatus(
         map_id=facts.map_id, keyframes=facts.keyframes, segments=facts.segments, map_bytes=facts.bytes,
-        bytes_per_keyframe=facts.bytes_per_keyframe, map_bytes_per_hour=facts.bytes_per_hour,
+        gpu_bytes=_gpu_bytes(), bytes_per_keyframe=facts.bytes_per_keyframe, map_bytes_per_hour=facts.bytes_per_hour,
         evicted=[to_keyframe_id(identity) for identity in facts.evicted],
         keyframes_explained=counts.keyframes_explained, keyframes_refused=counts.keyframes_refused,
         keyframes_evicted=counts.keyframes_evicted,
@@ -150,3 +151,11 @@ def to_status(snapshot: Snapshot, facts: MapFacts, **fields: Any) -> SegVladStat
         matches_published=counts.matches_published, stages=list(stages),
         stage_p50_seconds=[p50 for p50, _ in stages.values()], stage_p95_seconds=[p95 for _, p95 in stages.values()],
         **fields)
+
+
+def _gpu_bytes() -> int:
+    """What PyTorch has reserved of the GPUs in this process; 0 where it is not loaded, or has not used any."""
+    cuda = getattr(sys.modules.get('torch'), 'cuda', None)  # none yet while another thread imports it
+    if cuda is None or not cuda.is_initialized():
+        return 0
+    return sum(map(cuda.memory_reserved, range(cuda.device_count())))

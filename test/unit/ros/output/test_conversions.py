@@ -1,5 +1,7 @@
 """Types to messages and back, through the wire format, and messages that cannot be trusted."""
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,6 +239,27 @@ def test_a_status_tells_what_the_map_costs_and_gave_up():
     assert (message.keyframes_explained, message.keyframes_refused, message.keyframes_evicted) == (4, 1, 2)
     assert (message.bytes_per_keyframe, message.map_bytes_per_hour) == (4096, -1.5)
     assert [conversions.from_keyframe_id(identity) for identity in message.evicted] == [gone]
+
+
+def two_gpus(is_used):
+    """PyTorch, as far as it knows the memory of GPUs."""
+    return SimpleNamespace(cuda=SimpleNamespace(
+        is_initialized=lambda: is_used, device_count=lambda: 2, memory_reserved=[3 * 10**9, 5].__getitem__))
+
+
+@pytest.mark.parametrize(('torch', 'reserved'), [
+    (two_gpus(True), 3_000_000_005), (two_gpus(False), 0), (SimpleNamespace(), 0), (None, 0)],
+    ids=['used', 'not used', 'being imported', 'not installed'])
+def test_a_status_tells_the_gpu_memory_of_pytorch(monkeypatch, torch, reserved):
+    monkeypatch.setitem(sys.modules, 'torch', torch)
+    message = over_the_wire(status.to_status(Statistics().snapshot(), MapFacts(), device='cuda'))
+    assert message.gpu_bytes == reserved
+
+
+def test_a_status_does_not_import_pytorch(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'torch', raising=False)
+    assert status.to_status(Statistics().snapshot(), MapFacts()).gpu_bytes == 0
+    assert 'torch' not in sys.modules
 
 
 def test_what_a_map_lost_and_passed_over_crosses_the_wire():
