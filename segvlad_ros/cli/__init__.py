@@ -23,15 +23,15 @@ _INTERRUPTED = 130
 COMMANDS = {
     'demo': 'run both nodes on a simulated robot and show what they recognise',
     'simulate': 'write the run of a simulated robot as a ROS 2 bag',
-    'play': 'publish a bag on topics, with clock',
-    'describe': 'show what an image becomes: segments, descriptors, timings',
+    'play': 'publish a bag on topics, with /clock',
+    'describe': 'describe an image: segments, descriptors, timings',
     'map': 'show, verify, build, merge and prune map files',
     'evaluate': 'measure recognition on images or on a bag',
     'calibrate': 'learn the probability of a match from your own bags or images',
     'fit': 'make a vocabulary or a projection from your own images',
     'reproduce': "run the paper's experiments on its data sets",
-    'fleet': 'share places between robots: serve a database, send a map, ask',
-    'export': 'write networks as ONNX files that answer as PyTorch does',
+    'fleet': 'share places between robots: serve a database, upload a map, query',
+    'export': 'write networks as ONNX files that agree with PyTorch',
     'weights': 'list, fetch, import and verify model weights',
     'benchmark': 'measure the time of every stage on this machine',
 }
@@ -90,7 +90,7 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, object]:
     """The parser of all commands, with the arguments of the chosen one only."""
     parser = _Parser(
         prog='segvlad', description='Visual place recognition with segments: maps, evaluation, fitting.')
-    parser.add_argument('--verbose', action='store_true', help='log what is done')
+    parser.add_argument('--verbose', action='store_true', help='log progress in detail')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     module = None
     for name, help_text in COMMANDS.items():

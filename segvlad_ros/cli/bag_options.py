@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LIMITS = {
     'true_distance_m': 'a match is true up to this distance between the true poses (%(default)g)',
     'true_angle_deg': 'and up to this angle between them (%(default)g)',
-    'ignored_distance_m': 'one that is not counts neither way up to this distance (%(default)g)',
+    'ignored_distance_m': 'a match that is not true is ignored up to this distance (%(default)g)',
     'ignored_angle_deg': 'and up to this angle (%(default)g); beyond, it is false',
 }
 
@@ -41,19 +41,19 @@ def pose_limits(args: argparse.Namespace) -> PoseLimits:
 def add_bag_inputs(parser: argparse.ArgumentParser) -> None:
     """Where a bag's inputs are, and what its messages cannot say of themselves; :func:`bag_inputs` reads it."""
     parser.add_argument('--image-topic', action='append', metavar='TOPIC',
-                        help='raw or compressed (default: the only colour topic of the bag); once for each camera')
-    parser.add_argument('--mask', action='append', type=Path, metavar='FILE', help=f'{MASK}; once for each camera')
+                        help='raw or compressed (default: the only colour topic of the bag); once per camera')
+    parser.add_argument('--mask', action='append', type=Path, metavar='FILE', help=f'{MASK}; once per camera')
     parser.add_argument('--mask-topic', action='append', metavar='TOPIC',
-                        help='masks of single images, as of people, likewise (mono8 or PNG); once for each camera')
+                        help='masks of single images, e.g. of people (mono8 or PNG); once per camera')
     parser.add_argument('--odom-topic', help='nav_msgs/Odometry (default: the only one of the bag)')
     parser.add_argument('--rectified', action='store_true',
-                        help='the images are rectified: they fit P of camera_info, and have no distortion; those of '
-                             'a topic that is called so (image_rect) count as rectified in any case')
+                        help='the images are rectified: they fit P of camera_info, and have no distortion; a topic '
+                             'named image_rect is taken as rectified in any case')
     parser.add_argument('--ignore-frame-ids', action='store_true',
                         help="use depth, masks and camera_info although their frame_id is not the image's")
     parser.add_argument('--base-frame', default='base_link',
-                        help="frame of the robot's base (%(default)s); where odometry is of another frame and no "
-                             'transform tells how the two lie to each other, that one')
+                        help="frame of the robot's base (%(default)s); if odometry is for another frame and no "
+                             'transform connects the two, that frame is used instead')
     add_image_bits(parser)
 
 
@@ -66,8 +66,8 @@ def bag_inputs(args: argparse.Namespace) -> list[tuple[BagTopics, InputSettings]
     images = list(dict.fromkeys(args.image_topic or [None]))
     for option, given in (('--mask', args.mask), ('--mask-topic', args.mask_topic)):
         if given and len(given) != len(images):
-            raise SegvladError(f'{option} is given {len(given)} times for {len(images)} camera(s): give it once for '
-                               'each --image-topic, in that order')
+            raise SegvladError(f'{option} is given {len(given)} times for {len(images)} camera(s): give it once per '
+                               '--image-topic, in that order')
     masks = [read_mask(path) for path in args.mask or ()] or [None] * len(images)
     return [(BagTopics(image=image, odom=args.odom_topic, mask=mask_topic),
              InputSettings(camera='' if len(images) == 1 else image, base_frame=args.base_frame,

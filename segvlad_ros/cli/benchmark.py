@@ -21,8 +21,8 @@ from segvlad_ros.evaluation.measure import busy_machine
 from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
-_MAP = ('Write maps of made keyframes with the statistics of real ones, answer queries in each, and compare what is '
-        'found with an exact search: time, recall, memory and size. It takes up to 20 minutes to a million segments.')
+_MAP = ('Write maps of synthetic keyframes with the statistics of real ones, answer queries in each, and compare the '
+        'results with an exact search: time, recall, memory and size. A million segments take up to 20 minutes.')
 STAGES = ('sam', 'dinov2', 'description', 'vote')
 
 
@@ -30,36 +30,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     number = whole(1, 'a whole number of 1 or more')
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
-    stock = actions.add_parser('stock', help='each stage against stock or literal code, on the same weights and images')
+    stock = actions.add_parser('stock', help='compare each stage with stock or literal code, on the same weights and '
+                                             'images')
     stock.add_argument('--stage', action='append', choices=STAGES, help='only this one; may be repeated')
     stock.add_argument('--repeats', type=number, default=3,
-                       help='timed pairs of SAM, of which the median counts; three times as many else (%(default)s)')
+                       help='timed pairs for SAM, of which the median is taken; three times as many for the other '
+                            'stages (%(default)s)')
     stock.add_argument('--points', type=number, default=16, help='side of the grid of SAM points (%(default)s)')
     add_device(stock, 'torch device: cpu, cuda')
     threads = stock.add_mutually_exclusive_group()
     threads.add_argument('--cpu-time', action='store_true',
-                         help='one thread and its CPU time, which other work on a busy machine does not change')
+                         help='measure the CPU time of one thread, which other load on the machine does not affect')
     threads.add_argument('--threads', type=whole(1, 'a number of threads, 1 or more', 1024), metavar='N',
-                         help='of numpy, OpenCV and torch (default: as they are)')
+                         help='threads of numpy, OpenCV and torch (default: unchanged)')
     stock.add_argument('--output', type=Path, metavar='FILE.json',
                        help='write the result there, and a table beside it as FILE.md')
     add_json(stock)
-    growth = actions.add_parser('map', help='the search of made maps of 1e3 segments and more against an exact one',
-                                description=_MAP)
-    growth.add_argument('--data', type=Path, help='folder of the image sets that maps are made of (default: '
-                        'shared/data beside the repository if it is there, else images of the simulated building)')
-    growth.add_argument('--work', type=Path, help='keeps the described images (default: a folder that is removed)')
+    growth = actions.add_parser('map', description=_MAP,
+                                help='compare the search of synthetic maps, from 1e3 segments, with an exact one')
+    growth.add_argument('--data', type=Path, help='folder of the image sets that maps are made from (default: '
+                        'shared/data beside the repository if it exists, else images of the simulated building)')
+    growth.add_argument('--work', type=Path,
+                        help='folder that keeps the described images (default: a temporary one)')
     segments = real(lambda value: 1000 <= value < float('inf'), 'a number of at least 1000')
     growth.add_argument('--largest', type=segments, default=1e6, metavar='SEGMENTS',
-                        help='of the largest map: 1e7 takes hours, and 5 GB (%(default)g)')
-    growth.add_argument('--queries', type=number, default=400, metavar='N', help='of each size (%(default)s)')
+                        help='size of the largest map: 1e7 takes hours, and 5 GB (%(default)g)')
+    growth.add_argument('--queries', type=number, default=400, metavar='N', help='queries per size (%(default)s)')
     growth.add_argument('--exact-queries', type=number, metavar='N',
-                        help='of them, also searched exactly (default: all up to 1e6 segments, 40 beyond)')
+                        help='queries also searched exactly (default: all up to 1e6 segments, 40 beyond)')
     growth.add_argument('--output', type=Path, metavar='FILE.json',
                         help='write the result there, and a table and a plot beside it as FILE.md and FILE.png')
     add_json(growth)
     benchmark_preset.add_arguments(actions.add_parser(
-        'preset', help='what a preset costs here: every stage in milliseconds, memory, bytes a keyframe'))
+        'preset', help='measure what a preset costs here: milliseconds per stage, memory, bytes per keyframe'))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,8 +129,8 @@ def _script(name: str) -> ModuleType:
     """A module of the folder ``benchmark``, which is not part of the installed package."""
     folder = _repository() / 'benchmark'
     if not (folder / f'{name}.py').is_file():
-        raise SegvladError('what is compared with is not installed with the package: git clone its repository, and run '
-                           'it there')
+        raise SegvladError('the code to compare with is not installed with the package: git clone the repository, and '
+                           'run this there')
     sys.path.append(os.fspath(folder))
     return importlib.import_module(name)
 

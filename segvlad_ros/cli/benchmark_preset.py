@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
-    parser.description = ('Describe images as a node does, put them into a map, and ask that map for each of them: '
-                          'every stage in milliseconds, most memory of the process, bytes a keyframe.')
+    parser.description = ('Describe images as a node does, put them into a map, and query that map with each of them: '
+                          'milliseconds per stage, peak memory of the process, bytes per keyframe.')
     parser.add_argument('preset', metavar='NAME', help='name of a shipped preset, or a YAML file')
     add_preset_changes(parser)
     parser.add_argument('--images', type=Path, metavar='DIR|LIST',
                         help='images of your own (default: of the simulated building, 640x480)')
     parser.add_argument('--count', type=whole(1, 'a number of images, 1 or more'), default=30, metavar='N',
-                        help='at most so many, spread evenly over them (%(default)s)')
+                        help='number of images at most, spread evenly over the set (%(default)s)')
     add_image_bits(parser)
     add_json(parser)
 
@@ -89,5 +89,5 @@ def as_text(report: dict[str, Any]) -> str:
     lines += [f'{name:14}{middle:10.1f}{high:10.1f}' for name, (middle, high) in rows.items()]
     gpu = '' if report['gpu_peak_mb'] is None else f', {report["gpu_peak_mb"]:.0f} MB of GPU memory'
     lines.append(f'at most {report["peak_mb"]:.0f} MB of memory{gpu}; loaded in {report["load_s"]:.1f} s')
-    lines.append(f'{report["segments_per_image"]:.0f} segments and {report["bytes_per_keyframe"]} bytes a keyframe')
+    lines.append(f'{report["segments_per_image"]:.0f} segments and {report["bytes_per_keyframe"]} bytes per keyframe')
     return '\n'.join(lines)

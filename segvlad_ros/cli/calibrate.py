@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='bag|images', required=True)
-    bag = kinds.add_parser('bag', help='from ROS 2 bags with true poses: closing loops, as the nodes do')
+    bag = kinds.add_parser('bag', help='calibrate on ROS 2 bags with true poses: closing loops, as the nodes do')
     bag.add_argument('bags', nargs='+', type=Path, metavar='BAG', help='bag folders, .mcap or .db3 files')
     add_bag_topics(bag)
-    images = kinds.add_parser('images', help='from image files with ground-truth CSV files')
+    images = kinds.add_parser('images', help='calibrate on image files with ground-truth CSV files')
     add_images(images, several=True)
     for kind in (bag, images):
         add_preset(kind)

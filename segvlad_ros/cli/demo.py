@@ -30,7 +30,7 @@ REPORT_S = 4.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     parser.add_argument('--output', type=Path, metavar='DIR',
-                        help='for the bag, the picture and the logs (~/.cache/segvlad_ros/demo)')
+                        help='folder for the bag, the picture and the logs (~/.cache/segvlad_ros/demo)')
     add_scenario(parser)
     add_preset_name(parser)
     add_json(parser)
@@ -83,7 +83,7 @@ def _simulated(scenario_name: str, output: Path) -> Path:
         digest.update(source.read_bytes())
     bag = output / f'simulated_{digest.hexdigest()[:12]}'
     if bag.is_dir():
-        _say(f'the simulated robot has driven before: {bag}')
+        _say(f'using the bag of an earlier run: {bag}')
         return bag
     for old in output.glob('simulated_*/metadata.yaml'):
         shutil.rmtree(old.parent)
@@ -115,7 +115,7 @@ def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, f
 
         def on_wait() -> None:
             nodes.check()
-            teller.tell('the nodes are at work ...', 2 * REPORT_S)
+            teller.tell('the nodes are busy ...', 2 * REPORT_S)
 
         def on_image(count: int, stamp_ns: int) -> None:
             sent_s[stamp_ns] = time.monotonic()

@@ -33,13 +33,15 @@ REQUIRABLE = ('recall@1', 'recall@5', 'recall@10', 'average_precision', 'recall@
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='images|bag|compare', required=True)
-    images = kinds.add_parser('images', help='on image files with a ground-truth CSV file')
+    images = kinds.add_parser('images', help='evaluate on image files with a ground-truth CSV file')
     add_images(images)
-    bag = kinds.add_parser('bag', help='on a ROS 2 bag with ground-truth poses: closing loops, as the nodes do')
+    bag = kinds.add_parser('bag', help='evaluate on a ROS 2 bag with ground-truth poses: closing loops, as the nodes '
+                                       'do')
     bag.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     add_bag_topics(bag)
     evaluate_bag.add_truth_of_days(bag)
-    compare = kinds.add_parser('compare', help='two results of the same queries: what differs, and is it chance?')
+    compare = kinds.add_parser('compare', help='compare two results on the same queries: what differs, and is it more '
+                                               'than chance?')
     compare.add_argument('results', nargs=2, type=Path, metavar='FILE.json', help='written by --output')
     add_json(compare)
     for kind in (images, bag):

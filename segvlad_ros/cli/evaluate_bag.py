@@ -30,19 +30,19 @@ def add_truth_of_days(parser: argparse.ArgumentParser) -> None:
     days.add_argument('--map', type=Path, metavar='FILE.segvlad',
                       help='localise in this map, as a localizer does, instead of closing loops')
     days.add_argument('--map-bag', type=Path, action='append', default=[], metavar='BAG',
-                      help='localise in the map that map_builder would make of this bag; may be repeated')
+                      help='localise in the map that map_builder would build from this bag; may be repeated')
     parser.add_argument('--follow', action='store_true',
-                        help="add the bag's keyframes to that map, as a localizer does that follows a map_builder, and "
-                             'close loops among them, too')
+                        help="also add the bag's keyframes to that map and close loops among them, like a localizer "
+                             'that follows a map_builder')
     parser.add_argument('--map-truth', type=Path, action='append', default=[], metavar='BAG|FILE',
-                        help=f"true poses of the map's keyframes: {kinds}, or the map, if a back-end has given it "
-                             'poses; once for each session; default: the bags of --map-bag')
+                        help=f"true poses of the map's keyframes: {kinds}, or the map itself, if it has poses from a "
+                             'back-end; once per session; default: the bags of --map-bag')
     parser.add_argument('--map-truth-topic', metavar='TOPIC', help='in those bags (default: --ground-truth-topic)')
     parser.add_argument('--same-frame', action='store_true',
-                        help='the true poses of map and bag are in one frame, though it has two names or is called '
+                        help='the true poses of map and bag are in one frame, even if it has two names or is called '
                              'odom')
     parser.add_argument('--pose-files-of', choices=('base', 'camera'),
-                        help="whose poses such files hold: the base's, as topics do, or those of the camera's optical "
+                        help="whose poses these files hold: the base's, like topics, or those of the camera's optical "
                              'frame')
 
 
@@ -117,12 +117,12 @@ def _known_map(args: argparse.Namespace, places: PlaceRecognizer, folder: Path,
 
     if args.map is None and not mapped:
         if args.map_truth or args.map_truth_topic or args.follow or args.same_frame:
-            raise SegvladError('--map-truth, --map-truth-topic, --same-frame and --follow are of a map: give --map or '
+            raise SegvladError('--map-truth, --map-truth-topic, --same-frame and --follow need a map: give --map or '
                                '--map-bag')
         return None
     if args.map is not None and not args.map_truth:
         raise SegvladError(f'{args.map}: the true poses of its keyframes are unknown, odometry is not ground truth: '
-                           'give --map-truth the bag that it was made of, or a TUM file of its poses')
+                           'give --map-truth the bag that it was made from, or a TUM file of its poses')
     if args.map is not None:
         PlaceMap.open(args.map, fingerprint=places.preset.fingerprint()).close()
     sources = args.map_truth or args.map_bag

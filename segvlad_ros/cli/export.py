@@ -22,20 +22,20 @@ from segvlad_ros.types import SegvladError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='dinov2|sam|hub', required=True)
-    dinov2 = kinds.add_parser('dinov2', help='the features of a preset, at its image size, (1, cells, D)')
-    sam = kinds.add_parser('sam', help="a preset's SAM, as segmenter.weights takes it: encoder, points, masks")
+    dinov2 = kinds.add_parser('dinov2', help='export the features of a preset, at its image size, (1, cells, D)')
+    sam = kinds.add_parser('sam', help="export a preset's SAM, as segmenter.weights takes it: encoder, points, masks")
     for kind in (dinov2, sam):
         add_preset_name(kind)
         add_set(kind)  # networks are exported, and compared, on the CPU
     hub = kinds.add_parser(
-        'hub', help="a model of a torch.hub repository on this disk: runs that repository's code",
-        description="A model of a torch.hub repository on this disk. This runs the repository's code: give only what "
-                    "you trust. It may not download; what it needs must be in torch.hub's cache.")
+        'hub', help="export a model of a torch.hub repository on this disk: runs that repository's code",
+        description="Export a model of a torch.hub repository on this disk. This runs the repository's code: give only "
+                    "what you trust. It must not download anything; what it needs must be in torch.hub's cache.")
     hub.add_argument('folder', type=Path, metavar='DIR', help='a clone of the repository, with its hubconf.py')
     hub.add_argument('entry', metavar='ENTRY', help='a function of hubconf.py, e.g. get_trained_model')
     hub.add_argument('--argument', action='append', default=[], metavar='NAME=VALUE',
-                     help='of that function; may be repeated')
-    hub.add_argument('--size', required=True, type=image_size, metavar='WxH', help='of its images, pixels')
+                     help='argument of that function; may be repeated')
+    hub.add_argument('--size', required=True, type=image_size, metavar='WxH', help='size of its images, pixels')
     for kind in (dinov2, sam, hub):
         kind.add_argument('--output', required=True, type=Path, metavar='FILE.onnx', help='file to write')
 

@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     number = whole(1, 'a whole number of 1 or more')
     kinds = parser.add_subparsers(dest='kind', metavar='vocabulary|projection', required=True)
-    vocabulary = kinds.add_parser('vocabulary', help='visual words, by k-means on the features of the images')
+    vocabulary = kinds.add_parser('vocabulary', help='fit visual words, by k-means on the features of the images')
     vocabulary.add_argument('--words', type=number, metavar='K',
-                            help='number of words (32; of a preset with binary words 10,000 at most)')
+                            help='number of words (32; for a preset with binary words at most 10,000)')
     vocabulary.add_argument('--cells', type=number, default=200_000, metavar='N',
                             help='features used, drawn evenly from the images (%(default)s)')
-    vocabulary.add_argument('--whiten', action='store_true', help='make features vary alike in all directions first')
-    projection = kinds.add_parser('projection', help='a PCA of the segments that the images have')
+    vocabulary.add_argument('--whiten', action='store_true', help='whiten the features first')
+    projection = kinds.add_parser('projection', help='fit a PCA of the segments of the images')
     projection.add_argument('--dimension', type=number, default=512, metavar='D',
                             help='length of a descriptor (%(default)s)')
     projection.add_argument('--segments', type=number, default=20_000, metavar='N',
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     projection.add_argument('--whiten', action='store_true', help='give all components the same variance')
     share = real(lambda value: 0 <= value <= 1, 'a number from 0 to 1')
     projection.add_argument('--shrinkage', type=share, default=0.0, metavar='S',
-                            help='of --whiten: from 0, which whitens fully, to 1, which does not (%(default)s)')
+                            help='shrinkage of --whiten, from 0 (whitens fully) to 1 (not at all) (%(default)s)')
     for kind in (vocabulary, projection):
         kind.add_argument('images', nargs='+', metavar='IMAGES', help='folders of images, or text files that list them')
         kind.add_argument('--output', required=True, type=Path, metavar='FILE.npz', help='file to write')
@@ -83,8 +83,8 @@ def _fit_vocabulary(args: argparse.Namespace, preset: Preset, images: Sequence[P
         samples = list(_binary_features(args, preset, images))
         vocabulary = fit_binary_vocabulary(samples, args.words or WORDS, SEED)
         if not vocabulary.idf.any():  # the weight of a word is how few images have it
-            raise SegvladError(f'each word is in all of the {len(images)} images, so that they tell no images apart: '
-                               'give images of several places, and more of them')
+            raise SegvladError(f'each word occurs in all of the {len(images)} images, so the words tell no images '
+                               'apart: give images of several places, and more of them')
         kind = 'binary words'
     else:
         samples = list(_features(args, preset, images))

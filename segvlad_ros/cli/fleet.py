@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     actions = parser.add_subparsers(dest='action', metavar='serve|sync|query', required=True)
     serve = actions.add_parser('serve', help="run milvus-lite's server for the robots of one site")
-    serve.add_argument('folder', type=Path, help='holds the data; one server at a time may use it')
-    serve.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 is all (%(default)s). The '
-                       'server asks for no password: let nobody but robots reach it')
+    serve.add_argument('folder', type=Path, help='folder of the data; only one server at a time can use it')
+    serve.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: all (%(default)s). The '
+                       'server asks for no password: only robots should be able to reach it')
     serve.add_argument('--port', type=whole(0, 'a port, 0 for a free one', 65535), default=19530, help='(%(default)s)')
-    sync = actions.add_parser('sync', help='send what a map holds and the database does not')
+    sync = actions.add_parser('sync', help='upload the keyframes of a map that the database does not have')
     sync.add_argument('map', type=Path, help='map file (*.segvlad); it is only read')
-    query = actions.add_parser('query', help='which keyframes of other robots an image, or each keyframe of a map, '
-                                             'shows; exit status 1 if none is found')
+    query = actions.add_parser('query', help='find keyframes of other robots that look like an image, or like each '
+                                             'keyframe of a map; exit status 1 if there are none')
     query.add_argument('query', type=Path, metavar='IMAGE|MAP', help='image file, or map file (*.segvlad), whose own '
                                                                      'sessions are not searched')
     query.add_argument('--top-k', type=whole(1, 'a number of keyframes, 1 or more'), default=5, metavar='N',
@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_preset(query)
     add_image_bits(query)
     for action in (sync, query):
-        action.add_argument('--uri', required=True, help='of the place database: http://HOST:PORT, or https:// with '
-                                                         'TLS')
+        action.add_argument('--uri', required=True, help='address of the place database: http://HOST:PORT, or https:// '
+                                                         'with TLS')
         action.add_argument('--site', default='default', help='building or area that the robots share (%(default)s)')
-        action.add_argument('--token-file', default='', metavar='FILE', help='holds the token, or user:password')
+        action.add_argument('--token-file', default='', metavar='FILE', help='file with the token, or user:password')
         action.add_argument('--ca-file', default='', metavar='FILE', help="certificate (PEM) to check the server's "
                                                                           "against (default: the system's)")
         add_json(action)

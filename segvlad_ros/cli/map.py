@@ -18,49 +18,51 @@ if TYPE_CHECKING:
     from segvlad_ros.mapping.place_map import PlaceMap
     from segvlad_ros.pipeline.map_merge import Piece
 
-_MERGE = ('Join maps of one fingerprint to a new one. No keyframe is removed or gets another identity. Every session '
-          'is aligned to the frame of the first map by the places of it that it recognises: its keyframes get '
-          'optimised poses in that frame beside the measured ones; where that is not possible it is joined without '
-          'alignment, with the reason. Interrupted, it leaves no map; the maps themselves stay as they are.')
-_PRUNE = ('Write a map without some of its keyframes; the map itself stays as it is. Keyframes that fulfil all of '
-          '--session, --before and --near go. Then, where the size is limited, those go that are least missed: first '
-          'the one with the most others within 1 m and 30 degrees of it (without poses: up to two before and two '
-          'behind it), of several the oldest, and so on. Interrupted, it leaves no map.')
+_MERGE = ('Join maps of one fingerprint into a new one. No keyframe is removed or gets another identity. Each session '
+          'is aligned to the frame of the first map by the places of that map that it recognises: its keyframes get '
+          'optimised poses in that frame beside the measured ones. A session that cannot be aligned is joined without '
+          'alignment, and the reason is reported. If interrupted, it leaves no map; the input maps are not changed.')
+_PRUNE = ('Write a map without some of its keyframes; the map itself is not changed. Keyframes that fulfil all of '
+          '--session, --before and --near are removed. Then, if the size is limited, the most redundant ones are '
+          'removed: first the one with the most others within 1 m and 30 degrees of it (without poses: up to two '
+          'before and two after it), the oldest of several, and so on. If interrupted, it leaves no map.')
 
-_CONVERT = ('Write a map of an older format, which is only read, in the newest one, as the same map; descriptors and '
-            'keypoints become coarser, as in every new map. Interrupted, it leaves no map; the old one stays as it is.')
+_CONVERT = ('Write a map of an older format in the newest one, as the same map; descriptors and keypoints become '
+            'coarser, as in every new map. If interrupted, it leaves no map; the old one is not changed.')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     actions = parser.add_subparsers(dest='action', metavar='info|verify|build|merge|prune|convert', required=True)
-    for name, text in (('info', 'sessions, sizes and the preset that made the map'),
+    for name, text in (('info', 'show sessions, sizes and the preset that made the map'),
                        ('verify', 'check the structure and every digest; exit status 1 if something is damaged')):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument('map', type=Path, help='map file (*.segvlad)')
         add_json(action)
-    map_build.add_arguments(actions.add_parser('build', help='make a map offline, of images or bags'))
+    map_build.add_arguments(actions.add_parser('build', help='build a map offline from images or bags'))
     merge = actions.add_parser('merge', help='join maps, aligned by the places they share', description=_MERGE)
     merge.add_argument('maps', type=Path, nargs='+', metavar='MAP', help='map files; the first one gives the frame')
     merge.add_argument('--output', required=True, type=Path, metavar='FILE', help='the new map (*.segvlad)')
-    merge.add_argument('--preset', help="name of a shipped preset, or a YAML file (the first map's own)")
-    merge.add_argument('--anyway', action='store_true', help='join maps that have nothing in common, too')
+    merge.add_argument('--preset', help='name of a shipped preset, or a YAML file (default: that of the first map)')
+    merge.add_argument('--anyway', action='store_true', help='also join maps that have nothing in common')
     prune = actions.add_parser('prune', help='write a map without some of its keyframes', description=_PRUNE)
     prune.add_argument('map', type=Path, help='map file (*.segvlad)')
     prune.add_argument('--output', type=Path, metavar='FILE', help='the new map (*.segvlad)')
     prune.add_argument('--session', action='append', default=[], metavar='ID',
-                       help='of this session, ROBOT/ID where several robots have the id; may be repeated')
+                       help='remove keyframes of this session; ROBOT/ID where several robots have the id; may be '
+                            'repeated')
     prune.add_argument('--before', type=_moment, metavar='DATE',
-                       help='with images older than this, as 2026-11-27 or 2026-11-27T13:00 (UTC)')
+                       help='remove keyframes older than this, e.g. 2026-11-27 or 2026-11-27T13:00 (UTC)')
     prune.add_argument('--near', nargs=4, metavar=('X', 'Y', 'Z', 'RADIUS'),
                        type=real(lambda value: abs(value) < float('inf'), 'a finite number'),
-                       help='within RADIUS metres of a point')
-    prune.add_argument('--frame', default='', help="of that point (the only one of the map's poses)")
+                       help='remove keyframes within RADIUS metres of a point')
+    prune.add_argument('--frame', default='', help="frame of that point (default: the only one of the map's poses)")
     number = whole(1, 'a whole number, 1 or more')
     prune.add_argument('--max-keyframes', type=number, metavar='N', help='largest number of keyframes of the new map')
     prune.add_argument('--max-mb', type=real(lambda value: 0 < value < float('inf'), 'a number above 0'), metavar='MB',
                        help='largest size of the new map, megabytes')
-    prune.add_argument('--dry-run', action='store_true', help='only say what would go; sizes by the mean of a keyframe')
+    prune.add_argument('--dry-run', action='store_true', help='only report what would be removed; sizes are estimated '
+                                                              'from the mean per keyframe')
     convert = actions.add_parser('convert', help='write a map of an older format in the newest one',
                                  description=_CONVERT)
     convert.add_argument('map', type=Path, help='map file (*.segvlad)')
@@ -104,7 +106,7 @@ def _info(place_map: PlaceMap, args: argparse.Namespace) -> int:
         return OK
     size = place_map.bytes / max(place_map.count, 1)
     print(f'{args.map}: {place_map.count} keyframes, {place_map.segments} segments of {place_map.dimension} values, '
-          f'{place_map.bytes / 1e6:.1f} MB ({size / 1e3:.0f} kB a keyframe), id {place_map.map_id}')
+          f'{place_map.bytes / 1e6:.1f} MB ({size / 1e3:.0f} kB per keyframe), id {place_map.map_id}')
     for session in place_map.sessions():
         print(one_line(f'session {session.session_id} of robot {session.robot_id}: {session.keyframes} keyframes'))
     for name, value in place_map.fingerprint.items():
@@ -189,7 +191,7 @@ def _prune(place_map: PlaceMap, args: argparse.Namespace) -> int:
     from segvlad_ros.mapping.pruning import Selection, prune, session_names, to_prune
 
     if not (args.session or args.before is not None or args.near or args.max_keyframes or args.max_mb):
-        raise SegvladError('say what is to go: --session, --before, --near, --max-keyframes or --max-mb')
+        raise SegvladError('say what to remove: --session, --before, --near, --max-keyframes or --max-mb')
     check_partner('--frame', args.frame, '--near', args.near)
     if args.output is None and not args.dry_run:
         raise SegvladError('give the new map with --output, or --dry-run')
@@ -208,8 +210,8 @@ def _prune(place_map: PlaceMap, args: argparse.Namespace) -> int:
         print(json.dumps(facts))
         return OK
     size = '' if output is None else f', {facts["bytes"] / 1e6:.1f} MB'
-    print(f'{output or args.map}: {facts["keyframes"]} keyframes{size}; {"would go" if args.dry_run else "without"}: '
-          f'{len(gone)}')
+    print(f'{output or args.map}: {facts["keyframes"]} keyframes{size}; '
+          f'{"would be removed" if args.dry_run else "removed"}: {len(gone)}')
     for session, count in sessions.items():
         print(f'session {session}: {count}')
     return OK

@@ -23,41 +23,41 @@ from segvlad_ros.types import Frame, SegvladError
 
 _FRAME, _BASE, _UNITS = 'map', 'base_link', 1000.0
 _POSES = ("poses of the camera's optical frame (x right, y down, z ahead) in one fixed frame, metres: TUM, KITTI, "
-          'COLMAP text (images.txt; its unit counts as a metre) or CSV with the columns image,tx,ty,tz,qx,qy,qz,qw '
+          'COLMAP text (images.txt; its unit is taken as a metre) or CSV with the columns image,tx,ty,tz,qx,qy,qz,qw '
           'and optionally stamp')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     kinds = parser.add_subparsers(dest='kind', metavar='images|bag', required=True)
-    images = kinds.add_parser('images', help='of images, with their poses if they are known',
-                              description='Make a map of images, with their poses if they are known. Interrupted, it '
+    images = kinds.add_parser('images', help='build from images, with their poses if known',
+                              description='Build a map from images, with their poses if known. If interrupted, it '
                                           'leaves no map.')
-    images.add_argument('images', type=Path, metavar='DIR|LIST', help='a folder, or a text file with one path a line')
+    images.add_argument('images', type=Path, metavar='DIR|LIST', help='a folder, or a text file with one path per line')
     images.add_argument('--poses', type=Path, metavar='FILE', help=_POSES)
     images.add_argument('--frame', default=_FRAME, help='name of the frame that the poses are in (%(default)s)')
     images.add_argument('--camera', type=Path, metavar='FILE',
-                        help="intrinsics: COLMAP's cameras.txt (with COLMAP poses, the one beside images.txt is taken "
-                             "by itself), or the YAML of ROS's camera_calibration")
+                        help="intrinsics: COLMAP's cameras.txt (with COLMAP poses, the one beside images.txt is the "
+                             "default), or the YAML of ROS's camera_calibration")
     images.add_argument('--rectified', action='store_true',
-                        help='the images are rectified: projection_matrix of the YAML file counts')
+                        help='the images are rectified: projection_matrix of the YAML file applies')
     images.add_argument('--base-from-camera', nargs=7, type=float, metavar=('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW'),
-                        help='where the camera sits on the robot, so that poses in the map are of its base; without, '
-                             'the base is the camera')
+                        help='where the camera sits on the robot, so that poses in the map are of its base; without '
+                             'this, the camera is the base')
     images.add_argument('--base-frame', default=_BASE,
                         help='name of the base, with --base-from-camera (%(default)s)')
     images.add_argument('--depth', type=Path, metavar='DIR',
                         help='folder of 16-bit PNG depth images with the names of the images, with --camera')
     images.add_argument('--depth-units', type=real(lambda value: 0 < value < float('inf'), 'a number above 0'),
-                        default=_UNITS, metavar='N', help='units of a depth image to the metre (%(default)g)')
+                        default=_UNITS, metavar='N', help='units of a depth image per metre (%(default)g)')
     images.add_argument('--all-images', action='store_true',
-                        help='every image becomes a keyframe, however near to the one before; without, they are chosen '
-                             'as map_builder does')
+                        help='make every image a keyframe, however close to the one before; without this, keyframes '
+                             'are chosen as map_builder does')
     add_masks(images)
     add_image_bits(images)
-    bag = kinds.add_parser('bag', help='of bags, as map_builder would make it',
-                           description='Make a map of bags, as map_builder would make it, each bag and each camera a '
-                                       'session of its own. Interrupted, it leaves no map.')
+    bag = kinds.add_parser('bag', help='build from bags, as map_builder would',
+                           description='Build a map from bags, as map_builder would; each bag and each camera becomes '
+                                       'a session of its own. If interrupted, it leaves no map.')
     bag.add_argument('bags', type=Path, nargs='+', metavar='BAG', help='bag folder, .mcap or .db3 file')
     add_bag_inputs(bag)
     for kind in (images, bag):

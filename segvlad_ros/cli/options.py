@@ -15,7 +15,7 @@ from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
 
 T = TypeVar('T')
-MASK = "mask of what images show that belongs to no place, as the robot's own body: 0 covers, anything else is used"
+MASK = "mask of what belongs to no place, such as the robot's own body: 0 covers, anything else is used"
 MOST_SEED = 2**63 - 1
 _PROGRESS_S = 5.0
 
@@ -65,14 +65,14 @@ def add_image_bits(parser: argparse.ArgumentParser) -> None:
     """``--image-bits``, as the nodes' parameter ``image_bits``."""
     parser.add_argument('--image-bits', type=int, choices=range(17), default=0, metavar='N',
                         help='bits of the camera in 16-bit images that leave the upper ones empty: 10, 12, ... '
-                             '(default: all 16, but images that look otherwise are refused)')
+                             '(default: all 16, but images that seem to use fewer are refused)')
 
 
 def add_masks(parser: argparse.ArgumentParser) -> None:
     """``--mask`` of image files; :class:`segvlad_ros.io.masks.MaskFiles` reads it."""
     parser.add_argument('--mask', type=Path, metavar='FILE|DIR',
-                        help=f'{MASK}; or a folder with one PNG of each image, called as it: 7.png or 7.jpg.png, '
-                             'of ref/7.jpg and query/7.jpg in folders ref and query')
+                        help=f'{MASK}; or a folder with one PNG per image, named after it: 7.png or 7.jpg.png; '
+                             'those of ref/7.jpg and query/7.jpg in folders ref and query')
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +88,7 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
     more = {'action': 'append'} if several else {}
     again = '; may be repeated, with the other two' if several else ''
     parser.add_argument('--references', required=True, type=Path, metavar='DIR|LIST', **more,
-                        help=f'map images: a folder, or a text file with one path a line{again}')
+                        help=f'map images: a folder, or a text file with one path per line{again}')
     parser.add_argument('--queries', required=True, type=Path, metavar='DIR|LIST', help='query images, likewise',
                         **more)
     parser.add_argument('--ground-truth', required=True, type=Path, metavar='FILE.csv', **more,
@@ -99,7 +99,7 @@ def add_images(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument('--sequence', action='store_true',
                         help='the queries are consecutive: matches need the agreement of neighbouring queries')
     parser.add_argument('--descriptors', type=Path, metavar='DIR',
-                        help='.npy files, one vector an image, called as the images: for presets like "given"')
+                        help='.npy files, one vector per image, named after the images: for presets like "given"')
     add_masks(parser)
     add_image_bits(parser)
 
@@ -157,7 +157,7 @@ def chosen_preset(args: argparse.Namespace, read: Sequence[str] = ()) -> Preset:
     overrides = by_name('--set', map(_override, args.overrides))
     idle = next((key for key in overrides if read and key.split('.')[0] not in read), None)
     if idle is not None:
-        raise SegvladError(f'--set {idle} changes nothing here: of a preset, {" and ".join(read)} alone are read; '
+        raise SegvladError(f'--set {idle} changes nothing here: only {" and ".join(read)} of a preset are used; '
                            'leave it out')
     return load_preset(args.preset, overrides)
 
@@ -207,7 +207,7 @@ def check_output(path: Path | None, option: str) -> None:
         raise SegvladError(f'{option} {path}: is a folder; give the name of a file in it')
     needed = [path] * path.exists() + [folder] * (path.is_file() or not path.exists())  # it is made beside, and moved
     if not all(os.access(each, os.W_OK) for each in needed):
-        raise SegvladError(f'{option} {path}: may not be written; give a file in a folder of yours')
+        raise SegvladError(f'{option} {path}: is not writable; choose a file in a folder you can write to')
 
 
 def check_output_folder(path: Path, option: str) -> None:
@@ -219,7 +219,7 @@ def check_output_folder(path: Path, option: str) -> None:
     if not there.is_dir():
         raise SegvladError(f'{option} {path}: {there} is not a folder; give one, or a name for a new one')
     if not os.access(there, os.W_OK | os.X_OK):
-        raise SegvladError(f'{option} {path}: nothing may be written in {there}; give a folder of yours')
+        raise SegvladError(f'{option} {path}: {there} is not writable; choose a folder you can write to')
 
 
 def check_npz(path: Path) -> None:

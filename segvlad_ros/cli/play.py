@@ -1,4 +1,4 @@
-"""``segvlad play``: publish a bag on topics, with clock."""
+"""``segvlad play``: publish a bag on topics, with /clock."""
 from __future__ import annotations
 
 import argparse
@@ -16,15 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     positive = real(lambda value: 0 < value < float('inf'), 'a number above 0')
     parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     speed = parser.add_mutually_exclusive_group()
-    speed.add_argument('--rate', type=positive, default=1.0, help='times real time (%(default)s)')
+    speed.add_argument('--rate', type=positive, default=1.0, help='speed as a multiple of real time (%(default)s)')
     speed.add_argument('--paced', action='store_true',
-                       help='as fast as possible, but wait after each image until every segvlad node has dealt with '
+                       help='as fast as possible, but wait after each image until every segvlad node has processed '
                             'it: nothing is dropped')
     parser.add_argument('--remap', action='append', default=[], metavar='FROM:=TO',
                         help='publish a topic of the bag under another name; may be repeated')
-    parser.add_argument('--image-topic', default='', help="the bag's topic that paces (its colour images)")
+    parser.add_argument('--image-topic', default='',
+                        help='topic of the bag whose images set the pace (default: the colour images)')
     parser.add_argument('--wait-for', action='append', default=[], metavar='NODE',
-                        help='begin when this segvlad node is active, e.g. /localizer; may be repeated')
+                        help='start when this segvlad node is active, e.g. /localizer; may be repeated')
     parser.add_argument('--deadline', type=positive, default=30.0, metavar='SECONDS',
                         help='longest wait for a subscriber, a node or an answer (%(default)s)')
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         player.close()
     print(f'published {result.messages} messages, {result.images} images on {player.image_topic}'
           + (f'; without {", ".join(result.skipped)}: message type not installed' if result.skipped else '')
-          + (f'; {result.unanswered} images were not dealt with in time' if result.unanswered else ''))
+          + (f'; {result.unanswered} images were not processed in time' if result.unanswered else ''))
     return BELOW if result.unanswered else OK
 
 

@@ -23,8 +23,8 @@ _KINDS = {'features': ('features',), 'masks': ('masks',), 'both': ('features', '
 
 def add_what(parser: argparse.ArgumentParser) -> None:
     """``--what``."""
-    parser.add_argument('--what', choices=_KINDS, default='both', help='one of them needs memory for one network only '
-                        '(%(default)s)')
+    parser.add_argument('--what', choices=_KINDS, default='both', help='what to extract; one kind keeps only one '
+                        'network in memory (%(default)s)')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_preset(parser)
     parser.add_argument('--engine', choices=('local', 'ray'), default='local',
                         help='in this process, or by workers on a Ray cluster (%(default)s)')
-    parser.add_argument('--address', metavar='HOST:PORT', help='of the Ray cluster, ray://HOST:PORT of a remote one, '
-                        '"auto" for the one that runs here, or "local" to start one here (local)')
+    parser.add_argument('--address', metavar='HOST:PORT', help='address of the Ray cluster: ray://HOST:PORT of a '
+                        'remote one, "auto" for the one that runs here, or "local" to start one here (local)')
     parser.add_argument('--workers', type=whole(1, 'a whole number of 1 or more'), metavar='N',
-                        help='on the Ray cluster, each with a GPU or a core (all of them)')
+                        help='number of workers on the Ray cluster, each with a GPU or a core (all of them)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     dataset, kinds = place_dataset(args.dataset, args.data, args.size), _KINDS[args.what]
     for kind in kinds:
         if there := authors_archive(dataset, args.data, kind, args.finetuned):
-            raise SegvladError(f'{there} is there already and would be taken: move it away to extract anew')
+            raise SegvladError(f'{there} exists already and would be used: move it away to extract again')
     extract_kinds(args, kinds)
     return OK
 

@@ -15,13 +15,13 @@ from segvlad_ros.types import SegvladError
 _KINDS = {'features': 'dino', 'features of the fine-tuned network': 'dinoNV', 'masks': 'masks'}
 
 _REST = """
-Images go where it says "needed". Everything else has two ways:
-- features and masks: "segvlad reproduce extract" makes them with --preset segvlad (it takes a GPU, and the weights:
-  segvlad weights fetch sam_vit_h dinov2_vitg14), or the authors' archives lie in {data}/NAME/out;
+Images go where it says "needed". For everything else there are two ways:
+- features and masks: "segvlad reproduce extract" makes them with --preset segvlad (it needs a GPU, and the weights:
+  segvlad weights fetch sam_vit_h dinov2_vitg14), or put the authors' archives into {data}/NAME/out;
 - words: git clone https://github.com/AnyLoc/Revisit-Anything and copy the folders of its
   {words} to {data}/vocabulary, or --vocabulary map, which makes them
-  of the data set's own references;
-- the fine-tuned network (--finetuned): segvlad reproduce train, of GSV-Cities in {data}/gsv_cities
+  from the data set's own references;
+- the fine-tuned network (--finetuned): segvlad reproduce train, on GSV-Cities in {data}/gsv_cities
   (Dataframes/CITY.csv, Images/CITY/*.jpg; https://www.kaggle.com/datasets/amaralibey/gsv-cities).
 The smallest start is 17places with its features and masks (no GPU):
   segvlad reproduce evaluate --data {data} --dataset 17places --experiment exp0_global_SegLoc_VLAD_PCA_o3

@@ -21,15 +21,15 @@ _BEGIN = 'dinov2_vitb14'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the action ``train``, beside ``--data``."""
     settings, number = TrainingSettings(), whole(1, 'a whole number of 1 or more')
-    parser.add_argument('--weights', type=Path, metavar='FILE', help='DINOv2 to begin with (default: that of "segvlad '
+    parser.add_argument('--weights', type=Path, metavar='FILE', help='DINOv2 to start from (default: that of "segvlad '
                         f'weights fetch {_BEGIN}")')
-    parser.add_argument('--output', type=Path, metavar='FOLDER', help=f'takes {LAST}, and goes on from the one that '
-                        'lies there (default: DATA/models/DnV2_NV, as in the research code)')
-    parser.add_argument('--cities', nargs='+', default=(), metavar='CITY', help='of DATA/gsv_cities (all)')
-    parser.add_argument('--validation', metavar='NAME', help='a data set, or a folder of your own, on which each epoch '
-                        f'is measured; the best is kept as {BEST}')
+    parser.add_argument('--output', type=Path, metavar='FOLDER', help=f'folder of {LAST}; resumes from the one that is '
+                        'there (default: DATA/models/DnV2_NV, as in the research code)')
+    parser.add_argument('--cities', nargs='+', default=(), metavar='CITY', help='cities of DATA/gsv_cities (all)')
+    parser.add_argument('--validation', metavar='NAME', help='a data set, or a folder of your own, to measure each '
+                        f'epoch on; the best is kept as {BEST}')
     parser.add_argument('--places', type=whole(2, 'a whole number of 2 or more'), default=settings.places, metavar='P',
-                        help=f'of a batch, {settings.images} images each (%(default)s)')
+                        help=f'places per batch, {settings.images} images each (%(default)s)')
     parser.add_argument('--epochs', type=number, default=settings.epochs, metavar='N', help='(%(default)s)')
     parser.add_argument('--seed', type=whole(0, 'a whole number', MOST_SEED), default=settings.seed,
                         help='(%(default)s)')

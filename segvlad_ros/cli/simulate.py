@@ -11,13 +11,13 @@ from segvlad_ros.cli.options import MOST_SEED, add_scenario, check_output_folder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See :mod:`segvlad_ros.cli`."""
     number = whole(0, 'a whole number, 0 or more', MOST_SEED)
-    parser.add_argument('--output', required=True, type=Path, metavar='DIR', help="the bag's folder")
+    parser.add_argument('--output', required=True, type=Path, metavar='DIR', help='folder of the bag')
     add_scenario(parser)
-    parser.add_argument('--seed', type=number, help="looks of the building (the scenario's)")
+    parser.add_argument('--seed', type=number, help="seed of the building's appearance (the scenario's)")
     parser.add_argument('--run', type=number, dest='run_number', metavar='RUN',
-                        help="number of the run in that building: other light, other noise (the scenario's)")
+                        help="number of the run in that building: different light and noise (the scenario's)")
     parser.add_argument('--route', help="where the robot drives: loop, back, twins, lap, street (the scenario's)")
-    parser.add_argument('--speed', type=float, metavar='M_S', help="metres a second (the scenario's)")
+    parser.add_argument('--speed', type=float, metavar='M_S', help="speed in metres per second (the scenario's)")
     parser.add_argument('--reverse', action='store_true', default=None,
                         help='drive the route from its end to its start, in reverse gear')
     parser.add_argument('--overwrite', action='store_true', help='replace the bag if it exists')

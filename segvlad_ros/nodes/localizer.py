@@ -243,7 +243,7 @@ class Localizer(SegvladNode):
 
     def _trigger_localization(self, request: Trigger.Request, response: Trigger.Response) -> str:
         self.on_worker(self.forget_recent)
-        return 'the robot may be anywhere: ~/matches says MATCHED again when it is sure'
+        return 'recent queries are forgotten; ~/matches reports MATCHED again once it is sure'
 
     def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> str:
         if not request.read_only:

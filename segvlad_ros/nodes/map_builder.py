@@ -253,16 +253,16 @@ class MapBuilder(SegvladNode):
         if request.read_only:
             raise SegvladError('a map_builder writes its map: load with read_only false, or use a localizer')
         if request.append:
-            raise SegvladError('maps cannot be merged while mapping: load with append false to go on in that map')
+            raise SegvladError('maps cannot be merged while mapping: load with append false to continue that map')
         path = self._directory.existing(request.name)
         self._exchange(*self._open(request.name, append=True))
         response.map_id, response.keyframes = self._map.map_id, self._map.count
-        return f'going on in {path}'
+        return f'continuing in {path}'
 
     def _reset_map(self, request: Trigger.Request, response: Trigger.Response) -> str:
         name = self._directory.unused_name()
         self._exchange(*self._open(name, append=False))
-        return f'mapping anew into {name}; the map so far is kept'
+        return f'now mapping into {name}; the previous map is kept'
 
     def _get_keyframe(self, request: GetKeyframe.Request, response: GetKeyframe.Response) -> str:
         identity = from_keyframe_id(request.keyframe)

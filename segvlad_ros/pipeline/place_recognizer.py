@@ -29,11 +29,11 @@ class PlaceRecognizer:
     """Remembers places by their images, and recognises them.
 
     An image is an array, (height, width, 3) uint8 RGB, a :class:`~segvlad_ros.types.Frame` with stamp, depth, camera
-    and odometry, or a keyframe that was described before. Arrays without a pose are asked for themselves; all else is a
-    drive: queries that follow each other must agree. Not thread-safe.
+    and odometry, or a keyframe that was described before. An array without a pose is answered on its own; everything
+    else belongs to a drive, in which consecutive queries must agree. Not thread-safe.
 
-    Its parts are made when they are first used: who only maps needs no search, who is sent keyframes no networks. What
-    a part needs and is not there (weights, a vocabulary) is refused then, as SegvladError.
+    Its parts are built on first use: code that only maps builds no search index, code that is sent keyframes loads no
+    networks. Missing weights or a missing vocabulary raise SegvladError at that point.
 
     :param preset: a preset, the name of a shipped one, or the path of a YAML file
     :param device: 'cpu' or 'cuda', for presets with networks
@@ -68,14 +68,14 @@ class PlaceRecognizer:
 
     @classmethod
     def load(cls, path: str | Path, preset: str | Path | None = None, *, device: str = 'cpu') -> PlaceRecognizer:
-        """Go on with a map that was saved, or made by a map_builder; the file itself stays as it is.
+        """Continue with a map that was saved, or made by a map_builder; the file itself is not changed.
 
         :param preset: the map's own where it is None
         :raises SegvladError: no map, damaged, or made by another pipeline
         """
         with PlaceMap.open(path) as saved:
             if preset is None and not saved.preset:
-                raise SegvladError(f'{path}: does not say by which preset it was made: give preset')
+                raise SegvladError(f'{path}: does not name the preset that it was made with: give preset')
             places = cls(preset or saved.preset, device=device)
             saved.check_fingerprint(places.preset.fingerprint())
             places.recognizer.load(saved)

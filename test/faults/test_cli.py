@@ -139,7 +139,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(capsys
     refused(capsys, [*arguments, name], f'{name}: is a folder; give the name of a file')
     refused(capsys, [*arguments, f'no/{name}'], f'no/{name}: the folder does not exist')
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: may not be written')
+    refused(capsys, [*arguments, f'empty/{name}'], f'empty/{name}: is not writable')
 
 
 def test_describe_names_what_takes_vectors_that_are_given(capsys, folder):
@@ -152,7 +152,7 @@ def test_an_output_whose_folder_takes_no_other_file_is_said_too(capsys, folder, 
     """A file is made beside the one that it takes the place of."""
     (folder / 'empty/x.npz').touch()
     monkeypatch.setattr(os, 'access', lambda path, mode: path != folder / 'empty')
-    refused(capsys, ['fit', 'vocabulary', folder / 'ref', '--output', folder / 'empty/x.npz'], 'may not be written')
+    refused(capsys, ['fit', 'vocabulary', folder / 'ref', '--output', folder / 'empty/x.npz'], 'is not writable')
 
 
 @pytest.mark.parametrize('arguments', [['demo'], ['reproduce', 'train', '--data', 'none']])
@@ -163,9 +163,9 @@ def test_a_folder_that_cannot_be_made_is_said_before_long_work(capsys, folder, m
     (folder / 'gone').symlink_to('nowhere')
     refused(capsys, [*arguments, '--output', 'gone'], 'gone is not a folder')
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
-    refused(capsys, [*arguments, '--output', 'empty/new'], f'nothing may be written in {folder / "empty"}')
+    refused(capsys, [*arguments, '--output', 'empty/new'], f'{folder / "empty"} is not writable')
     if arguments[0] == 'reproduce':
-        refused(capsys, arguments, f'--output none/models/DnV2_NV: nothing may be written in {folder}')
+        refused(capsys, arguments, f'--output none/models/DnV2_NV: {folder} is not writable')
 
 
 def test_a_folder_of_results_or_of_a_bag_that_cannot_be_made_is_said_before_long_work(capsys, folder, monkeypatch):

@@ -120,7 +120,7 @@ def test_nothing_in_common_is_one_line(maps, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('options', 'says'), [
-    (['--max-keyframes', '5'], '--output'), ([], 'say what is to go'), (['--before', 'monday'], 'is not a date'),
+    (['--max-keyframes', '5'], '--output'), ([], 'say what to remove'), (['--before', 'monday'], 'is not a date'),
     (['--session', 'x', '--dry-run'], "no keyframe of session 'x'; the sessions are a"),
     (['--near', '0', '0', '0', 'nan', '--dry-run'], 'not a finite number'),
     (['--near', '0', '0', '0', '-5', '--dry-run'], 'radius is -5 m: give one above 0'),
@@ -144,12 +144,12 @@ def test_prunes_that_cannot_be_done(maps, capsys, options, says):
 def test_the_moment_is_taken_as_it_is_written(maps, capsys, before, going):
     """It was rounded to a second, and what came up to half a second after it went, too."""
     assert main(['map', 'prune', str(maps[0]), '--before', before, '--dry-run']) == 0
-    assert f'would go: {going}' in capsys.readouterr().out
+    assert f'would be removed: {going}' in capsys.readouterr().out
 
 
 def test_a_dry_run_changes_nothing_and_says_what_would_go(maps, capsys):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in maps[0].parent.iterdir())
     assert main(['map', 'prune', str(maps[0]), '--before', '1970-01-01T00:00:11', '--dry-run']) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f'{maps[0]}: 50 keyframes; would go: 10', 'session a: 10']
+        f'{maps[0]}: 50 keyframes; would be removed: 10', 'session a: 10']
     assert sorted((path.name, path.stat().st_mtime_ns) for path in maps[0].parent.iterdir()) == before

@@ -46,7 +46,7 @@ def test_a_map_is_sent_while_it_is_made(robot, network, namespace, tmp_path):
         builder.send(camera, image_message(pictures[number - 1], number))
         assert builder.keyframe(number).keyframe.index == number
     status = builder.peer.wait(lambda: told(3, 2, DiagnosticStatus.WARN), 'a warning')
-    assert status.message.startswith('2 keyframes wait since ')
+    assert status.message.startswith('2 keyframes have been waiting for ')
     assert network.uri in status.message
     network.mend()
     builder.peer.wait(lambda: told(5, 0, DiagnosticStatus.OK), 'the rest sent')

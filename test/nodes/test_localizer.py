@@ -270,7 +270,7 @@ def test_diagnostics_say_how_keyframes_of_another_node_come(robot):
     localizer.peer.matched(publisher)
     told(DiagnosticStatus.WARN, f's on {topic}')  # there is who makes them, and has made none
     publisher.publish(PlaceDescriptor())  # of another model, but it came
-    told(DiagnosticStatus.OK, 'the robot stands')
+    told(DiagnosticStatus.OK, 'the robot seems to be standing still')
     localizer.peer.node.destroy_publisher(publisher)
     told(DiagnosticStatus.WARN, f's on {topic}')
     assert localizer.warnings('no keyframes for') == 2

@@ -172,7 +172,7 @@ def test_a_node_that_never_answers_is_reported_not_waited_for_forever(bag, play,
     status, out, errors = ended(play(bag, '--paced', '--deadline', '8'))
     heartbeat.cancel()
     assert status == 1
-    assert '6 images were not dealt with in time' in out
+    assert '6 images were not processed in time' in out
     assert 'has not dealt with an image after 8 s' in errors
     peer.wait(lambda: len(images) == 6, 'all images all the same')
 

@@ -90,7 +90,8 @@ class Bridge:
             if publisher_count(self.node, needed.subscription):
                 needed.published_s = now_s
         topics = [needed.subscription.topic_name for needed in self._needed if now_s - needed.published_s > SILENT_S]
-        self._silence = f'nobody publishes on {", ".join(topics)}: start who does, or remap the topic' if topics else ''
+        self._silence = (f'nobody publishes on {", ".join(topics)}: start its publisher, or remap the topic'
+                         if topics else '')
         if self._silence not in ('', before):
             logger.warning(self._silence)
         return self._silence
@@ -192,8 +193,8 @@ class SessionStarts:
         elif from_time(match.stamp) >= first_ns:
             raise SegvladError(
                 f'keyframe {match.index} of session {match.session_id!r}, the match of keyframe {query.index}, is not '
-                'handed on: the clock of that session was another one, by which the back-end would take it for a '
-                'keyframe of today; start without known_map, or with a clock that goes on from run to run')
+                'forwarded: that session ran on another clock, so the back-end would take it for a keyframe of today; '
+                'start without known_map, or with a clock that continues from run to run')
 
 
 @dataclass

@@ -48,14 +48,14 @@ class LaunchedNode:
 
 
 NAMESPACE = Argument('namespace', 'Namespace of the nodes, such as robot1.')
-LOG_LEVEL = Argument('log_level', 'Least severity that is logged: debug, info, warn, error, fatal.', 'info')
+LOG_LEVEL = Argument('log_level', 'Lowest severity that is logged: debug, info, warn, error, fatal.', 'info')
 SIM_TIME = Argument('use_sim_time', 'true: take the time from /clock, for simulations and bags played with --clock; '
                     'empty: as in the parameter file.')
 RVIZ = Argument('rviz', 'true: start RViz too, with keyframes, matches and their pictures (package rviz2).', 'false')
-FIXED_FRAME = Argument('fixed_frame', 'Frame in which RViz shows all; empty: map with pose_graph, else odom. What is '
-                       'in another frame is seen where TF tells how the two lie to each other.')
-RESPAWN = Argument('respawn', 'true: start a node again that has ended; a map_builder goes on in its map.', 'false')
-ENCLAVES = Argument('enclaves', 'SROS 2: the enclave below which each node has its own, such as /segvlad; empty: none.')
+FIXED_FRAME = Argument('fixed_frame', 'Fixed frame of RViz; empty: map with pose_graph, else odom. Data in other '
+                       'frames is shown where TF connects them.')
+RESPAWN = Argument('respawn', 'true: restart a node that has exited; a map_builder continues its map.', 'false')
+ENCLAVES = Argument('enclaves', 'SROS 2: the parent enclave of the nodes, such as /segvlad; empty: none.')
 EVERY = (NAMESPACE, LOG_LEVEL, SIM_TIME, ENCLAVES, RESPAWN, RVIZ, FIXED_FRAME)
 AUTOSTART = Argument('autostart', 'false: wait for a lifecycle manager; empty: as in the parameter file.',
                      parameter=bool)
@@ -73,7 +73,7 @@ CAMERA = (
     Argument('image', 'Topic of the camera images (without /compressed).', 'image', topic=True),
     Argument('camera_info', 'Topic of the camera_info.', 'camera_info', topic=True),
     Argument('depth', 'Topic of depth images registered to the camera image.', 'depth', topic=True),
-    Argument('mask', 'Topic of masks of single images, as of people: 0 covers.', 'mask', topic=True),
+    Argument('mask', 'Topic of masks of single images, e.g. of people: 0 covers.', 'mask', topic=True),
     Argument('mask_file', "PNG that covers the robot's own body in every image; empty: as in the parameter file.",
              parameter=str),
     Argument('odom', 'Topic of the odometry.', 'odom', topic=True),
@@ -94,8 +94,8 @@ MAP_TO_LOAD = (
     Argument('map', 'Name of the map to load, read-only; empty: as in the parameter file.', parameter=str),
 )
 KNOWN_MAP = (
-    Argument('known_map', 'Name of an earlier map, such as of yesterday, against which loops are closed, too; empty: '
-             'as in the parameter file.', parameter=str, sets='map'),
+    Argument('known_map', "Name of an earlier map, e.g. yesterday's, to close loops against as well; empty: as in the "
+             'parameter file.', parameter=str, sets='map'),
 )
 
 BRIDGE = (
@@ -105,15 +105,15 @@ BRIDGE = (
     ROBOT_ID,
     Argument('loop_closures', 'Topic of the loop closures (pose_graph_tools, rtabmap).', 'localizer/loop_closures',
              topic=True),
-    Argument('matches', 'Topic of the matches (cslam, initial_pose); the others take from it when a session began.',
+    Argument('matches', 'Topic of the matches (cslam, initial_pose); the others read from it when a session began.',
              'localizer/matches', topic=True),
-    Argument('external_loop_closures', 'Topic on which Hydra takes PoseGraph messages (pose_graph_tools).',
+    Argument('external_loop_closures', 'Topic on which Hydra receives PoseGraph messages (pose_graph_tools).',
              'external_loop_closures', topic=True),
     Argument('info', "Topic of RTAB-Map's Info (rtabmap).", 'rtabmap/info', topic=True),
     Argument('add_link', "RTAB-Map's service AddLink (rtabmap).", 'rtabmap/rtabmap/add_link', topic=True),
     Argument('get_map_data2', "RTAB-Map's service GetMap2 (rtabmap).", 'rtabmap/rtabmap/get_map_data2', topic=True),
     Argument('odom', 'Topic of the odometry (rtabmap).', 'odom', topic=True),
-    Argument('initialpose', 'Topic on which the localiser takes its first pose (initial_pose).', 'initialpose',
+    Argument('initialpose', 'Topic on which the localiser receives its initial pose (initial_pose).', 'initialpose',
              topic=True),
 )
 

@@ -93,14 +93,14 @@ def silence(awaited: Awaited, warn_s: float) -> Finding:
     if awaited.waiting_s <= warn_s:
         return OK, f'{awaited.what} arrive'
     found = f'no {awaited.what} for {awaited.waiting_s:.0f} s on {awaited.topic}'
-    return (OK, f'{found}: the robot stands, it seems') if awaited.may_rest else (WARN, found)
+    return (OK, f'{found}: the robot seems to be standing still') if awaited.may_rest else (WARN, found)
 
 
 def _loss(what: str, advice: str, snapshot: Snapshot, parameters: Any) -> Finding:
     """Whether too many images, or depth images, never arrive; by their stamps where nobody counts them."""
     guessed = snapshot.missing_ratio if what == 'images' and what not in snapshot.lost_ratios else math.nan
     ratio = snapshot.lost_ratios.get(what, guessed)
-    share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, some {ratio:.0%}'
+    share = f'{ratio:.0%}' if math.isnan(guessed) else f'by their stamps, about {ratio:.0%}'
     return (WARN if ratio > parameters['diagnostics.lost_ratio_warn'] else OK,
             f'{share} of the {what.replace("_", " ")} are lost before they reach this node: {advice}')
 
@@ -138,7 +138,8 @@ def map_status(node: str, snapshot: Snapshot, facts: MapFacts, state: str) -> Di
     """What the map holds."""
     return _status(f'{node}: map', f'{facts.keyframes} keyframes', [], {
         'state': state, 'map id': facts.map_id, 'keyframes': facts.keyframes, 'segments': facts.segments,
-        'bytes': facts.bytes, 'bytes a keyframe': facts.bytes_per_keyframe, 'bytes an hour': facts.bytes_per_hour,
+        'bytes': facts.bytes, 'bytes per keyframe': facts.bytes_per_keyframe,
+        'bytes per hour': facts.bytes_per_hour,
         'keyframes explained by the map': snapshot.counts.keyframes_explained,
         'keyframes without room': snapshot.counts.keyframes_refused,
         'keyframes evicted': snapshot.counts.keyframes_evicted,
@@ -180,8 +181,8 @@ def bridge_status(node: str, *, target: str, problem: str, failed: bool, silence
     :param given_up: inputs that could not be handed over
     """
     found = [*_trouble(problem, failed), *_trouble(silence, failed=False)]
-    return _status(f'{node}: bridge', f'{sent} handed over', found, {
-        'target': target, 'handed over': sent, 'waiting': waiting, 'given up': given_up})
+    return _status(f'{node}: bridge', f'{sent} forwarded', found, {
+        'target': target, 'forwarded': sent, 'waiting': waiting, 'given up': given_up})
 
 
 def fleet_status(node: str, *, uri: str, site: str, problem: str, failing_s: float, sent: int,
@@ -192,7 +193,7 @@ def fleet_status(node: str, *, uri: str, site: str, problem: str, failing_s: flo
     :param failing_s: since when
     :param sent, waiting: keyframes
     """
-    trouble = f'{waiting} keyframes wait since {failing_s:.0f} s: {problem}' if problem else ''
+    trouble = f'{waiting} keyframes have been waiting for {failing_s:.0f} s: {problem}' if problem else ''
     return _status(f'{node}: fleet', f'{sent} keyframes sent', _trouble(trouble, failed=False), {
         'place database': uri, 'site': site, 'keyframes sent': sent, 'keyframes waiting': waiting})
 

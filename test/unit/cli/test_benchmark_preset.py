@@ -78,7 +78,7 @@ def test_images_and_values_of_ones_own(photos, capsys):
     text = capsys.readouterr().out
     assert text.startswith('classic_image on cpu: ')
     assert '2 images of ' in text
-    assert 'bytes a keyframe' in text
+    assert 'bytes per keyframe' in text
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

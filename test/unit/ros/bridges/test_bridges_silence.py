@@ -16,7 +16,7 @@ def test_inputs_that_nobody_publishes_are_named_and_said_once(rtabmap_bridge, cl
     assert silence_of(bridge, clock, 4) == ''
     with caplog.at_level(logging.WARNING):
         found = [silence_of(bridge, clock, 3) for _ in range(3)]
-    assert found == ['nobody publishes on /info, /loop_closures: start who does, or remap the topic'] * 3
+    assert found == ['nobody publishes on /info, /loop_closures: start its publisher, or remap the topic'] * 3
     assert len(caplog.records) == 1
     node.unpublished = {'odom', 'matches'}  # it goes without
     assert silence_of(bridge, clock, 100) == ''

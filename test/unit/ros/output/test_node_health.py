@@ -76,7 +76,7 @@ def test_silence_is_a_warning_with_the_topic(statistics):
 def test_who_may_rest_is_not_warned_of(statistics):
     status = told(Awaited('keyframes', '/k', 300.0, may_rest=True), statistics.snapshot())
     assert (status.level, status.message) == (
-        DiagnosticStatus.OK, 'no keyframes for 300 s on /k: the robot stands, it seems')
+        DiagnosticStatus.OK, 'no keyframes for 300 s on /k: the robot seems to be standing still')
 
 
 IMAGES = Awaited('images', '/camera/image', 0.0, against_loss={'images': 'pray', 'depth_images': 'hope'})
@@ -136,7 +136,7 @@ def test_stamps_tell_of_losses_where_the_middleware_does_not(statistics, tells):
     assert snapshot.missing_ratio == pytest.approx(0.6, abs=0.02)
     status = told(IMAGES, snapshot)
     assert (status.level == DiagnosticStatus.WARN) is not tells
-    assert ('by their stamps, some 59%' in status.message) is not tells
+    assert ('by their stamps, about 59%' in status.message) is not tells
 
 
 @pytest.mark.parametrize(('drops', 'level'), [(0, DiagnosticStatus.OK), (19, DiagnosticStatus.WARN),
