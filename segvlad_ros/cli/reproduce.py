@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     _Found = tuple[PaperExperiment, Retrieved, tuple[np.ndarray, np.ndarray], dict[str, Any]]
 
 _ACTIONS = {
-    'list': 'data sets and experiments: what is needed, what is there, what the paper says',
-    'run': 'all of it: extract what is not there, make the words, fit the PCA, evaluate',
-    'extract': 'features and masks of all images; goes on where it was stopped',
-    'vocabulary': "words of the data set's own references, from extracted features",
-    'pca': "the projection of an experiment's segments, from extracted features and masks",
-    'miniature': 'a small data set of the simulated building, to try all this on',
-    'evaluate': 'recall of one experiment, from what was extracted before, or from saved results',
-    'train': 'the fine-tuned network, from GSV-Cities; goes on where it was stopped',
+    'list': 'list data sets and experiments: what is needed, what is there, what the paper says',
+    'run': 'run all of it: extract what is missing, make the words, fit the PCA, evaluate',
+    'extract': 'extract features and masks of all images; resumes where it was stopped',
+    'vocabulary': "make words of the data set's own references, from extracted features",
+    'pca': "fit the projection of an experiment's segments, from extracted features and masks",
+    'miniature': 'render a small data set of the simulated building, to try all this on',
+    'evaluate': 'compute the recall of one experiment, from what was extracted before, or from saved results',
+    'train': 'train the fine-tuned network on GSV-Cities; resumes where it was stopped',
 }
 _EVALUATING = ('pca', 'evaluate', 'run')
 _RULE = 'weighted'
@@ -61,14 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         action.add_argument('--dataset', required=True, metavar='NAME',
                             help='a name of "segvlad reproduce list", or a folder of your own')
-        action.add_argument('--finetuned', action='store_true', help='features, and words, of the fine-tuned network')
-        action.add_argument('--size', type=image_size, metavar='WxH', help='of a folder of your own, pixels (640x480)')
+        action.add_argument('--finetuned', action='store_true', help='use features and words of the fine-tuned network')
+        action.add_argument('--size', type=image_size, metavar='WxH',
+                            help='image size of a folder of your own, pixels (640x480)')
     reproduce_extract.add_what(actions['extract'])
     for name in ('extract', 'run'):
         reproduce_extract.add_arguments(actions[name])
     for name in ('vocabulary', *_EVALUATING):
-        actions[name].add_argument('--words', type=number, default=32, metavar='K', help='of a vocabulary that is '
-                                   'made here (%(default)s)')
+        actions[name].add_argument('--words', type=number, default=32, metavar='K', help='number of words of a '
+                                   'vocabulary that is made here (%(default)s)')
     reproduce_train.add_arguments(actions['train'])
     for name in _EVALUATING:
         _add_experiment(actions[name], number, saved=name == 'evaluate')
@@ -84,14 +85,14 @@ def _add_experiment(action: argparse.ArgumentParser, number: Callable[[str], int
     which = action.add_mutually_exclusive_group(required=True)
     which.add_argument('--experiment', metavar='NAME', help='a name of "segvlad reproduce list"')
     if saved:
-        which.add_argument('--results', type=Path, metavar='DIR', help='recall again, of a folder that --save-results '
-                           'or the research code wrote')
+        which.add_argument('--results', type=Path, metavar='DIR', help='recompute recall from a folder written by '
+                           '--save-results or the research code')
     action.add_argument('--vocabulary', choices=VOCABULARIES, default='domain',
                         help='words of the kind of place, or of the data set itself (%(default)s)')
-    action.add_argument('--centres', type=Path, metavar='FILE|DIR', help='the words: a file, or a folder as the '
+    action.add_argument('--centres', type=Path, metavar='FILE|DIR', help='the words: a file, or a folder like the '
                         f"authors' {AUTHORS_WORDS}; default: DATA/vocabulary")
     action.add_argument('--pca-dimension', type=number, default=1024, metavar='D',
-                        help='of the PCA, where it has to be fitted (%(default)s)')
+                        help='dimension of the PCA, if it has to be fitted (%(default)s)')
 
 
 def _add_vote(action: argparse.ArgumentParser) -> None:
@@ -101,8 +102,8 @@ def _add_vote(action: argparse.ArgumentParser) -> None:
     action.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
     action.add_argument('--output', type=Path, metavar='FILE.json', help='also write what was found for each query, '
                         'for "segvlad evaluate compare"')
-    action.add_argument('--save-results', action='store_true', help='keep what was found, in the files of the research '
-                        'code, below DATA/NAME/out/results/global')
+    action.add_argument('--save-results', action='store_true', help='save what was found, in the files of the research '
+                        'code, in DATA/NAME/out/results/global')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,8 +143,8 @@ def _run(args: argparse.Namespace) -> int:
 def _truth(args: argparse.Namespace, dataset: PlaceDataset) -> list[np.ndarray]:
     truth = dataset.true_references(args.data)
     if not any(len(true) for true in truth):
-        raise SegvladError(f'{dataset.name}: none of {len(truth)} queries has a true reference, so that there is no '
-                           'recall: look at the ground truth')
+        raise SegvladError(f'{dataset.name}: none of {len(truth)} queries has a true reference, so there is no recall: '
+                           'check the ground truth')
     return truth
 
 
@@ -245,7 +246,7 @@ def _read_results(args: argparse.Namespace, evaluation: PaperEvaluation) -> _Fou
     from segvlad_ros.evaluation.saved_results import ResultFiles
 
     if args.save_results:
-        raise SegvladError('--save-results: those of --results are saved already')
+        raise SegvladError('--save-results: the results of --results are already saved')
     for name in _DESCRIBING:  # what was found was found with those of its own; which network's it is may be said
         given = name != 'finetuned' and getattr(args, name) != getattr(type(evaluation), name)
         check_partner(f'--{name.replace("_", "-")}', given, '--experiment', False)
