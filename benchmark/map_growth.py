@@ -153,8 +153,7 @@ def other_steps(count: int, place_map: PlaceMap) -> dict[str, float]:
             'places: a back-end moves them all': milliseconds(
                 lambda: places.move(everywhere, points)),
             'places: around one': milliseconds(lambda: places.around(count // 2)),
-            'map file: bytes, for status': milliseconds(lambda: place_map.bytes),
-            'map file: last index of a session': milliseconds(lambda: place_map.last_index(0, 'drive'))}
+            'map file: bytes, for status': milliseconds(lambda: place_map.bytes)}
 
 
 def measure(count: int) -> dict[str, float]:

@@ -119,13 +119,6 @@ class MapReader:
                 ' k.session = s.id) FROM sessions s ORDER BY id').fetchall()
         return [Session(*row) for row in rows]
 
-    def last_index(self, robot_id: int, session_id: str) -> int:
-        """The highest index that a keyframe of the session ever had, removed ones included; 0 if none."""
-        with self._reading():
-            row = self._db.execute('SELECT last_number FROM sessions WHERE robot_id = ? AND uuid = ?',
-                                   (robot_id, session_id)).fetchone()
-        return row[0] if row else 0
-
     def keyframe(self, which: int | KeyframeId) -> Keyframe:
         """One keyframe, checked against its digest.
 

@@ -25,7 +25,7 @@ WRITER = textwrap.dedent("""
     from map_samples import as_stored, make_keyframe
     from segvlad_ros.mapping.place_map import PlaceMap
     with PlaceMap.open(sys.argv[1], read_only=False) as place_map:
-        index = place_map.last_index(0, 'session')
+        index = max((session.last_index for session in place_map.sessions()), default=0)
         while True:
             index += 1
             place_map.append(make_keyframe(index, segments=40, dimension=512, thumbnail=bytes(8000)))

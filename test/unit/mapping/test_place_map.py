@@ -109,7 +109,7 @@ def test_nothing_is_left_beside_the_file(place_map, path):
 class TestIndices:
     def test_sessions(self, place_map, path):
         first = 'monday'
-        assert place_map.last_index(3, first) == 0
+        assert place_map.sessions() == []
         for index in (1, 2, 5):
             place_map.append(make_keyframe(index, robot_id=3, session=first))
         place_map.append(make_keyframe(1, session='another robot'))  # comes over the network: known from now on
@@ -117,8 +117,6 @@ class TestIndices:
         with PlaceMap.open(path) as read:
             assert [(s.robot_id, s.session_id, s.name, s.last_index, s.keyframes) for s in read.sessions()] == [
                 (3, first, '', 5, 3), (0, 'another robot', '', 1, 1)]
-            assert read.last_index(3, first) == 5
-            assert read.last_index(9, 'none') == 0
 
     def test_no_index_is_reused_after_removal_and_reopening(self, place_map, path):
         session = 'monday'
@@ -128,7 +126,7 @@ class TestIndices:
         refused('not in the map', place_map.keyframe, rows[-1])
         place_map.close()
         with PlaceMap.open(path, read_only=False) as again:
-            assert again.last_index(0, session) == 3
+            assert again.sessions()[0].last_index == 3
             assert again.append(make_keyframe(4, session=session)) > rows[-1]
             assert again.verify() == []
 
