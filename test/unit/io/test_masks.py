@@ -292,6 +292,6 @@ def test_bags_by_the_command_line(tmp_path, bag, capsys):
     capsys.readouterr()
     twice = ['--mask', str(static), '--mask', str(static), '--output', str(tmp_path / 'no.segvlad')]
     assert main([*command, *twice]) == 2
-    assert 'give it once for each --image-topic' in capsys.readouterr().err
+    assert 'give it once per --image-topic' in capsys.readouterr().err
 
 
