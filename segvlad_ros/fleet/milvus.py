@@ -21,6 +21,7 @@ TIMEOUT_S = 30.0
 """Longest time that one request may take: milvus-lite stands still while it writes a segment or answers another robot.
 Nobody but the asking thread waits for it."""
 MAX_TEXT = 200  # characters of a site or session
+COLLECTION = 'segvlad_places_'  # what its name begins with, before the digest
 _PAGE = 1000  # keyframes a request, where they are listed or deleted
 # milvus-lite searches its rows exactly: what it is for fits that, and an index of it costs more than it saves.
 _INDEX = {'index_type': 'IVF_RABITQ', 'params': {'nlist': 1024, 'refine': True, 'refine_type': 'SQ8'}}
@@ -82,7 +83,7 @@ class MilvusPlaces:
         if not digest.isalnum():
             raise SegvladError('the map cannot be shared: its fingerprint has no digest to tell which pipeline made it')
         self._address = address
-        self.collection = f'segvlad_places_{digest}'
+        self.collection = COLLECTION + digest
         pymilvus = import_extra('pymilvus')
         logging.getLogger('pymilvus').setLevel(logging.CRITICAL)  # it logs what it raises, with tracebacks
         with self._reporting():
