@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ def reporting(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = str(error) or 'malformed'  # Python 3.10 keeps to itself what SQLite says of some damaged schemas
         advice = next((advice for words, advice in _ADVICE.items() if words in text), '{}')
+        if 'readonly' in text and (_writable(path) or not path.exists()):  # what SQLite says of another file there, too
+            advice = 'was moved, deleted or replaced while it was written; nothing more is stored'
         raise SegvladError(f'{path}: {advice.format(text)}') from None
     except UnicodeDecodeError:  # of Python, on SQLite's message about a damaged schema
         raise SegvladError(f'{path}: is damaged; restore a copy of the file') from None
@@ -46,6 +48,10 @@ def reporting(path: Path) -> Iterator[None]:
         raise SegvladError(f'{path}: it is damaged, or there is no memory left to read it') from None
     except OSError as error:
         raise SegvladError(f'{path}: {error.strerror or error}') from None
+
+
+def _writable(path: Path) -> bool:
+    return all(os.access(needed, os.W_OK) for needed in (path, path.parent))
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -93,7 +99,7 @@ def _roll_back(path: Path) -> None:
 def become_writer(database: sqlite3.Connection, path: Path) -> None:
     """Keep all others from writing until :func:`disconnect`; another process that writes raises SegvladError."""
     with reporting(path):
-        if not all(os.access(needed, os.W_OK) for needed in (path, path.parent)):  # else SQLite finds out at a commit
+        if not _writable(path):  # else SQLite finds out at a commit
             raise sqlite3.OperationalError('readonly')
         # TRUNCATE syncs the end of a transaction too; DELETE could bring the journal back after a power cut
         database.execute('PRAGMA journal_mode = TRUNCATE')
@@ -230,10 +236,27 @@ def compact(path: Path) -> None:
 
 
 @contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Keep others from writing a map that is to be replaced; what cannot be written, or is no map, needs no keeping.
+
+    :raises SegvladError: somebody writes it
+    """
+    with ExitStack() as opened:
+        try:
+            database = opened.enter_context(closing(_connect(path, 'rw')))
+            database.execute('PRAGMA busy_timeout = 0')
+            database.execute('BEGIN IMMEDIATE')
+        except sqlite3.Error as error:
+            if 'locked' in str(error):
+                raise SegvladError(f'{path}: is being written by another process; give another name') from None
+        yield
+
+
+@contextmanager
 def published(path: Path, overwrite: bool) -> Iterator[Path]:
     """As :func:`~segvlad_ros.io.whole_files.whole_file`, of a map and in words.
 
-    :raises SegvladError: ``path`` exists and may not be overwritten, or cannot be written
+    :raises SegvladError: ``path`` exists and may not be overwritten, is being written, or cannot be written
     """
     taken = SegvladError(f'{path}: exists already; give another name')
     with reporting(path):
@@ -244,7 +267,7 @@ def published(path: Path, overwrite: bool) -> Iterator[Path]:
         if path.exists() and not overwrite:
             raise taken
         try:
-            with whole_file(path, overwrite) as temporary:
+            with _held(path) if path.is_file() else nullcontext(), whole_file(path, overwrite) as temporary:
                 try:
                     yield temporary
                 finally:

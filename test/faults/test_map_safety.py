@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -142,6 +143,43 @@ def damaged_schemas(whole: bytes):
         for at in range(first, first + len(statement)):
             for value in (b'\n', b'\x1b', b'\xff', b"'")[at % 4:at % 4 + 1]:
                 yield whole[:at] + value + whole[at + 1:]
+
+
+@pytest.mark.fault('disk', 'the file of a map is deleted, moved or replaced while it is written',
+                   'each append says so; the disk is not blamed')
+@pytest.mark.parametrize('change', [
+    Path.unlink, lambda path: path.rename(path.with_name('moved.segvlad')),
+    lambda path: os.replace(shutil.copy(path, path.with_name('copy.segvlad')), path)],
+    ids=['deleted', 'moved', 'replaced'])
+def test_a_file_that_goes_from_under_its_writer(path, change):
+    with PlaceMap.open(path, read_only=False) as place_map:
+        change(path)
+        for _ in range(2):
+            with pytest.raises(SegvladError, match=r'office\.segvlad: was moved, deleted or replaced while it was'):
+                place_map.append(make_keyframe(13))
+
+
+@pytest.mark.fault('map', 'a snapshot takes the name of a map that another node writes', 'refused, both maps go on')
+def test_a_snapshot_replaces_no_map_that_is_being_written(path, tmp_path):
+    with (PlaceMap.create(tmp_path / 'lab.segvlad', FINGERPRINT, 8) as other,
+          PlaceMap.open(path, read_only=False) as place_map):
+        with pytest.raises(SegvladError, match=r'office\.segvlad: is being written by another process'):
+            other.save_snapshot(path, overwrite=True)
+        place_map.append(make_keyframe(13))
+        other.append(make_keyframe(1))
+    with PlaceMap.open(tmp_path / 'lab.segvlad') as other, PlaceMap.open(path) as read:
+        other.save_snapshot(path, overwrite=True)  # readers keep what they have open
+        assert read.count == 13
+    with PlaceMap.open(path, full_check=True) as saved:
+        assert saved.count == 1
+    assert sorted(os.listdir(tmp_path)) == ['lab.segvlad', 'office.segvlad']
+
+
+def test_a_snapshot_replaces_what_is_no_map(path, tmp_path):
+    (tmp_path / 'copy.segvlad').write_bytes(b'no map')
+    with PlaceMap.open(path) as place_map:
+        place_map.save_snapshot(tmp_path / 'copy.segvlad', overwrite=True)
+    PlaceMap.open(tmp_path / 'copy.segvlad', full_check=True).close()
 
 
 @pytest.mark.fault('map', 'a damaged or foreign schema', 'refused in one printable line')
