@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from robot_day import LIGHTS
+from scipy import stats
 from tables import table
 
 from segvlad_ros.pipeline.builders import build_describer
@@ -100,6 +101,23 @@ def verdict(samples: Sequence[Mapping], cap: int, names: Iterable[str]) -> dict[
         figures |= {f'{name}_first': round(float(before), 2), f'{name}_last': round(float(after), 2),
                     f'{name}_growth': round(float(after / before - 1), 4)}
     return figures
+
+
+def trend(samples: Sequence[Mapping], name: str, beside: str) -> tuple[float, float]:
+    """How much one figure, divided by another, grows along a straight line through the means of the hours.
+
+    :param samples: as of :func:`verdict`; those without the figure do not count
+    :return: growth from the first hour to the last as a share of the mean, and half its 95 % interval
+    """
+    of_hours: dict[int, list[float]] = {}
+    for each in samples:
+        if each[name] is not None:
+            of_hours.setdefault(int(each['hour']), []).append(each[name] / each[beside])
+    hours, means = [*of_hours], [np.mean(ratios) for ratios in of_hours.values()]
+    line = stats.linregress(hours, means)
+    scale = (hours[-1] - hours[0]) / np.mean(means)
+    error = np.nan_to_num(line.stderr)  # NaN where all hours are alike
+    return float(line.slope * scale), float(stats.t.ppf(0.975, len(hours) - 2) * error * scale)
 
 
 def growing(figures: Mapping[str, float], names: Iterable[str]) -> list[str]:

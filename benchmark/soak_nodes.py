@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from flatness import FLAT, SAMPLE_S, Gauge, growing, growth_table, look, percentiles_ms, plot, verdict
+from flatness import FLAT, SAMPLE_S, Gauge, growing, growth_table, look, percentiles_ms, plot, trend, verdict
 from robot_day import ABOUT, EXPLAINED_SCORE, day_options, frames, rendered, small_preset
 from robot_topics import BUILDER, LOCALIZER, NODES, Heard, Sensors
 from tables import RESULTS, heading, write_results
@@ -210,6 +210,16 @@ def run(hours: float, cap: int, seed: int, width: int, minutes: float = math.inf
         return live(day, small_preset(folder, views.model), cap, folder)
 
 
+def judged(samples: list[dict], cap: int) -> dict[str, float]:
+    """Whether the day was flat, and how the nodes' process times went beside the machine's."""
+    figures = verdict(samples, cap, FIGURES)
+    full = [each for each in samples if each['hour'] > figures['full_after_hours']]
+    for name in NODES:
+        growth, error = trend(full, f'{name}_cpu_ms', 'machine_ms')
+        figures |= {f'{name}_trend': round(growth, 4), f'{name}_trend_95': round(error, 4)}
+    return figures
+
+
 def as_markdown(where: dict, figures: dict, samples: list[dict], inputs: dict[str, int]) -> str:
     """The page."""
     counts, grown = samples[-1]['counts'], growing(figures, FLAT_FIGURES)
@@ -222,15 +232,11 @@ def as_markdown(where: dict, figures: dict, samples: list[dict], inputs: dict[st
         + FATES.format(**counts) + f' The map was full after {figures["full_after_hours"]:.1f} hours. {said}.', '',
         *growth_table(figures, FIGURES), '',
         f'Memory, handles and threads of both nodes: {found} {FLAT:.0%}. Times depend on what else the machine does: '
-        f'the same work, described by this script at the same moments, took {figures["machine_ms_growth"]:+.1%}; '
-        "measured by that, the nodes' process time a keyframe grew by "
-        + ' and '.join(f'{beside_machine(figures, f"{name}_cpu_ms"):+.1%} ({name})' for name in NODES) + '.', '',
+        "the nodes' process time a keyframe, divided by that of the same work in this script at the same moments, "
+        'changed along a straight line through the hours with a full map by '
+        + ' and '.join(f'{figures[f"{name}_trend"]:+.1%} +- {figures[f"{name}_trend_95"]:.1%} ({name})'
+                       for name in NODES) + ', 95% intervals.', '',
         '![memory, keyframes, handles, threads and latencies over the day](soak_nodes.png)']) + '\n'
-
-
-def beside_machine(figures: dict, name: str) -> float:
-    """How much a time has grown more than that of the same work."""
-    return (1 + figures[f'{name}_growth']) / (1 + figures['machine_ms_growth']) - 1
 
 
 def main() -> int:
@@ -242,7 +248,7 @@ def main() -> int:
     where = machine()
     with own_domain():
         samples, inputs = run(**vars(args))
-    figures, counts = verdict(samples, args.cap, FIGURES), samples[-1]['counts']
+    figures, counts = judged(samples, args.cap), samples[-1]['counts']
     numbers = {'hours': round(samples[-1]['hour'], 2), 'cap': args.cap, 'seed': args.seed, 'width': args.width,
                'verdict': figures, 'inputs': inputs, 'samples': samples}
     write_results('soak_nodes', where, numbers, as_markdown(where, figures, samples, inputs))

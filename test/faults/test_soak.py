@@ -33,9 +33,15 @@ def test_the_verdict_compares_hours_of_the_same_lights():
 
 
 def test_times_are_measured_by_the_same_work_at_the_same_moments():
-    grown = {'machine_ms_growth': 0.25, 'localizer_cpu_ms_growth': 0.5, 'map_builder_cpu_ms_growth': 0.25}
-    assert soak_nodes.beside_machine(grown, 'localizer_cpu_ms') == pytest.approx(0.2)
-    assert soak_nodes.beside_machine(grown, 'map_builder_cpu_ms') == 0
+    machine = [100 + 30 * math.sin(sample) for sample in range(120)]  # busy with other work now and then
+    day = [{'hour': number / 6, 'machine_ms': ms, 'same': ms / 2, 'slower': ms * (1 + 0.02 * (number // 6)),
+            'noisy': ms / 2 + (-1) ** (number // 6), 'seldom': None if number % 6 else ms / 2}
+           for number, ms in enumerate(machine)]
+    assert [flatness.trend(day, name, 'machine_ms') for name in ('same', 'seldom')] == [pytest.approx((0, 0))] * 2
+    growth, error = flatness.trend(day, 'slower', 'machine_ms')
+    assert (growth, error) == (pytest.approx(0.38 / 1.19), pytest.approx(0, abs=1e-9))
+    growth, error = flatness.trend(day, 'noisy', 'machine_ms')
+    assert abs(growth) < error < 0.05
 
 
 def test_a_day_that_is_too_short_has_no_verdict():
