@@ -10,7 +10,7 @@ __all__ = ['PlaceRecognizer']
 
 
 def __getattr__(name: str) -> type[PlaceRecognizer]:
-    """The front door, imported when somebody knocks: ``import segvlad_ros`` alone costs nothing."""
+    """The front door, imported on first access: ``import segvlad_ros`` alone costs nothing."""
     if name == 'PlaceRecognizer':
         from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
         return PlaceRecognizer

@@ -64,7 +64,7 @@ def max_sim(similarities, images):
 
 def max_seg_sim(similarities, images):
     nearest = {image: max(similarities[images[:, 0] == image, 0]) for image in by_count(images[:, 0])[:6]}
-    return sorted(nearest, key=lambda image: -nearest[image])[:5]
+    return sorted(reversed(nearest), key=lambda image: -nearest[image])[:5]  # flipped: of equals the later one first
 
 
 OTHER_RULES = {'max_sim': max_sim, 'max_seg': lambda _, images: by_count(images[:, 0])[:5], 'max_seg_sim': max_seg_sim,

@@ -98,12 +98,16 @@ def _add_experiment(action: argparse.ArgumentParser, number: Callable[[str], int
 def _add_vote(action: argparse.ArgumentParser) -> None:
     from segvlad_ros.evaluation.reference_voting import RULES
 
-    action.add_argument('--rule', choices=RULES, default=_RULE, help='how segments vote (%(default)s)')
+    action.add_argument('--rule', type=_rule, choices=RULES, default=_RULE, help='how segments vote (%(default)s)')
     action.add_argument('--report', type=Path, metavar='FILE.html', help='also write a report with pictures')
     action.add_argument('--output', type=Path, metavar='FILE.json', help='also write what was found for each query, '
                         'for "segvlad evaluate compare"')
     action.add_argument('--save-results', action='store_true', help='save what was found, in the files of the research '
                         'code, in DATA/NAME/out/results/global')
+
+
+def _rule(name: str) -> str:
+    return _RULE if name == 'max_seg_topk_wt_borda_Im' else name  # as the research code calls it
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,7 +137,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     row, dataset = _experiment(args), _dataset(args)
-    truth = _truth(args, dataset)  # found out before long work
+    truth = _truth(args, dataset)  # found out before long work, as are the words
+    _evaluation(args).given_words()
     kinds = ('features', 'masks') if row.order is not None else ('features',)
     reproduce_extract.extract_kinds(args, [
         kind for kind in kinds if authors_archive(dataset, args.data, kind, args.finetuned) is None])
@@ -157,13 +162,11 @@ def _experiment(args: argparse.Namespace) -> PaperExperiment:
 
 
 def _described(row: PaperExperiment, args: argparse.Namespace) -> PaperExperiment:
-    """The same, if what is said of words and PCA that are made here is of use."""
+    """The same, if the number of words is that of words that are made here."""
     from segvlad_ros.evaluation.paper_evaluation import PaperEvaluation
 
     made = args.vocabulary == 'map' and (args.centres is None or args.centres.is_dir())
     check_partner('--words', args.words != PaperEvaluation.words, '--vocabulary map', made)
-    check_partner('--pca-dimension', args.pca_dimension != PaperEvaluation.pca_dimension, 'an experiment with a PCA',
-                  row.pca)
     return row
 
 
@@ -213,6 +216,8 @@ def _measure(args: argparse.Namespace, truth: list[np.ndarray]) -> int:
     row, retrieved, images, made_with = _read_results(args, evaluation) if getattr(args, 'results', None) else \
         _search(args, evaluation)
     result = result_of(row, retrieved, images, truth, args.rule)
+    if args.action == 'run':
+        made_with['preset'] = args.preset
     report = {'dataset': evaluation.dataset.name, 'experiment': row.name, **made_with,
               'rule': None if row.order is None else args.rule, 'queries': sum(bool(len(true)) for true in truth),
               'query_segments': result.query_segments, 'map_segments': result.map_segments,
@@ -258,7 +263,7 @@ def _as_text(report: dict[str, Any]) -> str:
     shares = '  '.join(f'@{rank} {100 * share:.1f} %' for rank, share in enumerate(report['recall'], 1))
     lines = [f'{report["dataset"]}, {report["experiment"]}: {report["queries"]} queries of '
              f'{report["query_segments"]} segments, a map of {report["map_segments"]}', f'recall{shares}']
-    lines += [f'{what}: {report[what]}' for what in ('words', 'pca', 'results') if report.get(what)]
+    lines += [f'{what}: {report[what]}' for what in ('preset', 'words', 'pca', 'results') if report.get(what)]
     if report['paper']:
-        lines.append(f'paper, recall@1 / @5 in %: {report["paper"]}')
+        lines.append(f'paper, with SAM ViT-H and DINOv2 ViT-g, recall@1 / @5 in %: {report["paper"]}')
     return '\n'.join(lines)

@@ -200,8 +200,8 @@ class Describer:
 
 
 def segment_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Width and height of the image that is segmented, pixels."""
-    width, height = (max(1, round(side * scale)) for side in image_size)
+    """Width and height of the image that is segmented, pixels; halves are cut off, as in segvlad-spec.md 4."""
+    width, height = (max(1, int(side * scale)) for side in image_size)
     return width, height
 
 

@@ -20,7 +20,6 @@ Rule = Callable[[Path, Sequence[Path], Sequence[Path]], list[np.ndarray]]
 
 MALL_RADIUS_M, INSIDE_OUT_RADIUS_M, UTM_RADIUS_M = 10.0, 50.0, 25.0
 NEIGHBOURING_FRAMES = 15
-_CAMERA_LINES = 9  # intrinsics in 3, distortion, rotation in 3, camera centre, image size
 
 
 def camera_centres(folder: Path, references: Sequence[Path], queries: Sequence[Path]) -> list[np.ndarray]:
@@ -137,12 +136,13 @@ def _centres(folder: Path, images: Sequence[Path]) -> np.ndarray:
 def _centre(path: Path) -> list[float]:
     lines = path.read_text(errors='replace').splitlines()
     try:
-        centre = [float(value) for value in lines[_CAMERA_LINES - 2].split()]
-        if len(lines) != _CAMERA_LINES or len(centre) != 3 or not np.isfinite(centre).all():
+        centre, size = ([float(value) for value in line.split()] for line in lines[-2:])
+        if len(centre) != 3 or len(size) != 2 or not np.isfinite(centre).all() or any(
+                side < 1 or side % 1 for side in size):  # a file that was cut off ends in a matrix
             raise ValueError
-    except (IndexError, ValueError):
-        raise SegvladError(f'{path}: not the {_CAMERA_LINES} lines of a .camera file, of which the last but one is the '
-                           'camera centre "x y z"') from None
+    except ValueError:
+        raise SegvladError(f'{path}: not a .camera file, whose last lines are the camera centre "x y z" and the image '
+                           'size') from None
     return centre
 
 
@@ -176,11 +176,15 @@ def _in_order_of(images: Sequence[Path], names: Sequence[str], path: Path) -> li
 
 def _numbers(values: object, count: int, path: Path) -> np.ndarray:
     try:
-        numbers = np.atleast_1d(np.asarray(values)).astype(np.int64)
+        given = np.atleast_1d(np.asarray(values))
+        numbers = given.astype(np.int64)
+        if given.ndim > 1 or (numbers != given).any():
+            raise ValueError
     except (TypeError, ValueError):
         raise SegvladError(f'{path}: holds {values!r:.60} where numbers of references belong') from None
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
-        raise SegvladError(f'{path}: names reference {numbers.max()}, there are {count}')
+    wrong = numbers[(numbers < 0) | (numbers >= count)]
+    if len(wrong):
+        raise SegvladError(f'{path}: names reference {wrong[0]}, there are {count}')
     return numbers
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -128,29 +129,35 @@ class PaperEvaluation:
         """Words of the data set's own references, made unless they are there."""
         path = self._own_words
         if not path.is_file():
+            _check_folder(path.parent)
             extracted = self._extracted(None)
             count = len(extracted.names['r'])
             chosen = vocabulary_images(count)
             cells = np.concatenate([vocabulary_cells(image, count) for image in self.progress(
                 extracted.images('r', chosen), 'vocabulary', len(chosen))])
-            path.parent.mkdir(parents=True, exist_ok=True)
             fit_vocabulary(cells, self.words).save(path)
         return path
 
     @cached_property
     def _words_file(self) -> Path:
-        """Where the words are; those of the data set itself are made where they are not given.
+        """Where the words are; those of the data set itself are made where they are not given."""
+        return self.given_words() or self.fit_vocabulary()
 
-        :raises SegvladError: the data set is of no domain
+    def given_words(self) -> Path | None:
+        """Where the words are; None where they are to be made of the data set itself.
+
+        :raises SegvladError: they are not there, or the data set is of no domain
         """
         where = self.centres or self.data / 'vocabulary'
-        if where.is_file() or self.centres and not where.is_dir():
+        if where.is_file():
             return where
+        if self.centres and not where.is_dir():
+            raise SegvladError(f'--centres {where}: no such file or folder')
         authors = where / self.words_name / 'c_centers.pt'
         if authors.is_file():
             return authors
         if self.vocabulary == 'map':
-            return self.fit_vocabulary()
+            return None
         if not self.dataset.domain:
             raise SegvladError(f'{self.dataset.name} is of no domain of the paper: give the words as --centres FILE, '
                                'or take --vocabulary map')
@@ -170,6 +177,7 @@ class PaperEvaluation:
         for path in (given, given.with_suffix('.npz'), own):
             if path.is_file():
                 return path
+        _check_folder(own.parent)
         self._fit_pca(extracted, descriptors).save(own)
         return own
 
@@ -206,3 +214,13 @@ class PaperEvaluation:
 
     def _ended(self, name: str) -> str:
         return name + (FINETUNED if self.finetuned else '')
+
+
+def _check_folder(folder: Path) -> None:
+    """Whether what is fitted can be kept in a folder: found out before long work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SegvladError(f'{folder}: what is fitted cannot be kept here ({error.strerror})') from None

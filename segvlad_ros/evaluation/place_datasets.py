@@ -13,6 +13,7 @@ import numpy as np
 from segvlad_ros.evaluation import dataset_truth
 from segvlad_ros.evaluation.dataset_truth import Rule
 from segvlad_ros.io.images import list_images
+from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
 SIDES = ('r', 'q')
@@ -83,8 +84,16 @@ class PlaceDataset:
         return [f'{self.name}_{side}_{kind}_{width}.h5', *([other] if other else [])]
 
     def true_references(self, data: Path) -> list[np.ndarray]:
-        """For every query the numbers of the references that show its place; none where it has no true place."""
-        return self.truth(self.folder(data), *self.images(data))
+        """For every query the numbers of the references that show its place; none where it has no true place.
+
+        :raises SegvladError: files are missing, or are not as the data set publishes them
+        """
+        references, queries = self.images(data)
+        try:
+            return self.truth(self.folder(data), references, queries)
+        except (IndexError, TypeError, ValueError) as error:  # tables of other shapes, or of other values
+            raise SegvladError(f'{self.folder(data)}: the ground truth is not as it is published, get it again '
+                               f'({said_by(error, 100)})') from None
 
 
 ANYLOC = 'https://github.com/AnyLoc/AnyLoc/issues/34'

@@ -1,4 +1,4 @@
-"""What a preset costs on this machine: milliseconds by stage, memory, bytes a keyframe."""
+"""What a preset costs on this machine: milliseconds by stage, memory, bytes per keyframe."""
 from __future__ import annotations
 
 import time

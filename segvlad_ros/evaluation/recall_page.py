@@ -123,8 +123,9 @@ class _Pictures:
                'reason': '' if rank is None else f'rank {rank}', 'facts': [], 'pairs': [],
                'candidates': [{**self._reference(reference), 'score': None,
                                'truth': 'true' if reference in true else 'false'} for reference in first]}
-        if len(true):
-            row['true'] = self._reference(int(true[len(true) // 2] if rank is None
+        there = true[(true >= 0) & (true < len(self._ranking.references))]  # 17places has true places beyond the last
+        if len(there):
+            row['true'] = self._reference(int(there[len(there) // 2] if rank is None
                                               else self._ranking.ranked[number][rank - 1]))
         return row
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from segvlad_ros.types import SegvladError
 
-RULES = ('weighted', 'max_sim', 'max_seg', 'max_seg_sim', 'max_seg_topk')
+RULES = ('weighted', 'max_sim', 'max_seg', 'max_seg_sim', 'max_seg_topk', 'max_seg_topk_wt_borda')
 
 # relative error that the order of summation can make, with room to spare
 _ROUNDING = 1e-9
@@ -22,15 +22,18 @@ def vote_reference(similarities: np.ndarray, images: np.ndarray, query_image: np
 
     :param similarities: (S, k) float32, ``2 - squared distance`` of each query segment's k nearest map segments, the
         nearest first
-    :param images: (S, k) int64, the images that these map segments belong to, or the segments, with ``image_of``
+    :param images: (S, k) int64, the images that these map segments belong to, or the segments, with ``image_of``,
+        which 'max_seg_topk_wt_borda' needs
     :param query_image: (S,) int64, the query image of each query segment, in ascending order
-    :param rule: 'weighted' (``max_seg_topk_wt_borda_Im``), 'max_sim', 'max_seg', 'max_seg_sim' or 'max_seg_topk'
+    :param rule: of :data:`RULES`; 'weighted' is the reference's ``max_seg_topk_wt_borda_Im``, the others have its names
     :param count: images kept a query
     :param image_of: (P,) int64, the image of each map segment; cheaper than to look up all of them beforehand
     :return: (queries, count) int64, -1 where fewer images were hit
     """
     if rule not in RULES:
         raise SegvladError(f'unknown voting rule {rule!r}: use one of {", ".join(RULES)}')
+    if rule == 'max_seg_topk_wt_borda' and image_of is None:
+        raise SegvladError(f'rule {rule} counts map segments: give them, and image_of')
     low, high = _extremes(similarities)
     bounds = _query_bounds(query_image)
     ranked = np.full((len(bounds) - 1, count), -1, np.int64)
@@ -45,6 +48,8 @@ def vote_reference(similarities: np.ndarray, images: np.ndarray, query_image: np
             best = _ranked_by_similarity(found[:, 0], similarities[first:last, 0], count)
         elif rule == 'max_seg_sim':
             best = _counted_then_similar(found[:, 0], similarities[first:last, 0], count)
+        elif rule == 'max_seg_topk_wt_borda':  # each map segment counts once, whatever it weighs
+            best = _ranked_by_count(image_of[np.unique(images[first:last])], count)
         else:
             best = _ranked_by_count(found[:, 0] if rule == 'max_seg' else found, count)
         ranked[query, :len(best)] = best
@@ -140,8 +145,8 @@ def _ranked_by_count(images: np.ndarray, count: int) -> np.ndarray:
 
 
 def _counted_then_similar(images: np.ndarray, similarities: np.ndarray, count: int) -> np.ndarray:
-    """The six images with most votes, re-ordered by their most similar one."""
+    """The six images with most votes, re-ordered by their most similar one; of equals the later one comes first."""
     candidates = _ranked_by_count(images, 6)
     best = np.full(int(images.max()) + 1, -np.inf)
     np.maximum.at(best, images, similarities)
-    return candidates[np.argsort(-best[candidates], kind='stable')[:count]]
+    return candidates[np.argsort(best[candidates], kind='stable')[::-1][:count]]

@@ -155,10 +155,12 @@ class ResultFiles:
         held = load_pickle(self._matches, NUMPY | CONTAINERS)
         distances, matches = (held.get('sims'), held.get('matches')) if isinstance(held, dict) else (None, None)
         if not (isinstance(distances, np.ndarray) and isinstance(matches, np.ndarray) and matches.dtype.kind in 'iu'
-                and distances.dtype.kind == 'f' and distances.shape == matches.shape and matches.ndim == 2
-                and matches.min(initial=0) >= 0):
+                and distances.dtype.kind == 'f' and distances.shape == matches.shape and matches.ndim == 2):
             raise SegvladError(f"{self._matches}: holds no tables 'sims' and 'matches' of one shape")
-        return Retrieved(2 - distances, matches)
+        found = ~(matches == -1).any(axis=0)  # what faiss fills up with where the map has fewer segments
+        if matches[:, found].min(initial=0) < 0:
+            raise SegvladError(f'{self._matches}: names segments below 0')
+        return Retrieved(2 - distances[:, found], matches[:, found])
 
     def _segment_images(self, data: Path) -> tuple[np.ndarray, np.ndarray]:
         """As saved, else as the masks count them."""

@@ -43,7 +43,7 @@ class Geometry:
     :ivar parallax_rad: median angle between the rays of an inlier, NaN without calibration
     :ivar query_pose_in_match: T_match_query of the base frames with covariance (x y z, roll pitch yaw about the fixed
         axes of the match's base), metric; None where scale or either ``base_from_camera`` is unknown
-    :ivar scale_source: 'depth', 'stereo', 'odometry' or ''
+    :ivar scale_source: 'depth', 'odometry' or ''
     """
 
     case: str

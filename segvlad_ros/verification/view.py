@@ -20,7 +20,7 @@ class View:
     """The local features of one keyframe and where its camera was.
 
     :ivar boxes: (M, 4) int32, segments, see :class:`segvlad_ros.types.PlaceDescription`
-    :ivar scale_source: 'depth', 'stereo' or 'odometry', where the keypoints' depths come from; '' if none has any
+    :ivar scale_source: 'depth' or 'odometry', where the keypoints' depths come from; '' if none has any
     :ivar depth_error: (P,) float64, standard deviation of each depth as a share of it
     :ivar scale_error: standard deviation of the factor that all depths may be wrong by together
     """

@@ -15,7 +15,7 @@ def node_pipeline(parameters: NodeParameters) -> PlaceRecognizer:
     places = PlaceRecognizer(parameters['preset'], device=parameters['device'], gate=gate,
                              robot_id=parameters['robot_id'])
     if places.preset.projection.kind == 'none' and not places.preset.one_segment:
-        raise SegvladError(f'preset {parameters["preset"]}: projection none makes megabytes a keyframe and is for '
+        raise SegvladError(f'preset {parameters["preset"]}: projection none makes megabytes per keyframe and is for '
                            'offline use; set projection.kind to seeded or file')
     return places
 

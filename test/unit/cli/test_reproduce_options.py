@@ -58,12 +58,22 @@ def test_whole_images_do_not_vote(data, refusal, capsys):
     assert '--rule changes nothing' in refusal(command(data, 'evaluate', *RUN, ANYLOC, '--rule', 'max_seg'))
 
 
-@pytest.mark.parametrize(('option', 'partner'), [
-    (['--pca-dimension', '64'], 'an experiment with a PCA'),
-    (['--vocabulary', 'domain', '--words', '4'], '--vocabulary map'),
-    (['--centres', 'words.npz', '--words', '4'], '--vocabulary map')])
+@pytest.mark.parametrize('option', [['--vocabulary', 'domain'], ['--centres', 'words.npz']])
 @pytest.mark.parametrize('action', ['run', 'evaluate', 'pca'])
-def test_words_and_a_pca_that_are_not_made_here_have_no_number(data, refusal, action, option, partner):
-    line = refusal(command(data, action, '--vocabulary', 'map', '--experiment', SEGMENTS, *option))
-    assert f'{option[-2]} changes nothing without {partner}' in line
-    assert not (data / 'poster/out').exists()
+def test_words_that_are_not_made_here_have_no_number(data, refusal, action, option):
+    line = refusal(command(data, action, *RUN, SEGMENTS, *option))
+    assert '--words changes nothing without --vocabulary map' in line
+
+
+def test_missing_words_are_said_before_the_extraction(tmp_path, refusal):
+    make_poster(tmp_path, 3)
+    for option, problem in ((['--vocabulary', 'domain'], 'is of no domain of the paper'),
+                            (['--centres', str(tmp_path / 'gone.npy')], 'gone.npy: no such file or folder')):
+        assert problem in refusal(command(tmp_path, 'run', '--experiment', SEGMENTS, *option))
+        assert not (tmp_path / 'poster/out').exists()
+
+
+def test_the_research_code_s_name_of_the_paper_s_rule_is_known(data, capsys):
+    assert main(command(data, 'run', *RUN, SEGMENTS, '--rule', 'max_seg_topk_wt_borda_Im', '--json')) == OK
+    report = json.loads(capsys.readouterr().out)
+    assert (report['rule'], report['preset']) == ('weighted', 'classic')

@@ -37,6 +37,39 @@ def test_a_wrong_layout_is_one_line_that_says_what_belongs_where(name, tmp_path)
         path.write_bytes(content)
 
 
+PAIRS = np.array([[0, 0], [1, 0]])
+
+
+@pytest.mark.parametrize(('name', 'file', 'content'), [
+    ('VPAir', 'vpair_gt.npy', np.arange(6)), ('VPAir', 'vpair_gt.npy', np.zeros((6, 1), int)),
+    ('VPAir', 'vpair_gt.npy', np.array(3)), ('VPAir', 'vpair_gt.npy', np.full((6, 2), 0.5)),
+    ('VPAir', 'vpair_gt.npy', np.zeros((6, 2, 1), int)[:, :, None]), ('VPAir', 'vpair_gt.npy', np.full((6, 2), -1)),
+    ('mslsSF', '../msls_npy_files/msls_val_qIdx.npy', np.array([0, 10**6])),
+    ('mslsSF', '../msls_npy_files/msls_val_qIdx.npy', np.array([0.0, 1.0])),
+    ('mslsSF', '../msls_npy_files/msls_val_pIdx.npy', PAIRS[:1]),
+    ('mslsSF', '../msls_npy_files/msls_val_dbImages.npy', np.array('one')),
+    ('InsideOut', 'gps_db_correct.pkl', {'a': 1}), ('InsideOut', 'gps_q_new.pkl', [[1.0, 2.0], [3.0]]),
+    ('InsideOut', 'gps_q_new.pkl', np.full((6, 2), np.nan))])
+def test_annotations_of_another_form_are_one_line(name, file, content, tmp_path):
+    MINIATURES[name](tmp_path / name, np.random.default_rng(5))
+    path = tmp_path / name / file
+    assert path.exists()
+    if path.suffix == '.npy':
+        np.save(path, content)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(SegvladError) as refusal:
+        DATASETS[name].true_references(tmp_path)
+    assert str(tmp_path / name) in str(refusal.value) or str(path.resolve()) in str(refusal.value)
+
+
+def test_a_camera_file_may_leave_out_what_is_not_read(tmp_path):
+    expected = MINIATURES['baidu'](tmp_path / 'baidu', np.random.default_rng(5))
+    for path in tmp_path.glob('baidu/*_gt/*.camera'):
+        path.write_text('\n'.join(path.read_text().splitlines()[-2:]))
+    assert [sorted(numbers.tolist()) for numbers in DATASETS['baidu'].true_references(tmp_path)] == expected
+
+
 def test_sizes_are_those_of_the_paper():
     assert {name: (dataset.size, dataset.mask_size) for name, dataset in DATASETS.items()} == {
         **dict.fromkeys(('baidu', '17places', 'InsideOut', 'mslsSF', 'mslsCPH', 'pitts'), ((640, 480), (320, 240))),

@@ -53,7 +53,10 @@ def test_the_leading_of_many_images(count):
     np.testing.assert_array_equal(vote_reference(similarities, images, query_image, count=count), ranked)
 
 
-@pytest.mark.parametrize('rule', RULES)
+IMAGE_RULES = [rule for rule in RULES if rule != 'max_seg_topk_wt_borda']  # that one counts segments
+
+
+@pytest.mark.parametrize('rule', IMAGE_RULES)
 def test_images_may_be_looked_up_while_voting(rule):
     similarities, segments, query_image = retrieval(8, images=100)
     image_of = np.random.default_rng(0).integers(0, 9, 100)
@@ -83,6 +86,22 @@ def test_other_rules():
                 'max_seg_topk': [7, 2, 9, 4, 0]}
     for rule, ranked in expected.items():
         np.testing.assert_array_equal(vote_reference(similarities, images, query, rule), [ranked])
+
+
+def test_each_map_segment_counts_once():
+    segments = np.array([[0, 1], [0, 2], [0, 3], [4, 5]])
+    image_of = np.array([7, 2, 2, 2, 5, 5])  # image 7 has one segment, which is found thrice
+    similarities, query = np.ones((4, 2), np.float32), np.zeros(4, int)
+    ranked = vote_reference(similarities, segments, query, 'max_seg_topk_wt_borda', image_of=image_of)
+    np.testing.assert_array_equal(ranked, [[2, 5, 7, -1, -1]])
+    with pytest.raises(SegvladError, match='counts map segments'):
+        vote_reference(similarities, segments, query, 'max_seg_topk_wt_borda')
+
+
+def test_of_equally_similar_candidates_the_later_comes_first():
+    images = np.array([[0], [0], [0], [1], [1], [2]])
+    ranked = vote_reference(np.ones((6, 1), np.float32), images, np.zeros(6, int), 'max_seg_sim')
+    np.testing.assert_array_equal(ranked, [[2, 1, 0, -1, -1]])
 
 
 def test_six_candidates_are_reordered():

@@ -114,6 +114,14 @@ def test_a_ranking_is_a_page(tmp_path, ranking):
     assert len(data['pictures']) == len(set(data['pictures'])) == 7
 
 
+def test_a_true_place_beyond_the_last_reference_has_no_picture(tmp_path, ranking):
+    """As 17places has them."""
+    beyond = replace(ranking, truth=[np.arange(number + 1, number + 32) for number in range(4)])
+    write_recall_page(tmp_path / 'a.html', beyond, {'dataset': '17places', 'experiment': 'exp0', 'paper': ''})
+    shown = data_of((tmp_path / 'a.html').read_text())['queries']
+    assert [row.get('true', {}).get('name') for row in shown] == ['r/1.png', 'r/2.png', 'r/3.png', None]
+
+
 def test_rankings_are_compared_by_recall_alone(tmp_path, ranking, capsys):
     many = Ranking(np.tile(ranking.ranked, (10, 1)), ranking.truth * 10, ranking.references,
                    [Path(f'/data/{number}.png') for number in range(40)])

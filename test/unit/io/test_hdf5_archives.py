@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from made_archives import MadeArchive
 
+from segvlad_ros.evaluation.reproduction import grid_of
 from segvlad_ros.io.hdf5_archives import Hdf5Archive
 from segvlad_ros.types import FeatureGrid, Masks, SegvladError
 
@@ -37,6 +38,7 @@ def test_features_come_back_in_the_layout_of_the_research_code(tmp_path):
         for name, grid in given.items():
             np.testing.assert_array_equal(archive.features(name).features, grid.features)
             assert (archive.features(name).rows, archive.features(name).cols) == (2, 3)
+        assert grid_of(archive.features('frame1.jpg'), (42, 28)).cell == 14  # 13 would fit the small image, too
 
 
 def test_masks_come_back_in_the_layout_of_the_research_code(tmp_path):
@@ -94,8 +96,8 @@ def test_other_contents_are_one_line(tmp_path):
     for name, match in (('flat', 'not float32'), ('nan', 'not finite'), ('words', 'no numbers'),
                         ('huge', 'more than 1024 MB'), ('group', 'no such array'), ('gone', 'no such group')):
         refused(path, lambda archive, name=name: archive.features(name), match)
-    for name in ('grey', 'sizes'):
-        refused(path, lambda archive, name=name: archive.masks(name), 'not bool')
+    for name, match in (('grey', 'not bool'), ('sizes', 'the first has')):
+        refused(path, lambda archive, name=name: archive.masks(name), match)
 
 
 @pytest.mark.fault('tool', 'damaged HDF5', 'one line')

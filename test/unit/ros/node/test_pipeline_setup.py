@@ -22,5 +22,5 @@ def test_segments_need_one(tmp_path):
     text = (config_directory() / 'classic_image.yaml').read_text()
     path = tmp_path / 'segments.yaml'
     path.write_text(text.replace('rows: 1', 'rows: 4').replace('classic/', f'{config_directory()}/classic/'))
-    with pytest.raises(SegvladError, match='megabytes a keyframe'):
+    with pytest.raises(SegvladError, match='megabytes per keyframe'):
         pipeline(path)
