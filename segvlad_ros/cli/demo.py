@@ -5,6 +5,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MIN_PRECISION, MIN_RECALL = 0.95, 0.70
 NODE_DEADLINE_S = 60.0
 REPORT_S = 4.0
+_MADE_HERE = re.compile('simulated_[0-9a-f]{12}')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,13 +87,20 @@ def _simulated(scenario_name: str, output: Path) -> Path:
     if bag.is_dir():
         _say(f'using the bag of an earlier run: {bag}')
         return bag
-    for old in output.glob('simulated_*/metadata.yaml'):
-        shutil.rmtree(old.parent)
     _say('building the world ...')
     robot = SimulatedRobot(scenario)
     _say(f'a simulated robot drives {robot.duration_s:.0f} s through it')
     write_bag(robot, bag, progress=lambda numbers: progress(numbers, 'images'))
+    _remove_others(bag)
     return bag
+
+
+def _remove_others(bag: Path) -> None:
+    """Remove the bags that earlier versions of the simulation made; whatever else is beside it is the user's."""
+    for other in bag.parent.iterdir():
+        if other != bag and _MADE_HERE.fullmatch(other.name) and other.is_dir() and not other.is_symlink() \
+                and {file.name for file in other.iterdir()} == {'metadata.yaml', f'{other.name}.mcap'}:
+            shutil.rmtree(other)
 
 
 def _drive(bag: Path, preset: str, output: Path) -> tuple[Collector, dict[int, float], int]:
