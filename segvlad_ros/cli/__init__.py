@@ -10,7 +10,11 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from segvlad_ros.text import OneLineFormatter, one_line, out_of_memory, said_by
@@ -18,7 +22,7 @@ from segvlad_ros.types import SegvladError
 
 # Exit statuses (design.md 7).
 OK, BELOW, USAGE = 0, 1, 2
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 
 COMMANDS = {
     'demo': 'run both nodes on a simulated robot and show what they recognise',
@@ -45,18 +49,21 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     chosen = next((word for word in arguments if not word.startswith('-')), None)
+    _fill_closed_streams()
     try:
-        parser, module = _parser(chosen)
-        args = parser.parse_args(arguments)
-        _prepare_output(args.verbose)
-        status = module.run(args)
-        sys.stdout.flush()
-        return status
+        with _terminated_like_interrupted():
+            parser, module = _parser(chosen)
+            args = parser.parse_args(arguments)
+            _prepare_output(args.verbose)
+            status = module.run(args)
+            sys.stdout.flush()
+            return status
     except SegvladError as error:
         print(f'segvlad {chosen}: {error}', file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is cleaned up; another one would be a traceback
+        return _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away (`| head`); nothing is left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -68,6 +75,34 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f'segvlad {chosen}: {said_by(error)}', file=sys.stderr)
         return USAGE
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM. What is half done is cleaned up, as after Ctrl-C."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Have SIGTERM raise :class:`_Terminated`; outside of the main thread, which alone is told of signals, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fill_closed_streams() -> None:
+    """Write to nowhere what goes to a stream that was closed (``>&-``), and not into a file opened in its place."""
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'w'))
 
 
 def _prepare_output(verbose: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from segvlad_ros.types import Pose, SegvladError
 
@@ -29,15 +29,28 @@ def own_domain() -> Iterator[int]:
     :raises SegvladError: all domains are taken
     """
     for number in random.sample(DOMAINS, len(DOMAINS)):
-        with (Path(tempfile.gettempdir()) / f'segvlad_ros_domain_{number}.lock').open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
-            yield number
-            return
+        lock = _lock_of(number)
+        if lock is not None:
+            with lock:
+                os.environ.update(ROS_DOMAIN_ID=str(number), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
+                yield number
+                return
     raise SegvladError('all ROS domains of this machine are taken')
+
+
+def _lock_of(number: int) -> IO[bytes] | None:
+    """A file that keeps a domain as long as it is open; None: taken, or the file is another user's, or a link."""
+    path = Path(tempfile.gettempdir()) / f'segvlad_ros_domain_{number}.lock'
+    try:
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), 'rb')
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
 
 
 @contextmanager
@@ -78,11 +91,11 @@ class NodeCommand:
     parameters: dict[str, str] = field(default_factory=dict)
 
     def line(self) -> list[str]:
-        """The command line, with the running interpreter."""
+        """The command line, with the running interpreter; the node ends with the process that starts it."""
         remaps = [word for name, target in self.remaps.items() for word in ('-r', f'{name}:={target}')]
         parameters = [word for name, value in self.parameters.items() for word in ('-p', f'{name}:={value}')]
-        return [sys.executable, '-X', 'faulthandler', '-m', f'segvlad_ros.nodes.{self.name}', '--ros-args', *remaps,
-                *parameters]
+        return [sys.executable, '-X', 'faulthandler', '-m', 'segvlad_ros.io.child_processes',
+                f'segvlad_ros.nodes.{self.name}', '--ros-args', *remaps, *parameters]
 
 
 def abort(process: subprocess.Popen) -> None:

@@ -1,7 +1,6 @@
 """milvus-lite's server as a child process: one data folder, many robots."""
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -10,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from segvlad_ros.io.child_processes import end_with_parent
 from segvlad_ros.io.extras import import_extra
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.types import SegvladError
 
 END_S = 20.0
-_PR_SET_PDEATHSIG = 1
 # Rows that were not written to segments yet are slow to search, and all requests wait while they are written; its own
 # limit is 128 MB.
 _ENVIRONMENT = {'MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES': str(4 << 20), 'PYTHONUNBUFFERED': '1'}
@@ -121,7 +120,7 @@ def _serve(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, stop)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    end_with_parent()
     return import_extra('milvus_lite.cmdline').main(arguments)
 
 

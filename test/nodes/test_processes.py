@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,40 @@ def test_both_nodes_of_the_demo_become_active_and_end(domain, peer, tmp_path):
         nodes.check()
     said = '\n'.join(log.read_text() for log in sorted(tmp_path.glob('*.log')))
     assert [process.returncode for process in processes.values()] == [0, 0], said
+
+
+@pytest.mark.fault('tool', 'a command that runs nodes is ended by SIGTERM or killed', 'its nodes end, too')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_nodes_end_with_the_command_that_runs_them(domain, tmp_path, number):
+    code = """if True:
+        import sys, time
+        from pathlib import Path
+        from segvlad_ros.cli import main, play
+        from segvlad_ros.cli.processes import NodeCommand, NodeProcesses
+        def run(args):
+            command = NodeCommand('map_builder', parameters={'map_directory': sys.argv[1]})
+            with NodeProcesses([command], Path(sys.argv[1])) as nodes:
+                print(nodes.processes['map_builder'].pid, flush=True)
+                time.sleep(60)
+        play.run = run
+        sys.exit(main(['play', 'run.mcap']))"""
+    command = subprocess.Popen([sys.executable, '-c', code, tmp_path], stdout=subprocess.PIPE, text=True)
+    node = int(command.stdout.readline())
+    said, end = tmp_path / 'map_builder.log', time.monotonic() + DEADLINE_S
+    while not said.read_text() and time.monotonic() < end:
+        time.sleep(0.01)
+    command.send_signal(number)
+    assert command.wait(DEADLINE_S) == (143 if number == signal.SIGTERM else -number)
+    while _runs(node) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not _runs(node)
+
+
+def _runs(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0] != 'Z'
+    except OSError:
+        return False
 
 
 def test_a_node_that_does_not_end_well_is_named(tmp_path, monkeypatch):
