@@ -12,7 +12,7 @@ from segvlad_ros.cli import OK
 from segvlad_ros.cli.bag_options import add_bag_topics
 from segvlad_ros.cli.evaluate import evaluate_images
 from segvlad_ros.cli.evaluate_bag import closing_loops
-from segvlad_ros.cli.options import add_images, add_json, add_preset, check_output, chosen_preset
+from segvlad_ros.cli.options import add_images, add_json, add_preset, check_report_and_output, chosen_preset
 from segvlad_ros.types import SegvladError
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.mapping.keyframes import KeyframeGate
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
-    check_output(args.output, '--output')
-    check_output(args.report, '--report')
+    check_report_and_output(args)
     if args.report:
         check_drawing()
     preset = replace(chosen_preset(args), calibration=None)  # what is learned anew must not ask what was learned before

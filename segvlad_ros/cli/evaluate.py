@@ -16,7 +16,7 @@ from segvlad_ros.cli.options import (
     add_json,
     add_preset,
     by_name,
-    check_output,
+    check_report_and_output,
     chosen_preset,
     progress,
 )
@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from segvlad_ros.pipeline.place_recognizer import PlaceRecognizer
 
     required = by_name('--require', map(_requirement, args.require))
-    check_output(args.report, '--report')
-    check_output(args.output, '--output')
+    check_report_and_output(args)
     if args.report:
         check_drawing()
     places = PlaceRecognizer(chosen_preset(args), device=args.device, gate=KeyframeGate())

@@ -210,6 +210,14 @@ def check_output(path: Path | None, option: str) -> None:
         raise SegvladError(f'{option} {path}: is not writable; choose a file in a folder you can write to')
 
 
+def check_report_and_output(args: argparse.Namespace) -> None:
+    """Likewise of ``--report`` and ``--output``, of which the second would replace the first in one file."""
+    check_output(args.report, '--report')
+    check_output(args.output, '--output')
+    if args.report and args.output and args.report.resolve() == args.output.resolve():
+        raise SegvladError(f'--report and --output are one file, {args.output}: give each its own')
+
+
 def check_output_folder(path: Path, option: str) -> None:
     """Likewise of a folder, which is made where it is not there.
 
