@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verifying = actions.add_parser('verify', help='check files against published digests')
     verifying.add_argument('files', nargs='*', metavar='NAME|FILE', help='default: all that are in the folder')
     for action in (listing, fetching, importing, verifying):
-        action.add_argument('--folder', type=Path, default=default_folder(), help='folder of the weights (%(default)s)')
+        action.add_argument('--folder', type=Path, metavar='DIR',
+                            help='folder of the weights (~/.local/share/segvlad/weights)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one action."""
+    args.folder = args.folder or default_folder()
     return {'list': _list, 'fetch': _fetch, 'import': _import, 'verify': _verify}[args.action](args)
 
 

@@ -15,7 +15,7 @@ def from_home(text: str | Path) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise SegvladError(f"{text}: ~ is nobody's home here; write the folder out") from None
+        raise SegvladError(f"{text}: ~ is nobody's home here; set HOME, or write the folder out") from None
 
 
 def cache_folder() -> Path:

@@ -15,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from segvlad_ros.io.paths import from_home
 from segvlad_ros.io.whole_files import whole_file
 from segvlad_ros.types import SegvladError
 
@@ -166,8 +167,7 @@ CATALOGUE = {entry.name: entry for entry in (
 
 def default_folder() -> Path:
     """Where weights are kept unless another folder is given."""
-    data = os.environ.get('XDG_DATA_HOME')
-    return (Path(data) if data else Path.home() / '.local/share') / 'segvlad/weights'
+    return from_home(os.environ.get('XDG_DATA_HOME') or '~/.local/share') / 'segvlad/weights'
 
 
 def entry_named(name: str) -> Weights:
@@ -258,7 +258,7 @@ def _read_pins(path: Path) -> dict[str, str]:
         return {}
     try:
         pins = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SegvladError(f'{path} is not JSON ({error}); repair or delete it') from error
     if not isinstance(pins, dict) or not all(isinstance(value, str) for value in pins.values()):
         raise SegvladError(f'{path} does not map names to digests; repair or delete it')
