@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def read_result(path: str | Path) -> Result:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise SegvladError(f'{path}: cannot be read ({error.strerror})') from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SegvladError(f'{path}: not a JSON file ({error})') from None
     rows = content.get('answers') if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
@@ -105,7 +106,14 @@ def read_result(path: str | Path) -> Result:
 
 def _is_answer(row: object) -> bool:
     return (isinstance(row, dict) and all(key in row and isinstance(row[key], kind) for key, kind in _FIELDS.items())
-            and row['outcome'] in {None, *(entry.key for entry in KINDS)})
+            and row['outcome'] in {None, *(entry.key for entry in KINDS)} and _is_finite(row['score']))
+
+
+def _is_finite(score: float | None) -> bool:
+    try:
+        return score is None or math.isfinite(score)
+    except OverflowError:  # JSON has integers of any size
+        return False
 
 
 def compare(first: Result, second: Result, seed: int = 0) -> list[Difference]:

@@ -37,7 +37,7 @@ def fetch(entry: PublishedFile, folder: Path, *, url: str | None = None,
     :raises SegvladError: where the server, the connection, the disk or the file is at fault
     """
     address = url or entry.url
-    if urllib.parse.urlsplit(address).scheme not in ('http', 'https'):
+    if not _is_web_address(address):
         raise SegvladError(f'{address} is not a web address: give one that begins with https://')
     target = folder / entry.file
     if target.exists():
@@ -53,6 +53,13 @@ def fetch(entry: PublishedFile, folder: Path, *, url: str | None = None,
         raise
     take_place(part, target)
     return target
+
+
+def _is_web_address(address: str) -> bool:
+    try:
+        return address.isascii() and urllib.parse.urlsplit(address).scheme in ('http', 'https')
+    except ValueError:
+        return False
 
 
 def _download(address: str, part: Path, entry: PublishedFile, progress: Progress) -> None:

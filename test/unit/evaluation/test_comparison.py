@@ -117,7 +117,10 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.parametrize(('content', 'words'), [
     (None, 'cannot be read'), ('no json', 'not a JSON file'), ('[1]', 'holds no answers'),
     ('{"recall@1": 0.5}', 'evaluate images|bag ... --output'), ('{"answers": [{"query": "a"}]}', 'answer 1'),
-    ('{"answers": [{"query": "a", "outcome": "odd", "place": true, "rank": 1, "score": 1}]}', 'answer 1')])
+    ('{"answers": [{"query": "a", "outcome": "odd", "place": true, "rank": 1, "score": 1}]}', 'answer 1'),
+    *((f'{{"answers": [{{"query": "a", "outcome": null, "place": true, "rank": 1, "score": {score}}}]}}', 'answer 1')
+      for score in ('9' * 400, '1e999', 'NaN', '-Infinity')),
+    ('[' * 100000, 'not a JSON file')])
 def test_other_files_are_refused_in_one_line(tmp_path, capsys, content, words):
     if content is not None:
         (tmp_path / 'a.json').write_text(content)

@@ -123,6 +123,9 @@ def test_a_missing_file_and_a_missing_server_are_one_line(server, tmp_path):
         fetch(entry(server), tmp_path, url='http://127.0.0.1:9/weights.pth')
     with pytest.raises(SegvladError, match='https://'):
         fetch(entry(server), tmp_path, url='file:///etc/passwd')
+    for address in ('http://[bad', 'http://127.0.0.1/größe'):
+        with pytest.raises(SegvladError, match='is not a web address'):
+            fetch(entry(server), tmp_path, url=address)
 
 
 def test_an_unpublished_digest_is_noted_and_a_change_noticed(server, tmp_path):
@@ -146,7 +149,7 @@ def test_damage_is_named(tmp_path, content, message):
 
 def test_damaged_notes_are_one_line(tmp_path):
     (tmp_path / 'mine.pth').write_bytes(CONTENT)
-    for notes in ('{', '[]', '{"mine.pth": 3}'):
+    for notes in ('{', '[]', '{"mine.pth": 3}', '[' * 100000):
         (tmp_path / PINS).write_text(notes)
         with pytest.raises(SegvladError, match='repair or delete'):
             verify(tmp_path / 'mine.pth')
