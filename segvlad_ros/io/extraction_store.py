@@ -72,7 +72,7 @@ class ExtractionStore:
         partial.replace(path)
 
     def _file(self, name: str) -> Path:
-        return self.folder / hashlib.blake2b(name.encode()).hexdigest()[:3] / f'{name}.npz'
+        return self.folder / hashlib.blake2b(name.encode(errors='surrogateescape')).hexdigest()[:3] / f'{name}.npz'
 
     def _read(self, name: str, *arrays: str) -> dict[str, np.ndarray]:
         path = self._file(name)

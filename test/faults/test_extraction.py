@@ -1,5 +1,6 @@
 """`segvlad reproduce extract`: stopped at any moment, it goes on where it was, and the result is the same."""
 import json
+import os
 import re
 import signal
 import subprocess
@@ -93,6 +94,18 @@ def test_all_of_it_runs_in_one_command_and_a_second_time_only_what_is_new(data, 
     assert again.err.count(f'{IMAGES} were there') == 4
     assert main([*arguments, '--set', 'features.min_gradient=2.0']) == OK
     assert json.loads(capsys.readouterr().out)['words'] != report['words']  # other features, other words
+
+
+@pytest.mark.fault('tool', '`reproduce run` on file names that are not UTF-8', 'as on others')
+def test_names_that_are_no_text_are_extracted_and_evaluated(tmp_path, capsys):
+    make_poster(tmp_path, 4)
+    for folder in ('references', 'queries'):
+        image = next((tmp_path / 'poster' / folder).iterdir())
+        image.rename(os.fsdecode(os.fsencode(image).replace(b'.png', b'\xff.png')))
+    assert main(command(tmp_path, 'run', '--preset', 'classic', '--experiment', 'exp5_global_SegLoc_VLAD_o1',
+                        '--vocabulary', 'map', '--words', '8', '--json', '--save-results',
+                        '--output', str(tmp_path / 'result.json'))) == OK
+    assert json.loads(capsys.readouterr().out)['queries'] == 4
 
 
 def test_an_image_that_was_not_extracted_is_named(data, capsys):
