@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,10 @@ def decode_file(path: str | Path, decode: Callable[[bytes], np.ndarray]) -> np.n
     :raises SegvladError: naming the file, when it is missing, far too large, or refused by the decoder
     """
     try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SegvladError(f'{path}: cannot be read (a folder, a pipe or a device, no file)')
+        if status.st_size > MAX_FILE_BYTES:
             raise SegvladError(f'{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB, no image that can be used')
         data = Path(path).read_bytes()
     except OSError as error:

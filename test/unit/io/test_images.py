@@ -85,4 +85,4 @@ def test_faults(tmp_path, folder):
     refused(read_image, tmp_path / 'none.jpg', 'No such file')
     refused(read_image, folder / 'more', 'cannot be read')
     (tmp_path / 'junk.jpg').write_bytes(b'junk')
-    refused(read_image, tmp_path / 'junk.jpg', 'no JPEG')
+    refused(read_image, tmp_path / 'junk.jpg', 'not a JPEG')
