@@ -33,6 +33,9 @@ class MapDirectory:
         if not directory:
             raise SegvladError('map_directory is empty: set it to the folder that holds the maps')
         self.path = from_home(directory).absolute()
+        there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        if not os.path.isdir(there):
+            raise SegvladError(f'map_directory {self.path}: {there} is not a folder; give one, or a name for a new one')
 
     def resolve(self, name: str) -> Path:
         """The file of a map name.

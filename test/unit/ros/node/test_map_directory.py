@@ -51,6 +51,14 @@ def test_a_directory_that_is_a_link_itself_is_fine(tmp_path):
     assert MapDirectory(str(tmp_path / 'maps')).resolve('office').name == 'office.segvlad'
 
 
+@pytest.mark.fault('parameter', 'a `map_directory` that is a file, or lies in one', 'said at the start')
+@pytest.mark.parametrize('directory', ['notes.txt', 'notes.txt/maps'])
+def test_a_file_is_no_directory(tmp_path, directory):
+    (tmp_path / 'notes.txt').touch()
+    with pytest.raises(SegvladError, match=r'notes.txt is not a folder; give one'):
+        MapDirectory(str(tmp_path / directory))
+
+
 @pytest.mark.fault('service', '`save_map` under a name that exists', 'refused unless overwriting is asked for')
 def test_overwriting_must_be_asked_for(tmp_path):
     directory = MapDirectory(str(tmp_path / 'new'))
