@@ -38,6 +38,23 @@ def ended(domain: int, code: str, *arguments: str) -> subprocess.CompletedProces
                           text=True, timeout=DEADLINE_S)
 
 
+@pytest.mark.fault('node', 'words on the command line that ROS 2 does not know, or that are no text',
+                   'one line, status 1')
+@pytest.mark.parametrize('words', [['-p', 'map:=office', '--parms-file', 'x.yaml'], ['-p', b'map:=caf\xe9']],
+                         ids=['unknown', 'no text'])
+def test_what_rclpy_does_not_take_is_said(domain, words):
+    code = """
+import sys
+from segvlad_ros.nodes.localizer import Localizer
+from segvlad_ros.ros.node.run import run_node
+sys.exit(run_node(Localizer))
+"""
+    refused = ended(domain, code, '--ros-args', *words)
+    assert refused.returncode == 1
+    assert 'ROS 2 does not start the node: ' in refused.stderr
+    assert 'Traceback' not in refused.stderr
+
+
 def test_a_signal_that_meets_the_clean_up_does_not_break_it(domain):
     code = """
 import os, signal, sys

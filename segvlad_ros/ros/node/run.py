@@ -14,7 +14,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from segvlad_ros.ros.node.base_node import SegvladNode
 from segvlad_ros.ros.node.executor import NodeExecutor
-from segvlad_ros.text import one_line
+from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -52,11 +52,12 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
         sys.stderr.write(f'{error}\n')
         status = 1
     except rclpy_implementation.RCLError as error:  # such as an enclave that is not in the keystore
-        sys.stderr.write(f'ROS 2 does not start the node: {one_line(error)}\n')
-        status = 1
-    except Exception:
-        if rclpy.ok():  # else the signal came first, and nothing of ROS can be made any more
+        status = _refused(error)
+    except Exception as error:
+        if rclpy.ok():
             raise
+        if not stop.fired:  # else nothing of ROS can be made any more
+            status = _refused(error)  # by rclpy.init, such as words of ROS that it does not know
     finally:
         # A node that is already ending, of itself or by a signal, must not be stopped half-way. Ignored at once, a
         # signal that another thread has just caught would be complained of by CPython.
@@ -69,21 +70,28 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     return status
 
 
+def _refused(error: Exception) -> int:
+    sys.stderr.write(f'ROS 2 does not start the node: {said_by(error)}\n')
+    return 1
+
+
 class _StopAtFirstSignal:
     """Handler of SIGINT and SIGTERM: the first one interrupts whatever is done, also the loading of a model.
 
     launch forwards a SIGINT that the terminal has sent already: the second one must not end the clean-up. rclpy's own
     handlers come on top of this one and call it; they shut the context down, which is what ends spinning.
 
+    :ivar fired: a signal came
     :ivar raises: to be switched off before threads share locks with the main one. An exception between a lock's being
         taken and the block that gives it back leaves it taken: a thread of the executor would wait for it for ever, and
         the process for the thread
     """
 
     def __init__(self) -> None:
-        self.raises = True
+        self.raises, self.fired = True, False
 
     def __call__(self, number: int, frame: Any) -> None:
+        self.fired = True
         if self.raises:
             self.raises = False
             raise _Stop
