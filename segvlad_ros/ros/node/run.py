@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -13,6 +14,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from segvlad_ros.ros.node.base_node import SegvladNode
+from segvlad_ros.ros.node.command_line import answered
 from segvlad_ros.ros.node.executor import NodeExecutor
 from segvlad_ros.text import said_by
 from segvlad_ros.types import SegvladError
@@ -33,6 +35,9 @@ def run_node(make: Callable[[], SegvladNode], args: list[str] | None = None) -> 
     :param args: command line, None takes the process's
     :return: exit status: 0, or 1 where a node with ``autostart`` cannot start
     """
+    answer = answered(Path(sys.argv[0]).stem, sys.argv[1:] if args is None else args)
+    if answer is not None:
+        return answer
     stop = _StopAtFirstSignal()
     _handle_signals(stop)
     node, status = None, 0
