@@ -102,7 +102,7 @@ def _fill_closed_streams() -> None:
     """Write to nowhere what goes to a stream that was closed (``>&-``), and not into a file opened in its place."""
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, 'w'))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), 'w'))
 
 
 def _prepare_output(verbose: bool) -> None:
