@@ -117,6 +117,7 @@ def test_each_launch_file_runs_its_nodes(name, ros2_launch, peer):
     ({'rviz': 'true'}, 'there is no rviz2 of the package rviz2'),
     ({'localizer_params': '/nowhere.yaml'}, 'there is no file /nowhere.yaml'),
     ({'append': 'perhaps'}, 'append:=perhaps must be true or false'),
+    ({'append': 'perhaps', 'mapp': 'office'}, 'there is no argument mapp: is it map?'),
     ({'log_level': 'verbose'}, 'log_level:=verbose must be debug, info, warn, error or fatal')])
 def test_nothing_is_left_running_when_something_is_missing(arguments, words, ros2_launch):
     if 'rviz' in arguments and _has_rviz():

@@ -5,12 +5,16 @@ defaults.
 """
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from segvlad_ros.text import one_line
 from segvlad_ros.types import SegvladError
+
+NEAR = 0.75  # of difflib: iamge is 0.8 from image, robot_name 0.67 from robot_id
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,19 @@ def arguments_of(nodes: tuple[LaunchedNode, ...]) -> tuple[Argument, ...]:
     for node in nodes:
         wanted += [*node.arguments, params_file(node.executable)]
     return tuple({argument.name: argument for argument in wanted}.values())
+
+
+def misspelt(nodes: tuple[LaunchedNode, ...], given: Iterable[str]) -> list[str]:
+    """What to say of names that nearly are those of arguments. Others may belong to a launch file that includes this
+    one, and so may those that have an argument's name as a part, such as use_rviz.
+    """
+    names = [argument.name for argument in arguments_of(nodes)]
+    said = []
+    for name in given:
+        near = difflib.get_close_matches(name, names, 1, NEAR)
+        if near and name not in names and f'_{near[0]}_' not in f'_{name}_':
+            said.append(f'there is no argument {one_line(name, 100)}: is it {near[0]}?')
+    return said
 
 
 def parameters_of(node: LaunchedNode, values: dict[str, str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from segvlad_ros.ros.node.launch_arguments import (
     enclave_of,
     fixed_frame,
     is_true,
+    misspelt,
     parameters_of,
     params_file,
     remappings_of,
@@ -52,8 +53,11 @@ def describe_launch(nodes: tuple[LaunchedNode, ...]) -> Any:
 
 def _start(context: Any, nodes: tuple[LaunchedNode, ...]) -> list[Any]:
     from launch.actions import Shutdown
+    from launch.logging import get_logger
     from launch_ros.actions import Node
     values = context.launch_configurations
+    for warning in misspelt(nodes, values):
+        get_logger(PACKAGE).warning(warning)
     respawn = is_true(RESPAWN, values)
 
     def ended(event: Any, _context: Any) -> Any:

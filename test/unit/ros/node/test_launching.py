@@ -12,7 +12,7 @@ import rclpy
 import yaml
 from checkout_prefix import ROOT, add_executable, make_prefix
 
-from segvlad_ros.ros.node.launch_arguments import arguments_of, parameters_of, remappings_of
+from segvlad_ros.ros.node.launch_arguments import arguments_of, misspelt, parameters_of, remappings_of
 from segvlad_ros.ros.node.launching import RVIZ_CONFIG, planned
 from segvlad_ros.ros.node.parameter_table import table_of
 from segvlad_ros.types import SegvladError
@@ -79,6 +79,19 @@ def test_a_value_of_the_wrong_type_is_refused(wrong, words):
     node, = nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
     with pytest.raises(SegvladError, match=words):
         parameters_of(node, values(nodes, **wrong))
+
+
+@pytest.mark.fault('parameter', 'a launch argument with a misspelt name', 'a warning that names the nearest one')
+def test_misspelt_arguments_are_named():
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    assert misspelt(nodes, values(nodes) | {'imge': '/cam', 'mapp': 'office'}) == [
+        'there is no argument imge: is it image?', 'there is no argument mapp: is it map?']
+
+
+@pytest.mark.parametrize('name', ['ros_namespace', 'use_namespace', 'use_rviz', 'params_file', 'robot_name', 'world'])
+def test_arguments_of_outer_launch_files_are_none_of_ours(name):
+    nodes = nodes_of(ROOT / 'launch' / 'mapping.launch.py')
+    assert misspelt(nodes, values(nodes) | {name: 'x'}) == []
 
 
 def arguments_that_can_be_used(path):
