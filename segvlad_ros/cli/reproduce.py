@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from segvlad_ros.cli import OK, reproduce_extract, reproduce_train
 from segvlad_ros.cli.options import (
     add_json,
-    check_output,
     check_output_folder,
     check_partner,
+    check_report_and_output,
     image_size,
     progress,
     whole,
@@ -123,8 +123,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_outputs(args: argparse.Namespace) -> None:
     from segvlad_ros.evaluation.page import check_drawing
 
-    check_output(args.report, '--report')
-    check_output(args.output, '--output')
+    check_report_and_output(args)
     if args.report:
         check_drawing()
     if args.save_results:

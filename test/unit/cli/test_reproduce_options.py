@@ -77,3 +77,9 @@ def test_the_research_code_s_name_of_the_paper_s_rule_is_known(data, capsys):
     assert main(command(data, 'run', *RUN, SEGMENTS, '--rule', 'max_seg_topk_wt_borda_Im', '--json')) == OK
     report = json.loads(capsys.readouterr().out)
     assert (report['rule'], report['preset']) == ('weighted', 'classic')
+
+
+@pytest.mark.parametrize('action', ['run', 'evaluate'])
+def test_a_report_and_an_output_are_two_files(data, refusal, action, tmp_path):
+    one = str(tmp_path / 'one')
+    assert one in refusal(command(data, action, *RUN, SEGMENTS, '--report', one, '--output', one))
