@@ -48,10 +48,11 @@ class BridgeNode(SegvladNode):
     def diagnose(self, snapshot: Snapshot) -> list[DiagnosticStatus]:
         """See :class:`SegvladNode`."""
         bridge = self._bridge_to
+        silence = [bridge.silence() if bridge else '', *(sentence for _, sentence in self.status.wrong_types())]
         return [bridge_status(
             self.get_fully_qualified_name(), target=self.parameters['target'],
             problem=self.failure or self.status.problem, failed=bool(self.failure),
-            silence=bridge.silence() if bridge else '', sent=snapshot.counts.matches_published,
+            silence='; '.join(filter(None, silence)), sent=snapshot.counts.matches_published,
             waiting=bridge.waiting() if bridge else 0, given_up=bridge.given_up if bridge else 0)]
 
     def _trigger(self, request: Trigger.Request, response: Trigger.Response) -> str:

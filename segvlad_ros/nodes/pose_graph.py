@@ -102,7 +102,8 @@ class PoseGraphNode(SegvladNode):
         graph, in_a_row = self._graph, self.worker.consecutive_errors if self.worker else 0
         return [pose_graph_status(
             self.get_fully_qualified_name(), snapshot,
-            [self._silence(), failures('input', in_a_row, self.status.last_error, self.parameters)],
+            [self._silence(), failures('input', in_a_row, self.status.last_error, self.parameters),
+             *self.status.wrong_types()],
             problem=self.failure or ('' if in_a_row else self.status.problem), failed=bool(self.failure),
             nodes=graph.nodes if graph else 0, waiting=graph.waiting if graph else 0,
             accepted=self._book.count(Verdict.ACCEPTED), rejected=self._book.count(Verdict.REJECTED),

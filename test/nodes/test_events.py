@@ -44,3 +44,13 @@ def test_publishers_are_counted_with_and_without_a_method_for_it(node, peer):
     peer.node.create_publisher(Header, 'counted', 1)
     peer.wait(lambda: events.publisher_count(node, subscription) == 1, 'a publisher that matches')
     peer.wait(lambda: events.publisher_count(node, topic_only) == 1, 'a publisher that is seen')
+
+
+@pytest.mark.parametrize(('types', 'says'), [
+    ([], ''), (['std_msgs/msg/Header'], ''), (['std_msgs/msg/ColorRGBA', 'std_msgs/msg/Header'], ''),
+    (['std_msgs/msg/ColorRGBA'], '/typed is of std_msgs/msg/ColorRGBA, std_msgs/msg/Header is expected')])
+def test_a_type_that_does_not_fit_is_told_only_where_none_does(types, says):
+    """Made up: one process cannot publish and take two types on one topic."""
+    publishers = [SimpleNamespace(topic_type=name) for name in types]
+    seen = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
+    assert events.wrong_type(seen, SimpleNamespace(topic_name='/typed', msg_type=Header)) == says

@@ -542,6 +542,23 @@ def test_silence_and_a_wrong_qos_are_named(robot, namespace):
     assert robot.warnings(f'no images for . s on {namespace}/image') == 1
 
 
+@pytest.mark.fault('topic', 'a publisher of another message type', 'a warning with both types, once')
+def test_a_wrong_type_is_named(robot, namespace):
+    robot = robot('map_builder')
+    robot.peer.publisher(CompressedImage, 'image')
+    odometry = robot.peer.publisher(PoseStamped, 'odom')
+    says = [f'{namespace}/image is of sensor_msgs/msg/CompressedImage, sensor_msgs/msg/Image is expected',
+            f'{namespace}/odom is of geometry_msgs/msg/PoseStamped, nav_msgs/msg/Odometry is expected']
+    found = robot.peer.wait(lambda: _status(
+        robot, 'input', lambda s: all(sentence in s.message for sentence in says)), 'both in the diagnostics')
+    assert found.level == DiagnosticStatus.WARN
+    robot.peer.node.destroy_publisher(odometry)
+    robot.peer.wait(lambda: says[1] not in robot.diagnostics[-1].status[0].message, 'the diagnostics without odom')
+    robot.node.stop()
+    assert [robot.warnings(sentence) for sentence in says] == [1, 1]
+    assert robot.warnings('set image_transport:=compressed') == 1
+
+
 @pytest.mark.fault('node', 'two builders of one map', 'the second is refused')
 def test_two_builders_cannot_write_one_map(builder, launch):
     builder()

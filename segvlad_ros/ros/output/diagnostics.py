@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,15 +62,17 @@ def arrivals(awaited: Awaited | None, snapshot: Snapshot, parameters: Any) -> Ar
     return Arrivals(awaited.topic, silence(awaited, parameters['diagnostics.no_images_warn_s']), losses)
 
 
-def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any) -> DiagnosticStatus:
+def input_status(node: str, found: Arrivals, snapshot: Snapshot, parameters: Any,
+                 others: Sequence[Finding] = ()) -> DiagnosticStatus:
     """How images, or keyframes of another node, come in.
 
     :param parameters: the node's parameters, by name
+    :param others: what else is found of the inputs
     """
     counts = snapshot.counts
     drops = (_level(snapshot.drop_ratio, parameters, 'diagnostics.drop_ratio'),
              f'{snapshot.drop_ratio:.0%} of the images are dropped')
-    return _status(f'{node}: input', found.silence[1], [found.silence, drops, *found.losses.values()], {
+    return _status(f'{node}: input', found.silence[1], [found.silence, drops, *found.losses.values(), *others], {
         'topic': found.topic,
         'input rate [Hz]': snapshot.input_rate_hz, 'drop ratio': snapshot.drop_ratio,
         'lost ratio': snapshot.lost_ratios.get('images', math.nan),

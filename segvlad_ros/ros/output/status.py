@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from segvlad_ros.msg import SegVladStatus
 from segvlad_ros.ros.node import qos
+from segvlad_ros.ros.node.events import wrong_type
 from segvlad_ros.ros.output.conversions import to_keyframe_id, to_time
 from segvlad_ros.ros.output.diagnostics import Finding, arrivals, input_status, map_status, worker_status
 from segvlad_ros.ros.output.node_statistics import MapFacts, Snapshot
@@ -117,10 +118,20 @@ class StatusReporter:
             for what, loss in found.losses.items():
                 self.warn_once(f'loss of {what}', loss)
         return [
-            input_status(name, found, snapshot, node.parameters),
+            input_status(name, found, snapshot, node.parameters, self.wrong_types()),
             worker_status(name, snapshot, node.parameters, errors=worker.errors if worker else 0,
                           in_a_row=worker.consecutive_errors if worker else 0, last_error=self.last_error),
             map_status(name, snapshot, node.map_facts(), state=self._state()[1]), *node.diagnose_more()]
+
+    def wrong_types(self) -> list[Finding]:
+        """Inputs that are published in another type alone, which no event tells; the log says so, too."""
+        found = []
+        for subscription in list(self._node.subscriptions):
+            sentence = wrong_type(self._node, subscription)
+            finding = (DiagnosticStatus.WARN if sentence else DiagnosticStatus.OK, sentence)
+            self.warn_once(f'type of {subscription.topic_name}', finding)
+            found += [finding] * bool(sentence)
+        return found
 
     def warn_once(self, what: str, finding: Finding, hint: str = '') -> None:
         """Log what is found, and again only after it was gone."""
