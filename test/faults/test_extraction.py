@@ -103,7 +103,7 @@ def test_names_that_are_no_text_are_extracted_and_evaluated(tmp_path, capsys):
         image = next((tmp_path / 'poster' / folder).iterdir())
         image.rename(os.fsdecode(os.fsencode(image).replace(b'.png', b'\xff.png')))
     assert main(command(tmp_path, 'run', '--preset', 'classic', '--experiment', 'exp5_global_SegLoc_VLAD_o1',
-                        '--vocabulary', 'map', '--words', '8', '--json', '--save-results',
+                        '--vocabulary', 'map', '--words', '8', '--json',
                         '--output', str(tmp_path / 'result.json'))) == OK
     assert json.loads(capsys.readouterr().out)['queries'] == 4
 

@@ -268,7 +268,7 @@ class TestDepth:
         np.testing.assert_allclose(back, depth, rtol=1e-3)
 
     @pytest.mark.parametrize(('data', 'kind', 'says'), [
-        (b'', '16UC1; compressedDepth png', 'cut off'), (b'x' * 40, '16UC1; compressedDepth png', 'no JPEG'),
+        (b'', '16UC1; compressedDepth png', 'cut off'), (b'x' * 40, '16UC1; compressedDepth png', 'not a JPEG'),
         (b'x' * 40, '16UC1; compressedDepth rvl', 'RVL')])
     def test_faults(self, data, kind, says):
         with pytest.raises(SegvladError, match=says):

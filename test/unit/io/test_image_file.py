@@ -206,7 +206,7 @@ def test_numbers_are_no_picture(mode, dtype):
 
 def test_other_formats_are_refused_by_name(picture):
     for kind in ('GIF', 'ICO', 'TGA', 'PCX'):
-        refused(saved(picture, kind), 'no JPEG, PNG, WebP, BMP, TIFF or PPM/PGM image')
+        refused(saved(picture, kind), 'not a JPEG, PNG, WebP, BMP, TIFF or PPM/PGM image')
 
 
 def webp_of(width, height):

@@ -239,7 +239,7 @@ IDENTITY_ROW = '1 0 0 0 0 1 0 0 0 0 1 0'
     ('images.txt', '# nothing\n', None, 'names no image'),
     ('p.csv', 'image,tx\n', 1, 'no column ty'),
     ('p.csv', '', 1, 'no column image'),
-    ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n200.png,1,2\n', 3, 'no 7 numbers'),
+    ('p.csv', f'{COLUMNS}\n100.png,{GOOD}\n200.png,1,2\n', 3, 'are not 7 numbers'),
     ('p.csv', f'{COLUMNS}\n100.png,{GOOD},9,9\n', 2, 'not one value for each'),
     ('p.csv', f'{COLUMNS}\n,{GOOD}\n', 2, 'not one value for each'),
     ('p.csv', f'{COLUMNS}\nx.png,{GOOD}\n', 2, "no image 'x.png'"),
