@@ -90,6 +90,7 @@ def test_ctrl_c_after_ctrl_c_is_no_traceback():
         import atexit, os, signal, sys
         from segvlad_ros.cli import main, play
         def interrupt(*_): os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
         atexit.register(interrupt)
         play.run = interrupt
         sys.exit(main(['play', 'run.mcap']))"""
