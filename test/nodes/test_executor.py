@@ -7,8 +7,10 @@ import pytest
 import rclpy
 from node_harness import DEADLINE_S
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import String
 
+from segvlad_ros.ros.node.events import SubscriptionEventCallbacks
 from segvlad_ros.ros.node.executor import NodeExecutor
 
 
@@ -64,6 +66,41 @@ def test_a_timer_that_the_callback_before_it_has_cancelled_blocks_nothing(node, 
     hold.set()
     assert spin(executor, heard) == []
     assert len(called) == 1
+
+
+class Destroyer(Waitable):
+    """Destroys a subscription once the executor has collected its event handlers, as another thread may."""
+
+    def __init__(self, node):
+        super().__init__(MutuallyExclusiveCallbackGroup())
+        self.node, self.subscription = node, None
+
+    def __enter__(self):
+        if self.subscription is not None:
+            subscription, self.subscription = self.subscription, None
+            self.node.destroy_subscription(subscription)
+
+    def __exit__(self, *_):
+        pass
+
+    def is_ready(self, wait_set):
+        return False
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        pass
+
+
+def test_a_subscription_that_is_destroyed_while_it_is_collected_is_no_failure(node, executor):
+    destroyer, heard = Destroyer(node), threading.Event()
+    node.add_waitable(destroyer)  # before the handlers of the subscription
+    destroyer.subscription = node.create_subscription(
+        String, 'words', print, 10, event_callbacks=SubscriptionEventCallbacks(deadline=print))
+    node.create_timer(0.01, heard.set)
+    assert spin(executor, heard) == []
+    assert destroyer.subscription is None
 
 
 def test_what_cannot_be_taken_is_raised_and_blocks_nothing(node, executor, monkeypatch):

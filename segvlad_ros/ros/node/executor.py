@@ -18,6 +18,13 @@ class NodeExecutor(MultiThreadedExecutor):
     raises when a timer was cancelled in between, by another thread or by the callback before it.
     """
 
+    def wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Any:
+        """See rclpy, which fails where an event's handler is destroyed, in another thread, after it was collected."""
+        try:
+            return super().wait_for_ready_callbacks(*args, **kwargs)
+        except rclpy_implementation.InvalidHandle:  # collected once more, it is not there
+            return super().wait_for_ready_callbacks(*args, **kwargs)
+
     def _take_timer(self, tmr: Timer) -> Callable[[], Any] | None:
         try:
             return super()._take_timer(tmr)
