@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segvlad_ros.io.devices import check_device
+from segvlad_ros.io.paths import check_writable_folder
 from segvlad_ros.pipeline.presets import Preset, load_preset
 from segvlad_ros.types import SegvladError
 
@@ -223,11 +224,7 @@ def check_output_folder(path: Path, option: str) -> None:
 
     :raises SegvladError: it, or one that it lies in, is a file, or one may not write there
     """
-    there = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
-    if not there.is_dir():
-        raise SegvladError(f'{option} {path}: {there} is not a folder; give one, or a name for a new one')
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise SegvladError(f'{option} {path}: {there} is not writable; choose a folder you can write to')
+    check_writable_folder(path, f'{option} {path}')
 
 
 def check_npz(path: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from segvlad_ros.evaluation.reproduction import (
     vocabulary_cells,
     vocabulary_images,
 )
+from segvlad_ros.io.paths import check_writable_folder
 from segvlad_ros.types import SegvladError
 
 
@@ -129,12 +129,13 @@ class PaperEvaluation:
         """Words of the data set's own references, made unless they are there."""
         path = self._own_words
         if not path.is_file():
-            _check_folder(path.parent)
+            check_writable_folder(path.parent, 'the words')
             extracted = self._extracted(None)
             count = len(extracted.names['r'])
             chosen = vocabulary_images(count)
             cells = np.concatenate([vocabulary_cells(image, count) for image in self.progress(
                 extracted.images('r', chosen), 'vocabulary', len(chosen))])
+            path.parent.mkdir(parents=True, exist_ok=True)
             fit_vocabulary(cells, self.words).save(path)
         return path
 
@@ -177,7 +178,7 @@ class PaperEvaluation:
         for path in (given, given.with_suffix('.npz'), own):
             if path.is_file():
                 return path
-        _check_folder(own.parent)
+        check_writable_folder(own.parent, 'the PCA')
         self._fit_pca(extracted, descriptors).save(own)
         return own
 
@@ -214,13 +215,3 @@ class PaperEvaluation:
 
     def _ended(self, name: str) -> str:
         return name + (FINETUNED if self.finetuned else '')
-
-
-def _check_folder(folder: Path) -> None:
-    """Whether what is fitted can be kept in a folder: found out before long work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise SegvladError(f'{folder}: what is fitted cannot be kept here ({error.strerror})') from None

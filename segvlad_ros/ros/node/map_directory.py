@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segvlad_ros.io.paths import from_home
+from segvlad_ros.io.paths import from_home, nearest_folder
 from segvlad_ros.mapping.map_file import reporting
 from segvlad_ros.mapping.place_map import PlaceMap
 from segvlad_ros.mapping.pruning import PlacedKeyframe, check_frame, sessions_called
@@ -33,9 +33,7 @@ class MapDirectory:
         if not directory:
             raise SegvladError('map_directory is empty: set it to the folder that holds the maps')
         self.path = from_home(directory).absolute()
-        there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
-        if not os.path.isdir(there):
-            raise SegvladError(f'map_directory {self.path}: {there} is not a folder; give one, or a name for a new one')
+        nearest_folder(self.path, f'map_directory {self.path}')
 
     def resolve(self, name: str) -> Path:
         """The file of a map name.

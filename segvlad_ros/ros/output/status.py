@@ -130,7 +130,8 @@ class StatusReporter:
             sentence = wrong_type(self._node, subscription)
             finding = (DiagnosticStatus.WARN if sentence else DiagnosticStatus.OK, sentence)
             self.warn_once(f'type of {subscription.topic_name}', finding)
-            found += [finding] * bool(sentence)
+            if sentence:
+                found.append(finding)
         return found
 
     def warn_once(self, what: str, finding: Finding, hint: str = '') -> None:

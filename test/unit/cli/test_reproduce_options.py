@@ -83,3 +83,12 @@ def test_the_research_code_s_name_of_the_paper_s_rule_is_known(data, capsys):
 def test_a_report_and_an_output_are_two_files(data, refusal, action, tmp_path):
     one = str(tmp_path / 'one')
     assert one in refusal(command(data, action, *RUN, SEGMENTS, '--report', one, '--output', one))
+
+
+def test_words_that_cannot_be_kept_are_not_fitted(tmp_path, capsys):
+    make_poster(tmp_path, 3)
+    (tmp_path / 'vocabulary').mkdir()
+    (tmp_path / 'vocabulary/poster').touch()
+    assert main(command(tmp_path, 'run', *RUN, SEGMENTS)) == USAGE
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'the words: {tmp_path / "vocabulary/poster"} is not a folder' in line
